@@ -1,0 +1,62 @@
+# make demo       trains and tests a small UperNet-ConvNeXt on generated pictures, on a CPU
+# make test       lint and the whole suite
+# make campaigns  the long proofs
+# make lint       ruff and the import contracts
+#
+# Each makes the environment it needs in .venv. TORCH_INDEX_URL=URL takes torch from another
+# index, such as https://download.pytorch.org/whl/cpu or https://download.pytorch.org/whl/cu130.
+
+PYTHON ?= python3
+TORCH_INDEX_URL ?=
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint requirements/constraints.txt
+DEMO := work_dirs/demo
+DEMO_CONFIG := configs/upernet_convnext_atto_samples.py
+DEMO_CHECKPOINT := $(DEMO)/iter_800.pth
+
+.DELETE_ON_ERROR:
+.PHONY: demo test lint campaigns
+
+demo: $(DEMO_CHECKPOINT)
+	@$(BIN)/python tools/test.py $(DEMO_CONFIG) $(DEMO_CHECKPOINT) \
+	    --work-dir $(DEMO) --show-dir $(DEMO)/pictures
+
+# Trained once; remove work_dirs/demo to train again. A run cut short goes on where it was.
+$(DEMO_CHECKPOINT): | .venv/installed
+	@$(BIN)/python tools/make_samples.py data/samples/segmentation
+	@$(BIN)/python tools/train.py $(DEMO_CONFIG) --work-dir $(DEMO) --resume
+
+test: lint .rivals/installed
+	$(BIN)/python -m pytest tests --ignore tests/oracles
+	PYTHONPATH=.rivals $(BIN)/python -m pytest tests/oracles
+
+campaigns: .venv/installed-tests .rivals/installed
+	$(BIN)/python -m pytest tests --ignore tests/oracles -m campaign
+
+lint: .venv/installed-tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+.venv/installed: requirements/constraints.txt setup.cfg pyproject.toml setup.py
+	@echo 'Installing torch and OpenMMLab into .venv …'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: expected Python 3.11 or newer, got %d.%d; name one with PYTHON=…" % sys.version_info[:2])'
+	@$(PYTHON) -m venv .venv
+	@$(PIP) $(if $(TORCH_INDEX_URL),--index-url $(TORCH_INDEX_URL)) torch
+	@$(PIP) setuptools wheel
+	@$(PIP) --no-build-isolation --editable '.[openmmlab]'
+	@touch $@
+
+.venv/installed-tests: .venv/installed
+	@echo 'Installing what the tests need into .venv …'
+	@$(PIP) --no-build-isolation --editable '.[openmmlab,lint,tests]'
+	@touch $@
+
+# In a folder of their own: only the oracle tests see them.
+.rivals/installed: requirements/rivals.txt | .venv/installed
+	@echo 'Installing the oracles of the tests into .rivals …'
+	@rm -rf .rivals
+	@$(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps \
+	    --target .rivals --requirement requirements/rivals.txt
+	@touch $@

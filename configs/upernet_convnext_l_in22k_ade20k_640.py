@@ -1,0 +1,28 @@
+"""UperNet, ConvNeXt-L (ImageNet-22K), ADE20K, 640² crops, 160k iterations.
+
+Published: mIoU 53.2 single-scale, 53.7 multi-scale + flip; 235M parameters, 2458G FLOPs at
+2560×640 (arXiv 2201.03545, table 4; facebookresearch/ConvNeXt @048efce). Not reproduced here.
+8 GPUs × 2 pictures = 16, float32:
+    tools/dist_train.sh configs/upernet_convnext_l_in22k_ade20k_640.py 8
+"""
+
+_base_ = [
+    '_base_/models/upernet_convnext.py',
+    '_base_/datasets/ade20k_640.py',
+    '_base_/schedules/upernet_160k.py',
+    '_base_/segmentation_runtime.py',
+]
+model = dict(
+    data_preprocessor=dict(size=(640, 640)),
+    backbone=dict(
+        arch='large',
+        init_cfg=dict(
+            type='Pretrained',
+            checkpoint='https://dl.fbaipublicfiles.com/convnext/convnext_large_22k_224.pth',
+        ),
+    ),
+    decode_head=dict(in_channels=(192, 384, 768, 1536)),
+    auxiliary_head=dict(in_channels=768),
+    test_cfg=dict(crop_size=(640, 640), stride=(426, 426)),
+)
+optim_wrapper = dict(type='OptimWrapper', paramwise_cfg=dict(num_layers=12))

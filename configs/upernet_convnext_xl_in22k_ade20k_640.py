@@ -1,0 +1,30 @@
+"""UperNet, ConvNeXt-XL (ImageNet-22K), ADE20K, 640² crops, 160k iterations.
+
+Published: mIoU 53.6 single-scale, 54.0 multi-scale + flip; 391M parameters, 3335G FLOPs at
+2560×640 (arXiv 2201.03545, table 4; facebookresearch/ConvNeXt @048efce). Not reproduced here.
+8 GPUs × 2 pictures = 16, float32:
+    tools/dist_train.sh configs/upernet_convnext_xl_in22k_ade20k_640.py 8
+"""
+
+_base_ = [
+    '_base_/models/upernet_convnext.py',
+    '_base_/datasets/ade20k_640.py',
+    '_base_/schedules/upernet_160k.py',
+    '_base_/segmentation_runtime.py',
+]
+model = dict(
+    data_preprocessor=dict(size=(640, 640)),
+    backbone=dict(
+        arch='xlarge',
+        init_cfg=dict(
+            type='Pretrained',
+            checkpoint='https://dl.fbaipublicfiles.com/convnext/convnext_xlarge_22k_224.pth',
+        ),
+    ),
+    decode_head=dict(in_channels=(256, 512, 1024, 2048)),
+    auxiliary_head=dict(in_channels=1024),
+    test_cfg=dict(crop_size=(640, 640), stride=(426, 426)),
+)
+optim_wrapper = dict(
+    type='OptimWrapper', optimizer=dict(lr=8e-05), paramwise_cfg=dict(num_layers=12)
+)

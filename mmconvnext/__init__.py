@@ -1,0 +1,18 @@
+"""ConvNeXt for OpenMMLab. Importing it registers everything that needs neither mmdet nor mmseg."""
+
+from mmconvnext import compat
+
+compat.apply()
+
+from mmconvnext.backbones import ConvNeXt  # noqa: E402
+from mmconvnext.hooks import SegmentationPictureHook, StemLearningRateHook  # noqa: E402
+from mmconvnext.optim import LayerDecayOptimWrapperConstructor  # noqa: E402
+from mmconvnext.version import __version__  # noqa: E402
+
+__all__ = [
+    'ConvNeXt',
+    'LayerDecayOptimWrapperConstructor',
+    'SegmentationPictureHook',
+    'StemLearningRateHook',
+    '__version__',
+]

@@ -1,0 +1,318 @@
+"""ConvNeXt V1 and V2 as a multi-scale backbone.
+
+Sources: Liu et al., A ConvNet for the 2020s (arXiv 2201.03545); Woo et al., ConvNeXt V2
+(arXiv 2301.00808). Parameters carry the names of the official repositories
+(facebookresearch/ConvNeXt @048efce, facebookresearch/ConvNeXt-V2).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Self
+
+import torch
+from mmengine.model import BaseModule, initialize
+from mmengine.model.weight_init import PretrainedInit
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from mmconvnext.backbones.layers import GlobalResponseNorm, LayerNorm, LayerNorm2d, StochasticDepth
+from mmconvnext.checkpoints.load import load_backbone
+from mmconvnext.registry import MODELS
+
+STAGES = 4
+
+
+class Architecture(NamedTuple):
+    """Blocks and channels of each of the four stages, and the epsilon of every LayerNorm."""
+
+    depths: tuple[int, ...]
+    channels: tuple[int, ...]
+    eps: float = 1e-6
+
+
+def _doubling(depths: tuple[int, ...], width: int, eps: float = 1e-6) -> Architecture:
+    return Architecture(depths, tuple(width * 2**stage for stage in range(STAGES)), eps)
+
+
+# V1: section 3 of the paper; atto to nano and huge: table 1 of V2; xxlarge: OpenCLIP's trunk.
+ARCHITECTURES: dict[str, Architecture] = {
+    'atto': _doubling((2, 2, 6, 2), 40),
+    'femto': _doubling((2, 2, 6, 2), 48),
+    'pico': _doubling((2, 2, 6, 2), 64),
+    'nano': _doubling((2, 2, 8, 2), 80),
+    'tiny': _doubling((3, 3, 9, 3), 96),
+    'small': _doubling((3, 3, 27, 3), 96),
+    'base': _doubling((3, 3, 27, 3), 128),
+    'large': _doubling((3, 3, 27, 3), 192),
+    'xlarge': _doubling((3, 3, 27, 3), 256),
+    'huge': _doubling((3, 3, 27, 3), 352),
+    'xxlarge': _doubling((3, 4, 30, 3), 384, eps=1e-5),
+}
+
+
+class ConvNeXtBlock(nn.Module):
+    """Depthwise 7×7, LayerNorm, 1×1 to 4C, GELU, (GRN,) 1×1 back to C, (layer scale,) residual.
+
+    Shapes: (N, C, H, W) → (N, C, H, W). The pointwise convolutions are linear layers on an
+    (N, H, W, C) view, so the result is channels-last in memory.
+
+    Source: arXiv 2201.03545, figure 4; with GRN: arXiv 2301.00808, figure 5.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        drop_path: float,
+        layer_scale_init_value: float,
+        use_grn: bool,
+        eps: float,
+        with_cp: bool,
+    ) -> None:
+        super().__init__()
+        self.with_cp = with_cp
+        self.dwconv = nn.Conv2d(channels, channels, 7, padding=3, groups=channels)
+        self.norm = LayerNorm(channels, eps=eps)
+        self.pwconv1 = nn.Linear(channels, 4 * channels)
+        self.act = nn.GELU()
+        self.grn = GlobalResponseNorm(4 * channels) if use_grn else nn.Identity()
+        self.pwconv2 = nn.Linear(4 * channels, channels)
+        scale = torch.full((channels,), float(layer_scale_init_value))
+        self.gamma = nn.Parameter(scale) if layer_scale_init_value > 0 else None
+        self.drop_path = StochasticDepth(drop_path)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.with_cp and torch.is_grad_enabled():
+            return x + checkpoint(self._branch, x, use_reentrant=False)
+        return x + self._branch(x)
+
+    def _branch(self, x: Tensor) -> Tensor:
+        x = self.norm(self.dwconv(x).permute(0, 2, 3, 1))
+        x = self.pwconv2(self.grn(self.act(self.pwconv1(x))))
+        if self.gamma is not None:
+            x = x * self.gamma.to(x.dtype)
+        return self.drop_path(x.permute(0, 3, 1, 2))
+
+
+@MODELS.register_module()
+class ConvNeXt(BaseModule):
+    """ConvNeXt V1 and V2, giving one normalised feature map for each stage asked for.
+
+    ``forward`` maps (N, in_channels, H, W), H and W at least 32 and otherwise free, to a tuple
+    of (N, C_i, ⌊H / s_i⌋, ⌊W / s_i⌋) maps, one for each entry of ``out_indices`` and in its
+    order, at strides s = 4, 8, 16, 32 (each stride-2 step rounds down on its own).
+    Each map goes through an output LayerNorm of its own, ``norm0`` to ``norm3``; a
+    stage beyond the last of ``out_indices`` is not built, so every parameter is used. The maps
+    are channels-last in memory.
+
+    Args:
+        arch: A key of :data:`ARCHITECTURES`, or ``dict(depths=…, channels=…)``, four of each.
+        in_channels: Channels of the input.
+        out_indices: Stages whose maps are returned, 0 to 3, or −4 to −1 from the end.
+        drop_path_rate: Stochastic depth of the last block; it grows linearly from 0.
+        layer_scale_init_value: Start of the layer scale; 0 builds none. None means 1e-6
+            without GRN and none with it.
+        use_grn: Global Response Normalization in every block: ConvNeXt V2.
+        frozen_stages: −1 freezes nothing, 0 the stem, k also the stages before k with their
+            downsampling layers and output norms. It holds through ``train()``.
+        with_cp: Recompute every block in the backward pass: same gradients, less memory.
+        init_cfg: ``dict(type='Pretrained', checkpoint=FILE or URL)`` loads strictly in
+            :meth:`init_weights`; None draws truncated normal weights, σ = .02.
+        gap_before_final_norm: Accepted because the stock configs of mmdet and mmseg pass it;
+            a dense backbone has no pooled output, so only False is possible.
+
+    Raises:
+        ValueError: an argument is not one of the above; the message says what was expected.
+    """
+
+    def __init__(
+        self,
+        arch: str | Mapping[str, Sequence[int]] = 'tiny',
+        in_channels: int = 3,
+        out_indices: int | Sequence[int] = (0, 1, 2, 3),
+        drop_path_rate: float = 0.0,
+        layer_scale_init_value: float | None = None,
+        use_grn: bool = False,
+        frozen_stages: int = -1,
+        with_cp: bool = False,
+        init_cfg: dict | list[dict] | None = None,
+        gap_before_final_norm: bool = False,
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        if gap_before_final_norm:
+            raise ValueError(
+                'gap_before_final_norm: expected False, got True: a backbone for dense '
+                'prediction returns maps; leave the argument out'
+            )
+        self.in_channels = in_channels
+        self.arch = _resolve_architecture(arch)
+        self.depths, self.channels, self.eps = self.arch
+        self.out_indices = _resolve_out_indices(out_indices)
+        self.frozen_stages = _resolve_frozen_stages(frozen_stages)
+        if layer_scale_init_value is None:
+            layer_scale_init_value = 0.0 if use_grn else 1e-6
+        self._block_options = {
+            'layer_scale_init_value': layer_scale_init_value,
+            'use_grn': use_grn,
+            'eps': self.eps,
+            'with_cp': with_cp,
+        }
+        self._build(in_channels, drop_path_rate)
+        self._freeze()
+
+    def _build(self, in_channels: int, drop_path_rate: float) -> None:
+        total = sum(self.depths)
+        # The rate of block k of n is rate · k / (n − 1): the official linspace.
+        rates = [drop_path_rate * block / max(total - 1, 1) for block in range(total)]
+        self.downsample_layers = nn.ModuleList()
+        self.stages = nn.ModuleList()
+        for stage in range(max(self.out_indices) + 1):
+            first = sum(self.depths[:stage])
+            self.downsample_layers.append(self._downsampling(stage, in_channels))
+            blocks = [
+                ConvNeXtBlock(self.channels[stage], rate, **self._block_options)
+                for rate in rates[first : first + self.depths[stage]]
+            ]
+            self.stages.append(nn.Sequential(*blocks))
+        for stage in sorted(set(self.out_indices)):
+            self.add_module(f'norm{stage}', LayerNorm2d(self.channels[stage], eps=self.eps))
+
+    def _downsampling(self, stage: int, in_channels: int) -> nn.Sequential:
+        channels = self.channels[stage]
+        if stage == 0:
+            stem = nn.Conv2d(in_channels, channels, 4, stride=4)
+            return nn.Sequential(stem, LayerNorm2d(channels, eps=self.eps))
+        before = self.channels[stage - 1]
+        norm = LayerNorm2d(before, eps=self.eps)
+        return nn.Sequential(norm, nn.Conv2d(before, channels, 2, stride=2))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        outputs = {}
+        for stage, (downsample, blocks) in enumerate(zip(self.downsample_layers, self.stages)):
+            x = blocks(downsample(x))
+            if stage in self.out_indices:
+                outputs[stage] = getattr(self, f'norm{stage}')(x)
+        return tuple(outputs[stage] for stage in self.out_indices)
+
+    def train(self, mode: bool = True) -> Self:
+        """As torch's, except that frozen parts stay in eval mode; returns self."""
+        super().train(mode)
+        for module in self._frozen_modules():
+            module.eval()
+        return self
+
+    def _freeze(self) -> None:
+        for module in self._frozen_modules():
+            module.eval().requires_grad_(False)
+
+    def _frozen_modules(self) -> list[nn.Module]:
+        if self.frozen_stages < 0:
+            return []
+        modules: list[nn.Module] = [self.downsample_layers[0]]
+        for stage in range(min(self.frozen_stages, len(self.stages))):
+            modules += [self.downsample_layers[stage], self.stages[stage]]
+            if stage in self.out_indices:
+                modules.append(getattr(self, f'norm{stage}'))
+        return modules
+
+    def init_weights(self) -> None:
+        """Draw the weights, or load the file that ``init_cfg`` names.
+
+        Raises:
+            CheckpointError: the file is missing, unsafe, or does not fit the model.
+        """
+        if self._is_init:
+            return
+        configs = self.init_cfg if isinstance(self.init_cfg, list) else [self.init_cfg]
+        pretrained = [c for c in configs if c and c['type'] in ('Pretrained', PretrainedInit)]
+        others = [c for c in configs if c and c not in pretrained]
+        if others:
+            initialize(self, others)
+        if pretrained:
+            self._load_pretrained(**{k: v for k, v in pretrained[-1].items() if k != 'type'})
+        elif not others:
+            self.apply(_init_truncated_normal)
+        self._is_init = True
+
+    def _load_pretrained(self, checkpoint: str, prefix: str | None = None) -> None:
+        # The official classifiers hold no norm0–3, and fine-tuning starts these anew. Their
+        # `norm` and `head`, and stages that `out_indices` leaves unbuilt, have no use here.
+        unbuilt = range(len(self.stages), STAGES)
+        load_backbone(
+            self,
+            checkpoint,
+            prefix=prefix,
+            new=[f'norm{stage}.' for stage in self.out_indices],
+            unused=['norm.', 'head.']
+            + [f'norm{stage}.' for stage in range(STAGES) if stage not in self.out_indices]
+            + [f'{part}.{stage}.' for stage in unbuilt for part in ('downsample_layers', 'stages')],
+        )
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """Depth of a parameter for layer-wise learning-rate decay, and the number of depths.
+
+        Args:
+            param_name: Name of the parameter, as the whole model sees it.
+            prefix: What stands before this backbone's own names, such as ``'backbone.'``.
+
+        Returns:
+            (depth, count): 0 is the stem; ``count − 1`` everything after the last stage. The
+            scale of a learning rate is ``decay ** (count − 1 − depth)``.
+
+        Source: the ``layer_wise`` assignment of facebookresearch/ConvNeXt @048efce,
+        object_detection/mmcv_custom/layer_decay_optimizer_constructor.py, in the form of
+        mmpretrain 1.2.0's ``get_layer_depth``.
+        """
+        last = 12 if self.depths[2] > 9 else 6
+        if not param_name.startswith(prefix):
+            return last + 1, last + 2
+        part, stage, block, *_ = f'{param_name[len(prefix) :]}...'.split('.')
+        if part == 'downsample_layers':
+            depth = (0, 2, 3, last)[int(stage)]
+        elif part == 'stages':
+            depth = (1, 2, 3 + int(block) // 3, last)[int(stage)]
+        else:
+            depth = last + 1
+        return depth, last + 2
+
+
+def _init_truncated_normal(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv2d | nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        nn.init.zeros_(module.bias)
+
+
+def _resolve_architecture(arch: str | Mapping[str, Sequence[int]]) -> Architecture:
+    if isinstance(arch, str):
+        if arch not in ARCHITECTURES:
+            raise ValueError(
+                f'arch: expected one of {", ".join(ARCHITECTURES)}, got {arch!r}; for another '
+                'size give dict(depths=…, channels=…)'
+            )
+        return ARCHITECTURES[arch]
+    if not isinstance(arch, Mapping) or set(arch) != {'depths', 'channels'}:
+        raise ValueError(f'arch: expected a name or dict(depths=…, channels=…), got {arch!r}')
+    for key, values in arch.items():
+        if len(values) != STAGES or any(value < 1 for value in values):
+            raise ValueError(
+                f'arch: expected four positive numbers in {key!r}, one a stage, got {values!r}'
+            )
+    return Architecture(tuple(arch['depths']), tuple(arch['channels']))
+
+
+def _resolve_out_indices(out_indices: int | Sequence[int]) -> tuple[int, ...]:
+    given = (out_indices,) if isinstance(out_indices, int) else tuple(out_indices)
+    resolved = tuple(index + STAGES if index < 0 else index for index in given)
+    bad = not resolved or any(not 0 <= index < STAGES for index in resolved)
+    if bad or len(set(resolved)) != len(resolved):
+        raise ValueError(
+            f'out_indices: expected different stages from 0 to 3 (or −4 to −1), got {out_indices!r}'
+        )
+    return resolved
+
+
+def _resolve_frozen_stages(frozen_stages: int) -> int:
+    if not -1 <= frozen_stages <= STAGES:
+        raise ValueError(
+            'frozen_stages: expected −1 (none), 0 (the stem) or up to 4 (all stages), got '
+            f'{frozen_stages}'
+        )
+    return frozen_stages

@@ -1,0 +1,86 @@
+"""The layers ConvNeXt adds to torch's own: LayerNorm over channels, GRN, stochastic depth."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class LayerNorm(nn.LayerNorm):
+    """LayerNorm over the last dimension, its statistics never below float32.
+
+    Shapes: (..., C) → (..., C), same dtype as the input. Under float16 or bfloat16, mixed
+    precision included, mean and variance are taken in float32.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        weight, bias = self.weight.to(dtype), self.bias.to(dtype)
+        y = F.layer_norm(x.to(dtype), self.normalized_shape, weight, bias, self.eps)
+        return y.to(x.dtype)
+
+
+class LayerNorm2d(LayerNorm):
+    """:class:`LayerNorm` over the channels of a map.
+
+    Shapes: (N, C, H, W) → (N, C, H, W). The result is channels-last in memory: the
+    normalisation runs on an (N, H, W, C) view, and no copy is made to come back.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class GlobalResponseNorm(nn.Module):
+    """Global Response Normalization, ``γ · (x · N(G(x))) + β + x``.
+
+    ``G`` is the L2 norm of each channel over the map and ``N`` divides it by its mean over the
+    channels. The norm is taken in float32 under float16 and bfloat16, where a sum of squares
+    overflows or loses its last digits.
+
+    Shapes: (N, H, W, C) → (N, H, W, C); ``gamma`` and ``beta`` are (C,).
+
+    Source: ConvNeXt V2 (arXiv 2301.00808), section 4, algorithm 1.
+    """
+
+    def __init__(self, channels: int, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.eps = eps
+        self.gamma = nn.Parameter(torch.zeros(channels))
+        self.beta = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        response = torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True, dtype=dtype)
+        response = response / (response.mean(dim=-1, keepdim=True) + self.eps)
+        scale = 1 + self.gamma.to(dtype) * response
+        return torch.addcmul(self.beta.to(x.dtype), x, scale.to(x.dtype))
+
+
+class StochasticDepth(nn.Module):
+    """Drops whole residual branches, sample by sample, in training.
+
+    A sample's branch is zeroed with probability ``p`` and otherwise divided by ``1 − p``, so
+    that its expectation stays. The identity in ``eval()``.
+
+    Shapes: (N, ...) → (N, ...).
+
+    Raises:
+        ValueError: ``p`` is not in [0, 1).
+
+    Source: Huang et al., Deep Networks with Stochastic Depth (arXiv 1603.09382).
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        if not 0 <= p < 1:
+            raise ValueError(f'stochastic depth: expected a drop rate in [0, 1), got {p}')
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.p == 0:
+            return x
+        kept = x.new_empty((x.shape[0],) + (1,) * (x.ndim - 1)).bernoulli_(1 - self.p)
+        return x * kept.div_(1 - self.p)
+
+    def extra_repr(self) -> str:
+        return f'p={self.p:g}'

@@ -1,0 +1,1 @@
+"""Reading checkpoints: fetched once, opened safely, loaded completely or not at all."""

@@ -1,0 +1,76 @@
+"""What the OpenMMLab stack (mmcv 2.1, mmengine 0.10, mmdet 3.3, mmseg 1.2) needs on today's torch.
+
+Each function answers one failure and does nothing where the failure cannot happen;
+:func:`apply` runs them all when mmconvnext is imported.
+"""
+
+import importlib
+import sys
+import warnings
+from importlib.util import find_spec
+
+import numpy as np
+import torch
+from mmengine.config.utils import MODULE2PACKAGE
+from mmengine.logging import HistoryBuffer
+
+from mmconvnext.ops import extension
+
+
+def apply() -> None:
+    """Apply every repair that this environment calls for; safe to call again."""
+    extension.install()
+    allow_mmengine_checkpoints()
+    set_aside_broken_torchvision()
+    name_package()
+
+
+def allow_mmengine_checkpoints() -> None:
+    """Let ``torch.load(weights_only=True)`` read what mmengine writes beside the weights.
+
+    The message hub of a checkpoint holds HistoryBuffer objects of numpy arrays, which torch's
+    safe loader (the default since 2.6) refuses, so that resuming and testing fail
+    (open-mmlab/mmengine #1655). The allowed types build plain data and run nothing.
+    """
+    reconstruct, scalar = np._core.multiarray._reconstruct, np._core.multiarray.scalar
+    dtypes = {type(np.dtype(name)) for name in ('f8', 'f4', 'i8', 'i4', 'u8', 'u4', 'u1', 'b1')}
+    torch.serialization.add_safe_globals(
+        [
+            HistoryBuffer,
+            np.ndarray,
+            np.dtype,
+            *dtypes,
+            # numpy 2 and numpy 1 write the same functions under different names.
+            (reconstruct, 'numpy._core.multiarray._reconstruct'),
+            (reconstruct, 'numpy.core.multiarray._reconstruct'),
+            (scalar, 'numpy._core.multiarray.scalar'),
+            (scalar, 'numpy.core.multiarray.scalar'),
+        ]
+    )
+
+
+def set_aside_broken_torchvision() -> None:
+    """Treat a torchvision that cannot load beside this torch as not installed.
+
+    torchvision's wheels belong to one build of torch; beside another, importing it raises
+    RuntimeError (pytorch/pytorch #157648), and mmengine's ``collect_env``, which expects
+    ModuleNotFoundError alone, takes every Runner down with it.
+    """
+    if 'torchvision' in sys.modules or find_spec('torchvision') is None:
+        return
+    try:
+        importlib.import_module('torchvision')
+    except (RuntimeError, ImportError, OSError, AttributeError) as error:
+        for name in [name for name in sys.modules if name.split('.')[0] == 'torchvision']:
+            del sys.modules[name]
+        sys.modules['torchvision'] = None  # the import system's way to say: not installed
+        warnings.warn(
+            f'torchvision cannot load beside torch {torch.__version__} and is set aside '
+            f'({str(error).splitlines()[0]}); install the build made for this torch, or none',
+            stacklevel=2,
+        )
+
+
+def name_package() -> None:
+    """Make ``_base_ = 'mmconvnext::…'`` and mmengine's inferencers find this package."""
+    MODULE2PACKAGE['mmconvnext'] = 'mmconvnext'

@@ -1,0 +1,1 @@
+"""Sample data sets, and checks before a run."""

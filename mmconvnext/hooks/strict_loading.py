@@ -1,0 +1,29 @@
+"""No checkpoint of a whole model is loaded in part."""
+
+from mmengine.hooks import Hook
+from mmengine.model import BaseTTAModel, is_model_wrapper
+
+from mmconvnext.checkpoints.load import require_fit
+from mmconvnext.registry import HOOKS
+
+
+@HOOKS.register_module()
+class StrictLoadingHook(Hook):
+    """Checks a checkpoint against the model before mmengine loads it.
+
+    mmengine loads with ``strict=False`` and only logs what does not fit, so that testing a
+    model with another one's checkpoint ends in a bad score instead of an error.
+
+    Raises:
+        CheckpointError: a tensor is missing, unexpected or of another shape.
+    """
+
+    # After EMAHook, which puts the averaged weights into the checkpoint's state_dict.
+    priority = 'VERY_LOW'
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        model = runner.model
+        while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+            model = model.module
+        state = checkpoint.get('state_dict', checkpoint)
+        require_fit(model.state_dict(), state, source='the checkpoint', target_name='the model')

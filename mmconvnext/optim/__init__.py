@@ -1,0 +1,5 @@
+"""Optimizer construction."""
+
+from mmconvnext.optim.layer_decay import LayerDecayOptimWrapperConstructor
+
+__all__ = ['LayerDecayOptimWrapperConstructor']

@@ -1,0 +1,233 @@
+"""Layer-wise learning-rate decay: the deeper a layer, the larger its learning rate.
+
+Every parameter gets a layer id, 0 at the stem; its learning rate is the base one times
+``decay_rate ** (last id − id)``. Heads and output norms have the last id, scale 1.
+
+Source of the ids: facebookresearch/ConvNeXt @048efce,
+object_detection/mmcv_custom/layer_decay_optimizer_constructor.py; the same numbers as
+``LearningRateDecayOptimizerConstructor`` of mmdet 3.3.0 and mmseg 1.2.2.
+"""
+
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from mmengine.logging import print_log
+from mmengine.optim import DefaultOptimWrapperConstructor
+from torch import nn
+
+from mmconvnext.registry import OPTIM_WRAPPER_CONSTRUCTORS
+
+_OPTIONS = ('decay_rate', 'decay_type', 'num_layers', 'custom_keys')
+_DECAY_TYPES = ('layer_wise', 'stage_wise')
+
+
+class LayerPosition(NamedTuple):
+    """A parameter's layer id, and the last id, which is that of the heads."""
+
+    layer: int
+    last: int
+
+    def scale(self, decay_rate: float) -> float:
+        """What the base learning rate is multiplied with."""
+        return decay_rate ** (self.last - self.layer)
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
+    """Builds an optimizer wrapper whose learning rates decay from the heads to the stem.
+
+    ``paramwise_cfg`` takes:
+
+    - ``decay_rate``: The factor from one layer id to the one before, in (0, 1].
+    - ``decay_type``: ``'layer_wise'`` (the paper's COCO recipes; default) or ``'stage_wise'``
+      (its ADE20K recipes; ConvNeXt only).
+    - ``num_layers``: N of the assignment below, ConvNeXt only. Default: 12 where the third stage
+      has more than 9 blocks, else 6, as in the paper; another value warns.
+    - ``custom_keys``: As mmengine's: ``{part of a name: dict(lr_mult=…, decay_mult=…, …)}``, the
+      longest match wins. The factors come on top of the layer's own learning rate and weight
+      decay; other entries go into the parameter group as they are.
+
+    Ids of a ConvNeXt, layer_wise: stem 0; downsampling 1, 2, 3 → 2, 3, N; stages 0, 1, 3 → 1, 2,
+    N; block b of stage 2 → 3 + b // 3. stage_wise: every downsampling layer 0, stage i → i + 1.
+    All else N + 1. A backbone of another kind takes part, layer_wise, when it has
+    ``get_layer_depth(param_name, prefix) -> (id, count)``. Backbones are found wherever they sit
+    in the model. Parameters of one dimension, GRN and layer scale among them, and biases are not
+    decayed.
+
+    Raises:
+        TypeError: ``paramwise_cfg`` is not a dict.
+        ValueError: an option is unknown, out of range, or does not apply to the model.
+    """
+
+    def _validate_cfg(self) -> None:
+        super()._validate_cfg()
+        config = self.paramwise_cfg
+        unknown = sorted(set(config) - set(_OPTIONS))
+        if unknown:
+            raise ValueError(
+                f'paramwise_cfg: expected {", ".join(_OPTIONS)}, got {", ".join(unknown)}; '
+                'multipliers for single parameters go into custom_keys'
+            )
+        rate = config.get('decay_rate')
+        if not isinstance(rate, int | float) or not 0 < rate <= 1:
+            raise ValueError(f'paramwise_cfg: expected decay_rate in (0, 1], got {rate!r}')
+        if config.get('decay_type', 'layer_wise') not in _DECAY_TYPES:
+            raise ValueError(
+                f'paramwise_cfg: expected decay_type {" or ".join(map(repr, _DECAY_TYPES))}, '
+                f'got {config["decay_type"]!r}'
+            )
+        layers = config.get('num_layers')
+        if layers is not None and (not isinstance(layers, int) or layers < 3):
+            raise ValueError(f'paramwise_cfg: expected num_layers of 3 or more, got {layers!r}')
+        if self.base_lr is None or self.base_wd is None:
+            raise ValueError('optimizer: expected lr and weight_decay to be given, got none')
+
+    def add_params(self, params: list[dict], module: nn.Module, **kwargs: object) -> None:
+        """Add every trainable parameter of ``module`` to exactly one new group of ``params``.
+
+        Groups come heads first, so that the learning rate mmengine logs, that of group 0, is the
+        base one.
+        """
+        names = [name for name, parameter in module.named_parameters() if parameter.requires_grad]
+        positions = self._positions(module, names)
+        custom = self._custom_settings(names)
+        groups: dict[tuple, dict] = {}
+        for name, parameter in module.named_parameters():
+            if not parameter.requires_grad:
+                continue
+            settings = self._settings(name, parameter.ndim, positions[name], custom.get(name, {}))
+            key = tuple(sorted((option, repr(value)) for option, value in settings.items()))
+            group = groups.setdefault(key, {**settings, 'params': [], 'param_names': []})
+            group['params'].append(parameter)
+            group['param_names'].append(name)
+        params.extend(sorted(groups.values(), key=lambda group: -group['lr_scale']))
+        self._check_coverage(params, names)
+        print_log(self._summary(params), logger='current')
+
+    def _settings(
+        self, name: str, ndim: int, position: LayerPosition, custom: Mapping[str, object]
+    ) -> dict:
+        decay = 0.0 if ndim == 1 or name.endswith('.bias') else self.base_wd
+        scale = position.scale(self.paramwise_cfg['decay_rate'])
+        return {
+            **custom,
+            'group_name': f'layer_{position.layer}_{"decay" if decay else "no_decay"}',
+            'lr_scale': scale,
+            'lr': scale * self.base_lr * custom.get('lr_mult', 1.0),
+            'weight_decay': decay * custom.get('decay_mult', 1.0),
+        }
+
+    def _custom_settings(self, names: list[str]) -> dict[str, Mapping[str, object]]:
+        custom_keys = self.paramwise_cfg.get('custom_keys', {})
+        by_length = sorted(sorted(custom_keys), key=len, reverse=True)
+        matches = {name: next((k for k in by_length if k in name), None) for name in names}
+        unused = [key for key in by_length if not any(key in name for name in names)]
+        if unused:
+            raise ValueError(
+                f'paramwise_cfg: expected each of custom_keys to be part of the name of a '
+                f'trainable parameter, got {unused}; names look like {names[:2]}'
+            )
+        return {name: custom_keys[key] for name, key in matches.items() if key is not None}
+
+    def _positions(self, model: nn.Module, names: list[str]) -> dict[str, LayerPosition]:
+        backbones = list(_find_backbones(model))
+        if not backbones:
+            raise ValueError(
+                'layer decay: expected a backbone with downsample_layers, stages and depths, or '
+                'with get_layer_depth; the model has none'
+            )
+        positions = {name: LayerPosition(0, 0) for name in names}
+        for prefix, backbone in backbones:
+            inside = [name for name in names if name.startswith(prefix)]
+            if _is_convnext(backbone):
+                positions.update(self._convnext_positions(prefix, backbone, inside))
+            else:
+                positions.update(self._depth_positions(prefix, backbone, inside))
+        return positions
+
+    def _convnext_positions(
+        self, prefix: str, backbone: nn.Module, names: list[str]
+    ) -> dict[str, LayerPosition]:
+        suited = 12 if backbone.depths[2] > 9 else 6
+        layers = self.paramwise_cfg.get('num_layers') or suited
+        if layers != suited:
+            warnings.warn(
+                f'paramwise_cfg: num_layers={layers} does not suit depths '
+                f'{tuple(backbone.depths)}, for which the paper uses {suited}',
+                stacklevel=2,
+            )
+        stage_wise = self.paramwise_cfg.get('decay_type', 'layer_wise') == 'stage_wise'
+        layer_of = _stage_wise_layer if stage_wise else _layer_wise_layer
+        return {
+            name: LayerPosition(layer_of(name[len(prefix) :], layers), layers + 1) for name in names
+        }
+
+    def _depth_positions(
+        self, prefix: str, backbone: nn.Module, names: list[str]
+    ) -> dict[str, LayerPosition]:
+        kind = type(backbone).__name__
+        if self.paramwise_cfg.get('decay_type', 'layer_wise') == 'stage_wise':
+            raise ValueError(
+                f"paramwise_cfg: expected decay_type='layer_wise' with {kind}, got 'stage_wise', "
+                'which is defined for ConvNeXt alone'
+            )
+        if self.paramwise_cfg.get('num_layers') is not None:
+            raise ValueError(
+                f'paramwise_cfg: num_layers is for ConvNeXt; {kind} counts its own layers in '
+                'get_layer_depth, leave it out'
+            )
+        depths = {name: backbone.get_layer_depth(name, prefix) for name in names}
+        return {name: LayerPosition(depth, count - 1) for name, (depth, count) in depths.items()}
+
+    @staticmethod
+    def _check_coverage(params: list[dict], names: list[str]) -> None:
+        grouped = [name for group in params for name in group['param_names']]
+        if sorted(grouped) != sorted(names):
+            raise ValueError(
+                f'layer decay: expected every trainable parameter in exactly one group, got '
+                f'{len(grouped)} for {len(names)}'
+            )
+
+    def _summary(self, params: list[dict]) -> str:
+        rates = [group['lr'] for group in params]
+        return (
+            f'Layer decay: {self.paramwise_cfg.get("decay_type", "layer_wise")}, rate '
+            f'{self.paramwise_cfg["decay_rate"]}, {len(params)} groups; learning rates from '
+            f'{max(rates):.4g} (heads) to {min(rates):.4g} (stem)'
+        )
+
+
+def _find_backbones(model: nn.Module, prefix: str = '') -> Iterator[tuple[str, nn.Module]]:
+    """Outermost modules that have layers to tell apart, with what stands before their names."""
+    if _is_convnext(model) or hasattr(model, 'get_layer_depth'):
+        yield prefix, model
+        return
+    for name, child in model.named_children():
+        yield from _find_backbones(child, f'{prefix}{name}.')
+
+
+def _is_convnext(module: nn.Module) -> bool:
+    parts = ('downsample_layers', 'stages', 'depths')
+    return all(hasattr(module, part) for part in parts) and len(module.depths) == 4
+
+
+def _layer_wise_layer(name: str, layers: int) -> int:
+    part, numbers = _parse(name)
+    if part == 'downsample_layers':
+        return (0, 2, 3, layers)[numbers[0]]
+    if part == 'stages':
+        return (1, 2, 3 + numbers[1] // 3, layers)[numbers[0]]
+    return layers + 1
+
+
+def _stage_wise_layer(name: str, layers: int) -> int:
+    part, numbers = _parse(name)
+    if part == 'downsample_layers':
+        return 0
+    return numbers[0] + 1 if part == 'stages' else layers + 1
+
+
+def _parse(name: str) -> tuple[str, list[int]]:
+    part, *rest = name.split('.')
+    return part, [int(piece) for piece in rest if piece.isdigit()]

@@ -1,0 +1,35 @@
+"""Child registries of mmengine's roots, scope ``mmconvnext``.
+
+The prefix joins this package to any other: ``type='mmconvnext.ConvNeXt'`` builds from the
+mmseg, mmdet or mmengine scope, and no name is taken in the root registry, where mmdet's or
+mmseg's own names would silently shadow ours. ``locations`` are imported at the first look-up.
+"""
+
+from importlib.util import find_spec
+
+from mmengine.registry import HOOKS as MMENGINE_HOOKS
+from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS
+from mmengine.registry import Registry
+
+# What plugs into mmseg is looked for only where mmseg is installed.
+_SEGMENTATION = ['mmconvnext.segmentation'] if find_spec('mmseg') else []
+
+# Backbones, heads and test-time augmentation models.
+MODELS = Registry(
+    'model',
+    parent=MMENGINE_MODELS,
+    scope='mmconvnext',
+    locations=['mmconvnext.backbones', *_SEGMENTATION],
+)
+
+# What turns a model and `paramwise_cfg` into an optimizer with parameter groups.
+OPTIM_WRAPPER_CONSTRUCTORS = Registry(
+    'optimizer wrapper constructor',
+    parent=MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
+    scope='mmconvnext',
+    locations=['mmconvnext.optim'],
+)
+
+# Hooks of the training and the test loop.
+HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope='mmconvnext', locations=['mmconvnext.hooks'])

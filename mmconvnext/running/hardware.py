@@ -1,0 +1,80 @@
+"""What a config must give up on a machine without an accelerator.
+
+Each function changes the config in place and returns notices for the log.
+"""
+
+import os
+
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.device import get_device
+
+from mmconvnext.running.errors import UserError
+
+
+def fit_to_hardware(config: Config) -> list[str]:
+    """Make a config run where it is: on a CPU in float32, with BN for SyncBN, over gloo."""
+    if get_device() != 'cpu':
+        return []
+    return [*_float32(config), *_batch_norm(config.get('model', {})), *_gloo(config)]
+
+
+def _float32(config: Config) -> list[str]:
+    # AmpOptimWrapper asserts that there is an accelerator.
+    if config.get('optim_wrapper', {}).get('type') != 'AmpOptimWrapper':
+        return []
+    disable_amp(config)
+    return ['No accelerator here: training in float32 instead of mixed precision']
+
+
+def disable_amp(config: Config) -> None:
+    """Replace ``AmpOptimWrapper`` by ``OptimWrapper``."""
+    config.optim_wrapper.type = 'OptimWrapper'
+    for option in ('loss_scale', 'dtype', 'use_fsdp'):
+        config.optim_wrapper.pop(option, None)
+
+
+def _batch_norm(model: dict) -> list[str]:
+    # SyncBatchNorm refuses CPU tensors as soon as there is more than one process.
+    replaced = [norm for norm in _dicts(model) if norm.get('type') == 'SyncBN']
+    for norm in replaced:
+        norm['type'] = 'BN'
+    return ['No accelerator here: BN instead of SyncBN'] if replaced else []
+
+
+def _dicts(value: object):
+    if isinstance(value, dict):
+        yield value
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield from _dicts(item)
+
+
+def _gloo(config: Config) -> list[str]:
+    if config.get('launcher', 'none') == 'none':
+        return []
+    if config.launcher != 'pytorch':
+        raise UserError(
+            f'--launcher: expected pytorch (torchrun) on machines without an accelerator, got '
+            f'{config.launcher}'
+        )
+    # mmengine would call torch.cuda.set_device and hand DDP a GPU's number.
+    if not torch.distributed.is_initialized():
+        _require_torchrun()
+        torch.distributed.init_process_group('gloo')
+    wrapper = ConfigDict(type='MMDistributedDataParallel', broadcast_buffers=False)
+    wrapper.update(config.get('model_wrapper_cfg') or {}, device_ids=None)
+    wrapper.setdefault('find_unused_parameters', config.get('find_unused_parameters', False))
+    config.model_wrapper_cfg = wrapper
+    return ['No accelerator here: processes talk over gloo']
+
+
+def _require_torchrun() -> None:
+    missing = [name for name in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR') if name not in os.environ]
+    if missing:
+        raise UserError(
+            f'--launcher pytorch: expected the environment of torchrun, {", ".join(missing)} '
+            'not set; start with: torchrun --nproc-per-node N tools/train.py CONFIG --launcher '
+            'pytorch'
+        )

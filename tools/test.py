@@ -1,0 +1,58 @@
+"""Evaluate a segmentor's or a detector's checkpoint.
+
+Example:
+    python tools/test.py configs/upernet_convnext_t_ade20k.py work_dirs/upernet/iter_160000.pth
+"""
+
+import argparse
+
+from mmengine.runner import Runner
+
+import mmconvnext  # noqa: F401  (makes the stack work on this torch before it is used)
+from mmconvnext.data.checks import require_data
+from mmconvnext.running import options
+from mmconvnext.running.errors import one_line_errors
+from mmconvnext.running.hardware import fit_to_hardware
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    options.add_shared_arguments(parser)
+    parser.add_argument('checkpoint', help='checkpoint file or URL')
+    parser.add_argument('--tta', action='store_true', help='multi-scale and flip testing')
+    parser.add_argument('--show-dir', metavar='DIR', help='write a picture of every prediction')
+    parser.add_argument(
+        '--out',
+        metavar='DIR|FILE.pkl',
+        help='keep the predictions: label PNGs or COCO json in a folder, or pickled',
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    options.force_safe_loading()
+    config = options.load_config(arguments)
+    require_data(config, 'test')
+    options.set_checkpoint(config, arguments.checkpoint)
+    if arguments.show_dir:
+        options.set_pictures(config, arguments.show_dir)
+    if arguments.out:
+        options.set_predictions(config, arguments.out)
+    if arguments.tta:
+        options.set_tta(config)
+    notices = fit_to_hardware(config)
+    runner = Runner.from_cfg(config)
+    for notice in notices:
+        runner.logger.warning(notice)
+    metrics = runner.test()
+    print(', '.join(f'{name} {value:.4g}' for name, value in metrics.items()))
+    for written in filter(None, (arguments.show_dir, arguments.out)):
+        print(f'written: {written}')
+
+
+if __name__ == '__main__':
+    with one_line_errors():
+        main()

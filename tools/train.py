@@ -1,0 +1,68 @@
+"""Train a segmentor or a detector.
+
+Example:
+    python tools/train.py configs/upernet_convnext_t_ade20k.py
+"""
+
+import argparse
+
+from mmengine.runner import Runner
+
+import mmconvnext  # noqa: F401  (makes the stack work on this torch before it is used)
+from mmconvnext.data.checks import require_data
+from mmconvnext.running import options
+from mmconvnext.running.errors import one_line_errors
+from mmconvnext.running.hardware import fit_to_hardware
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    options.add_shared_arguments(parser)
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='auto|FILE',
+        help='go on from a checkpoint; without FILE, from the last one in the work dir',
+    )
+    parser.add_argument(
+        '--pretrained',
+        metavar='FILE|URL|none',
+        help="the backbone's weights, in place of the config's; none: from scratch",
+    )
+    parser.add_argument(
+        '--amp',
+        action=argparse.BooleanOptionalAction,
+        help="mixed precision; by default the config's choice",
+    )
+    parser.add_argument(
+        '--auto-scale-lr', action='store_true', help='scale the learning rate by the batch size'
+    )
+    parser.add_argument('--seed', type=int, help='seed of every random number generator')
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    options.force_safe_loading()
+    config = options.load_config(arguments)
+    require_data(config, 'train', 'val')
+    options.set_seed(config, arguments.seed)
+    options.set_precision(config, arguments.amp)
+    if arguments.auto_scale_lr:
+        options.set_learning_rate_scaling(config)
+    notices = options.set_resume(config, arguments.resume)
+    if not config.get('resume'):
+        notices += options.set_pretrained(config, arguments.pretrained)
+    notices += fit_to_hardware(config)
+    runner = Runner.from_cfg(config)
+    for notice in notices:
+        runner.logger.warning(notice)
+    runner.train()
+
+
+if __name__ == '__main__':
+    with one_line_errors():
+        main()
