@@ -5,6 +5,7 @@ Each function answers one failure and does nothing where the failure cannot happ
 """
 
 import importlib
+import pickle
 import sys
 import warnings
 from importlib.util import find_spec
@@ -30,7 +31,8 @@ def allow_mmengine_checkpoints() -> None:
 
     The message hub of a checkpoint holds HistoryBuffer objects of numpy arrays, which torch's
     safe loader (the default since 2.6) refuses, so that resuming and testing fail
-    (open-mmlab/mmengine #1655). The allowed types build plain data and run nothing.
+    (open-mmlab/mmengine #1655). The allowed types build plain data and run nothing; ``getattr``,
+    by which the buffers refer to their own methods, is replaced by one that gives no other.
     """
     reconstruct, scalar = np._core.multiarray._reconstruct, np._core.multiarray.scalar
     dtypes = {type(np.dtype(name)) for name in ('f8', 'f4', 'i8', 'i4', 'u8', 'u4', 'u1', 'b1')}
@@ -40,12 +42,21 @@ def allow_mmengine_checkpoints() -> None:
             np.ndarray,
             np.dtype,
             *dtypes,
+            (_history_statistic, 'builtins.getattr'),
             # numpy 2 and numpy 1 write the same functions under different names.
             (reconstruct, 'numpy._core.multiarray._reconstruct'),
             (reconstruct, 'numpy.core.multiarray._reconstruct'),
             (scalar, 'numpy._core.multiarray.scalar'),
             (scalar, 'numpy.core.multiarray.scalar'),
         ]
+    )
+
+
+def _history_statistic(owner: object, name: str) -> object:
+    if owner is HistoryBuffer and name in HistoryBuffer()._statistics_methods:
+        return HistoryBuffer._statistics_methods[name]
+    raise pickle.UnpicklingError(
+        f'Unsupported global: GLOBAL getattr({owner!r}, {name!r}) was not an allowed global'
     )
 
 

@@ -142,6 +142,8 @@ class ConvNeXt(BaseModule):
                 'gap_before_final_norm: expected False, got True: a backbone for dense '
                 'prediction returns maps; leave the argument out'
             )
+        if in_channels < 1:
+            raise ValueError(f'in_channels: expected 1 or more, got {in_channels}')
         self.in_channels = in_channels
         self.arch = _resolve_architecture(arch)
         self.depths, self.channels, self.eps = self.arch
@@ -291,7 +293,8 @@ def _resolve_architecture(arch: str | Mapping[str, Sequence[int]]) -> Architectu
     if not isinstance(arch, Mapping) or set(arch) != {'depths', 'channels'}:
         raise ValueError(f'arch: expected a name or dict(depths=…, channels=…), got {arch!r}')
     for key, values in arch.items():
-        if len(values) != STAGES or any(value < 1 for value in values):
+        wrong = not isinstance(values, Sequence) or len(values) != STAGES
+        if wrong or any(value < 1 for value in values):
             raise ValueError(
                 f'arch: expected four positive numbers in {key!r}, one a stage, got {values!r}'
             )

@@ -8,12 +8,14 @@ object_detection/mmcv_custom/layer_decay_optimizer_constructor.py; the same numb
 ``LearningRateDecayOptimizerConstructor`` of mmdet 3.3.0 and mmseg 1.2.2.
 """
 
+import inspect
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from mmengine.logging import print_log
 from mmengine.optim import DefaultOptimWrapperConstructor
+from mmengine.registry import OPTIMIZERS
 from torch import nn
 
 from mmconvnext.registry import OPTIM_WRAPPER_CONSTRUCTORS
@@ -46,7 +48,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
       has more than 9 blocks, else 6, as in the paper; another value warns.
     - ``custom_keys``: As mmengine's: ``{part of a name: dict(lr_mult=…, decay_mult=…, …)}``, the
       longest match wins. The factors come on top of the layer's own learning rate and weight
-      decay; other entries go into the parameter group as they are.
+      decay; options of the optimizer, such as ``betas``, go into the parameter group.
 
     Ids of a ConvNeXt, layer_wise: stem 0; downsampling 1, 2, 3 → 2, 3, N; stages 0, 1, 3 → 1, 2,
     N; block b of stage 2 → 3 + b // 3. stage_wise: every downsampling layer 0, stage i → i + 1.
@@ -128,7 +130,20 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
                 f'paramwise_cfg: expected each of custom_keys to be part of the name of a '
                 f'trainable parameter, got {unused}; names look like {names[:2]}'
             )
+        self._check_custom_entries(custom_keys)
         return {name: custom_keys[key] for name, key in matches.items() if key is not None}
+
+    def _check_custom_entries(self, custom_keys: Mapping[str, Mapping[str, object]]) -> None:
+        kind = self.optimizer_cfg['type']
+        optimizer = OPTIMIZERS.get(kind) if isinstance(kind, str) else kind
+        own = set(inspect.signature(optimizer).parameters) - {'params', 'lr', 'weight_decay'}
+        for key, entries in custom_keys.items():
+            unknown = sorted(set(entries) - own - {'lr_mult', 'decay_mult'})
+            if unknown:
+                raise ValueError(
+                    f'paramwise_cfg: expected lr_mult, decay_mult or options of {kind} in '
+                    f'custom_keys[{key!r}], got {", ".join(unknown)}'
+                )
 
     def _positions(self, model: nn.Module, names: list[str]) -> dict[str, LayerPosition]:
         backbones = list(_find_backbones(model))

@@ -1,0 +1,74 @@
+import functools
+import hashlib
+import threading
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmconvnext.checkpoints.errors import CheckpointError
+from mmconvnext.checkpoints.fetch import cache_path, fetch
+
+
+class Handler(SimpleHTTPRequestHandler):
+    requests: list[str] = []
+
+    def do_GET(self) -> None:
+        self.requests.append(self.path)
+        super().do_GET()
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Path]]:
+    """A web server on this machine: its address and its folder; the cache is a new one."""
+    folder = tmp_path / 'served'
+    folder.mkdir()
+    monkeypatch.setattr(torch.hub, '_hub_dir', str(tmp_path / 'hub'))
+    Handler.requests.clear()
+    with ThreadingHTTPServer(
+        ('127.0.0.1', 0), functools.partial(Handler, directory=folder)
+    ) as httpd:
+        thread = threading.Thread(target=httpd.serve_forever)
+        thread.start()
+        yield f'http://127.0.0.1:{httpd.server_address[1]}', folder
+        httpd.shutdown()
+        thread.join()
+
+
+def test_downloads_once(server) -> None:
+    url, folder = server
+    (folder / 'a.pth').write_bytes(b'weights')
+    path = fetch(f'{url}/a.pth', progress=False)
+    assert path == cache_path(f'{url}/a.pth')
+    assert path.read_bytes() == b'weights'
+    assert fetch(f'{url}/a.pth', progress=False) == path
+    assert Handler.requests == ['/a.pth']
+
+
+def test_checks_the_hash_in_the_name(server) -> None:
+    url, folder = server
+    digest = hashlib.sha256(b'weights').hexdigest()[:8]
+    (folder / f'good-{digest}.pth').write_bytes(b'weights')
+    (folder / f'bad-{digest}.pth').write_bytes(b'other')
+    assert fetch(f'{url}/good-{digest}.pth', progress=False).read_bytes() == b'weights'
+    with pytest.raises(CheckpointError, match='invalid hash'):
+        fetch(f'{url}/bad-{digest}.pth', progress=False)
+    assert not cache_path(f'{url}/bad-{digest}.pth').exists()
+
+
+def test_a_failed_download_names_the_remedy_and_leaves_nothing(server) -> None:
+    url, _ = server
+    with pytest.raises(CheckpointError, match=r'404.*put the file at .*none\.pth by hand'):
+        fetch(f'{url}/none.pth', progress=False)
+    assert not list(cache_path(url).parent.glob('*.pth*partial'))
+    assert not cache_path(f'{url}/none.pth').exists()
+
+
+def test_a_local_path_must_exist(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match='no such checkpoint file'):
+        fetch(str(tmp_path / 'none.pth'))

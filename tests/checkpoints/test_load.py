@@ -1,0 +1,180 @@
+import logging
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.model import BaseModel
+
+from mmconvnext.checkpoints.errors import CheckpointError
+from mmconvnext.checkpoints.load import load_backbone, read_checkpoint
+
+
+class RunsCode:
+    """Pickled, it would make a folder on loading."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def official_state(backbone: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """What the official classifier of this size stores: no norm0–3, but a norm and a head."""
+    state = {k: v for k, v in backbone.state_dict().items() if not k.startswith('norm')}
+    width = backbone.channels[-1]
+    head = {'head.weight': torch.zeros(1000, width), 'head.bias': torch.zeros(1000)}
+    return {**state, 'norm.weight': torch.ones(width), 'norm.bias': torch.zeros(width), **head}
+
+
+@pytest.fixture
+def trained(small_backbone):
+    backbone = small_backbone()
+    for parameter in backbone.parameters():
+        torch.nn.init.normal_(parameter)
+    return backbone
+
+
+def pretrained(path: Path, **options: object) -> dict:
+    return dict(type='Pretrained', checkpoint=str(path), **options)
+
+
+@pytest.mark.parametrize('wrap', [lambda s: {'model': s}, lambda s: s], ids=['model', 'bare'])
+def test_official_file_loads_completely(small_backbone, trained, tmp_path, wrap, caplog) -> None:
+    torch.save(wrap(official_state(trained)), tmp_path / 'a.pth')
+    backbone = small_backbone(init_cfg=pretrained(tmp_path / 'a.pth'))
+    with caplog.at_level(logging.INFO):
+        backbone.init_weights()
+    for name, parameter in backbone.named_parameters():
+        if name.startswith('norm'):
+            assert torch.equal(parameter, torch.full_like(parameter, float('weight' in name)))
+        else:
+            assert torch.equal(parameter, trained.get_parameter(name)), name
+
+
+def test_report_counts_everything(small_backbone, trained, tmp_path) -> None:
+    torch.save({'model': official_state(trained)}, tmp_path / 'a.pth')
+    backbone = small_backbone()
+    report = load_backbone(
+        backbone, str(tmp_path / 'a.pth'), new=['norm'], unused=['norm.', 'head.']
+    )
+    assert len(report.loaded) == len(backbone.state_dict()) - 8
+    assert len(report.new) == 8
+    assert len(report.unused) == 4
+    assert str(report) == (
+        f'Loaded {len(report.loaded)} tensors from {tmp_path / "a.pth"}; '
+        'new: norm0, norm1, norm2, norm3; left aside: norm, head'
+    )
+
+
+def test_our_own_checkpoint_loads_with_its_norms(small_backbone, trained, tmp_path) -> None:
+    state = {f'backbone.{k}': v for k, v in trained.state_dict().items()}
+    state['decode_head.conv_seg.weight'] = torch.zeros(1)
+    torch.save({'state_dict': state, 'meta': {'iter': 3}}, tmp_path / 'iter_3.pth')
+    for options in ({}, {'prefix': 'backbone.'}):
+        backbone = small_backbone(init_cfg=pretrained(tmp_path / 'iter_3.pth', **options))
+        backbone.init_weights()
+        for a, b in zip(backbone.parameters(), trained.parameters()):
+            assert torch.equal(a, b)
+
+
+def test_v2_grn_is_reshaped(small_backbone, tmp_path) -> None:
+    v2 = small_backbone(use_grn=True)
+    for parameter in v2.parameters():
+        torch.nn.init.normal_(parameter)
+    state = official_state(v2)
+    for key in [key for key in state if '.grn.' in key]:
+        state[key] = state[key].reshape(1, 1, 1, -1)
+    torch.save({'model': state}, tmp_path / 'v2.pt')
+    backbone = small_backbone(use_grn=True, init_cfg=pretrained(tmp_path / 'v2.pt'))
+    backbone.init_weights()
+    assert torch.equal(backbone.stages[0][0].grn.gamma, v2.stages[0][0].grn.gamma)
+
+
+def test_unbuilt_stages_are_left_aside(small_backbone, trained, tmp_path) -> None:
+    torch.save({'model': official_state(trained)}, tmp_path / 'a.pth')
+    backbone = small_backbone(out_indices=(1,), init_cfg=pretrained(tmp_path / 'a.pth'))
+    backbone.init_weights()
+    assert torch.equal(backbone.stages[1][0].gamma, trained.stages[1][0].gamma)
+
+
+def test_weights_survive_the_whole_model_s_init_weights(small_backbone, trained, tmp_path) -> None:
+    class Model(BaseModel):
+        def __init__(self, backbone):
+            super().__init__(init_cfg=dict(type='Constant', layer='Conv2d', val=3.0))
+            self.backbone = backbone
+
+        def forward(self, inputs):
+            return self.backbone(inputs)
+
+    torch.save({'model': official_state(trained)}, tmp_path / 'a.pth')
+    model = Model(small_backbone(init_cfg=pretrained(tmp_path / 'a.pth')))
+    model.init_weights()
+    model.init_weights()
+    stem = model.backbone.downsample_layers[0][0].weight
+    assert torch.equal(stem, trained.downsample_layers[0][0].weight)
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (lambda s: s.pop('stages.2.0.gamma'), r'1 missing: stages\.2\.0\.gamma'),
+        (lambda s: s.update({'extra.weight': torch.ones(1)}), r'1 unexpected: extra\.weight'),
+        (
+            lambda s: s.update({'stages.0.0.gamma': torch.ones(9)}),
+            r'1 of another shape: stages\.0\.0\.gamma \(9,\) for \(8,\)',
+        ),
+    ],
+)
+def test_anything_else_raises_and_changes_nothing(
+    small_backbone, trained, tmp_path, change, message
+) -> None:
+    state = official_state(trained)
+    change(state)
+    torch.save({'model': state}, tmp_path / 'a.pth')
+    backbone = small_backbone(init_cfg=pretrained(tmp_path / 'a.pth'))
+    before = {k: v.clone() for k, v in backbone.state_dict().items()}
+    with pytest.raises(CheckpointError, match=message):
+        backbone.init_weights()
+    assert all(torch.equal(v, before[k]) for k, v in backbone.state_dict().items())
+
+
+def test_another_size_lists_a_few_and_counts_the_rest(small_backbone, tmp_path) -> None:
+    other = small_backbone(arch=dict(depths=(1, 1, 5, 1), channels=(8, 16, 24, 32)))
+    torch.save({'model': official_state(other)}, tmp_path / 'a.pth')
+    with pytest.raises(CheckpointError, match=r'27 unexpected: .*\(22 more\).*size and use_grn|size'):
+        small_backbone(init_cfg=pretrained(tmp_path / 'a.pth')).init_weights()
+
+
+@pytest.mark.parametrize('content', [[1, 2], {'epoch': 3}, {'model': {'a': 1}}])
+def test_a_file_without_tensors_raises(small_backbone, tmp_path, content) -> None:
+    torch.save(content, tmp_path / 'a.pth')
+    with pytest.raises(CheckpointError, match='expected a dict of tensors'):
+        small_backbone(init_cfg=pretrained(tmp_path / 'a.pth')).init_weights()
+
+
+def test_a_wrong_prefix_raises(small_backbone, trained, tmp_path) -> None:
+    torch.save({'model': official_state(trained)}, tmp_path / 'a.pth')
+    with pytest.raises(CheckpointError, match="begin with 'encoder.', found "):
+        small_backbone(init_cfg=pretrained(tmp_path / 'a.pth', prefix='encoder.')).init_weights()
+
+
+@pytest.mark.parametrize('zipped', [True, False])
+def test_a_pickle_that_would_run_code_is_refused(tmp_path: Path, zipped: bool) -> None:
+    target = tmp_path / 'made-by-the-checkpoint'
+    torch.save(
+        {'model': RunsCode(target)}, tmp_path / 'a.pth', _use_new_zipfile_serialization=zipped
+    )
+    for location in ('cpu', 'meta'):
+        with pytest.raises(CheckpointError, match='refused, nothing in it was run.*mkdir'):
+            read_checkpoint(str(tmp_path / 'a.pth'), map_location=location)
+    assert not target.exists()
+
+
+def test_a_truncated_file_is_said_to_be_so(trained, tmp_path: Path) -> None:
+    path = tmp_path / 'a.pth'
+    torch.save(trained.state_dict(), path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(CheckpointError, match='not a readable checkpoint'):
+        read_checkpoint(str(path))

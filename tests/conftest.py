@@ -1,0 +1,71 @@
+"""What several test files share: small models, generated data, the tools in a process."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmconvnext import ConvNeXt
+from mmconvnext.data.samples import write_segmentation_samples
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = ROOT / 'configs'
+SMALL = dict(depths=(1, 1, 2, 1), channels=(8, 16, 24, 32))
+
+
+@pytest.fixture(autouse=True)
+def seed() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def small_backbone() -> Callable[..., ConvNeXt]:
+    """Builds a ConvNeXt of a few thousand parameters; layer scale 1 so that branches matter."""
+
+    def build(**options: object) -> ConvNeXt:
+        options = {'arch': SMALL, 'layer_scale_init_value': 1.0, **options}
+        if options.get('use_grn'):
+            options['layer_scale_init_value'] = None
+        return ConvNeXt(**options)
+
+    return build
+
+
+@pytest.fixture(scope='session')
+def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny generated data set in ADE20K's layout: 8 + 4 pictures of 64 px."""
+    root = tmp_path_factory.mktemp('data') / 'samples'
+    return write_segmentation_samples(root, training=8, validation=4, size=64)
+
+
+@pytest.fixture(scope='session')
+def real_samples() -> Path:
+    """Real labelled pictures: ade20k_sample and coco_sample below one folder."""
+    given = os.environ.get('MMCONVNEXT_SAMPLES')
+    folder = Path(given) if given else ROOT.parent / 'shared' / 'data'
+    if not (folder / 'ade20k_sample').is_dir():
+        pytest.skip(f'no real pictures in {folder}: set MMCONVNEXT_SAMPLES to have these tests')
+    return folder
+
+
+@pytest.fixture(scope='session')
+def run_tool() -> Callable[..., subprocess.CompletedProcess]:
+    """Runs ``python tools/NAME.py …`` as a person would, from the repository's root."""
+
+    def run(*arguments: object, cwd: Path = ROOT, **environment: str):
+        command = [sys.executable, *(str(argument) for argument in arguments)]
+        return subprocess.run(
+            command,
+            cwd=cwd,
+            env={**os.environ, 'OMP_NUM_THREADS': '2', **environment},
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+
+    return run

@@ -1,0 +1,50 @@
+import subprocess
+import sys
+
+import pytest
+
+from mmconvnext.ops import extension
+
+
+def test_mmdet_and_mmseg_import_without_the_extension() -> None:
+    import mmcv.ops
+    import mmdet.models
+    import mmseg.models
+
+    assert mmcv.ops.RoIAlign is not None
+    assert mmdet.models is not None
+    assert mmseg.models is not None
+
+
+@pytest.mark.skipif(extension.is_compiled(), reason='this mmcv has its operators')
+def test_a_missing_operator_is_named_with_the_remedy() -> None:
+    import torch
+    from mmcv.ops import nms
+
+    with pytest.raises(extension.MissingOperatorError, match=r"'nms' needs mmcv .* pip install"):
+        nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
+
+
+def test_stand_in_refuses_dunder_names_and_has_a_spec() -> None:
+    stand_in = extension.StandIn(extension.NAME)
+    assert callable(stand_in.roi_align_forward)
+    with pytest.raises(AttributeError, match='__wrapped__'):
+        _ = stand_in.__wrapped__
+    extension.install()
+    finders = [f for f in sys.meta_path if isinstance(f, extension._StandInFinder)]
+    assert len(finders) == 1
+    assert finders[0].find_spec('mmcv._ext').name == 'mmcv._ext'
+    assert finders[0].find_spec('mmcv.other') is None
+
+
+def test_a_compiled_extension_goes_first(tmp_path) -> None:
+    # A module file stands for the compiled one: what the ordinary import system finds wins.
+    package = tmp_path / 'mmcv'
+    package.mkdir()
+    (package / '__init__.py').write_text('')
+    (package / '_ext.py').write_text('compiled = True\n')
+    code = (
+        'from mmconvnext.ops import extension; extension.install();'
+        'import mmcv._ext; assert mmcv._ext.compiled; assert extension.is_compiled()'
+    )
+    subprocess.run([sys.executable, '-c', code], env={'PYTHONPATH': str(tmp_path)}, check=True)

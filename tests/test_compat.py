@@ -1,0 +1,85 @@
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.logging import HistoryBuffer
+
+from mmconvnext import compat
+
+
+def test_what_mmengine_saves_loads_with_weights_only(tmp_path: Path) -> None:
+    buffer = HistoryBuffer([1.0, 2.0], [1, 1])
+    values = [np.float64(1.5), np.int64(3), np.arange(3, dtype=np.uint32), np.bool_(True)]
+    torch.save({'history': buffer, 'values': values}, tmp_path / 'a.pth')
+    loaded = torch.load(tmp_path / 'a.pth', weights_only=True)
+    assert loaded['history'].mean() == 1.5
+    assert loaded['values'][0] == 1.5
+
+
+class ReachesOut:
+    """Pickled, it would fetch any attribute of an allowed type."""
+
+    def __reduce__(self):
+        return getattr, (HistoryBuffer, '__init__')
+
+
+def test_getattr_gives_a_buffer_s_statistics_alone(tmp_path: Path) -> None:
+    torch.save(ReachesOut(), tmp_path / 'a.pth')
+    with pytest.raises(pickle.UnpicklingError, match=r"getattr\(.*'__init__'\) was not an allowed"):
+        torch.load(tmp_path / 'a.pth', weights_only=True)
+
+
+@pytest.mark.parametrize('function', ['_reconstruct', 'scalar'])
+def test_numpy_1_names_load_too(tmp_path: Path, function: str) -> None:
+    path = tmp_path / 'a.pth'
+    value = np.float64(1.5) if function == 'scalar' else np.arange(3)
+    torch.save({'value': value}, path, _use_new_zipfile_serialization=False)
+    content = path.read_bytes()
+    assert b'numpy._core.multiarray' in content
+    path.write_bytes(content.replace(b'numpy._core.multiarray', b'numpy.core.multiarray'))
+    assert np.all(torch.load(path, weights_only=True)['value'] == value)
+
+
+def run_with_fake_torchvision(folder: Path, body: str, code: str) -> subprocess.CompletedProcess:
+    (folder / 'torchvision').mkdir()
+    (folder / 'torchvision' / '__init__.py').write_text(body)
+    return subprocess.run(
+        [sys.executable, '-c', code],
+        env={'PYTHONPATH': str(folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_broken_torchvision_is_reported_once_and_set_aside(tmp_path: Path) -> None:
+    result = run_with_fake_torchvision(
+        tmp_path,
+        'raise RuntimeError("operator torchvision::nms does not exist")',
+        'import mmconvnext; mmconvnext.compat.apply()\n'
+        'from mmengine.utils.dl_utils import collect_env; collect_env()\n',
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.count('torchvision cannot load beside torch') == 1
+    assert 'operator torchvision::nms does not exist' in result.stderr
+
+
+def test_a_working_torchvision_is_left_alone(tmp_path: Path) -> None:
+    result = run_with_fake_torchvision(
+        tmp_path,
+        '__version__ = "1"',
+        'import mmconvnext, torchvision; assert torchvision.__version__ == "1"',
+    )
+    assert result.returncode == 0, result.stderr
+    assert 'torchvision' not in result.stderr
+
+
+def test_mmengine_finds_configs_of_the_package() -> None:
+    from mmengine.config.utils import MODULE2PACKAGE
+
+    compat.name_package()
+    assert MODULE2PACKAGE['mmconvnext'] == 'mmconvnext'
