@@ -5,14 +5,14 @@ from mmconvnext import compat
 compat.apply()
 
 from mmconvnext.backbones import ConvNeXt  # noqa: E402
-from mmconvnext.hooks import SegmentationPictureHook, StemLearningRateHook  # noqa: E402
+from mmconvnext.hooks import LayerLearningRatesHook, SegmentationPictureHook  # noqa: E402
 from mmconvnext.optim import LayerDecayOptimWrapperConstructor  # noqa: E402
 from mmconvnext.version import __version__  # noqa: E402
 
 __all__ = [
     'ConvNeXt',
     'LayerDecayOptimWrapperConstructor',
+    'LayerLearningRatesHook',
     'SegmentationPictureHook',
-    'StemLearningRateHook',
     '__version__',
 ]

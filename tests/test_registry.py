@@ -1,6 +1,6 @@
 import pytest
-from mmengine.registry import DefaultScope, Registry
 from mmengine.registry import MODELS as ROOT_MODELS
+from mmengine.registry import DefaultScope, Registry
 
 import mmconvnext
 from mmconvnext.registry import HOOKS, MODELS, OPTIM_WRAPPER_CONSTRUCTORS

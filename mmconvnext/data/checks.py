@@ -19,7 +19,7 @@ def require_data(config: Config, *splits: str) -> None:
         UserError: the first one missing, in one line.
     """
     for split in splits:
-        dataset = config.get(f'{split}_dataloader', {}).get('dataset')
+        dataset = (config.get(f'{split}_dataloader') or {}).get('dataset')
         for path in _paths(dataset) if dataset else ():
             if '://' not in str(path) and not path.exists():
                 hint = f'{config.data_hint}, ' if config.get('data_hint') else ''

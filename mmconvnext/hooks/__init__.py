@@ -1,7 +1,7 @@
 """Hooks of the training and the test loop."""
 
+from mmconvnext.hooks.layer_learning_rates import LayerLearningRatesHook
 from mmconvnext.hooks.segmentation_pictures import SegmentationPictureHook
-from mmconvnext.hooks.stem_learning_rate import StemLearningRateHook
 from mmconvnext.hooks.strict_loading import StrictLoadingHook
 
-__all__ = ['SegmentationPictureHook', 'StemLearningRateHook', 'StrictLoadingHook']
+__all__ = ['LayerLearningRatesHook', 'SegmentationPictureHook', 'StrictLoadingHook']

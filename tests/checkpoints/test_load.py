@@ -143,7 +143,9 @@ def test_anything_else_raises_and_changes_nothing(
 def test_another_size_lists_a_few_and_counts_the_rest(small_backbone, tmp_path) -> None:
     other = small_backbone(arch=dict(depths=(1, 1, 5, 1), channels=(8, 16, 24, 32)))
     torch.save({'model': official_state(other)}, tmp_path / 'a.pth')
-    with pytest.raises(CheckpointError, match=r'27 unexpected: .*\(22 more\).*size and use_grn|size'):
+    with pytest.raises(
+        CheckpointError, match=r'27 unexpected: .*\(22 more\).*size and use_grn|size'
+    ):
         small_backbone(init_cfg=pretrained(tmp_path / 'a.pth')).init_weights()
 
 

@@ -174,7 +174,9 @@ def test_custom_entries_reach_the_group(small_backbone) -> None:
 def test_other_backbones_by_get_layer_depth() -> None:
     rates = groups_by_name(Detector(Transformer()))
     for layer in range(3):
-        assert rates[f'backbone.layers.{layer}.weight'][0] == pytest.approx(2e-4 * 0.9 ** (4 - layer))
+        assert rates[f'backbone.layers.{layer}.weight'][0] == pytest.approx(
+            2e-4 * 0.9 ** (4 - layer)
+        )
     with pytest.raises(ValueError, match="'layer_wise' with Transformer, got 'stage_wise'"):
         groups_by_name(Detector(Transformer()), decay_type='stage_wise')
     with pytest.raises(ValueError, match='Transformer counts its own layers'):

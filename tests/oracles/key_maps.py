@@ -12,7 +12,9 @@ def timm_key(key: str) -> str:
     part, *rest = key.split('.')
     if part == 'downsample_layers':
         stage, layer, name = rest
-        return f'stem.{layer}.{name}' if stage == '0' else f'stages.{stage}.downsample.{layer}.{name}'
+        return (
+            f'stem.{layer}.{name}' if stage == '0' else f'stages.{stage}.downsample.{layer}.{name}'
+        )
     stage, block, *name = rest
     renamed = {'dwconv': 'conv_dw', 'pwconv1': 'mlp.fc1', 'pwconv2': 'mlp.fc2', 'grn': 'mlp.grn'}
     name[0] = renamed.get(name[0], name[0])

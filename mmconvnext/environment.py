@@ -1,0 +1,79 @@
+"""What this environment has, and what would fail in it."""
+
+import importlib
+import platform
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+
+import torch
+
+from mmconvnext.ops import extension
+from mmconvnext.version import __version__
+
+# Import name, then the distributions that may provide it; the first one installed counts.
+_PACKAGES = {
+    'mmengine': ('mmengine', 'onedl-mmengine'),
+    'mmcv': ('mmcv', 'mmcv-lite', 'onedl-mmcv'),
+    'mmdet': ('mmdet', 'onedl-mmdetection'),
+    'mmseg': ('mmsegmentation', 'onedl-mmsegmentation'),
+    'torchvision': ('torchvision',),
+}
+_REMEDIES = {
+    'mmdet': 'detection needs it: pip install "mmconvnext[openmmlab]"',
+    'mmseg': 'segmentation needs it: pip install "mmconvnext[openmmlab]"',
+    'mmcv': 'everything but the bare backbone needs it: pip install "mmconvnext[openmmlab]"',
+    'torchvision': 'optional; install the build made for this torch, or none',
+}
+
+
+def describe() -> Iterator[str]:
+    """Lines for a person: versions, operators, and what would fail with its remedy."""
+    yield f'mmconvnext {__version__}, Python {platform.python_version()}'
+    yield f'torch {torch.__version__}, {_device()}'
+    failures = []
+    for name, distributions in _PACKAGES.items():
+        yield f'{name}: {_distribution(distributions) or "not installed"}'
+        problem = _import_problem(name)
+        if problem and not (name == 'torchvision' and not _distribution(distributions)):
+            failures.append(f'{name}: {problem} ({_REMEDIES.get(name, "reinstall it")})')
+    if not _import_problem('mmcv'):
+        operators, problem = _operators()
+        yield f'mmcv.ops: {operators}'
+        failures += [problem] if problem else []
+    yield from (f'would fail: {failure}' for failure in failures)
+    if not failures:
+        yield 'nothing here would fail'
+
+
+def _device() -> str:
+    if torch.cuda.is_available():
+        return f'{torch.cuda.device_count()} × {torch.cuda.get_device_name(0)}'
+    return 'no GPU: float32, plain BN, gloo'
+
+
+def _distribution(names: tuple[str, ...]) -> str | None:
+    for name in names:
+        try:
+            return f'{name} {version(name)}'
+        except PackageNotFoundError:
+            continue
+    return None
+
+
+def _import_problem(name: str) -> str | None:
+    try:
+        importlib.import_module(name)
+    except (ImportError, AttributeError, RuntimeError, OSError, AssertionError) as error:
+        return str(error).splitlines()[0]
+    return None
+
+
+def _operators() -> tuple[str, str | None]:
+    """How mmcv's operators are served, and what fails for it."""
+    if not extension.is_compiled():
+        return 'all stood in for, none compiled: enough to import mmdet and mmseg', (
+            'Mask R-CNN and Cascade Mask R-CNN: nms and roi_align are not there (install mmcv with '
+            'its compiled operators); UperNet calls none'
+        )
+    problem = _import_problem(extension.NAME)
+    return 'all compiled', problem and f'mmcv.ops: {problem} (build mmcv for this torch)'

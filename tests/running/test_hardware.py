@@ -1,0 +1,45 @@
+import pytest
+from mmengine.config import Config
+
+from mmconvnext.running import hardware
+from mmconvnext.running.errors import UserError
+from tests.conftest import CONFIGS
+
+
+@pytest.fixture
+def config() -> Config:
+    return Config.fromfile(CONFIGS / 'upernet_convnext_t_ade20k.py')
+
+
+@pytest.fixture
+def on_cpu(monkeypatch) -> None:
+    monkeypatch.setattr(hardware, 'get_device', lambda: 'cpu')
+
+
+def test_a_cpu_gets_float32_and_plain_bn_with_notices(config, on_cpu) -> None:
+    config.optim_wrapper.loss_scale = 'dynamic'
+    notices = hardware.fit_to_hardware(config)
+    assert config.optim_wrapper.type == 'OptimWrapper'
+    assert 'loss_scale' not in config.optim_wrapper
+    assert config.model.decode_head.norm_cfg.type == 'BN'
+    assert config.model.auxiliary_head.norm_cfg.type == 'BN'
+    assert len(notices) == 2
+    assert 'float32' in notices[0]
+
+
+def test_a_gpu_changes_nothing(config, monkeypatch) -> None:
+    monkeypatch.setattr(hardware, 'get_device', lambda: 'cuda')
+    before = config.pretty_text
+    assert hardware.fit_to_hardware(config) == []
+    assert config.pretty_text == before
+    assert config.optim_wrapper.type == 'AmpOptimWrapper'
+
+
+def test_processes_on_cpus_need_torchrun(config, on_cpu, monkeypatch) -> None:
+    config.launcher = 'slurm'
+    with pytest.raises(UserError, match=r'expected pytorch \(torchrun\) .* got slurm'):
+        hardware.fit_to_hardware(config)
+    config.launcher = 'pytorch'
+    monkeypatch.delenv('RANK', raising=False)
+    with pytest.raises(UserError, match='expected the environment of torchrun, .*RANK'):
+        hardware.fit_to_hardware(config)

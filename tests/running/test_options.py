@@ -1,0 +1,171 @@
+import argparse
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from mmconvnext.checkpoints.errors import CheckpointError
+from mmconvnext.running import options
+from mmconvnext.running.errors import UserError, one_line_errors
+from tests.conftest import CONFIGS
+
+T = CONFIGS / 'upernet_convnext_t_ade20k.py'
+
+
+@pytest.fixture
+def config() -> Config:
+    return Config.fromfile(T)
+
+
+def parse(*arguments: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    options.add_shared_arguments(parser)
+    return parser.parse_args([str(a) for a in arguments])
+
+
+@pytest.fixture(autouse=True)
+def local_rank(monkeypatch) -> None:
+    monkeypatch.setenv('LOCAL_RANK', '0')
+
+
+def test_work_dir_is_the_config_s_name() -> None:
+    assert options.load_config(parse(T)).work_dir == 'work_dirs/upernet_convnext_t_ade20k'
+    assert options.load_config(parse(T, '--work-dir', 'a')).work_dir == 'a'
+
+
+def test_both_spellings_of_local_rank() -> None:
+    assert parse(T, '--local_rank', '3').local_rank == 3
+    assert parse(T, '--local-rank=3').local_rank == 3
+
+
+def test_a_missing_or_broken_config_gets_an_answer(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match='no such config file; see configs/'):
+        options.load_config(parse(tmp_path / 'none.py'))
+    (tmp_path / 'a.py').write_text('model = dict(\n')
+    with pytest.raises(UserError, match='not a usable config'):
+        options.load_config(parse(tmp_path / 'a.py'))
+
+
+@pytest.mark.parametrize(
+    ('before', 'amp', 'after'),
+    [
+        ('AmpOptimWrapper', None, 'AmpOptimWrapper'),
+        ('AmpOptimWrapper', False, 'OptimWrapper'),
+        ('OptimWrapper', True, 'AmpOptimWrapper'),
+    ],
+)
+def test_amp(config, before: str, amp: bool | None, after: str) -> None:
+    config.optim_wrapper.type = before
+    options.set_precision(config, amp)
+    assert config.optim_wrapper.type == after
+
+
+def test_amp_with_another_wrapper_raises(config) -> None:
+    config.optim_wrapper.type = 'ApexOptimWrapper'
+    with pytest.raises(UserError, match='got ApexOptimWrapper'):
+        options.set_precision(config, True)
+
+
+def test_seed_and_learning_rate_scaling(config) -> None:
+    options.set_seed(config, 7)
+    options.set_learning_rate_scaling(config)
+    assert config.randomness.seed == 7
+    assert config.auto_scale_lr == dict(enable=True, base_batch_size=16)
+    config.pop('auto_scale_lr')
+    with pytest.raises(UserError, match='base_batch_size'):
+        options.set_learning_rate_scaling(config)
+
+
+def test_pretrained(config, tmp_path: Path) -> None:
+    torch.save({'model': {}}, tmp_path / 'a.pth')
+    assert options.set_pretrained(config, str(tmp_path / 'a.pth')) == []
+    assert config.model.backbone.init_cfg.checkpoint == str(tmp_path / 'a.pth')
+    (notice,) = options.set_pretrained(config, 'none')
+    assert config.model.backbone.init_cfg is None
+    assert notice.startswith('NO PRETRAINED WEIGHTS')
+    with pytest.raises(CheckpointError, match='no such checkpoint file'):
+        options.set_pretrained(config, str(tmp_path / 'none.pth'))
+
+
+def test_pretrained_finds_the_backbone_of_a_wrapped_model(config) -> None:
+    config.model = dict(type='Wrapper', detector=config.model)
+    options.set_pretrained(config, 'none')
+    assert config.model.detector.backbone.init_cfg is None
+    config.model = dict(type='Headless')
+    with pytest.raises(UserError, match='expected a model with a backbone'):
+        options.set_pretrained(config, 'none')
+
+
+def test_resume(config, tmp_path: Path) -> None:
+    config.work_dir = str(tmp_path)
+    assert options.set_resume(config, None) == []
+    (notice,) = options.set_resume(config, 'auto')
+    assert 'Nothing to resume' in notice
+    assert not config.resume
+    torch.save({'state_dict': {}}, tmp_path / 'iter_3.pth')
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'iter_3.pth'))
+    assert 'iter_3.pth' in options.set_resume(config, 'auto')[0]
+    assert config.resume
+    assert config.load_from == str(tmp_path / 'iter_3.pth')
+    assert config.model.backbone.init_cfg is None, 'nothing is downloaded to be overwritten'
+    assert config.custom_hooks[-1].type == 'mmconvnext.StrictLoadingHook'
+
+
+def test_tta_needs_a_config_for_it(config) -> None:
+    options.set_tta(config)
+    assert config.model.type == 'mmconvnext.WholePictureTTAModel'
+    assert config.model.module.type == 'EncoderDecoder'
+    assert config.test_dataloader.dataset.pipeline[1].type == 'TestTimeAug'
+    config.pop('tta_model')
+    with pytest.raises(UserError, match='--tta: expected tta_model in the config'):
+        options.set_tta(config)
+
+
+@pytest.mark.parametrize(
+    ('hook', 'option'),
+    [('mmconvnext.SegmentationPictureHook', 'out_dir'), ('DetVisualizationHook', 'test_out_dir')],
+)
+def test_pictures(config, hook: str, option: str) -> None:
+    config.default_hooks.visualization.type = hook
+    options.set_pictures(config, 'pictures')
+    assert config.default_hooks.visualization.draw
+    assert config.default_hooks.visualization[option] == os.path.abspath('pictures')
+    config.default_hooks.visualization.type = 'OtherHook'
+    with pytest.raises(UserError, match='got OtherHook'):
+        options.set_pictures(config, 'pictures')
+
+
+def test_predictions(config) -> None:
+    options.set_predictions(config, 'labels')
+    assert config.test_evaluator.output_dir == 'labels'
+    options.set_predictions(config, 'all.pkl')
+    assert config.test_evaluator[1] == dict(type='DumpResults', out_file_path='all.pkl')
+    config.test_evaluator = dict(type='CocoMetric')
+    options.set_predictions(config, 'boxes')
+    assert config.test_evaluator.outfile_prefix == 'boxes/predictions'
+    config.default_scope = 'mmdet'
+    options.set_predictions(config, 'all.pkl')
+    assert config.test_evaluator[1].type == 'mmdet.DumpDetResults'
+    config.test_evaluator = dict(type='OtherMetric')
+    with pytest.raises(UserError, match='expected IoUMetric or CocoMetric'):
+        options.set_predictions(config, 'labels')
+
+
+def test_safe_loading_is_forced(monkeypatch) -> None:
+    monkeypatch.delenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', raising=False)
+    monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')
+    with pytest.raises(UserError, match='TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD is set'):
+        options.force_safe_loading()
+    monkeypatch.delenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD')
+    options.force_safe_loading()
+    assert os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] == '1'
+    monkeypatch.delenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD')
+
+
+def test_one_line_errors_exit_without_a_traceback() -> None:
+    with pytest.raises(SystemExit, match='^error: expected this, got that$'), one_line_errors():
+        raise UserError('expected this, got that')
+    with pytest.raises(ZeroDivisionError), one_line_errors():
+        _ = 1 / 0

@@ -1,0 +1,283 @@
+"""The tools, each in a process of its own, as a person runs them."""
+
+import os
+import pickle
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+import torch
+
+from tests.conftest import ROOT
+
+SAMPLES_CONFIG = 'configs/upernet_convnext_atto_samples.py'
+ADE20K_CONFIG = 'configs/upernet_convnext_t_ade20k.py'
+TOOLS = sorted(path.name for path in (ROOT / 'tools').glob('*.py'))
+
+
+class RunsCode:
+    """Pickled, it would make a folder on loading."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def short_run(samples: Path, *more: str) -> list[str]:
+    """Four iterations on the tiny samples, a checkpoint at every second one."""
+    roots = [
+        f'{split}_dataloader.dataset.data_root={samples}' for split in ('train', 'val', 'test')
+    ]
+    return [
+        '--cfg-options',
+        *roots,
+        'train_cfg.max_iters=4',
+        'train_cfg.val_interval=4',
+        'train_dataloader.batch_size=2',
+        'default_hooks.checkpoint.interval=2',
+        'default_hooks.logger.interval=1',
+        'model.data_preprocessor.size=(64,64)',
+        *more,
+    ]
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory, samples: Path, run_tool) -> tuple[Path, str]:
+    """A work dir with iter_2.pth and iter_4.pth, and what the training printed."""
+    work_dir = tmp_path_factory.mktemp('work') / 'run'
+    result = run_tool(
+        *('tools/train.py', SAMPLES_CONFIG, '--work-dir', work_dir, '--seed', 3, '--amp'),
+        *('--pretrained', 'none', '--auto-scale-lr'),
+        *short_run(samples),
+    )
+    assert result.returncode == 0, result.stderr
+    return work_dir, result.stdout + result.stderr
+
+
+def assert_one_line_error(result: subprocess.CompletedProcess, *parts: str) -> None:
+    assert result.returncode == 1, result.stderr
+    lines = [line for line in result.stderr.splitlines() if line.startswith('error: ')]
+    assert len(lines) == 1, result.stderr
+    assert 'Traceback' not in result.stderr
+    for part in parts:
+        assert part in lines[0]
+
+
+@pytest.mark.parametrize('tool', TOOLS)
+def test_help_has_an_example(tool: str, run_tool) -> None:
+    result = run_tool(f'tools/{tool}', '--help')
+    assert result.returncode == 0, result.stderr
+    assert f'python tools/{tool} ' in result.stdout
+    assert '--gpus' not in result.stdout, 'mim would take it for an option of its own'
+
+
+def test_training_says_what_it_does(trained) -> None:
+    work_dir, output = trained
+    assert (work_dir / 'iter_4.pth').is_file()
+    assert 'training in float32 instead of mixed precision' in output
+    assert 'NO PRETRAINED WEIGHTS' in output
+    assert 'mIoU' in output
+    line = next(line for line in output.splitlines() if 'Iter(train) [4/4]' in line)
+    rates = dict(re.findall(r'(\w*lr): (\S+)', line))
+    base, stem = float(rates['base_lr']), float(rates['stem_lr'])
+    # stage_wise, rate .9, N = 6: the stem is seven powers below the heads.
+    assert stem == pytest.approx(base * 0.9**7, rel=1e-3)
+    assert float(rates['lr']) == base
+    # --auto-scale-lr: 2 pictures instead of 16.
+    assert base < 2e-3 / 8 * 1.001
+
+
+def test_resume_goes_on_where_it_was(trained, samples: Path, run_tool, tmp_path) -> None:
+    work_dir, _ = trained
+    again = run_tool(
+        *('tools/train.py', SAMPLES_CONFIG, '--work-dir', tmp_path),
+        *('--resume', work_dir / 'iter_2.pth', *short_run(samples)),
+    )
+    assert again.returncode == 0, again.stderr
+    output = again.stdout + again.stderr
+    assert 'Iter(train) [3/4]' in output
+    assert 'Iter(train) [2/4]' not in output
+    automatic = run_tool(
+        *('tools/train.py', SAMPLES_CONFIG, '--work-dir', tmp_path, '--resume'),
+        *short_run(samples, 'train_cfg.max_iters=5'),
+    )
+    assert automatic.returncode == 0, automatic.stderr
+    output = automatic.stdout + automatic.stderr
+    assert f'Resuming from {tmp_path / "iter_4.pth"}' in output
+    assert 'Iter(train) [5/5]' in output
+
+
+def test_testing_writes_pictures_and_predictions(trained, samples, run_tool, tmp_path) -> None:
+    work_dir, _ = trained
+    command = ['tools/test.py', SAMPLES_CONFIG, work_dir / 'iter_4.pth']
+    options = short_run(samples)
+    result = run_tool(
+        *(*command, '--work-dir', tmp_path / 'w', '--show-dir', tmp_path / 'pictures'),
+        *('--out', tmp_path / 'labels', *options),
+    )
+    assert result.returncode == 0, result.stderr
+    assert re.search(r'^aAcc \S+, mIoU \S+, mAcc \S+$', result.stdout, re.M)
+    assert f'written: {tmp_path / "pictures"}' in result.stdout
+    assert len(list((tmp_path / 'pictures').glob('*.png'))) == 4
+    labels = [cv2.imread(str(p), -1) for p in (tmp_path / 'labels').glob('*.png')]
+    assert len(labels) == 4
+    assert all(label.min() >= 1 and label.max() <= 6 for label in labels), 'ids of the annotations'
+
+
+def test_testing_with_augmentation_keeps_pickled_predictions(
+    trained, samples, run_tool, tmp_path
+) -> None:
+    work_dir, _ = trained
+    result = run_tool(
+        *('tools/test.py', SAMPLES_CONFIG, work_dir / 'iter_4.pth', '--tta'),
+        *('--work-dir', tmp_path / 'w', '--out', tmp_path / 'all.pkl', *short_run(samples)),
+    )
+    assert result.returncode == 0, result.stderr
+    assert 'mIoU' in result.stdout
+    with open(tmp_path / 'all.pkl', 'rb') as file:
+        assert len(pickle.load(file)) == 4
+
+
+@pytest.mark.parametrize('missing', ['data', 'weights'])
+def test_what_is_missing_is_named_in_one_line(missing, samples, run_tool, tmp_path) -> None:
+    options = ['--work-dir', tmp_path / 'run']
+    parts = ['data/ade/ADEChallengeData2016/images/training does not exist', 'get ADE20K from']
+    if missing == 'weights':
+        roots = [f'{split}_dataloader.dataset.data_root={samples}' for split in ('train', 'val')]
+        # Nothing listens there: as good as offline.
+        options += ['--pretrained', 'http://127.0.0.1:9/convnext_tiny_1k_224.pth']
+        options += ['--cfg-options', *roots]
+        parts = ['the download failed', 'hub/checkpoints/convnext_tiny_1k_224.pth', '--pretrained']
+    result = run_tool('tools/train.py', ADE20K_CONFIG, *options, TORCH_HOME=str(tmp_path / 'home'))
+    assert_one_line_error(result, *parts)
+    assert not (tmp_path / 'run').exists(), 'nothing half-written'
+
+
+def test_another_model_s_checkpoint_is_refused(trained, samples, run_tool, tmp_path) -> None:
+    work_dir, _ = trained
+    result = run_tool(
+        *('tools/test.py', SAMPLES_CONFIG, work_dir / 'iter_4.pth', '--work-dir', tmp_path),
+        *short_run(samples, 'model.backbone.arch=femto'),
+    )
+    assert_one_line_error(result, 'does not fit the model', 'of another shape')
+
+
+@pytest.mark.parametrize('tool', ['test', 'resume'])
+def test_a_checkpoint_that_would_run_code_runs_nothing(tool, samples, run_tool, tmp_path) -> None:
+    target = tmp_path / 'made-by-the-checkpoint'
+    torch.save({'state_dict': {}, 'meta': RunsCode(target)}, tmp_path / 'evil.pth')
+    command = {
+        'test': ['tools/test.py', SAMPLES_CONFIG, tmp_path / 'evil.pth'],
+        'resume': ['tools/train.py', SAMPLES_CONFIG, '--resume', tmp_path / 'evil.pth'],
+    }[tool]
+    result = run_tool(*command, '--work-dir', tmp_path / 'run', *short_run(samples))
+    assert_one_line_error(result, 'refused, nothing in it was run', 'mkdir')
+    assert not target.exists()
+
+
+def test_a_missing_config_and_a_missing_checkpoint(run_tool, samples, tmp_path) -> None:
+    result = run_tool('tools/train.py', 'configs/none.py')
+    assert_one_line_error(result, 'configs/none.py: no such config file')
+    result = run_tool(
+        *('tools/test.py', SAMPLES_CONFIG, tmp_path / 'none.pth', '--work-dir', tmp_path / 'run'),
+        *short_run(samples),
+    )
+    assert_one_line_error(result, 'no such checkpoint file')
+
+
+def test_make_samples_leaves_other_folders_alone(run_tool, tmp_path) -> None:
+    (tmp_path / 'thesis.txt').write_text('years of work')
+    assert_one_line_error(run_tool('tools/make_samples.py', tmp_path), 'choose another folder')
+    result = run_tool('tools/make_samples.py', tmp_path / 'a', '--training', 2, '--validation', 1)
+    assert result.returncode == 0, result.stderr
+    assert f'samples: {tmp_path / "a"}' in result.stdout
+
+
+def test_two_processes_train_and_test_over_gloo(samples, tmp_path) -> None:
+    """With SyncBN in the config, which a CPU cannot do, and stochastic depth."""
+    environment = {**os.environ, 'PYTHON': sys.executable, 'PORT': '29631', 'OMP_NUM_THREADS': '1'}
+    options = short_run(
+        samples,
+        'model.decode_head.norm_cfg.type=SyncBN',
+        'model.backbone.drop_path_rate=0.4',
+        'optim_wrapper.type=AmpOptimWrapper',
+    )
+    for command in (
+        ['tools/dist_train.sh', SAMPLES_CONFIG, '2', '--work-dir', tmp_path / 'run', *options],
+        [
+            *('tools/dist_test.sh', SAMPLES_CONFIG, tmp_path / 'run' / 'iter_4.pth', '2'),
+            *('--work-dir', tmp_path / 'test', *options),
+        ],
+    ):
+        result = subprocess.run(
+            ['bash', *map(str, command)],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+        assert result.returncode == 0, result.stderr
+        output = result.stdout + result.stderr
+        assert 'processes talk over gloo' in output
+        assert 'mIoU' in output
+    assert 'Distributed launcher: pytorch' in output
+    assert re.search(r'GPU number: 2|world_size.*2', output)
+
+
+@pytest.mark.parametrize(('script', 'count'), [('dist_train.sh', 1), ('dist_test.sh', 2)])
+def test_shell_scripts_say_their_usage(script: str, count: int) -> None:
+    result = subprocess.run(
+        ['bash', ROOT / 'tools' / script, *['x'] * count],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 2
+    assert result.stderr.startswith('usage: [NNODES=N')
+
+
+def test_trains_in_mmseg_s_own_tool(samples: Path, run_tool, tmp_path: Path) -> None:
+    """A stock config in someone else's project: only type, custom_imports and init_cfg change."""
+    import mmseg
+
+    mim = Path(mmseg.__file__).parent / '.mim'
+    config = tmp_path / 'config.py'
+    roots = {
+        split: f'{split}_dataloader = dict(num_workers=0, persistent_workers=False, '
+        f"dataset=dict(data_root='{samples}'))"
+        for split in ('train', 'val')
+    }
+    config.write_text(
+        f"_base_ = '{mim}/configs/convnext/convnext-tiny_upernet_8xb2-amp-160k_ade20k-512x512.py'\n"
+        "custom_imports = dict(_delete_=True, imports=['mmconvnext'])\n"
+        "model = dict(backbone=dict(type='mmconvnext.ConvNeXt', init_cfg=None),\n"
+        '    data_preprocessor=dict(size=(64, 64)))\n'
+        'train_cfg = dict(max_iters=1, val_interval=9)\n'
+        "optim_wrapper = dict(type='OptimWrapper', loss_scale=None)\n"
+        f'{roots["train"]}\n{roots["val"]}\n'
+    )
+    # The debug size: a smaller crop, and float32, since mmseg's tool does not fall back by itself.
+    text = config.read_text().replace(
+        "optim_wrapper = dict(type='OptimWrapper', loss_scale=None)\n",
+        "optim_wrapper = dict(_delete_=True, type='OptimWrapper',\n"
+        "    optimizer=dict(type='AdamW', lr=1e-4, weight_decay=.05),\n"
+        "    paramwise_cfg=dict(decay_rate=.9, decay_type='stage_wise', num_layers=6),\n"
+        "    constructor='LearningRateDecayOptimizerConstructor')\n",
+    )
+    config.write_text(text)
+    result = run_tool(
+        *(mim / 'tools' / 'train.py', config, '--work-dir', tmp_path / 'run', '--cfg-options'),
+        *(
+            'train_dataloader.dataset.pipeline.3.crop_size=(64,64)',
+            'default_hooks.logger.interval=1',
+        ),
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert 'Iter(train) [1/1]' in result.stdout + result.stderr
