@@ -1,4 +1,7 @@
-"""The rivals are on the path only in a process of their own: PYTHONPATH=.rivals pytest tests/oracles."""
+"""The rivals are on the path only in a process of their own.
+
+PYTHONPATH=.rivals pytest tests/oracles
+"""
 
 import importlib.util
 

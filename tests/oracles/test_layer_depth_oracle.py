@@ -1,4 +1,7 @@
-"""``get_layer_depth`` equals mmpretrain's, whose file is read alone: the package does not import."""
+"""``get_layer_depth`` equals mmpretrain's.
+
+Its file is read alone: the package does not import.
+"""
 
 import importlib.util
 import sys

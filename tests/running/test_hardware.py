@@ -41,5 +41,5 @@ def test_processes_on_cpus_need_torchrun(config, on_cpu, monkeypatch) -> None:
         hardware.fit_to_hardware(config)
     config.launcher = 'pytorch'
     monkeypatch.delenv('RANK', raising=False)
-    with pytest.raises(UserError, match='expected the environment of torchrun, .*RANK'):
+    with pytest.raises(UserError, match=r'expected the environment of torchrun, .*RANK'):
         hardware.fit_to_hardware(config)

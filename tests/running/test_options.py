@@ -165,7 +165,7 @@ def test_safe_loading_is_forced(monkeypatch) -> None:
 
 
 def test_one_line_errors_exit_without_a_traceback() -> None:
-    with pytest.raises(SystemExit, match='^error: expected this, got that$'), one_line_errors():
+    with pytest.raises(SystemExit, match=r'^error: expected this, got that$'), one_line_errors():
         raise UserError('expected this, got that')
     with pytest.raises(ZeroDivisionError), one_line_errors():
         _ = 1 / 0
