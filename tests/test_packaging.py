@@ -34,9 +34,7 @@ def wheel(tmp_path_factory) -> zipfile.ZipFile:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(source.read_bytes())
     options = ['--no-deps', '--no-build-isolation', '--quiet', '--wheel-dir', folder]
-    subprocess.run(
-        [sys.executable, '-m', 'pip', 'wheel', *options, folder / 'source'], check=True
-    )
+    subprocess.run([sys.executable, '-m', 'pip', 'wheel', *options, folder / 'source'], check=True)
     (path,) = folder.glob('*.whl')
     return zipfile.ZipFile(path)
 

@@ -10,9 +10,7 @@ from tests.conftest import ROOT
 
 README = (ROOT / 'README.md').read_text()
 BLOCKS = re.findall(r'```(\w*)\n(.*?)```', README, re.S)
-COMMANDS = [
-    line for language, block in BLOCKS if language == 'bash' for line in block.splitlines()
-]
+COMMANDS = [line for language, block in BLOCKS if language == 'bash' for line in block.splitlines()]
 PYTHON = [block for language, block in BLOCKS if language == 'python']
 
 

@@ -9,7 +9,7 @@ import argparse
 from rich.progress import Progress
 
 from mmconvnext.data.samples import write_segmentation_samples
-from mmconvnext.running.errors import UserError, one_line_errors
+from mmconvnext.errors import UserError, one_line_errors
 
 
 def main() -> None:

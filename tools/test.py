@@ -10,8 +10,8 @@ from mmengine.runner import Runner
 
 import mmconvnext  # noqa: F401  (makes the stack work on this torch before it is used)
 from mmconvnext.data.checks import require_data
+from mmconvnext.errors import one_line_errors
 from mmconvnext.running import options
-from mmconvnext.running.errors import one_line_errors
 from mmconvnext.running.hardware import fit_to_hardware
 
 

@@ -120,7 +120,8 @@ class ConvNeXt(BaseModule):
             a dense backbone has no pooled output, so only False is possible.
 
     Raises:
-        ValueError: an argument is not one of the above; the message says what was expected.
+        ValueError: an argument is not one of the above, or an input is too small for the last
+            stage that is built.
     """
 
     def __init__(
@@ -187,6 +188,12 @@ class ConvNeXt(BaseModule):
         return nn.Sequential(norm, nn.Conv2d(before, channels, 2, stride=2))
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        smallest = 4 * 2 ** (len(self.stages) - 1)
+        if min(x.shape[-2:]) < smallest:
+            raise ValueError(
+                f'input: expected at least {smallest} × {smallest} pixels, got '
+                f'{x.shape[-2]} × {x.shape[-1]}'
+            )
         outputs = {}
         for stage, (downsample, blocks) in enumerate(zip(self.downsample_layers, self.stages)):
             x = blocks(downsample(x))

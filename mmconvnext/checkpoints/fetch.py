@@ -8,7 +8,7 @@ from urllib.parse import urlparse
 import torch
 from filelock import FileLock
 
-from mmconvnext.checkpoints.errors import CheckpointError
+from mmconvnext.errors import CheckpointError
 
 # torch hub's convention: a file name ending in -<8 or more hex digits>.<ending> holds the
 # beginning of its SHA-256.

@@ -14,8 +14,8 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from mmconvnext.checkpoints.errors import CheckpointError
 from mmconvnext.checkpoints.fetch import fetch
+from mmconvnext.errors import CheckpointError
 
 # In the order they are looked for: the official files use `model`, mmengine's `state_dict`.
 WRAPPERS = ('model', 'state_dict')

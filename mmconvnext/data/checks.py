@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from mmconvnext.running.errors import UserError
+from mmconvnext.errors import UserError
 
 
 def require_data(config: Config, *splits: str) -> None:

@@ -13,11 +13,9 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import NoReturn
 
+from mmconvnext.errors import MissingOperatorError
+
 NAME = 'mmcv._ext'
-
-
-class MissingOperatorError(RuntimeError):
-    """One of mmcv's compiled operators was called, and neither mmcv nor this package has it."""
 
 
 class StandIn(ModuleType):

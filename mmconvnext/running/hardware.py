@@ -9,7 +9,7 @@ import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
 
-from mmconvnext.running.errors import UserError
+from mmconvnext.errors import UserError
 
 
 def fit_to_hardware(config: Config) -> list[str]:

@@ -14,7 +14,7 @@ from mmengine.runner import find_latest_checkpoint
 
 from mmconvnext.checkpoints.fetch import fetch
 from mmconvnext.checkpoints.load import read_checkpoint
-from mmconvnext.running.errors import UserError
+from mmconvnext.errors import UserError
 from mmconvnext.running.hardware import disable_amp
 
 

@@ -58,6 +58,12 @@ def test_output_shapes_round_down_at_every_step(small_backbone, size: tuple[int,
         height, width = height // 2, width // 2
 
 
+def test_too_small_an_input_gets_an_answer(small_backbone) -> None:
+    with pytest.raises(ValueError, match=r'at least 32 × 32 pixels, got 64 × 31'):
+        small_backbone()(torch.randn(1, 3, 64, 31))
+    assert small_backbone(out_indices=(0,))(torch.randn(1, 3, 4, 7))[0].shape == (1, 8, 1, 1)
+
+
 @pytest.mark.parametrize(
     ('given', 'stages'),
     [((0, 1, 2, 3), (0, 1, 2, 3)), (-1, (3,)), ((-4, -2), (0, 2)), ([3, 1], (3, 1)), (0, (0,))],

@@ -9,8 +9,8 @@ from typing import ClassVar
 import pytest
 import torch
 
-from mmconvnext.checkpoints.errors import CheckpointError
 from mmconvnext.checkpoints.fetch import cache_path, fetch
+from mmconvnext.errors import CheckpointError
 
 
 class Handler(SimpleHTTPRequestHandler):

@@ -6,8 +6,8 @@ import pytest
 import torch
 from mmengine.model import BaseModel
 
-from mmconvnext.checkpoints.errors import CheckpointError
 from mmconvnext.checkpoints.load import load_backbone, read_checkpoint
+from mmconvnext.errors import CheckpointError
 
 
 class RunsCode:

@@ -5,7 +5,7 @@ import torch
 from mmengine.model import BaseModel
 from mmseg.models.segmentors import SegTTAModel
 
-from mmconvnext.checkpoints.errors import CheckpointError
+from mmconvnext.errors import CheckpointError
 from mmconvnext.hooks import StrictLoadingHook
 
 

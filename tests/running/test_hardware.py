@@ -1,8 +1,8 @@
 import pytest
 from mmengine.config import Config
 
+from mmconvnext.errors import UserError
 from mmconvnext.running import hardware
-from mmconvnext.running.errors import UserError
 from tests.conftest import CONFIGS
 
 

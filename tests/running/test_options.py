@@ -6,9 +6,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmconvnext.checkpoints.errors import CheckpointError
+from mmconvnext.errors import CheckpointError, UserError
 from mmconvnext.running import options
-from mmconvnext.running.errors import UserError, one_line_errors
 from tests.conftest import CONFIGS
 
 T = CONFIGS / 'upernet_convnext_t_ade20k.py'
@@ -162,10 +161,3 @@ def test_safe_loading_is_forced(monkeypatch) -> None:
     options.force_safe_loading()
     assert os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] == '1'
     monkeypatch.delenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD')
-
-
-def test_one_line_errors_exit_without_a_traceback() -> None:
-    with pytest.raises(SystemExit, match=r'^error: expected this, got that$'), one_line_errors():
-        raise UserError('expected this, got that')
-    with pytest.raises(ZeroDivisionError), one_line_errors():
-        _ = 1 / 0

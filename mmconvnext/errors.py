@@ -1,0 +1,26 @@
+"""Errors that a person can put right, and how the tools say them."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class UserError(Exception):
+    """The input, not the program, is wrong; the message is one line: expected, got, what to do."""
+
+
+class CheckpointError(UserError):
+    """A checkpoint is missing, unsafe or does not fit."""
+
+
+class MissingOperatorError(UserError):
+    """One of mmcv's compiled operators was called, and neither mmcv nor this package has it."""
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turn a :class:`UserError` into one line on stderr and exit code 1."""
+    try:
+        yield
+    except UserError as error:
+        sys.exit(f'error: {error}')
