@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmconvnext import ConvNeXt
-from mmconvnext.data.samples import write_segmentation_samples
+# mmconvnext is imported in the fixtures: the oracle tests must have prepared the way for
+# torchvision before.
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / 'configs'
@@ -23,8 +23,10 @@ def seed() -> None:
 
 
 @pytest.fixture
-def small_backbone() -> Callable[..., ConvNeXt]:
+def small_backbone() -> Callable[..., torch.nn.Module]:
     """Builds a ConvNeXt of a few thousand parameters; layer scale 1 so that branches matter."""
+
+    from mmconvnext import ConvNeXt
 
     def build(**options: object) -> ConvNeXt:
         options = {'arch': SMALL, 'layer_scale_init_value': 1.0, **options}
@@ -38,6 +40,8 @@ def small_backbone() -> Callable[..., ConvNeXt]:
 @pytest.fixture(scope='session')
 def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny generated data set in ADE20K's layout: 8 + 4 pictures of 64 px."""
+    from mmconvnext.data.samples import write_segmentation_samples
+
     root = tmp_path_factory.mktemp('data') / 'samples'
     return write_segmentation_samples(root, training=8, validation=4, size=64)
 

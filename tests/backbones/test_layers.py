@@ -49,10 +49,10 @@ def test_grn_matches_closed_form() -> None:
     torch.testing.assert_close(grn(x), grn.gamma * (x * share) + grn.beta + x)
 
 
-def test_grn_survives_float16_where_a_sum_of_squares_overflows() -> None:
+def test_grn_survives_float16_where_the_norm_overflows() -> None:
     grn = GlobalResponseNorm(4)
     torch.nn.init.ones_(grn.gamma)
-    x = torch.full((1, 32, 32, 4), 100.0)  # 32 · 32 · 100² = 1e7 > 65504
+    x = torch.full((1, 80, 80, 4), 1000.0)  # √(80 · 80 · 1000²) = 80,000 > 65,504
     torch.testing.assert_close(grn(x.half()).float(), grn(x), rtol=1e-3, atol=0)
 
 

@@ -1,0 +1,42 @@
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+from mmconvnext.data.checks import require_data
+from mmconvnext.running.errors import UserError
+from tests.conftest import CONFIGS
+
+
+def test_names_what_is_missing_where_it_belongs_and_the_remedy() -> None:
+    config = Config.fromfile(CONFIGS / 'upernet_convnext_t_ade20k.py')
+    config.train_dataloader.dataset.data_root = '/nowhere'
+    with pytest.raises(UserError) as caught:
+        require_data(config, 'train')
+    message = str(caught.value)
+    assert '/nowhere/images/training does not exist (train_dataloader' in message
+    assert 'ADEChallengeData2016.zip' in message
+    assert '--cfg-options train_dataloader.dataset.data_root=DIR' in message
+    assert '\n' not in message
+
+
+def test_passes_where_everything_is_there(samples: Path) -> None:
+    config = Config.fromfile(CONFIGS / 'upernet_convnext_atto_samples.py')
+    for split in ('train', 'val', 'test'):
+        config[f'{split}_dataloader'].dataset.data_root = str(samples)
+    require_data(config, 'train', 'val', 'test')
+
+
+def test_looks_into_wrappers_and_at_annotation_files(tmp_path: Path) -> None:
+    inner = dict(data_root=str(tmp_path), ann_file='annotations/train.json', data_prefix=dict())
+    for dataset in (
+        dict(type='RepeatDataset', dataset=inner),
+        dict(type='ConcatDataset', datasets=[inner]),
+    ):
+        config = Config(dict(train_dataloader=dict(dataset=dataset)))
+        with pytest.raises(UserError, match=r'annotations/train\.json does not exist'):
+            require_data(config, 'train')
+
+
+def test_a_config_without_a_split_has_nothing_to_check() -> None:
+    require_data(Config(dict(val_dataloader=None)), 'train', 'val')
