@@ -42,11 +42,11 @@ def test_tiny_has_the_parameters_of_the_reference() -> None:
         assert round(count_parameters(ConvNeXt('tiny')) / 1e6, 3) == 27.821
 
 
-def test_xxlarge_has_openclip_s_epsilon() -> None:
+@pytest.mark.parametrize(('arch', 'eps'), [('tiny', 1e-6), ('xxlarge', 1e-5)])
+def test_epsilon(arch: str, eps: float) -> None:
     with torch.device('meta'):
-        backbone = ConvNeXt('xxlarge')
-    assert {m.eps for m in backbone.modules() if isinstance(m, nn.LayerNorm)} == {1e-5}
-    assert backbone.depths == (3, 4, 30, 3)
+        backbone = ConvNeXt(arch)
+    assert {m.eps for m in backbone.modules() if isinstance(m, nn.LayerNorm)} == {eps}
 
 
 @pytest.mark.parametrize('size', [(32, 32), (33, 63), (97, 131), (64, 96)])

@@ -4,7 +4,7 @@ import pytest
 from mmengine.config import Config
 
 from mmconvnext.data.checks import require_data
-from mmconvnext.running.errors import UserError
+from mmconvnext.errors import UserError
 from tests.conftest import CONFIGS
 
 

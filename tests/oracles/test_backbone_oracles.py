@@ -35,6 +35,9 @@ def random_backbone(arch: str, use_grn: bool) -> ConvNeXt:
             around = 1.0 if scale and parameter.ndim == 1 and 'bias' not in name else 0.0
             spread = 0.3 if parameter.ndim == 1 else parameter[0].numel() ** -0.5
             parameter.normal_(around, spread)
+            # Small activations before a LayerNorm, so that its epsilon matters.
+            if parameter.ndim == 4:
+                parameter.mul_(0.01)
     return backbone
 
 
