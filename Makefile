@@ -10,7 +10,7 @@ PYTHON ?= python3
 TORCH_INDEX_URL ?=
 
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint requirements/constraints.txt
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --constraint requirements/constraints.txt
 DEMO := work_dirs/demo
 DEMO_CONFIG := configs/upernet_convnext_atto_samples.py
 DEMO_CHECKPOINT := $(DEMO)/iter_800.pth
@@ -43,7 +43,7 @@ lint: .venv/installed-tests
 	@echo 'Installing torch and OpenMMLab into .venv …'
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: expected Python 3.11 or newer, got %d.%d; name one with PYTHON=…" % sys.version_info[:2])'
 	@$(PYTHON) -m venv .venv
-	@$(PIP) $(if $(TORCH_INDEX_URL),--index-url $(TORCH_INDEX_URL)) torch
+	@$(PIP) $(if $(TORCH_INDEX_URL),--extra-index-url $(TORCH_INDEX_URL)) torch
 	@$(PIP) setuptools wheel
 	@$(PIP) --no-build-isolation --editable '.[openmmlab]'
 	@touch $@
@@ -57,6 +57,6 @@ lint: .venv/installed-tests
 .rivals/installed: requirements/rivals.txt | .venv/installed
 	@echo 'Installing the oracles of the tests into .rivals …'
 	@rm -rf .rivals
-	@$(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps \
+	@$(BIN)/python -m pip --disable-pip-version-check install --no-deps \
 	    --target .rivals --requirement requirements/rivals.txt
 	@touch $@

@@ -5,17 +5,23 @@ Each function answers one failure and does nothing where the failure cannot happ
 """
 
 import importlib
+import logging
+import os
 import pickle
 import sys
-import warnings
 from importlib.util import find_spec
 
 import numpy as np
 import torch
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.logging import HistoryBuffer
+from numpy._core import multiarray
 
+from mmconvnext.errors import first_line
 from mmconvnext.ops import extension
+
+# Packages that are installed but treated as not, and why.
+set_aside: dict[str, str] = {}
 
 
 def apply() -> None:
@@ -34,7 +40,7 @@ def allow_mmengine_checkpoints() -> None:
     (open-mmlab/mmengine #1655). The allowed types build plain data and run nothing; ``getattr``,
     by which the buffers refer to their own methods, is replaced by one that gives no other.
     """
-    reconstruct, scalar = np._core.multiarray._reconstruct, np._core.multiarray.scalar
+    reconstruct, scalar = multiarray._reconstruct, multiarray.scalar
     dtypes = {type(np.dtype(name)) for name in ('f8', 'f4', 'i8', 'i4', 'u8', 'u4', 'u1', 'b1')}
     torch.serialization.add_safe_globals(
         [
@@ -52,8 +58,8 @@ def allow_mmengine_checkpoints() -> None:
     )
 
 
-def _history_statistic(owner: object, name: str) -> object:
-    if owner is HistoryBuffer and name in HistoryBuffer()._statistics_methods:
+def _history_statistic(owner: object = None, name: object = None, *rest: object) -> object:
+    if not rest and owner is HistoryBuffer and name in HistoryBuffer()._statistics_methods:
         return HistoryBuffer._statistics_methods[name]
     raise pickle.UnpicklingError(
         f'Unsupported global: GLOBAL getattr({owner!r}, {name!r}) was not an allowed global'
@@ -75,11 +81,14 @@ def set_aside_broken_torchvision() -> None:
         for name in [name for name in sys.modules if name.split('.')[0] == 'torchvision']:
             del sys.modules[name]
         sys.modules['torchvision'] = None  # the import system's way to say: not installed
-        warnings.warn(
-            f'torchvision cannot load beside torch {torch.__version__} and is set aside '
-            f'({str(error).splitlines()[0]}); install the build made for this torch, or none',
-            stacklevel=2,
-        )
+        set_aside['torchvision'] = first_line(error)
+        if os.environ.get('RANK', '0') == '0':
+            logging.getLogger('mmconvnext').warning(
+                'torchvision cannot load beside torch %s and is set aside (%s); install the build '
+                'made for this torch, or none',
+                torch.__version__,
+                first_line(error),
+            )
 
 
 def name_package() -> None:

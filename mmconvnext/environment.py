@@ -6,7 +6,10 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 
 import torch
+from mmengine.device import get_device
 
+from mmconvnext import compat
+from mmconvnext.errors import first_line
 from mmconvnext.ops import extension
 from mmconvnext.version import __version__
 
@@ -48,7 +51,7 @@ def describe() -> Iterator[str]:
 def _device() -> str:
     if torch.cuda.is_available():
         return f'{torch.cuda.device_count()} × {torch.cuda.get_device_name(0)}'
-    return 'no GPU: float32, plain BN, gloo'
+    return f'no CUDA GPU, running on {get_device()}: float32, plain BN, gloo'
 
 
 def _distribution(names: tuple[str, ...]) -> str | None:
@@ -64,7 +67,7 @@ def _import_problem(name: str) -> str | None:
     try:
         importlib.import_module(name)
     except (ImportError, AttributeError, RuntimeError, OSError, AssertionError) as error:
-        return str(error).splitlines()[0]
+        return compat.set_aside.get(name) or first_line(error)
     return None
 
 

@@ -9,12 +9,22 @@ class UserError(Exception):
     """The input, not the program, is wrong; the message is one line: expected, got, what to do."""
 
 
+class ArgumentError(UserError, ValueError):
+    """An argument, most often a value of a config, is not possible."""
+
+
 class CheckpointError(UserError):
     """A checkpoint is missing, unsafe or does not fit."""
 
 
 class MissingOperatorError(UserError):
     """One of mmcv's compiled operators was called, and neither mmcv nor this package has it."""
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, in one line, or its kind where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0].strip() if lines else type(error).__name__
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import os
 import pickle
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import cv2
 import pytest
 import torch
 
+from mmconvnext import ConvNeXt
 from tests.conftest import ROOT
 
 SAMPLES_CONFIG = 'configs/upernet_convnext_atto_samples.py'
@@ -145,6 +147,8 @@ def test_testing_with_augmentation_keeps_pickled_predictions(
 
 @pytest.mark.parametrize('missing', ['data', 'weights'])
 def test_what_is_missing_is_named_in_one_line(missing, samples, run_tool, tmp_path) -> None:
+    # From another folder: the repository's own may have the data.
+    tool, config = ROOT / 'tools' / 'train.py', ROOT / ADE20K_CONFIG
     options = ['--work-dir', tmp_path / 'run']
     parts = ['data/ade/ADEChallengeData2016/images/training does not exist', 'get ADE20K from']
     if missing == 'weights':
@@ -153,7 +157,7 @@ def test_what_is_missing_is_named_in_one_line(missing, samples, run_tool, tmp_pa
         options += ['--pretrained', 'http://127.0.0.1:9/convnext_tiny_1k_224.pth']
         options += ['--cfg-options', *roots]
         parts = ['the download failed', 'hub/checkpoints/convnext_tiny_1k_224.pth', '--pretrained']
-    result = run_tool('tools/train.py', ADE20K_CONFIG, *options, TORCH_HOME=str(tmp_path / 'home'))
+    result = run_tool(tool, config, *options, cwd=tmp_path, TORCH_HOME=str(tmp_path / 'home'))
     assert_one_line_error(result, *parts)
     assert not (tmp_path / 'run').exists(), 'nothing half-written'
 
@@ -200,7 +204,10 @@ def test_make_samples_leaves_other_folders_alone(run_tool, tmp_path) -> None:
 
 def test_two_processes_train_and_test_over_gloo(samples, tmp_path) -> None:
     """With SyncBN in the config, which a CPU cannot do, and stochastic depth."""
-    environment = {**os.environ, 'PYTHON': sys.executable, 'PORT': '29631', 'OMP_NUM_THREADS': '1'}
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = str(free.getsockname()[1])
+    environment = {**os.environ, 'PYTHON': sys.executable, 'PORT': port, 'OMP_NUM_THREADS': '1'}
     options = short_run(
         samples,
         'model.decode_head.norm_cfg.type=SyncBN',
@@ -243,41 +250,63 @@ def test_shell_scripts_say_their_usage(script: str, count: int) -> None:
     assert result.stderr.startswith('usage: [NNODES=N')
 
 
-def test_trains_in_mmseg_s_own_tool(samples: Path, run_tool, tmp_path: Path) -> None:
-    """A stock config in someone else's project: only type, custom_imports and init_cfg change."""
+@pytest.mark.parametrize(
+    ('option', 'parts'),
+    [
+        ('train_dataloder.batch_size=4', ['train_dataloder', 'did you mean train_dataloader?']),
+        ('model.backbone.arch=tinny', ['expected one of atto, ', "got 'tinny'"]),
+        ('optim_wrapper.paramwise_cfg.decay_rate=2', ['decay_rate in (0, 1], got 2']),
+    ],
+)
+def test_a_wrong_option_gets_one_line(option, parts, samples, run_tool, tmp_path) -> None:
+    result = run_tool(
+        *('tools/train.py', SAMPLES_CONFIG, '--work-dir', tmp_path),
+        *short_run(samples, option),
+    )
+    assert_one_line_error(result, *parts)
+
+
+def test_an_option_without_a_value_gets_argparse_s_answer(run_tool) -> None:
+    result = run_tool('tools/train.py', SAMPLES_CONFIG, '--cfg-options', 'nothing')
+    assert result.returncode == 2
+    assert 'expected KEY=VALUE' in result.stderr
+    assert 'Traceback' not in result.stderr
+
+
+def test_readme_s_drop_in_trains_in_mmseg_s_own_tool(samples, run_tool, tmp_path) -> None:
+    """The README's block over a stock config, and only what makes it small enough for a test."""
     import mmseg
 
     mim = Path(mmseg.__file__).parent / '.mim'
-    config = tmp_path / 'config.py'
-    roots = {
-        split: f'{split}_dataloader = dict(num_workers=0, persistent_workers=False, '
-        f"dataset=dict(data_root='{samples}'))"
+    stock = mim / 'configs/convnext/convnext-tiny_upernet_8xb2-amp-160k_ade20k-512x512.py'
+    backbone = ConvNeXt('tiny')
+    state = {k: v for k, v in backbone.state_dict().items() if not k.startswith('norm')}
+    torch.save({'model': {**state, 'head.weight': torch.zeros(1)}}, tmp_path / 'official.pth')
+    readme = (ROOT / 'README.md').read_text()
+    block = next(b for b in re.findall(r'```python\n(.*?)```', readme, re.S) if 'init_cfg' in b)
+    block = re.sub(r'https://\S+convnext_tiny_1k_224.pth', str(tmp_path / 'official.pth'), block)
+    loaders = ''.join(
+        f'{split}_dataloader = dict(num_workers=0, persistent_workers=False,\n'
+        f"    dataset=dict(data_root='{samples}'))\n"
         for split in ('train', 'val')
-    }
-    config.write_text(
-        f"_base_ = '{mim}/configs/convnext/convnext-tiny_upernet_8xb2-amp-160k_ade20k-512x512.py'\n"
-        "custom_imports = dict(_delete_=True, imports=['mmconvnext'])\n"
-        "model = dict(backbone=dict(type='mmconvnext.ConvNeXt', init_cfg=None),\n"
-        '    data_preprocessor=dict(size=(64, 64)))\n'
-        'train_cfg = dict(max_iters=1, val_interval=9)\n'
-        "optim_wrapper = dict(type='OptimWrapper', loss_scale=None)\n"
-        f'{roots["train"]}\n{roots["val"]}\n'
     )
-    # The debug size: a smaller crop, and float32, since mmseg's tool does not fall back by itself.
-    text = config.read_text().replace(
-        "optim_wrapper = dict(type='OptimWrapper', loss_scale=None)\n",
+    config = tmp_path / 'config.py'
+    config.write_text(
+        f"_base_ = '{stock}'\n{block}\n{loaders}"
+        'train_cfg = dict(max_iters=1, val_interval=9)\n'
+        "model['data_preprocessor'] = dict(size=(64, 64))\n"
+        # float32, since mmseg's tool does not fall back on a CPU by itself.
         "optim_wrapper = dict(_delete_=True, type='OptimWrapper',\n"
         "    optimizer=dict(type='AdamW', lr=1e-4, weight_decay=.05),\n"
         "    paramwise_cfg=dict(decay_rate=.9, decay_type='stage_wise', num_layers=6),\n"
-        "    constructor='LearningRateDecayOptimizerConstructor')\n",
+        "    constructor='LearningRateDecayOptimizerConstructor')\n"
     )
-    config.write_text(text)
     result = run_tool(
         *(mim / 'tools' / 'train.py', config, '--work-dir', tmp_path / 'run', '--cfg-options'),
-        *(
-            'train_dataloader.dataset.pipeline.3.crop_size=(64,64)',
-            'default_hooks.logger.interval=1',
-        ),
+        'train_dataloader.dataset.pipeline.3.crop_size=(64,64)',
+        'default_hooks.logger.interval=1',
     )
     assert result.returncode == 0, result.stderr[-2000:]
-    assert 'Iter(train) [1/1]' in result.stdout + result.stderr
+    output = result.stdout + result.stderr
+    assert 'Loaded 178 tensors from' in output
+    assert 'Iter(train) [1/1]' in output

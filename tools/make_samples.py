@@ -30,7 +30,7 @@ def main() -> None:
                 **arguments,
                 report=lambda done, total: progress.update(task, completed=done, total=total),
             )
-        except FileExistsError as error:
+        except (ValueError, OSError) as error:
             raise UserError(str(error)) from error
     print(f'samples: {root}')
 

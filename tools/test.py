@@ -6,6 +6,7 @@ Example:
 
 import argparse
 
+from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
 import mmconvnext  # noqa: F401  (makes the stack work on this torch before it is used)
@@ -36,6 +37,7 @@ def main() -> None:
     options.force_safe_loading()
     config = options.load_config(arguments)
     require_data(config, 'test')
+    config.resume = False
     options.set_checkpoint(config, arguments.checkpoint)
     if arguments.show_dir:
         options.set_pictures(config, arguments.show_dir)
@@ -48,9 +50,11 @@ def main() -> None:
     for notice in notices:
         runner.logger.warning(notice)
     metrics = runner.test()
-    print(', '.join(f'{name} {value:.4g}' for name, value in metrics.items()))
-    for written in filter(None, (arguments.show_dir, arguments.out)):
-        print(f'written: {written}')
+    if is_main_process():
+        numbers = {k: v for k, v in metrics.items() if isinstance(v, int | float)}
+        print(', '.join(f'{name} {value:.4g}' for name, value in numbers.items()))
+        for written in filter(None, (arguments.show_dir, arguments.out)):
+            print(f'written: {written}')
 
 
 if __name__ == '__main__':

@@ -56,6 +56,8 @@ def main() -> None:
     notices = options.set_resume(config, arguments.resume)
     if not config.get('resume'):
         notices += options.set_pretrained(config, arguments.pretrained)
+    elif arguments.pretrained:
+        notices.append('--pretrained is left aside: the checkpoint has all weights')
     notices += fit_to_hardware(config)
     runner = Runner.from_cfg(config)
     for notice in notices:

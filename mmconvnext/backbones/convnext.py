@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from mmconvnext.backbones.layers import GlobalResponseNorm, LayerNorm, LayerNorm2d, StochasticDepth
 from mmconvnext.checkpoints.load import load_backbone
+from mmconvnext.errors import ArgumentError
 from mmconvnext.registry import MODELS
 
 STAGES = 4
@@ -88,7 +89,8 @@ class ConvNeXtBlock(nn.Module):
         x = self.norm(self.dwconv(x).permute(0, 2, 3, 1))
         x = self.pwconv2(self.grn(self.act(self.pwconv1(x))))
         if self.gamma is not None:
-            x = x * self.gamma.to(x.dtype)
+            # Under mixed precision γ stays float32, and the residual path with it.
+            x = x * self.gamma
         return self.drop_path(x.permute(0, 3, 1, 2))
 
 
@@ -120,8 +122,8 @@ class ConvNeXt(BaseModule):
             a dense backbone has no pooled output, so only False is possible.
 
     Raises:
-        ValueError: an argument is not one of the above, or an input is too small for the last
-            stage that is built.
+        ArgumentError: (a ValueError) an argument is not one of the above, or an input is too
+            small for the last stage that is built.
     """
 
     def __init__(
@@ -139,17 +141,23 @@ class ConvNeXt(BaseModule):
     ) -> None:
         super().__init__(init_cfg=init_cfg)
         if gap_before_final_norm:
-            raise ValueError(
+            raise ArgumentError(
                 'gap_before_final_norm: expected False, got True: a backbone for dense '
                 'prediction returns maps; leave the argument out'
             )
         if in_channels < 1:
-            raise ValueError(f'in_channels: expected 1 or more, got {in_channels}')
+            raise ArgumentError(f'in_channels: expected 1 or more, got {in_channels}')
         self.in_channels = in_channels
         self.arch = _resolve_architecture(arch)
         self.depths, self.channels, self.eps = self.arch
         self.out_indices = _resolve_out_indices(out_indices)
         self.frozen_stages = _resolve_frozen_stages(frozen_stages)
+        if not 0 <= drop_path_rate < 1:
+            raise ArgumentError(f'drop_path_rate: expected [0, 1), got {drop_path_rate}')
+        if layer_scale_init_value is not None and layer_scale_init_value < 0:
+            raise ArgumentError(
+                f'layer_scale_init_value: expected 0 or more, or None, got {layer_scale_init_value}'
+            )
         if layer_scale_init_value is None:
             layer_scale_init_value = 0.0 if use_grn else 1e-6
         self._block_options = {
@@ -190,7 +198,7 @@ class ConvNeXt(BaseModule):
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         smallest = 4 * 2 ** (len(self.stages) - 1)
         if min(x.shape[-2:]) < smallest:
-            raise ValueError(
+            raise ArgumentError(
                 f'input: expected at least {smallest} × {smallest} pixels, got '
                 f'{x.shape[-2]} × {x.shape[-1]}'
             )
@@ -241,7 +249,10 @@ class ConvNeXt(BaseModule):
             self.apply(_init_truncated_normal)
         self._is_init = True
 
-    def _load_pretrained(self, checkpoint: str, prefix: str | None = None) -> None:
+    def _load_pretrained(
+        self, checkpoint: str, prefix: str | None = None, map_location: str | None = None
+    ) -> None:
+        # map_location is mmengine's; the file is read on the CPU and copied to where the model is.
         # The official classifiers hold no norm0–3, and fine-tuning starts these anew. Their
         # `norm` and `head`, and stages that `out_indices` leaves unbuilt, have no use here.
         unbuilt = range(len(self.stages), STAGES)
@@ -292,36 +303,42 @@ def _init_truncated_normal(module: nn.Module) -> None:
 def _resolve_architecture(arch: str | Mapping[str, Sequence[int]]) -> Architecture:
     if isinstance(arch, str):
         if arch not in ARCHITECTURES:
-            raise ValueError(
+            raise ArgumentError(
                 f'arch: expected one of {", ".join(ARCHITECTURES)}, got {arch!r}; for another '
                 'size give dict(depths=…, channels=…)'
             )
         return ARCHITECTURES[arch]
     if not isinstance(arch, Mapping) or set(arch) != {'depths', 'channels'}:
-        raise ValueError(f'arch: expected a name or dict(depths=…, channels=…), got {arch!r}')
+        raise ArgumentError(f'arch: expected a name or dict(depths=…, channels=…), got {arch!r}')
     for key, values in arch.items():
-        wrong = not isinstance(values, Sequence) or len(values) != STAGES
-        if wrong or any(value < 1 for value in values):
-            raise ValueError(
-                f'arch: expected four positive numbers in {key!r}, one a stage, got {values!r}'
+        if len(_integers(values)) != STAGES or any(value < 1 for value in values):
+            raise ArgumentError(
+                f'arch: expected four positive integers in {key!r}, one a stage, got {values!r}'
             )
     return Architecture(tuple(arch['depths']), tuple(arch['channels']))
 
 
 def _resolve_out_indices(out_indices: int | Sequence[int]) -> tuple[int, ...]:
-    given = (out_indices,) if isinstance(out_indices, int) else tuple(out_indices)
+    given = (out_indices,) if isinstance(out_indices, int) else _integers(out_indices)
     resolved = tuple(index + STAGES if index < 0 else index for index in given)
     bad = not resolved or any(not 0 <= index < STAGES for index in resolved)
     if bad or len(set(resolved)) != len(resolved):
-        raise ValueError(
+        raise ArgumentError(
             f'out_indices: expected different stages from 0 to 3 (or −4 to −1), got {out_indices!r}'
         )
     return resolved
 
 
+def _integers(values: object) -> tuple[int, ...]:
+    """The values as they are, or none where they are not a sequence of integers."""
+    if isinstance(values, Sequence) and all(isinstance(value, int) for value in values):
+        return tuple(values)
+    return ()
+
+
 def _resolve_frozen_stages(frozen_stages: int) -> int:
     if not -1 <= frozen_stages <= STAGES:
-        raise ValueError(
+        raise ArgumentError(
             'frozen_stages: expected −1 (none), 0 (the stem) or up to 4 (all stages), got '
             f'{frozen_stages}'
         )

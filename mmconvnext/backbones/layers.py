@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mmconvnext.errors import ArgumentError
+
 
 class LayerNorm(nn.LayerNorm):
     """LayerNorm over the last dimension, its statistics never below float32.
@@ -65,7 +67,7 @@ class StochasticDepth(nn.Module):
     Shapes: (N, ...) → (N, ...).
 
     Raises:
-        ValueError: ``p`` is not in [0, 1).
+        ArgumentError: (a ValueError) ``p`` is not in [0, 1).
 
     Source: Huang et al., Deep Networks with Stochastic Depth (arXiv 1603.09382).
     """
@@ -73,7 +75,7 @@ class StochasticDepth(nn.Module):
     def __init__(self, p: float) -> None:
         super().__init__()
         if not 0 <= p < 1:
-            raise ValueError(f'stochastic depth: expected a drop rate in [0, 1), got {p}')
+            raise ArgumentError(f'stochastic depth: expected a drop rate in [0, 1), got {p}')
         self.p = p
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,18 +1,23 @@
 """A checkpoint's file on this machine, downloaded if need be."""
 
+import hashlib
 import re
+from http.client import HTTPException
 from pathlib import Path
-from urllib.error import URLError
 from urllib.parse import urlparse
+from urllib.request import urlopen
 
 import torch
 from filelock import FileLock
+from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
-from mmconvnext.errors import CheckpointError
+from mmconvnext.errors import CheckpointError, first_line
 
 # torch hub's convention: a file name ending in -<8 or more hex digits>.<ending> holds the
 # beginning of its SHA-256.
 _HASH = re.compile(r'-([a-f0-9]{8,})\.')
+
+_COLUMNS = ('{task.description}', BarColumn(), DownloadColumn(), TimeRemainingColumn())
 
 
 def is_url(checkpoint: str) -> bool:
@@ -21,16 +26,24 @@ def is_url(checkpoint: str) -> bool:
 
 
 def cache_path(url: str) -> Path:
-    """Where the download of ``url`` is kept: ``checkpoints/`` in torch hub's folder."""
-    return Path(torch.hub.get_dir()) / 'checkpoints' / Path(urlparse(url).path).name
+    """Where the download of ``url`` is kept: ``checkpoints/`` in torch hub's folder.
+
+    Raises:
+        CheckpointError: the address has no file name.
+    """
+    name = Path(urlparse(url).path).name
+    if not name:
+        raise CheckpointError(f'{url}: expected the address of a file')
+    return Path(torch.hub.get_dir()) / 'checkpoints' / name
 
 
 def fetch(checkpoint: str, *, progress: bool = True) -> Path:
     """Path of a checkpoint given as a path or an http(s) URL.
 
     A URL is downloaded once into torch hub's cache. The file appears there complete or not at
-    all: the download goes to a temporary file, is checked against the hash in its name where
-    there is one, and is then moved. Processes of one machine wait for each other.
+    all: the download goes to a temporary file, is checked against the length the server
+    announced and the hash in the file's name, where there are such, and is then moved. Processes
+    of one machine wait for each other.
 
     Raises:
         CheckpointError: there is no such file, or the download failed.
@@ -43,21 +56,37 @@ def fetch(checkpoint: str, *, progress: bool = True) -> Path:
     path = cache_path(checkpoint)
     if path.is_file():
         return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f'{path}.lock'):
-        if not path.is_file():
-            _download(checkpoint, path, progress)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f'{path}.lock'):
+            if not path.is_file():
+                _download(checkpoint, path, progress)
+    except (OSError, HTTPException, ValueError) as error:
+        raise CheckpointError(
+            f'{checkpoint}: the download failed ({first_line(error)}); put the file at {path} by '
+            'hand, or name another one (tools/train.py: --pretrained FILE|URL|none)'
+        ) from error
     return path
 
 
 def _download(url: str, path: Path, progress: bool) -> None:
-    hashed = _HASH.search(path.name)
+    partial = path.with_name(f'{path.name}.partial')
+    digest, size = hashlib.sha256(), 0
     try:
-        torch.hub.download_url_to_file(
-            url, str(path), hash_prefix=hashed and hashed[1], progress=progress
-        )
-    except (URLError, OSError, RuntimeError) as error:
-        raise CheckpointError(
-            f'{url}: the download failed ({error}); put the file at {path} by hand, or name '
-            'another one (tools/train.py: --pretrained FILE|URL|none)'
-        ) from error
+        with urlopen(url) as response, partial.open('wb') as file:
+            announced = response.headers.get('Content-Length')
+            with Progress(*_COLUMNS, disable=not progress) as bar:
+                task = bar.add_task(path.name, total=announced and int(announced))
+                while chunk := response.read(1 << 20):
+                    file.write(chunk)
+                    digest.update(chunk)
+                    size += len(chunk)
+                    bar.update(task, completed=size)
+        if announced is not None and size != int(announced):
+            raise ValueError(f'expected {announced} bytes, got {size}')
+        expected = _HASH.search(path.name)
+        if expected and not digest.hexdigest().startswith(expected[1]):
+            raise ValueError(f'expected a SHA-256 of {expected[1]}…, got {digest.hexdigest()}')
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

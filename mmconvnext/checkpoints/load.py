@@ -5,7 +5,7 @@ wrapper, so that an official ConvNeXt file loads nothing there and training star
 Here every tensor is accounted for or the load raises.
 """
 
-import pickle
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,7 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from mmconvnext.checkpoints.fetch import fetch
-from mmconvnext.errors import CheckpointError
+from mmconvnext.errors import CheckpointError, first_line
 
 # In the order they are looked for: the official files use `model`, mmengine's `state_dict`.
 WRAPPERS = ('model', 'state_dict')
@@ -53,22 +53,23 @@ def read_checkpoint(checkpoint: str, map_location: str = 'cpu') -> dict:
     path = fetch(checkpoint)
     try:
         return torch.load(path, map_location=map_location, weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(unsafe_checkpoint_message(checkpoint, error)) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise CheckpointError(
-            f'{checkpoint}: not a readable checkpoint ({_first_line(error)}); the file may be '
-            'incomplete: fetch it again'
-        ) from error
+    except Exception as error:  # a broken file makes torch.load fail in any way
+        raise CheckpointError(_unreadable(path, error)) from error
 
 
-def unsafe_checkpoint_message(checkpoint: str | Path, error: Exception) -> str:
-    """One line for a file that ``weights_only=True`` refused."""
-    reason = next((line for line in str(error).splitlines() if 'GLOBAL' in line.upper()), None)
-    reason = (reason or _first_line(error)).strip().split(' was not an allowed global')[0]
+def _unreadable(path: Path, error: Exception) -> str:
+    # torch names what it refused; the rest of its message tells how to let the file run code.
+    refused = re.search(r'GLOBAL (\S+)|Unsupported class (\S+)', str(error))
+    if refused:
+        return (
+            f'{path}: refused, nothing in it was run: it holds more than weights '
+            f'({refused[1] or refused[2]}); convert it where you trust it, keeping tensors and '
+            'plain values only'
+        )
+    detail = str(error).partition('WeightsUnpickler error: ')[2] or first_line(error)
     return (
-        f'{checkpoint}: refused, nothing in it was run: it holds more than weights ({reason}); '
-        'convert it where you trust it, keeping tensors and plain values only'
+        f'{path}: not a readable checkpoint ({detail.splitlines()[0]}); it may be incomplete or of '
+        'another kind: delete it and fetch it again'
     )
 
 
@@ -192,7 +193,3 @@ def _describe(problems: Mapping[str, list[str]], shown: int = 5) -> str:
 
 def _modules(keys: Sequence[str]) -> str:
     return ', '.join(dict.fromkeys(key.split('.')[0] for key in keys))
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

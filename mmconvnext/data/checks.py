@@ -1,5 +1,6 @@
 """Whether the data a config names are there."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,21 +22,22 @@ def require_data(config: Config, *splits: str) -> None:
     for split in splits:
         dataset = (config.get(f'{split}_dataloader') or {}).get('dataset')
         for path in _paths(dataset) if dataset else ():
-            if '://' not in str(path) and not path.exists():
+            if not Path(path).exists():
                 hint = f'{config.data_hint}, ' if config.get('data_hint') else ''
+                overrides = ' '.join(f'{s}_dataloader.dataset.data_root=DIR' for s in splits)
                 raise UserError(
                     f'data: {path} does not exist ({split}_dataloader of the config); {hint}'
-                    f'or name another folder with --cfg-options '
-                    f'{split}_dataloader.dataset.data_root=DIR'
+                    f'or name another folder with --cfg-options {overrides}'
                 )
 
 
-def _paths(dataset: dict) -> Iterator[Path]:
-    """Every folder and annotation file of a dataset's config, wrappers such as RepeatDataset in."""
-    for inner in [dataset.get('dataset'), *dataset.get('datasets', [])]:
+def _paths(dataset: dict) -> Iterator[str]:
+    """Local folders and annotation files of a dataset, wrappers such as RepeatDataset in."""
+    for inner in [dataset.get('dataset'), *(dataset.get('datasets') or [])]:
         if inner:
             yield from _paths(inner)
-    root = Path(dataset.get('data_root') or '')
-    for name in [*dataset.get('data_prefix', {}).values(), dataset.get('ann_file')]:
-        if name:
-            yield root / name
+    root = dataset.get('data_root') or ''
+    for name in [*(dataset.get('data_prefix') or {}).values(), dataset.get('ann_file')]:
+        # Those with a scheme, such as s3://, are for mmengine's file backends to find.
+        if name and '://' not in f'{root}{name}':
+            yield os.path.join(root, name)

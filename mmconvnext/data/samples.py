@@ -58,8 +58,14 @@ def write_segmentation_samples(
         report: Called with (pictures written, pictures in all).
 
     Raises:
+        ValueError: a number of pictures or the size is impossible.
         FileExistsError: ``root`` holds something that this function did not write.
     """
+    if min(training, validation) < 1 or size < 32:
+        raise ValueError(
+            f'samples: expected at least 1 picture in each split and a size of 32 or more, got '
+            f'{training}, {validation} and {size}'
+        )
     root = Path(root)
     counts = {'training': training, 'validation': validation}
     recipe = {'version': 1, **counts, 'size': size, 'seed': seed}

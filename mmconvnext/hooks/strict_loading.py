@@ -26,4 +26,5 @@ class StrictLoadingHook(Hook):
         while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
             model = model.module
         state = checkpoint.get('state_dict', checkpoint)
+        state = {key.removeprefix('module.'): value for key, value in state.items()}  # as mmengine
         require_fit(model.state_dict(), state, source='the checkpoint', target_name='the model')

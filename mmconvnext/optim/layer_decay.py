@@ -10,7 +10,7 @@ object_detection/mmcv_custom/layer_decay_optimizer_constructor.py; the same numb
 
 import inspect
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from mmengine.logging import print_log
@@ -18,6 +18,7 @@ from mmengine.optim import DefaultOptimWrapperConstructor
 from mmengine.registry import OPTIMIZERS
 from torch import nn
 
+from mmconvnext.errors import ArgumentError
 from mmconvnext.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 _OPTIONS = ('decay_rate', 'decay_type', 'num_layers', 'custom_keys')
@@ -59,7 +60,8 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
     Raises:
         TypeError: ``paramwise_cfg`` is not a dict.
-        ValueError: an option is unknown, out of range, or does not apply to the model.
+        ArgumentError: (a ValueError) an option is unknown, out of range, or does not apply to
+            the model.
     """
 
     def _validate_cfg(self) -> None:
@@ -67,23 +69,23 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         config = self.paramwise_cfg
         unknown = sorted(set(config) - set(_OPTIONS))
         if unknown:
-            raise ValueError(
+            raise ArgumentError(
                 f'paramwise_cfg: expected {", ".join(_OPTIONS)}, got {", ".join(unknown)}; '
                 'multipliers for single parameters go into custom_keys'
             )
         rate = config.get('decay_rate')
         if not isinstance(rate, int | float) or not 0 < rate <= 1:
-            raise ValueError(f'paramwise_cfg: expected decay_rate in (0, 1], got {rate!r}')
+            raise ArgumentError(f'paramwise_cfg: expected decay_rate in (0, 1], got {rate!r}')
         if config.get('decay_type', 'layer_wise') not in _DECAY_TYPES:
-            raise ValueError(
+            raise ArgumentError(
                 f'paramwise_cfg: expected decay_type {" or ".join(map(repr, _DECAY_TYPES))}, '
                 f'got {config["decay_type"]!r}'
             )
         layers = config.get('num_layers')
         if layers is not None and (not isinstance(layers, int) or layers < 3):
-            raise ValueError(f'paramwise_cfg: expected num_layers of 3 or more, got {layers!r}')
+            raise ArgumentError(f'paramwise_cfg: expected num_layers of 3 or more, got {layers!r}')
         if self.base_lr is None or self.base_wd is None:
-            raise ValueError('optimizer: expected lr and weight_decay to be given, got none')
+            raise ArgumentError('optimizer: expected lr and weight_decay to be given, got none')
 
     def add_params(self, params: list[dict], module: nn.Module, **kwargs: object) -> None:
         """Add every trainable parameter of ``module`` to exactly one new group of ``params``.
@@ -104,7 +106,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             group['params'].append(parameter)
             group['param_names'].append(name)
         params.extend(sorted(groups.values(), key=lambda group: -group['lr_scale']))
-        self._check_coverage(params, names)
+        self._check_coverage(params, module)
         print_log(self._summary(params), logger='current')
 
     def _settings(
@@ -122,11 +124,13 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
     def _custom_settings(self, names: list[str]) -> dict[str, Mapping[str, object]]:
         custom_keys = self.paramwise_cfg.get('custom_keys', {})
+        if not custom_keys:
+            return {}
         by_length = sorted(sorted(custom_keys), key=len, reverse=True)
         matches = {name: next((k for k in by_length if k in name), None) for name in names}
         unused = [key for key in by_length if not any(key in name for name in names)]
         if unused:
-            raise ValueError(
+            raise ArgumentError(
                 f'paramwise_cfg: expected each of custom_keys to be part of the name of a '
                 f'trainable parameter, got {unused}; names look like {names[:2]}'
             )
@@ -135,31 +139,34 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
     def _check_custom_entries(self, custom_keys: Mapping[str, Mapping[str, object]]) -> None:
         kind = self.optimizer_cfg['type']
-        optimizer = OPTIMIZERS.get(kind) if isinstance(kind, str) else kind
+        with OPTIMIZERS.switch_scope_and_registry(None) as registry:
+            optimizer = registry.get(kind) if isinstance(kind, str) else kind
         own = set(inspect.signature(optimizer).parameters) - {'params', 'lr', 'weight_decay'}
         for key, entries in custom_keys.items():
             unknown = sorted(set(entries) - own - {'lr_mult', 'decay_mult'})
             if unknown:
-                raise ValueError(
+                raise ArgumentError(
                     f'paramwise_cfg: expected lr_mult, decay_mult or options of {kind} in '
                     f'custom_keys[{key!r}], got {", ".join(unknown)}'
                 )
 
     def _positions(self, model: nn.Module, names: list[str]) -> dict[str, LayerPosition]:
-        backbones = list(_find_backbones(model))
+        backbones = _find_backbones(model)
         if not backbones:
-            raise ValueError(
+            raise ArgumentError(
                 'layer decay: expected a backbone with downsample_layers, stages and depths, or '
                 'with get_layer_depth; the model has none'
             )
-        positions = {name: LayerPosition(0, 0) for name in names}
+        positions: dict[str, LayerPosition] = {}
         for prefix, backbone in backbones:
             inside = [name for name in names if name.startswith(prefix)]
             if _is_convnext(backbone):
                 positions.update(self._convnext_positions(prefix, backbone, inside))
             else:
                 positions.update(self._depth_positions(prefix, backbone, inside))
-        return positions
+        # What is in no backbone, the heads, has the last id: scale 1.
+        last = max((position.last for position in positions.values()), default=0)
+        return {name: positions.get(name, LayerPosition(last, last)) for name in names}
 
     def _convnext_positions(
         self, prefix: str, backbone: nn.Module, names: list[str]
@@ -170,6 +177,14 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             warnings.warn(
                 f'paramwise_cfg: num_layers={layers} does not suit depths '
                 f'{tuple(backbone.depths)}, for which the paper uses {suited}',
+                stacklevel=2,
+            )
+        deepest = 3 + (backbone.depths[2] - 1) // 3
+        if deepest > layers + 1:
+            warnings.warn(
+                f'paramwise_cfg: num_layers={layers} gives the blocks of the third stage, of which '
+                f'there are {backbone.depths[2]}, larger learning rates than the heads; expected '
+                f'{deepest} or more',
                 stacklevel=2,
             )
         stage_wise = self.paramwise_cfg.get('decay_type', 'layer_wise') == 'stage_wise'
@@ -183,12 +198,12 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     ) -> dict[str, LayerPosition]:
         kind = type(backbone).__name__
         if self.paramwise_cfg.get('decay_type', 'layer_wise') == 'stage_wise':
-            raise ValueError(
+            raise ArgumentError(
                 f"paramwise_cfg: expected decay_type='layer_wise' with {kind}, got 'stage_wise', "
                 'which is defined for ConvNeXt alone'
             )
         if self.paramwise_cfg.get('num_layers') is not None:
-            raise ValueError(
+            raise ArgumentError(
                 f'paramwise_cfg: num_layers is for ConvNeXt; {kind} counts its own layers in '
                 'get_layer_depth, leave it out'
             )
@@ -196,30 +211,37 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         return {name: LayerPosition(depth, count - 1) for name, (depth, count) in depths.items()}
 
     @staticmethod
-    def _check_coverage(params: list[dict], names: list[str]) -> None:
-        grouped = [name for group in params for name in group['param_names']]
-        if sorted(grouped) != sorted(names):
-            raise ValueError(
+    def _check_coverage(params: list[dict], module: nn.Module) -> None:
+        grouped = sorted(id(parameter) for group in params for parameter in group['params'])
+        trainable = [id(p) for p in module.parameters() if p.requires_grad]
+        if grouped != sorted(trainable):
+            raise ArgumentError(
                 f'layer decay: expected every trainable parameter in exactly one group, got '
-                f'{len(grouped)} for {len(names)}'
+                f'{len(grouped)} places for {len(trainable)}'
             )
 
     def _summary(self, params: list[dict]) -> str:
-        rates = [group['lr'] for group in params]
+        scales = [group['lr_scale'] for group in params]
         return (
             f'Layer decay: {self.paramwise_cfg.get("decay_type", "layer_wise")}, rate '
             f'{self.paramwise_cfg["decay_rate"]}, {len(params)} groups; learning rates from '
-            f'{max(rates):.4g} (heads) to {min(rates):.4g} (stem)'
+            f'{max(scales) * self.base_lr:.4g} (heads) to {min(scales) * self.base_lr:.4g} (stem)'
         )
 
 
-def _find_backbones(model: nn.Module, prefix: str = '') -> Iterator[tuple[str, nn.Module]]:
-    """Outermost modules that have layers to tell apart, with what stands before their names."""
-    if _is_convnext(model) or hasattr(model, 'get_layer_depth'):
-        yield prefix, model
-        return
-    for name, child in model.named_children():
-        yield from _find_backbones(child, f'{prefix}{name}.')
+def _find_backbones(model: nn.Module, prefix: str = '') -> list[tuple[str, nn.Module]]:
+    """Modules that have layers to tell apart, with what stands before their names.
+
+    The innermost ones: a classifier may pass ``get_layer_depth`` on to its backbone.
+    """
+    if _is_convnext(model):
+        return [(prefix, model)]
+    inside = [
+        found
+        for name, child in model.named_children()
+        for found in _find_backbones(child, f'{prefix}{name}.')
+    ]
+    return inside or ([(prefix, model)] if hasattr(model, 'get_layer_depth') else [])
 
 
 def _is_convnext(module: nn.Module) -> bool:

@@ -13,8 +13,16 @@ from mmconvnext.errors import UserError
 
 
 def fit_to_hardware(config: Config) -> list[str]:
-    """Make a config run where it is: on a CPU in float32, with BN for SyncBN, over gloo."""
-    if get_device() != 'cpu':
+    """Make a config run where it is: without an accelerator in float32, plain BN, over gloo.
+
+    Apple's mps counts as none: it has neither mmengine's mixed precision nor SyncBN.
+
+    Raises:
+        UserError: the launcher cannot work here.
+    """
+    if config.get('launcher') == 'pytorch':
+        _require_torchrun()
+    if get_device() not in ('cpu', 'mps'):
         return []
     return [*_float32(config), *_batch_norm(config.get('model', {})), *_gloo(config)]
 
@@ -61,7 +69,6 @@ def _gloo(config: Config) -> list[str]:
         )
     # mmengine would call torch.cuda.set_device and hand DDP a GPU's number.
     if not torch.distributed.is_initialized():
-        _require_torchrun()
         torch.distributed.init_process_group('gloo')
     wrapper = ConfigDict(type='MMDistributedDataParallel', broadcast_buffers=False)
     wrapper.update(config.get('model_wrapper_cfg') or {}, device_ids=None)

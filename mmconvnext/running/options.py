@@ -5,17 +5,32 @@ the log.
 """
 
 import argparse
+import difflib
+import inspect
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict, DictAction
-from mmengine.runner import find_latest_checkpoint
+from mmengine.runner import Runner, find_latest_checkpoint
 
 from mmconvnext.checkpoints.fetch import fetch
 from mmconvnext.checkpoints.load import read_checkpoint
-from mmconvnext.errors import UserError
+from mmconvnext.errors import UserError, first_line
 from mmconvnext.running.hardware import disable_amp
+
+# Entries that mmengine looks up in the config itself.
+_READ_BY_THE_RUNNER = ('compile', 'find_unused_parameters', 'model_wrapper_cfg', 'sync_bn')
+
+
+class _KeyValue(DictAction):
+    """mmengine's KEY=VALUE parser, answering what it cannot parse as argparse does."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        try:
+            super().__call__(parser, namespace, values, option_string)
+        except (ValueError, AssertionError, SyntaxError) as error:
+            parser.error(f'{option_string}: expected KEY=VALUE, got {values} ({error})')
 
 
 def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +40,7 @@ def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=_KeyValue,
         metavar='KEY=VALUE',
         help='override entries of the config, such as train_dataloader.batch_size=4',
     )
@@ -49,9 +64,17 @@ def load_config(arguments: argparse.Namespace) -> Config:
         raise UserError(f'{arguments.config}: no such config file; see configs/ for those there')
     try:
         config = Config.fromfile(arguments.config)
+        _check_keys(config, arguments.cfg_options or {})
         config.merge_from_dict(arguments.cfg_options or {})
-    except (SyntaxError, KeyError, TypeError, OSError) as error:
-        raise UserError(f'{arguments.config}: not a usable config: {error}') from error
+    except UserError:
+        raise
+    except Exception as error:  # a config is Python, which fails in any way
+        kind = type(error).__name__
+        raise UserError(
+            f'{arguments.config}: not a usable config ({kind}: {first_line(error)})'
+        ) from error
+    if not isinstance(config.get('model'), dict):
+        raise UserError(f'{arguments.config}: expected a config with a model, found none')
     config.launcher = arguments.launcher
     config.work_dir = (
         arguments.work_dir
@@ -59,6 +82,16 @@ def load_config(arguments: argparse.Namespace) -> Config:
         or str(Path('work_dirs') / Path(arguments.config).stem)
     )
     return config
+
+
+def _check_keys(config: Config, options: dict) -> None:
+    known = {*config, *inspect.signature(Runner.__init__).parameters, *_READ_BY_THE_RUNNER}
+    for key in options:
+        root = key.split('.')[0]
+        if root not in known:
+            near = difflib.get_close_matches(root, known, 1)
+            hint = f'; did you mean {near[0]}?' if near else ''
+            raise UserError(f'--cfg-options {key}: expected an entry of the config{hint}')
 
 
 def force_safe_loading() -> None:
@@ -130,9 +163,8 @@ def set_pretrained(config: Config, pretrained: str | None) -> list[str]:
             backbone.init_cfg = None
         elif pretrained is not None:
             backbone.init_cfg = ConfigDict(type='Pretrained', checkpoint=pretrained)
-        init = backbone.get('init_cfg')
-        if backbone.type == 'mmconvnext.ConvNeXt' and isinstance(init, dict):
-            read_checkpoint(init.checkpoint, map_location='meta')
+        for checkpoint in _checkpoints(backbone):
+            read_checkpoint(checkpoint, map_location='meta')
     if pretrained == 'none':
         return ['NO PRETRAINED WEIGHTS: the backbone starts from scratch (--pretrained none)']
     return []
@@ -147,8 +179,16 @@ def _backbones(model: ConfigDict) -> Iterator[ConfigDict]:
                 yield from _backbones(value)
 
 
+def _checkpoints(backbone: ConfigDict) -> Iterator[str]:
+    """Files and URLs that our backbone will load; another one's schemes are its own."""
+    init = backbone.get('init_cfg') or []
+    for entry in init if isinstance(init, list) else [init]:
+        if backbone.get('type') == 'mmconvnext.ConvNeXt' and entry.get('type') == 'Pretrained':
+            yield entry.checkpoint
+
+
 def set_resume(config: Config, resume: str | None) -> list[str]:
-    """Go on from a checkpoint.
+    """Go on from a checkpoint, whose weights replace all others.
 
     Args:
         config: A config with its ``work_dir``.
@@ -159,6 +199,8 @@ def set_resume(config: Config, resume: str | None) -> list[str]:
         CheckpointError: the checkpoint is missing, unreadable or unsafe.
     """
     if resume is None:
+        if config.get('load_from'):
+            read_checkpoint(config.load_from, map_location='meta')
         return []
     if resume == 'auto':
         resume = find_latest_checkpoint(config.work_dir)

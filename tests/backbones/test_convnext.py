@@ -156,8 +156,9 @@ def test_half_precision_follows_float32(small_backbone, dtype, use_grn: bool) ->
     pure = backbone.to(dtype)(image.to(dtype))
     for ours in (mixed, pure):
         for a, b in zip(ours, expected):
-            assert a.dtype == dtype
-            assert (a.float() - b).abs().max() < 0.1
+            # As in the official code, γ in float32 keeps V1's residual path in float32.
+            assert a.dtype == (torch.float32 if ours is mixed and not use_grn else dtype)
+            assert (a.float() - b).abs().mean() < (0.02 if dtype == torch.bfloat16 else 0.003)
 
 
 def test_exported_model_equals_eager(small_backbone) -> None:
@@ -180,15 +181,23 @@ def test_init_weights_draws_truncated_normal(small_backbone) -> None:
     ('options', 'message'),
     [
         (dict(arch='gigantic'), "expected one of atto, .*, got 'gigantic'; for another size"),
-        (dict(arch=dict(depths=(1, 2, 3), channels=(8,) * 4)), 'four positive numbers in .depths'),
-        (dict(arch=dict(depths=(1,) * 4, channels=(8, 8, 8, 0))), 'four positive .* in .channels'),
+        (dict(arch=dict(depths=(1, 2, 3), channels=(8,) * 4)), 'four positive integers in .depths'),
+        (
+            dict(arch=dict(depths=(1,) * 4, channels=(8, 8, 8, 0))),
+            'four positive integers in .channels',
+        ),
         (dict(arch=dict(depths=(1,) * 4)), 'expected a name or dict'),
-        (dict(arch=dict(depths=3, channels=(8,) * 4)), 'four positive numbers in .depths'),
+        (dict(arch=dict(depths=3, channels=(8,) * 4)), 'four positive integers in .depths'),
         (dict(out_indices=(0, 4)), r'different stages from 0 to 3 .*, got \(0, 4\)'),
         (dict(out_indices=(3, -1)), 'different stages'),
         (dict(out_indices=()), 'different stages'),
         (dict(frozen_stages=5), 'up to 4 .*got 5'),
-        (dict(drop_path_rate=1.0), 'drop rate'),
+        (dict(arch=dict(depths='abcd', channels=(8,) * 4)), 'four positive integers in .depths'),
+        (dict(out_indices=None), 'different stages'),
+        (dict(out_indices=(0, 1.5)), 'different stages'),
+        (dict(layer_scale_init_value=-1.0), 'expected 0 or more, or None, got -1'),
+        (dict(drop_path_rate=-0.1), r'expected \[0, 1\), got -0.1'),
+        (dict(drop_path_rate=1.0), r'expected \[0, 1\), got 1'),
         (dict(in_channels=0), 'in_channels: expected'),
         (dict(gap_before_final_norm=True), 'expected False, got True'),
     ],

@@ -18,7 +18,13 @@ class Handler(SimpleHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.requests.append(self.path)
-        super().do_GET()
+        if self.path == '/cut.pth':  # announces more than it sends
+            self.send_response(200)
+            self.send_header('Content-Length', '1000')
+            self.end_headers()
+            self.wfile.write(b'x' * 10)
+        else:
+            super().do_GET()
 
     def log_message(self, *args: object) -> None:
         pass
@@ -57,7 +63,7 @@ def test_checks_the_hash_in_the_name(server) -> None:
     (folder / f'good-{digest}.pth').write_bytes(b'weights')
     (folder / f'bad-{digest}.pth').write_bytes(b'other')
     assert fetch(f'{url}/good-{digest}.pth', progress=False).read_bytes() == b'weights'
-    with pytest.raises(CheckpointError, match='invalid hash'):
+    with pytest.raises(CheckpointError, match=f'expected a SHA-256 of {digest}'):
         fetch(f'{url}/bad-{digest}.pth', progress=False)
     assert not cache_path(f'{url}/bad-{digest}.pth').exists()
 
@@ -66,8 +72,31 @@ def test_a_failed_download_names_the_remedy_and_leaves_nothing(server) -> None:
     url, _ = server
     with pytest.raises(CheckpointError, match=r'404.*put the file at .*none\.pth by hand'):
         fetch(f'{url}/none.pth', progress=False)
-    assert not list(cache_path(url).parent.glob('*.pth*partial'))
     assert not cache_path(f'{url}/none.pth').exists()
+
+
+def test_a_download_cut_short_never_stays_in_the_cache(server) -> None:
+    url, _ = server
+    with pytest.raises(CheckpointError, match='expected 1000 bytes, got 10'):
+        fetch(f'{url}/cut.pth', progress=False)
+    left = [p.name for p in cache_path(f'{url}/cut.pth').parent.iterdir()]
+    assert [name for name in left if not name.endswith('.lock')] == []
+
+
+@pytest.mark.parametrize('url', ['http://127.0.0.1:9/a.pth', 'http://bad host/a.pth'])
+def test_no_network_and_no_address(url: str, monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(torch.hub, '_hub_dir', str(tmp_path))
+    with pytest.raises(CheckpointError, match='the download failed'):
+        fetch(url, progress=False)
+    with pytest.raises(CheckpointError, match='expected the address of a file'):
+        fetch('http://127.0.0.1:9/', progress=False)
+
+
+def test_an_unwritable_cache_gets_an_answer(monkeypatch, tmp_path: Path) -> None:
+    (tmp_path / 'file').write_text('')
+    monkeypatch.setattr(torch.hub, '_hub_dir', str(tmp_path / 'file'))
+    with pytest.raises(CheckpointError, match='the download failed'):
+        fetch('http://127.0.0.1:9/a.pth', progress=False)
 
 
 def test_a_local_path_must_exist(tmp_path: Path) -> None:

@@ -178,3 +178,19 @@ def test_a_truncated_file_is_said_to_be_so(trained, tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(CheckpointError, match='not a readable checkpoint'):
         read_checkpoint(str(path))
+
+
+@pytest.mark.parametrize(
+    'content', [b'<html>404</html>', b'', b'a', b'\x1f\x8b\x08 gzip', bytes(64)]
+)
+def test_a_file_of_another_kind_is_said_to_be_so(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / 'a.pth').write_bytes(content)
+    with pytest.raises(CheckpointError, match='not a readable checkpoint') as caught:
+        read_checkpoint(str(tmp_path / 'a.pth'))
+    assert '\n' not in str(caught.value)
+    assert 'weights_only' not in str(caught.value), "torch's advice to let it run code"
+
+
+def test_map_location_of_mmengine_is_accepted(small_backbone, trained, tmp_path) -> None:
+    torch.save({'model': official_state(trained)}, tmp_path / 'a.pth')
+    small_backbone(init_cfg=pretrained(tmp_path / 'a.pth', map_location='cpu')).init_weights()

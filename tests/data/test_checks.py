@@ -12,11 +12,11 @@ def test_names_what_is_missing_where_it_belongs_and_the_remedy() -> None:
     config = Config.fromfile(CONFIGS / 'upernet_convnext_t_ade20k.py')
     config.train_dataloader.dataset.data_root = '/nowhere'
     with pytest.raises(UserError) as caught:
-        require_data(config, 'train')
+        require_data(config, 'train', 'val')
     message = str(caught.value)
     assert '/nowhere/images/training does not exist (train_dataloader' in message
     assert 'ADEChallengeData2016.zip' in message
-    assert '--cfg-options train_dataloader.dataset.data_root=DIR' in message
+    assert '--cfg-options train_dataloader.dataset.data_root=DIR val_dataloader.' in message
     assert '\n' not in message
 
 
@@ -40,3 +40,10 @@ def test_looks_into_wrappers_and_at_annotation_files(tmp_path: Path) -> None:
 
 def test_a_config_without_a_split_has_nothing_to_check() -> None:
     require_data(Config(dict(val_dataloader=None)), 'train', 'val')
+
+
+def test_remote_data_are_for_the_file_backend_to_find() -> None:
+    dataset = dict(data_root='s3://bucket/ade', data_prefix=dict(img_path='images'))
+    require_data(Config(dict(train_dataloader=dict(dataset=dataset))), 'train')
+    dataset = dict(data_root='', data_prefix=None, ann_file='')
+    require_data(Config(dict(train_dataloader=dict(dataset=dataset))), 'train')

@@ -76,3 +76,9 @@ def test_somebody_else_s_folder_is_not_touched(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError, match='choose another folder'):
         write_segmentation_samples(tmp_path, training=1, validation=1)
     assert (tmp_path / 'thesis.txt').read_text() == 'years of work'
+
+
+@pytest.mark.parametrize('wrong', [dict(training=0), dict(validation=0), dict(size=8)])
+def test_impossible_numbers_get_an_answer(tmp_path: Path, wrong: dict) -> None:
+    with pytest.raises(ValueError, match='expected at least 1 picture'):
+        write_segmentation_samples(tmp_path / 'a', **wrong)

@@ -27,6 +27,12 @@ def test_custom_multipliers_are_no_part_of_the_base() -> None:
     assert hub.get_scalar('train/base_lr').current() == pytest.approx(1e-4)
 
 
+def test_frozen_by_a_multiplier_of_zero_is_left_out() -> None:
+    hub = run([{'lr': 0.0, 'lr_scale': 1.0, 'lr_mult': 0.0}, {'lr': 1e-5, 'lr_scale': 0.1}])
+    assert hub.get_scalar('train/base_lr').current() == pytest.approx(1e-4)
+    assert hub.get_scalar('train/stem_lr').current() == 1e-5
+
+
 def test_logs_nothing_without_layer_decay() -> None:
     hub = run([{'lr': 1e-4}])
     assert 'train/stem_lr' not in hub.log_scalars

@@ -205,6 +205,45 @@ def test_what_is_not_understood_raises(small_backbone, options: dict, message: s
         groups_by_name(Detector(small_backbone()), **options)
 
 
+def test_a_deep_third_stage_warns_of_layers_above_the_heads() -> None:
+    with torch.device('meta'):
+        backbone = ConvNeXt(dict(depths=(1, 1, 40, 1), channels=(8, 16, 24, 32)))
+    with pytest.warns(UserWarning, match='larger learning rates than the heads; expected 16'):
+        groups_by_name(Detector(backbone))
+
+
+def test_finds_the_backbone_of_a_classifier_that_passes_depths_on(small_backbone) -> None:
+    class Classifier(Detector):
+        def get_layer_depth(self, param_name: str) -> tuple[int, int]:
+            return self.backbone.get_layer_depth(param_name, 'backbone.')
+
+    model = Classifier(small_backbone())
+    assert groups_by_name(model) == groups_by_name(Detector(model.backbone)) | {
+        name: rates for name, rates in groups_by_name(model).items() if name.startswith('head')
+    }
+
+
+def test_a_parameter_in_no_group_or_in_two_raises(small_backbone, monkeypatch) -> None:
+    model = Detector(small_backbone())
+    check = LayerDecayOptimWrapperConstructor._check_coverage
+    parameters = list(model.parameters())
+    check([{'params': parameters}], model)
+    for wrong in (parameters[1:], parameters + parameters[:1]):
+        with pytest.raises(ValueError, match='every trainable parameter in exactly one group'):
+            check([{'params': wrong}], model)
+
+
+def test_group_names_say_which_layer(small_backbone) -> None:
+    constructor = LayerDecayOptimWrapperConstructor(
+        dict(type='OptimWrapper', optimizer=OPTIMIZER), dict(decay_rate=0.7)
+    )
+    groups = constructor(Detector(small_backbone())).optimizer.param_groups
+    names = {group['group_name']: group['param_names'] for group in groups}
+    assert len(names) == len(groups)
+    assert 'head.0.weight' in names['layer_7_decay']
+    assert 'backbone.downsample_layers.0.0.weight' in names['layer_0_decay']
+
+
 def test_a_model_without_layers_to_tell_apart_raises() -> None:
     with pytest.raises(ValueError, match='expected a backbone with downsample_layers'):
         groups_by_name(Detector(nn.Linear(2, 2)))

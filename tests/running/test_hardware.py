@@ -35,10 +35,15 @@ def test_a_gpu_changes_nothing(config, monkeypatch) -> None:
     assert config.optim_wrapper.type == 'AmpOptimWrapper'
 
 
-def test_processes_on_cpus_need_torchrun(config, on_cpu, monkeypatch) -> None:
+def test_processes_on_cpus_need_torchrun(config, on_cpu) -> None:
     config.launcher = 'slurm'
     with pytest.raises(UserError, match=r'expected pytorch \(torchrun\) .* got slurm'):
         hardware.fit_to_hardware(config)
+
+
+@pytest.mark.parametrize('device', ['cpu', 'cuda'])
+def test_pytorch_s_launcher_is_torchrun(config, device: str, monkeypatch) -> None:
+    monkeypatch.setattr(hardware, 'get_device', lambda: device)
     config.launcher = 'pytorch'
     monkeypatch.delenv('RANK', raising=False)
     with pytest.raises(UserError, match=r'expected the environment of torchrun, .*RANK'):

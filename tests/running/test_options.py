@@ -45,6 +45,12 @@ def test_a_missing_or_broken_config_gets_an_answer(tmp_path: Path) -> None:
     (tmp_path / 'a.py').write_text('model = dict(\n')
     with pytest.raises(UserError, match='not a usable config'):
         options.load_config(parse(tmp_path / 'a.py'))
+    (tmp_path / 'b.py').write_text('model = undefined\n')
+    with pytest.raises(UserError, match=r'not a usable config \(NameError'):
+        options.load_config(parse(tmp_path / 'b.py'))
+    (tmp_path / 'c.py').write_text('a = 1\n')
+    with pytest.raises(UserError, match='expected a config with a model'):
+        options.load_config(parse(tmp_path / 'c.py'))
 
 
 @pytest.mark.parametrize(
@@ -95,6 +101,26 @@ def test_pretrained_finds_the_backbone_of_a_wrapped_model(config) -> None:
     config.model = dict(type='Headless')
     with pytest.raises(UserError, match='expected a model with a backbone'):
         options.set_pretrained(config, 'none')
+
+
+@pytest.mark.parametrize('init_cfg', [dict(type='TruncNormal', layer='Conv2d'), []])
+def test_other_initialisations_need_no_file(config, init_cfg) -> None:
+    config.model.backbone.init_cfg = init_cfg
+    assert options.set_pretrained(config, None) == []
+
+
+def test_a_list_of_initialisations_is_looked_through(config, tmp_path: Path) -> None:
+    missing = dict(type='Pretrained', checkpoint=str(tmp_path / 'none.pth'))
+    config.model.backbone.init_cfg = [dict(type='Constant', layer='Conv2d', val=0.0), missing]
+    with pytest.raises(CheckpointError, match='no such checkpoint file'):
+        options.set_pretrained(config, None)
+
+
+def test_weights_to_start_from_are_checked_too(config, tmp_path: Path) -> None:
+    (tmp_path / 'a.pth').write_bytes(b'<html>')
+    config.load_from = str(tmp_path / 'a.pth')
+    with pytest.raises(CheckpointError, match='not a readable checkpoint'):
+        options.set_resume(config, None)
 
 
 def test_resume(config, tmp_path: Path) -> None:
