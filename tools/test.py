@@ -5,6 +5,7 @@ Example:
 """
 
 import argparse
+from numbers import Real
 
 from mmengine.dist import is_main_process
 from mmengine.runner import Runner
@@ -51,7 +52,7 @@ def main() -> None:
         runner.logger.warning(notice)
     metrics = runner.test()
     if is_main_process():
-        numbers = {k: v for k, v in metrics.items() if isinstance(v, int | float)}
+        numbers = {k: v for k, v in metrics.items() if isinstance(v, Real)}
         print(', '.join(f'{name} {value:.4g}' for name, value in numbers.items()))
         for written in filter(None, (arguments.show_dir, arguments.out)):
             print(f'written: {written}')
