@@ -9,12 +9,17 @@ from pathlib import Path
 import pytest
 import torch
 
-# mmconvnext is imported in the fixtures: the oracle tests must have prepared the way for
-# torchvision before.
-
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / 'configs'
 SMALL = dict(depths=(1, 1, 2, 1), channels=(8, 16, 24, 32))
+
+
+def pytest_sessionstart() -> None:
+    """Import mmconvnext before any test module, since it makes mmdet and mmseg importable.
+
+    Not at the top of this file: oracles/conftest.py prepares the way for torchvision first.
+    """
+    import mmconvnext  # noqa: F401
 
 
 @pytest.fixture(autouse=True)
