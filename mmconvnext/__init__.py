@@ -1,5 +1,13 @@
 """ConvNeXt for OpenMMLab. Importing it registers everything that needs neither mmdet nor mmseg."""
 
+try:
+    import mmengine  # noqa: F401
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        'mmconvnext: expected OpenMMLab beside it, found no mmengine; '
+        'pip install "mmconvnext[openmmlab]" (or, for the maintained forks, [onedl])'
+    ) from error
+
 from mmconvnext import compat
 
 compat.apply()

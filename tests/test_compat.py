@@ -95,3 +95,12 @@ def test_mmengine_finds_configs_of_the_package() -> None:
 
     compat.name_package()
     assert MODULE2PACKAGE['mmconvnext'] == 'mmconvnext'
+
+
+def test_without_openmmlab_the_remedy_is_named() -> None:
+    code = 'import sys; sys.modules["mmengine"] = None; import mmconvnext'
+    result = subprocess.run(
+        [sys.executable, '-c', code], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 1
+    assert 'found no mmengine; pip install "mmconvnext[openmmlab]"' in result.stderr

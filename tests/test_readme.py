@@ -36,7 +36,7 @@ def test_make_target_exists(command: str) -> None:
     subprocess.run(['make', '--dry-run', *words(command)[1:]], cwd=ROOT, check=True)
 
 
-@pytest.mark.parametrize('link', re.findall(r'\]\((?!http)([^)]+)\)', README))
+@pytest.mark.parametrize('link', re.findall(r'\]\((?!http|#)([^)]+)\)', README))
 def test_linked_file_exists(link: str) -> None:
     assert (ROOT / link).exists(), link
 

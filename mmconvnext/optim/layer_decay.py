@@ -171,33 +171,39 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     def _convnext_positions(
         self, prefix: str, backbone: nn.Module, names: list[str]
     ) -> dict[str, LayerPosition]:
-        suited = 12 if backbone.depths[2] > 9 else 6
-        layers = self.paramwise_cfg.get('num_layers') or suited
-        if layers != suited:
-            warnings.warn(
-                f'paramwise_cfg: num_layers={layers} does not suit depths '
-                f'{tuple(backbone.depths)}, for which the paper uses {suited}',
-                stacklevel=2,
-            )
-        deepest = 3 + (backbone.depths[2] - 1) // 3
-        if deepest > layers + 1:
-            warnings.warn(
-                f'paramwise_cfg: num_layers={layers} gives the blocks of the third stage, of which '
-                f'there are {backbone.depths[2]}, larger learning rates than the heads; expected '
-                f'{deepest} or more',
-                stacklevel=2,
-            )
-        stage_wise = self.paramwise_cfg.get('decay_type', 'layer_wise') == 'stage_wise'
-        layer_of = _stage_wise_layer if stage_wise else _layer_wise_layer
+        layers = self._num_layers(backbone)
+        layer_of = _stage_wise_layer if self._is_stage_wise() else _layer_wise_layer
         return {
             name: LayerPosition(layer_of(name[len(prefix) :], layers), layers + 1) for name in names
         }
+
+    def _num_layers(self, backbone: nn.Module) -> int:
+        """N as given, or as it suits the depths; warns where the two differ."""
+        blocks = backbone.depths[2]
+        suited = 12 if blocks > 9 else 6
+        layers = self.paramwise_cfg.get('num_layers') or suited
+        deepest = 3 + (blocks - 1) // 3
+        problem = None
+        if layers != suited:
+            problem = f'the paper uses {suited}'
+        elif not self._is_stage_wise() and deepest > layers + 1:
+            problem = f'blocks would learn faster than the heads; expected {deepest} or more'
+        if problem:
+            warnings.warn(
+                f'paramwise_cfg: num_layers={layers} does not suit depths '
+                f'{tuple(backbone.depths)}: {problem}',
+                stacklevel=2,
+            )
+        return layers
+
+    def _is_stage_wise(self) -> bool:
+        return self.paramwise_cfg.get('decay_type', 'layer_wise') == 'stage_wise'
 
     def _depth_positions(
         self, prefix: str, backbone: nn.Module, names: list[str]
     ) -> dict[str, LayerPosition]:
         kind = type(backbone).__name__
-        if self.paramwise_cfg.get('decay_type', 'layer_wise') == 'stage_wise':
+        if self._is_stage_wise():
             raise ArgumentError(
                 f"paramwise_cfg: expected decay_type='layer_wise' with {kind}, got 'stage_wise', "
                 'which is defined for ConvNeXt alone'

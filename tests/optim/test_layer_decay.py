@@ -184,7 +184,7 @@ def test_other_backbones_by_get_layer_depth() -> None:
 
 
 def test_unsuited_num_layers_warns(small_backbone) -> None:
-    with pytest.warns(UserWarning, match='num_layers=12 does not suit depths .* uses 6'):
+    with pytest.warns(UserWarning, match='num_layers=12 does not suit depths .* the paper uses 6'):
         groups_by_name(Detector(small_backbone()), num_layers=12)
 
 
@@ -208,8 +208,9 @@ def test_what_is_not_understood_raises(small_backbone, options: dict, message: s
 def test_a_deep_third_stage_warns_of_layers_above_the_heads() -> None:
     with torch.device('meta'):
         backbone = ConvNeXt(dict(depths=(1, 1, 40, 1), channels=(8, 16, 24, 32)))
-    with pytest.warns(UserWarning, match='larger learning rates than the heads; expected 16'):
+    with pytest.warns(UserWarning, match='num_layers=12 .* faster than the heads; expected 16'):
         groups_by_name(Detector(backbone))
+    groups_by_name(Detector(backbone), decay_type='stage_wise')  # knows stages alone
 
 
 def test_finds_the_backbone_of_a_classifier_that_passes_depths_on(small_backbone) -> None:
