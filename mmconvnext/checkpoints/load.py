@@ -14,6 +14,7 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from mmconvnext.checkpoints.convert import describe_size, fit_shape, to_official
 from mmconvnext.checkpoints.fetch import fetch
 from mmconvnext.errors import CheckpointError, first_line
 
@@ -26,6 +27,7 @@ class LoadReport:
     """What a load did, by parameter name."""
 
     source: str
+    family: str = ''
     loaded: list[str] = field(default_factory=list)
     new: list[str] = field(default_factory=list)  # in the model only, and expected so
     unused: list[str] = field(default_factory=list)  # in the file only, and expected so
@@ -33,7 +35,7 @@ class LoadReport:
     def __str__(self) -> str:
         new, unused = _modules(self.new), _modules(self.unused)
         return (
-            f'Loaded {len(self.loaded)} tensors from {self.source}; '
+            f'Loaded {len(self.loaded)} tensors from {self.source} ({self.family}); '
             f'new: {new or "none"}; left aside: {unused or "none"}'
         )
 
@@ -85,10 +87,9 @@ def load_backbone(
 
     Args:
         module: The backbone.
-        checkpoint: File or URL: an official ConvNeXt file, or a checkpoint written by mmengine
-            of a model with a ``backbone``.
-        prefix: What to take from the file, such as ``'backbone.'``. None: ``'backbone.'`` where
-            the file has such keys, else everything.
+        checkpoint: File or URL, of any family in :mod:`mmconvnext.checkpoints.formats`; of a
+            whole model, its ``backbone`` is taken.
+        prefix: What to take from the file, such as ``'backbone.'``; recognised where it is None.
         new: Beginnings of the names that the file may lack; these parameters stay as they are.
         unused: Beginnings of the names that the module may lack.
 
@@ -96,17 +97,27 @@ def load_backbone(
         CheckpointError: anything else is missing, unexpected or of another shape. The module
             is unchanged then.
     """
-    state = _backbone_part(_unwrap(read_checkpoint(checkpoint), checkpoint), prefix, checkpoint)
+    content = _with_prefix(_unwrap(read_checkpoint(checkpoint), checkpoint), prefix, checkpoint)
+    recognised = to_official(content, checkpoint)
     target = module.state_dict()
-    state = {key: _fit(value, target.get(key)) for key, value in state.items()}
+    state = {
+        key: fit_shape(value, target[key].shape) if key in target else value
+        for key, value in recognised.state.items()
+    } | recognised.unknown
     require_fit(
-        target, state, source=checkpoint, target_name='this backbone', new=new, unused=unused
+        target,
+        state,
+        source=f'{checkpoint} ({recognised.format.name}; {describe_size(state)})',
+        target_name=f'this backbone ({describe_size(target)})',
+        new=new,
+        unused=unused,
     )
     report = LoadReport(
         source=str(checkpoint),
+        family=recognised.format.name,
         loaded=[key for key in state if key in target],
         new=[key for key in target if key not in state],
-        unused=[key for key in state if key not in target],
+        unused=[key for key in state if key not in target] + recognised.outside,
     )
     module.load_state_dict({key: state[key] for key in report.loaded}, strict=False)
     print_log(str(report), logger='current')
@@ -154,18 +165,23 @@ def _unwrap(content: object, checkpoint: str) -> Mapping[str, Tensor]:
     if isinstance(content, Mapping):
         state = next((content[name] for name in WRAPPERS if name in content), content)
         if isinstance(state, Mapping) and any(torch.is_tensor(value) for value in state.values()):
-            return {key: value for key, value in state.items() if torch.is_tensor(value)}
+            # `module.` is what torch's DataParallel puts before every key.
+            return {
+                key.removeprefix('module.'): value
+                for key, value in state.items()
+                if torch.is_tensor(value)
+            }
     raise CheckpointError(
         f'{checkpoint}: expected a dict of tensors, bare or under '
         f'{" or ".join(map(repr, WRAPPERS))}; found none'
     )
 
 
-def _backbone_part(
+def _with_prefix(
     state: Mapping[str, Tensor], prefix: str | None, checkpoint: str
 ) -> Mapping[str, Tensor]:
     if prefix is None:
-        prefix = 'backbone.' if any(key.startswith('backbone.') for key in state) else ''
+        return state
     part = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
     if not part:
         raise CheckpointError(
@@ -173,13 +189,6 @@ def _backbone_part(
             f'{", ".join(list(state)[:3])}, …'
         )
     return part
-
-
-def _fit(value: Tensor, target: Tensor | None) -> Tensor:
-    # Official V2 files store GRN's γ and β as (1, 1, 1, 4C), which is (4C,) here.
-    if target is not None and target.ndim == 1 and value.shape[:-1] == (1, 1, 1):
-        return value.flatten()
-    return value
 
 
 def _describe(problems: Mapping[str, list[str]], shown: int = 5) -> str:

@@ -63,7 +63,7 @@ def test_report_counts_everything(small_backbone, trained, tmp_path) -> None:
     assert len(report.new) == 8
     assert len(report.unused) == 4
     assert str(report) == (
-        f'Loaded {len(report.loaded)} tensors from {tmp_path / "a.pth"}; '
+        f'Loaded {len(report.loaded)} tensors from {tmp_path / "a.pth"} (official); '
         'new: norm0, norm1, norm2, norm3; left aside: norm, head'
     )
 
@@ -194,3 +194,27 @@ def test_a_file_of_another_kind_is_said_to_be_so(tmp_path: Path, content: bytes)
 def test_map_location_of_mmengine_is_accepted(small_backbone, trained, tmp_path) -> None:
     torch.save({'model': official_state(trained)}, tmp_path / 'a.pth')
     small_backbone(init_cfg=pretrained(tmp_path / 'a.pth', map_location='cpu')).init_weights()
+
+
+def test_another_size_is_named_on_both_sides(small_backbone, tmp_path) -> None:
+    other = small_backbone(arch=dict(depths=(1, 1, 2, 1), channels=(16, 32, 48, 64)), use_grn=True)
+    torch.save({'model': official_state(other)}, tmp_path / 'a.pth')
+    with pytest.raises(CheckpointError) as caught:
+        small_backbone(init_cfg=pretrained(tmp_path / 'a.pth')).init_weights()
+    assert '(official; depths 1-1-2-1, channels 16-32-48-64, GRN)' in str(caught.value)
+    assert 'this backbone (depths 1-1-2-1, channels 8-16-24-32)' in str(caught.value)
+
+
+def test_another_kind_of_model_is_named(small_backbone, tmp_path) -> None:
+    state = {'layers.0.blocks.0.attn.relative_position_bias_table': torch.ones(1)}
+    torch.save({'model': state}, tmp_path / 'a.pth')
+    with pytest.raises(CheckpointError, match=r'of one of the families official, .*look like Swin'):
+        small_backbone(init_cfg=pretrained(tmp_path / 'a.pth')).init_weights()
+
+
+def test_data_parallel_s_prefix_is_dropped(small_backbone, trained, tmp_path) -> None:
+    state = {f'module.{key}': value for key, value in official_state(trained).items()}
+    torch.save({'model': state}, tmp_path / 'a.pth')
+    backbone = small_backbone(init_cfg=pretrained(tmp_path / 'a.pth'))
+    backbone.init_weights()
+    assert torch.equal(backbone.stages[1][0].gamma, trained.stages[1][0].gamma)

@@ -11,12 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmconvnext import ConvNeXt
-from tests.oracles.key_maps import (
-    copy_parameters,
-    timm_key,
-    torchvision_key,
-    transformers_key,
-)
+from mmconvnext.checkpoints.formats import TIMM, TORCHVISION, TRANSFORMERS, Format, key_map
 
 SIZES = [(224, 224), (97, 131)]
 VERSIONS = [
@@ -39,6 +34,19 @@ def random_backbone(arch: str, use_grn: bool) -> ConvNeXt:
             if parameter.ndim == 4:
                 parameter.mul_(0.01)
     return backbone
+
+
+@torch.no_grad()
+def copy_parameters(ours: ConvNeXt, rival: nn.Module, format: Format) -> dict[str, Tensor]:
+    """Give ``rival`` our weights; returns its parameters under our names."""
+    names = {official: theirs for theirs, official in key_map(format, ours.depths).items()}
+    theirs = dict(rival.named_parameters())
+    matched = {}
+    for key, value in ours.named_parameters():
+        if key in names:
+            matched[key] = theirs[names[key]]
+            matched[key].copy_(value.reshape(matched[key].shape))
+    return matched
 
 
 def assert_same(
@@ -102,7 +110,7 @@ def test_matches_timm(arch: str, use_grn: bool, size: tuple[int, int]) -> None:
         ls_init_value=None if use_grn else 1e-6,
         num_classes=0,
     ).eval()
-    theirs = copy_parameters(ours, rival, lambda k: '' if k.startswith('norm') else timm_key(k))
+    theirs = copy_parameters(ours, rival, TIMM)
     norms, norm = output_norms(ours)
 
     def forward(x: Tensor) -> list[Tensor]:
@@ -122,9 +130,7 @@ def test_matches_torchvision(size: tuple[int, int]) -> None:
 
     ours = random_backbone('tiny', use_grn=False)
     rival = convnext_tiny(weights=None).eval()
-    theirs = copy_parameters(
-        ours, rival, lambda k: '' if k.startswith('norm') else torchvision_key(k)
-    )
+    theirs = copy_parameters(ours, rival, TORCHVISION)
     norms, norm = output_norms(ours)
 
     def forward(x: Tensor) -> list[Tensor]:
@@ -151,5 +157,5 @@ def test_matches_transformers(arch: str, use_grn: bool, size: tuple[int, int]) -
         out_features=['stage1', 'stage2', 'stage3', 'stage4'],
     )
     rival: nn.Module = getattr(transformers, f'{family}Backbone')(config).eval()
-    theirs = copy_parameters(ours, rival, transformers_key)
+    theirs = copy_parameters(ours, rival, TRANSFORMERS)
     assert_same(ours, theirs, lambda x: rival(x).feature_maps, size)

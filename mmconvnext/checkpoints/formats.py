@@ -1,0 +1,175 @@
+"""How each family of ConvNeXt files names its tensors: data, strings only.
+
+A format gives, for each part of the network, the template of its keys. ``{i}`` is the stage,
+``{j}`` the block, ``{p}`` weight or bias; for formats that count otherwise, ``{i1}`` is i + 1,
+``{even}`` 2i and ``{odd}`` 2i + 1. The official names are the pivot: converting from one format
+to another goes through them.
+
+To add a family, add a :class:`Format` to :data:`FORMATS` and a sample of its keys to
+tests/checkpoints/test_formats.py.
+
+Sources: facebookresearch/ConvNeXt @048efce; mmpretrain @ee7f2e8, tools/model_converters; timm
+1.0.31, models/convnext.py; torchvision 0.28, models/convnext.py; transformers 5.23,
+models/convnext, convnextv2 and dinov3_convnext; facebookresearch/ConvNeXt-V2, utils.py.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+# Parts that occur once, at each stage after the first, in each block, and at each stage.
+ONCE = ('stem_conv', 'stem_norm', 'norm', 'head')
+DOWNSAMPLING = ('down_norm', 'down_conv')
+BLOCK = ('dwconv', 'block_norm', 'pwconv1', 'pwconv2', 'gamma', 'grn_gamma', 'grn_beta')
+STAGE = ('output_norm',)
+
+
+class Format(NamedTuple):
+    """A family's key templates by part; a part left out does not exist in the family."""
+
+    name: str
+    parts: Mapping[str, str]
+    prefixes: tuple[str, ...] = ('',)  # one of these may stand before every key
+    duplicates: tuple[str, ...] = ()  # keys that repeat another one's tensor
+
+
+_OFFICIAL_BLOCK = 'stages.{i}.{j}.'
+_TIMM_BLOCK = 'stages.{i}.blocks.{j}.'
+_TORCHVISION_BLOCK = 'features.{odd}.{j}.'
+_TRANSFORMERS_BLOCK = 'encoder.stages.{i}.layers.{j}.'
+_DINOV3_BLOCK = 'stages.{i}.layers.{j}.'
+
+_OFFICIAL_PARTS = {
+    'stem_conv': 'downsample_layers.0.0.{p}',
+    'stem_norm': 'downsample_layers.0.1.{p}',
+    'down_norm': 'downsample_layers.{i}.0.{p}',
+    'down_conv': 'downsample_layers.{i}.1.{p}',
+    'dwconv': _OFFICIAL_BLOCK + 'dwconv.{p}',
+    'block_norm': _OFFICIAL_BLOCK + 'norm.{p}',
+    'pwconv1': _OFFICIAL_BLOCK + 'pwconv1.{p}',
+    'pwconv2': _OFFICIAL_BLOCK + 'pwconv2.{p}',
+    'gamma': _OFFICIAL_BLOCK + 'gamma',
+    'grn_gamma': _OFFICIAL_BLOCK + 'grn.gamma',
+    'grn_beta': _OFFICIAL_BLOCK + 'grn.beta',
+    'output_norm': 'norm{i}.{p}',
+    'norm': 'norm.{p}',
+    'head': 'head.{p}',
+}
+
+OFFICIAL = Format(
+    'official',
+    _OFFICIAL_PARTS,
+    # `backbone.`: official downstream checkpoints, and ours; `encoder.`: FCMAE pre-training.
+    prefixes=('', 'backbone.', 'encoder.'),
+    duplicates=('norms.3.weight', 'norms.3.bias'),  # DINOv3's own files
+)
+
+MMPRETRAIN = Format(
+    'mmpretrain',
+    {
+        **_OFFICIAL_PARTS,
+        'dwconv': _OFFICIAL_BLOCK + 'depthwise_conv.{p}',
+        'pwconv1': _OFFICIAL_BLOCK + 'pointwise_conv1.{p}',
+        'pwconv2': _OFFICIAL_BLOCK + 'pointwise_conv2.{p}',
+        'head': 'head.fc.{p}',
+    },
+    prefixes=('', 'backbone.'),
+)
+
+TIMM = Format(
+    'timm',
+    {
+        'stem_conv': 'stem.0.{p}',
+        'stem_norm': 'stem.1.{p}',
+        'down_norm': 'stages.{i}.downsample.0.{p}',
+        'down_conv': 'stages.{i}.downsample.1.{p}',
+        'dwconv': _TIMM_BLOCK + 'conv_dw.{p}',
+        'block_norm': _TIMM_BLOCK + 'norm.{p}',
+        'pwconv1': _TIMM_BLOCK + 'mlp.fc1.{p}',
+        'pwconv2': _TIMM_BLOCK + 'mlp.fc2.{p}',
+        'gamma': _TIMM_BLOCK + 'gamma',
+        'grn_gamma': _TIMM_BLOCK + 'mlp.grn.weight',
+        'grn_beta': _TIMM_BLOCK + 'mlp.grn.bias',
+        'norm': 'head.norm.{p}',
+        'head': 'head.fc.{p}',
+    },
+    prefixes=('', 'visual.trunk.'),  # OpenCLIP's image tower
+)
+
+TORCHVISION = Format(
+    'torchvision',
+    {
+        'stem_conv': 'features.0.0.{p}',
+        'stem_norm': 'features.0.1.{p}',
+        'down_norm': 'features.{even}.0.{p}',
+        'down_conv': 'features.{even}.1.{p}',
+        'dwconv': _TORCHVISION_BLOCK + 'block.0.{p}',
+        'block_norm': _TORCHVISION_BLOCK + 'block.2.{p}',
+        'pwconv1': _TORCHVISION_BLOCK + 'block.3.{p}',
+        'pwconv2': _TORCHVISION_BLOCK + 'block.5.{p}',
+        'gamma': _TORCHVISION_BLOCK + 'layer_scale',
+        'norm': 'classifier.0.{p}',
+        'head': 'classifier.2.{p}',
+    },
+)
+
+TRANSFORMERS = Format(
+    'transformers',
+    {
+        'stem_conv': 'embeddings.patch_embeddings.{p}',
+        'stem_norm': 'embeddings.layernorm.{p}',
+        'down_norm': 'encoder.stages.{i}.downsampling_layer.0.{p}',
+        'down_conv': 'encoder.stages.{i}.downsampling_layer.1.{p}',
+        'dwconv': _TRANSFORMERS_BLOCK + 'dwconv.{p}',
+        'block_norm': _TRANSFORMERS_BLOCK + 'layernorm.{p}',
+        'pwconv1': _TRANSFORMERS_BLOCK + 'pwconv1.{p}',
+        'pwconv2': _TRANSFORMERS_BLOCK + 'pwconv2.{p}',
+        'gamma': _TRANSFORMERS_BLOCK + 'layer_scale_parameter',
+        'grn_gamma': _TRANSFORMERS_BLOCK + 'grn.weight',
+        'grn_beta': _TRANSFORMERS_BLOCK + 'grn.bias',
+        'output_norm': 'hidden_states_norms.stage{i1}.{p}',
+        'norm': 'layernorm.{p}',
+        'head': 'classifier.{p}',
+    },
+    prefixes=('', 'convnext.', 'convnextv2.', 'backbone.', 'backbone.convnext.'),
+)
+
+TRANSFORMERS_DINOV3 = Format(
+    'transformers-dinov3',
+    {
+        'stem_conv': 'stages.0.downsample_layers.0.{p}',
+        'stem_norm': 'stages.0.downsample_layers.1.{p}',
+        'down_norm': 'stages.{i}.downsample_layers.0.{p}',
+        'down_conv': 'stages.{i}.downsample_layers.1.{p}',
+        'dwconv': _DINOV3_BLOCK + 'depthwise_conv.{p}',
+        'block_norm': _DINOV3_BLOCK + 'layer_norm.{p}',
+        'pwconv1': _DINOV3_BLOCK + 'pointwise_conv1.{p}',
+        'pwconv2': _DINOV3_BLOCK + 'pointwise_conv2.{p}',
+        'gamma': _DINOV3_BLOCK + 'gamma',
+        'norm': 'layer_norm.{p}',
+    },
+    prefixes=('', 'model.'),
+)
+
+FORMATS = (OFFICIAL, MMPRETRAIN, TIMM, TORCHVISION, TRANSFORMERS, TRANSFORMERS_DINOV3)
+
+
+def key_map(format: Format, depths: tuple[int, ...]) -> dict[str, str]:
+    """Official key of every key that a format can have, for the given blocks in each stage."""
+    keys = {}
+    for part, template in format.parts.items():
+        for place in _places(part, depths):
+            for parameter in ('weight', 'bias') if '{p}' in template else ('',):
+                fields = {**place, 'p': parameter}
+                keys[template.format(**fields)] = OFFICIAL.parts[part].format(**fields)
+    return keys
+
+
+def _places(part: str, depths: tuple[int, ...]) -> list[dict[str, int]]:
+    if part in ONCE:
+        return [{}]
+    first = 1 if part in DOWNSAMPLING else 0
+    return [
+        {'i': i, 'i1': i + 1, 'even': 2 * i, 'odd': 2 * i + 1, 'j': j}
+        for i in range(first, len(depths))
+        for j in range(depths[i] if part in BLOCK else 1)
+    ]

@@ -1,0 +1,150 @@
+"""The tables, by properties that any of them must have and by samples of real keys."""
+
+import pytest
+import torch
+
+from mmconvnext import ConvNeXt
+from mmconvnext.checkpoints.convert import fit_shape, from_official, to_official
+from mmconvnext.checkpoints.formats import (
+    FORMATS,
+    OFFICIAL,
+    TRANSFORMERS_DINOV3,
+    Format,
+    key_map,
+)
+from mmconvnext.errors import CheckpointError
+
+DEPTHS = [(1, 1, 1, 1), (2, 2, 6, 2), (3, 4, 30, 3)]
+
+# Keys as the files have them, and their official names.
+SAMPLES = {
+    'official': {
+        'stages.2.8.pwconv1.bias': 'stages.2.8.pwconv1.bias',
+        'norm.weight': 'norm.weight',
+    },
+    'mmpretrain': {
+        'stages.0.1.depthwise_conv.weight': 'stages.0.1.dwconv.weight',
+        'stages.3.0.grn.beta': 'stages.3.0.grn.beta',
+        'norm3.bias': 'norm3.bias',
+    },
+    'timm': {
+        'stem.1.weight': 'downsample_layers.0.1.weight',
+        'stages.1.downsample.1.bias': 'downsample_layers.1.1.bias',
+        'stages.2.blocks.5.mlp.grn.weight': 'stages.2.5.grn.gamma',
+        'head.fc.weight': 'head.weight',
+    },
+    'torchvision': {
+        'features.6.1.weight': 'downsample_layers.3.1.weight',
+        'features.5.2.block.5.bias': 'stages.2.2.pwconv2.bias',
+        'features.1.0.layer_scale': 'stages.0.0.gamma',
+        'classifier.0.weight': 'norm.weight',
+    },
+    'transformers': {
+        'embeddings.patch_embeddings.weight': 'downsample_layers.0.0.weight',
+        'encoder.stages.1.downsampling_layer.0.bias': 'downsample_layers.1.0.bias',
+        'encoder.stages.2.layers.3.layer_scale_parameter': 'stages.2.3.gamma',
+        'hidden_states_norms.stage4.weight': 'norm3.weight',
+    },
+    'transformers-dinov3': {
+        'stages.0.downsample_layers.1.weight': 'downsample_layers.0.1.weight',
+        'stages.2.layers.4.pointwise_conv2.weight': 'stages.2.4.pwconv2.weight',
+        'layer_norm.bias': 'norm.bias',
+    },
+}
+
+
+@pytest.mark.parametrize('format', FORMATS, ids=lambda format: format.name)
+@pytest.mark.parametrize('depths', DEPTHS, ids=str)
+def test_no_two_keys_meet(format: Format, depths: tuple[int, ...]) -> None:
+    keys = key_map(format, depths)
+    assert len(set(keys.values())) == len(keys)
+    blocks = sum(depths)
+    # 11 keys a block, 2 for the stem's layers, the last norm, the head and each output norm.
+    expected = 11 * blocks + 3 * 4 + 4 + 2 + 2 * ('head' in format.parts)
+    expected += 4 * 2 * ('output_norm' in format.parts)
+    expected -= 2 * blocks * ('grn_gamma' not in format.parts)
+    assert len(keys) == expected
+
+
+@pytest.mark.parametrize('format', FORMATS, ids=lambda format: format.name)
+def test_samples_of_keys(format: Format) -> None:
+    keys = key_map(format, (3, 3, 9, 3))
+    for theirs, official in SAMPLES[format.name].items():
+        assert keys[theirs] == official
+
+
+@pytest.mark.parametrize('use_grn', [False, True])
+@pytest.mark.parametrize('format', FORMATS, ids=lambda format: format.name)
+def test_every_parameter_there_and_back(format: Format, use_grn: bool, small_backbone) -> None:
+    if use_grn and 'grn_gamma' not in format.parts:
+        pytest.skip('the family has no V2')
+    state = small_backbone(use_grn=use_grn).state_dict()
+    if 'output_norm' not in format.parts:
+        state = {key: value for key, value in state.items() if not key.startswith('norm')}
+    theirs = from_official(state, format)
+    for prefix in format.prefixes:
+        given = {prefix + key: value for key, value in theirs.items()}
+        recognised = to_official({**given, 'other_head.weight': torch.ones(1)}, 'a.pth')
+        assert recognised.format is (OFFICIAL if format is OFFICIAL else format)
+        assert recognised.prefix == prefix
+        assert recognised.state.keys() == state.keys()
+        assert all(recognised.state[key] is state[key] for key in state)
+        outside, unknown = recognised.outside, list(recognised.unknown)
+        assert outside + unknown == ['other_head.weight']
+        assert bool(prefix) == bool(outside), 'outside of a prefix is another model part'
+
+
+def test_dinov3_s_duplicate_norm_is_no_surprise(small_backbone) -> None:
+    state = {k: v for k, v in small_backbone().state_dict().items() if not k.startswith('norm')}
+    norm = torch.ones(32)
+    state |= {f'{name}.{p}': norm for name in ('norm', 'norms.3') for p in ('weight', 'bias')}
+    recognised = to_official(state, 'a.pth')
+    assert not recognised.unknown
+    assert recognised.format.name == 'official'
+
+
+def test_mmpretrain_s_classifier_norm_is_not_an_output_norm(small_backbone) -> None:
+    state = from_official(small_backbone().state_dict(), FORMATS[1])
+    classifier = {k: v for k, v in state.items() if not k.startswith(('norm0', 'norm1', 'norm2'))}
+    assert 'norm.weight' in to_official(classifier, 'a.pth').state
+    assert 'norm3.weight' in to_official(state, 'a.pth').state
+
+
+def test_fcmae_s_sparse_layout_becomes_dense(small_backbone) -> None:
+    backbone = small_backbone(use_grn=True)
+    for parameter in backbone.parameters():
+        torch.nn.init.normal_(parameter)
+    dense = {k: v for k, v in backbone.state_dict().items() if not k.startswith('norm')}
+    sparse = {'decoder.0.weight': torch.ones(1), 'mask_token': torch.ones(1)}
+    for key, value in dense.items():
+        if 'dwconv.weight' in key:
+            # (C, 1, y, x) → x before y, then flat: (k², C).
+            key = key.replace('weight', 'kernel')
+            value = value[:, 0].transpose(1, 2).flatten(1).T
+        elif 'pwconv' in key:
+            key = key.replace('.weight', '.linear.weight').replace('.bias', '.linear.bias')
+        elif '.norm.' in key:
+            key = key.replace('.norm.', '.norm.ln.')
+        elif '.grn.' in key:
+            value = value[None]
+        if key.endswith('dwconv.bias'):
+            value = value[None]
+        sparse[f'encoder.{key}'] = value
+    recognised = to_official(sparse, 'a.pth')
+    assert recognised.state.keys() == dense.keys()
+    for key, value in dense.items():
+        assert torch.equal(fit_shape(recognised.state[key], value.shape), value), key
+
+
+def test_fit_shape_moves_ones_alone() -> None:
+    x = torch.arange(6.0)
+    assert fit_shape(x.reshape(2, 3, 1, 1), (2, 3)).shape == (2, 3)
+    assert fit_shape(x.reshape(6, 1, 1), (6,)).shape == (6,)
+    assert fit_shape(x.reshape(2, 3), (3, 2)).shape == (2, 3), 'left for the check of shapes'
+
+
+def test_a_family_without_a_place_raises() -> None:
+    with torch.device('meta'):
+        state = ConvNeXt('atto', use_grn=True).state_dict()
+    with pytest.raises(CheckpointError, match='transformers-dinov3 has no place for'):
+        from_official(state, TRANSFORMERS_DINOV3)

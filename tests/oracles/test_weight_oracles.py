@@ -1,0 +1,157 @@
+"""Files as the rivals save them load here and give their maps; converted back, they load there.
+
+Random weights; the bound is max|a − b| ≤ 1e-4 · max|b|.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mmconvnext import ConvNeXt
+from mmconvnext.checkpoints.convert import fit_shape, from_official, to_official
+from mmconvnext.checkpoints.formats import FORMATS
+from tests.oracles.test_backbone_oracles import assert_close
+
+DEPTHS, CHANNELS = (1, 2, 3, 1), (16, 32, 64, 128)
+SHAPES = {'depths': DEPTHS, 'channels': CHANNELS}
+
+
+def randomise(model: nn.Module) -> nn.Module:
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            spread = 0.3 if parameter.ndim == 1 else parameter[0].numel() ** -0.5
+            parameter.normal_(1.0 if parameter.ndim == 1 else 0.0, spread)
+    return model.eval()
+
+
+def stage_maps(rival: nn.Module, stages: Sequence[nn.Module], x: Tensor) -> list[Tensor]:
+    """Outputs of the given modules in a forward pass of the whole rival."""
+    outputs: list[Tensor] = []
+    hooks = [m.register_forward_hook(lambda _m, _i, y: outputs.append(y)) for m in stages]
+    rival(x)
+    for hook in hooks:
+        hook.remove()
+    return outputs
+
+
+def assert_loads_and_converts_back(
+    rival: nn.Module,
+    stages: Callable[[nn.Module], Sequence[nn.Module]],
+    family: str,
+    tmp_path: Path,
+    use_grn: bool = False,
+    save: Callable[[dict], object] = lambda state: state,
+) -> None:
+    torch.save(save(rival.state_dict()), tmp_path / 'rival.pth')
+    ours = ConvNeXt(
+        SHAPES,
+        use_grn=use_grn,
+        init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'rival.pth')),
+    ).eval()
+    ours.init_weights()
+    x = torch.randn(1, 3, 97, 131)
+    theirs = stage_maps(rival, stages(rival), x)
+    assert len(theirs) == 4
+    with torch.no_grad():
+        for stage, (our_map, their_map) in enumerate(zip(ours(x), theirs)):
+            norm = getattr(ours, f'norm{stage}')
+            y = F.layer_norm(
+                their_map.permute(0, 2, 3, 1), norm.normalized_shape, norm.weight, norm.bias, 1e-6
+            )
+            assert_close(our_map, y.permute(0, 3, 1, 2), f'map of stage {stage}')
+    assert_converts_back(rival, family)
+
+
+def assert_converts_back(rival: nn.Module, family: str) -> None:
+    """To the official names and back: every tensor of the rival, strictly, unchanged."""
+    state = rival.state_dict()
+    recognised = to_official(state, 'rival')
+    assert recognised.format.name == family
+    assert not recognised.unknown
+    back = {}
+    for key, value in from_official(recognised.state, recognised.format).items():
+        # A classifier's last norm and head have no prefix.
+        full = recognised.prefix + key if recognised.prefix + key in state else key
+        back[full] = fit_shape(value, state[full].shape)
+    duplicates = {key for key in state if key in recognised.format.duplicates}
+    assert back.keys() | duplicates == state.keys()
+    rival.load_state_dict(back, strict=not duplicates)
+
+
+@pytest.mark.parametrize('conv_mlp', [False, True], ids=['linear', '1x1'])
+@pytest.mark.parametrize('use_grn', [False, True], ids=['v1', 'v2'])
+def test_matches_timm(use_grn: bool, conv_mlp: bool, tmp_path: Path) -> None:
+    from timm.models.convnext import ConvNeXt as TimmConvNeXt
+
+    rival = randomise(
+        TimmConvNeXt(
+            depths=DEPTHS,
+            dims=CHANNELS,
+            use_grn=use_grn,
+            conv_mlp=conv_mlp,
+            ls_init_value=None if use_grn else 1e-6,
+        )
+    )
+    assert_loads_and_converts_back(rival, lambda m: m.stages, 'timm', tmp_path, use_grn)
+
+
+def test_matches_openclip_s_trunk(tmp_path: Path) -> None:
+    from timm.models.convnext import ConvNeXt as TimmConvNeXt
+
+    rival = randomise(TimmConvNeXt(depths=DEPTHS, dims=CHANNELS, num_classes=0))
+
+    def save(state: dict) -> dict:
+        trunk = {f'visual.trunk.{key}': value for key, value in state.items()}
+        return {**trunk, 'visual.head.proj.weight': torch.zeros(2, 2), 'logit_scale': torch.ones(1)}
+
+    assert_loads_and_converts_back(rival, lambda m: m.stages, 'timm', tmp_path, save=save)
+
+
+def test_matches_torchvision(tmp_path: Path) -> None:
+    from torchvision.models.convnext import CNBlockConfig
+    from torchvision.models.convnext import ConvNeXt as TorchvisionConvNeXt
+
+    settings = [
+        CNBlockConfig(channels, following, depth)
+        for channels, following, depth in zip(CHANNELS, [*CHANNELS[1:], None], DEPTHS)
+    ]
+    rival = randomise(TorchvisionConvNeXt(settings))
+    assert_loads_and_converts_back(
+        rival, lambda m: [m.features[i] for i in (1, 3, 5, 7)], 'torchvision', tmp_path
+    )
+
+
+@pytest.mark.parametrize('classifier', [False, True], ids=['model', 'classifier'])
+@pytest.mark.parametrize('use_grn', [False, True], ids=['v1', 'v2'])
+def test_matches_transformers(use_grn: bool, classifier: bool, tmp_path: Path) -> None:
+    import transformers
+
+    family = 'ConvNextV2' if use_grn else 'ConvNext'
+    config = getattr(transformers, f'{family}Config')(
+        depths=list(DEPTHS), hidden_sizes=list(CHANNELS)
+    )
+    kind = 'ForImageClassification' if classifier else 'Model'
+    rival = randomise(getattr(transformers, f'{family}{kind}')(config))
+    body = getattr(rival, family.lower()) if classifier else rival
+    assert_loads_and_converts_back(
+        rival, lambda _: body.encoder.stages, 'transformers', tmp_path, use_grn
+    )
+
+
+def test_matches_transformers_dinov3(tmp_path: Path) -> None:
+    import transformers
+
+    config = transformers.DINOv3ConvNextConfig(depths=list(DEPTHS), hidden_sizes=list(CHANNELS))
+    rival = randomise(transformers.DINOv3ConvNextModel(config))
+    stages = next(m.stages for m in rival.modules() if hasattr(m, 'stages'))
+    assert_loads_and_converts_back(rival, lambda _: stages, 'transformers-dinov3', tmp_path)
+
+
+def test_every_family_has_an_oracle_or_a_sample() -> None:
+    oracles = {'timm', 'torchvision', 'transformers', 'transformers-dinov3'}
+    assert {format.name for format in FORMATS} == oracles | {'official', 'mmpretrain'}
