@@ -24,7 +24,8 @@ def test_tool_command_exists(command: str, run_tool) -> None:
     tool = next(part for part in parts if part.startswith('tools/'))
     assert (ROOT / tool).is_file()
     arguments = parts[parts.index(tool) + 1 :]
-    assert (ROOT / arguments[0]).is_file(), arguments[0]
+    if arguments[0].startswith('configs/'):
+        assert (ROOT / arguments[0]).is_file(), arguments[0]
     script = tool if tool.endswith('.py') else tool.replace('dist_', '').replace('.sh', '.py')
     known = run_tool(script, '--help').stdout
     for option in (a.split('=')[0] for a in arguments if a.startswith('--')):

@@ -117,7 +117,9 @@ class ConvNeXt(BaseModule):
             downsampling layers and output norms. It holds through ``train()``.
         with_cp: Recompute every block in the backward pass: same gradients, less memory.
         init_cfg: ``dict(type='Pretrained', checkpoint=FILE or URL)`` loads strictly in
-            :meth:`init_weights`; None draws truncated normal weights, σ = .02.
+            :meth:`init_weights`, with ``prefix``, ``ema``, ``norm3`` and ``stem`` as in
+            :func:`~mmconvnext.checkpoints.load.load_backbone`; None draws truncated normal
+            weights, σ = .02.
         gap_before_final_norm: Accepted because the stock configs of mmdet and mmseg pass it;
             a dense backbone has no pooled output, so only False is possible.
 
@@ -250,16 +252,22 @@ class ConvNeXt(BaseModule):
         self._is_init = True
 
     def _load_pretrained(
-        self, checkpoint: str, prefix: str | None = None, map_location: str | None = None
+        self, checkpoint: str, map_location: str | None = None, **options: object
     ) -> None:
         # map_location is mmengine's; the file is read on the CPU and copied to where the model is.
+        known = ('prefix', 'ema', 'norm3', 'stem')
+        if set(options) - set(known):
+            raise ArgumentError(
+                f'init_cfg: expected checkpoint, {", ".join(known)}, got '
+                f'{", ".join(sorted(set(options) - set(known)))}'
+            )
         # The official classifiers hold no norm0–3, and fine-tuning starts these anew. Their
         # `norm` and `head`, and stages that `out_indices` leaves unbuilt, have no use here.
         unbuilt = range(len(self.stages), STAGES)
         load_backbone(
             self,
             checkpoint,
-            prefix=prefix,
+            **options,
             new=[f'norm{stage}.' for stage in self.out_indices],
             unused=['norm.', 'head.']
             + [f'norm{stage}.' for stage in range(STAGES) if stage not in self.out_indices]

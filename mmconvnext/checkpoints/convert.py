@@ -23,6 +23,7 @@ class Recognised(NamedTuple):
     state: dict[str, Tensor]
     unknown: dict[str, Tensor]  # below the prefix, and nothing that the family has
     outside: list[str]  # keys that do not begin with the prefix: heads of a whole model
+    duplicated: bool  # whether tensors stand twice in it, as DINOv3's last norm does
 
 
 def to_official(state: Mapping[str, Tensor], source: str) -> Recognised:
@@ -49,8 +50,33 @@ def to_official(state: Mapping[str, Tensor], source: str) -> Recognised:
     return _classifier_norm(best)
 
 
+def with_official_backbone(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A whole model's tensors, its ConvNeXt's officially named wherever they come from.
+
+    Everything outside of ``backbone.`` stays as it is, and so does a backbone of another kind.
+    """
+    inside = {
+        key.removeprefix('backbone.'): value
+        for key, value in state.items()
+        if key.startswith('backbone.')
+    }
+    try:
+        recognised = to_official(inside, 'the backbone')
+    except CheckpointError:
+        return dict(state)
+    # Among the output norms of a whole model, norm3 is one of them even where it is alone.
+    named = {
+        key.replace('norm.', 'norm3.', 1) if key.startswith('norm.') else key: value
+        for key, value in (recognised.state | recognised.unknown).items()
+    }
+    outside = {key: value for key, value in state.items() if not key.startswith('backbone.')}
+    return {f'backbone.{key}': value for key, value in named.items()} | outside
+
+
 def from_official(state: Mapping[str, Tensor], format: Format) -> dict[str, Tensor]:
-    """Rename officially named tensors to a family's names; shapes stay official.
+    """Officially named tensors by a family's names, in its shapes.
+
+    A state dict with a head is written as the family writes classifiers, prefixes included.
 
     Raises:
         CheckpointError: the family has no place for a tensor.
@@ -61,7 +87,23 @@ def from_official(state: Mapping[str, Tensor], format: Format) -> dict[str, Tens
         raise CheckpointError(
             f'{format.name} has no place for {len(missing)} tensors: {", ".join(missing[:5])}'
         )
-    return {names[key]: value for key, value in state.items()}
+    is_v2 = any('.grn.' in key for key in state)
+    prefix = format.classifier_prefix[is_v2] if 'head.weight' in state else ''
+    converted = {}
+    for key, value in state.items():
+        shape = format.shapes.get(_vector_part(key))
+        name = names[key] if key.startswith('head.') else prefix + names[key]
+        if format.name == 'mmpretrain' and key.startswith('norm.'):
+            name = name.replace('norm.', 'norm3.')  # see _classifier_norm
+        converted[name] = value if shape is None else value.reshape(shape)
+    return converted
+
+
+def _vector_part(key: str) -> str | None:
+    for ending in ('grn.gamma', 'grn.beta', 'gamma'):
+        if key.endswith(f'.{ending}'):
+            return ending.replace('.', '_')
+    return None
 
 
 def fit_shape(value: Tensor, shape: Sequence[int]) -> Tensor:
@@ -88,7 +130,7 @@ def describe_size(state: Mapping[str, Tensor]) -> str:
 
 def _rename(state: Mapping[str, Tensor], format: Format, prefix: str) -> Recognised:
     names = key_map(format, _DEEPEST)
-    renamed, unknown, outside = {}, {}, []
+    renamed, unknown, outside, duplicated = {}, {}, [], False
     for key, value in state.items():
         inside = key.startswith(prefix)
         name = key[len(prefix) :] if inside else key
@@ -97,9 +139,11 @@ def _rename(state: Mapping[str, Tensor], format: Format, prefix: str) -> Recogni
             renamed[names[name]] = value
         elif not inside:
             outside.append(key)
-        elif name not in format.duplicates:
+        elif name in format.duplicates:
+            duplicated = True
+        else:
             unknown[name] = value
-    return Recognised(format, prefix, renamed, unknown, outside)
+    return Recognised(format, prefix, renamed, unknown, outside, duplicated)
 
 
 def _classifier_norm(recognised: Recognised) -> Recognised:

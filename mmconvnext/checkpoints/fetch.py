@@ -38,16 +38,18 @@ def cache_path(url: str) -> Path:
 
 
 def fetch(checkpoint: str, *, progress: bool = True) -> Path:
-    """Path of a checkpoint given as a path or an http(s) URL.
+    """Path of a checkpoint given as a path, an http(s) URL or hf://OWNER/REPOSITORY/FILE.
 
-    A URL is downloaded once into torch hub's cache. The file appears there complete or not at
-    all: the download goes to a temporary file, is checked against the length the server
-    announced and the hash in the file's name, where there are such, and is then moved. Processes
-    of one machine wait for each other.
+    The last is left to huggingface_hub and its cache. A URL is downloaded once into torch hub's.
+    The file appears there complete or not at all: the download goes to a temporary file, is
+    checked against the length the server announced and the hash in the file's name, where there
+    are such, and is then moved. Processes of one machine wait for each other.
 
     Raises:
         CheckpointError: there is no such file, or the download failed.
     """
+    if str(checkpoint).startswith('hf://'):
+        return _fetch_from_hub(checkpoint)
     if not is_url(checkpoint):
         path = Path(checkpoint).expanduser()
         if not path.is_file():
@@ -67,6 +69,27 @@ def fetch(checkpoint: str, *, progress: bool = True) -> Path:
             'hand, or name another one (tools/train.py: --pretrained FILE|URL|none)'
         ) from error
     return path
+
+
+def _fetch_from_hub(address: str) -> Path:
+    owner, _, rest = address.removeprefix('hf://').partition('/')
+    repository, _, file = rest.partition('/')
+    if not file:
+        raise CheckpointError(f'{address}: expected hf://OWNER/REPOSITORY/FILE')
+    try:
+        from huggingface_hub import hf_hub_download
+    except ImportError as error:
+        raise CheckpointError(
+            f'{address}: needs huggingface_hub: pip install "mmconvnext[hub]", or download the '
+            'file and name it'
+        ) from error
+    try:
+        return Path(hf_hub_download(f'{owner}/{repository}', file))
+    except Exception as error:  # the hub's client raises errors of its own and of its transport
+        raise CheckpointError(
+            f'{address}: the download failed ({first_line(error)}); put the file on this machine '
+            'and name it'
+        ) from error
 
 
 def _download(url: str, path: Path, progress: bool) -> None:

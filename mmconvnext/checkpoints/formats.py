@@ -14,6 +14,7 @@ models/convnext, convnextv2 and dinov3_convnext; facebookresearch/ConvNeXt-V2, u
 """
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 # Parts that occur once, at each stage after the first, in each block, and at each stage.
@@ -30,6 +31,10 @@ class Format(NamedTuple):
     parts: Mapping[str, str]
     prefixes: tuple[str, ...] = ('',)  # one of these may stand before every key
     duplicates: tuple[str, ...] = ()  # keys that repeat another one's tensor
+    # Where a part's vectors, (C,) in the official names, have dimensions of one besides.
+    shapes: Mapping[str, tuple[int, ...]] = MappingProxyType({})
+    # What a classifier's file has before all keys but the head's: V1, V2.
+    classifier_prefix: tuple[str, str] = ('', '')
 
 
 _OFFICIAL_BLOCK = 'stages.{i}.{j}.'
@@ -73,6 +78,7 @@ MMPRETRAIN = Format(
         'head': 'head.fc.{p}',
     },
     prefixes=('', 'backbone.'),
+    classifier_prefix=('backbone.', 'backbone.'),
 )
 
 TIMM = Format(
@@ -110,6 +116,7 @@ TORCHVISION = Format(
         'norm': 'classifier.0.{p}',
         'head': 'classifier.2.{p}',
     },
+    shapes={'gamma': (-1, 1, 1)},
 )
 
 TRANSFORMERS = Format(
@@ -131,6 +138,8 @@ TRANSFORMERS = Format(
         'head': 'classifier.{p}',
     },
     prefixes=('', 'convnext.', 'convnextv2.', 'backbone.', 'backbone.convnext.'),
+    shapes={'grn_gamma': (1, 1, 1, -1), 'grn_beta': (1, 1, 1, -1)},
+    classifier_prefix=('convnext.', 'convnextv2.'),
 )
 
 TRANSFORMERS_DINOV3 = Format(

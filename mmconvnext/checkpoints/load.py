@@ -5,21 +5,21 @@ wrapper, so that an official ConvNeXt file loads nothing there and training star
 Here every tensor is accounted for or the load raises.
 """
 
-import re
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from mmconvnext.checkpoints.convert import describe_size, fit_shape, to_official
-from mmconvnext.checkpoints.fetch import fetch
-from mmconvnext.errors import CheckpointError, first_line
+from mmconvnext.checkpoints.convert import Recognised, describe_size, fit_shape, to_official
+from mmconvnext.checkpoints.read import find_tensors, read_checkpoint
+from mmconvnext.errors import ArgumentError, CheckpointError
 
-# In the order they are looked for: the official files use `model`, mmengine's `state_dict`.
-WRAPPERS = ('model', 'state_dict')
+_STEM = 'downsample_layers.0.0.weight'
+_NORM3_POLICIES = ('fresh', 'from_classifier')
+_STEM_POLICIES = ('repeat', 'mean', 'zero_extra', 'random')
 
 
 @dataclass
@@ -31,48 +31,21 @@ class LoadReport:
     loaded: list[str] = field(default_factory=list)
     new: list[str] = field(default_factory=list)  # in the model only, and expected so
     unused: list[str] = field(default_factory=list)  # in the file only, and expected so
+    size: str = ''
+    checksum: str = ''  # CRC-32 of the loaded tensors, by name
+    notes: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         new, unused = _modules(self.new), _modules(self.unused)
-        return (
-            f'Loaded {len(self.loaded)} tensors from {self.source} ({self.family}); '
-            f'new: {new or "none"}; left aside: {unused or "none"}'
+        return '; '.join(
+            [
+                f'Loaded {len(self.loaded)} tensors (CRC-32 {self.checksum}) from {self.source} '
+                f'({self.family}; {self.size})',
+                f'new: {new or "none"}',
+                f'left aside: {unused or "none"}',
+                *self.notes,
+            ]
         )
-
-
-def read_checkpoint(checkpoint: str, map_location: str = 'cpu') -> dict:
-    """Content of a checkpoint file or URL, opened with ``weights_only=True``.
-
-    Args:
-        checkpoint: File or URL.
-        map_location: Device of the tensors; on ``'meta'`` the file is checked without reading
-            them.
-
-    Raises:
-        CheckpointError: the file is missing, unreadable, or holds more than weights. Nothing
-            in it has been run then.
-    """
-    path = fetch(checkpoint)
-    try:
-        return torch.load(path, map_location=map_location, weights_only=True)
-    except Exception as error:  # a broken file makes torch.load fail in any way
-        raise CheckpointError(_unreadable(path, error)) from error
-
-
-def _unreadable(path: Path, error: Exception) -> str:
-    # torch names what it refused; the rest of its message tells how to let the file run code.
-    refused = re.search(r'GLOBAL (\S+)|Unsupported class (\S+)', str(error))
-    if refused:
-        return (
-            f'{path}: refused, nothing in it was run: it holds more than weights '
-            f'({refused[1] or refused[2]}); convert it where you trust it, keeping tensors and '
-            'plain values only'
-        )
-    detail = str(error).partition('WeightsUnpickler error: ')[2] or first_line(error)
-    return (
-        f'{path}: not a readable checkpoint ({detail.splitlines()[0]}); it may be incomplete or of '
-        'another kind: delete it and fetch it again'
-    )
 
 
 def load_backbone(
@@ -80,6 +53,9 @@ def load_backbone(
     checkpoint: str,
     *,
     prefix: str | None = None,
+    ema: bool = False,
+    norm3: str = 'fresh',
+    stem: str = 'repeat',
     new: Sequence[str] = (),
     unused: Sequence[str] = (),
 ) -> LoadReport:
@@ -90,20 +66,36 @@ def load_backbone(
         checkpoint: File or URL, of any family in :mod:`mmconvnext.checkpoints.formats`; of a
             whole model, its ``backbone`` is taken.
         prefix: What to take from the file, such as ``'backbone.'``; recognised where it is None.
+        ema: Take the weights averaged over training.
+        norm3: ``'fresh'`` leaves the output norm of the last stage new where the file has only a
+            classifier's, as the official recipes do; ``'from_classifier'`` starts from that.
+        stem: How a stem for three channels serves another number of them: ``'repeat'`` takes
+            them in turn and ``'mean'`` their mean, both scaled to keep the sum; ``'zero_extra'``
+            adds zeros; ``'random'`` draws a new stem.
         new: Beginnings of the names that the file may lack; these parameters stay as they are.
         unused: Beginnings of the names that the module may lack.
 
     Raises:
-        CheckpointError: anything else is missing, unexpected or of another shape. The module
-            is unchanged then.
+        ArgumentError: ``norm3`` or ``stem`` is none of the above.
+        CheckpointError: anything else is missing, unexpected, of another shape or not finite.
+            The module is unchanged then.
     """
-    content = _with_prefix(_unwrap(read_checkpoint(checkpoint), checkpoint), prefix, checkpoint)
-    recognised = to_official(content, checkpoint)
+    _check_policy('norm3', norm3, _NORM3_POLICIES)
+    _check_policy('stem', stem, _STEM_POLICIES)
+    content = find_tensors(read_checkpoint(checkpoint), checkpoint, ema=ema)
+    recognised = to_official(_with_prefix(content, prefix, checkpoint), checkpoint)
     target = module.state_dict()
     state = {
         key: fit_shape(value, target[key].shape) if key in target else value
         for key, value in recognised.state.items()
     } | recognised.unknown
+    notes = _licence(recognised)
+    if norm3 == 'from_classifier' and 'norm3.weight' not in state:
+        state |= {
+            f'norm3.{p}': state[f'norm.{p}'] for p in ('weight', 'bias') if 'norm.weight' in state
+        }
+    if _STEM in state and state[_STEM].shape[1] != target[_STEM].shape[1]:
+        notes.append(_adapt_stem(state, target[_STEM].shape[1], stem))
     require_fit(
         target,
         state,
@@ -112,16 +104,69 @@ def load_backbone(
         new=new,
         unused=unused,
     )
+    loaded = {key: value for key, value in state.items() if key in target}
+    _require_finite(loaded, checkpoint)
     report = LoadReport(
         source=str(checkpoint),
         family=recognised.format.name,
-        loaded=[key for key in state if key in target],
+        size=describe_size(state),
+        loaded=list(loaded),
         new=[key for key in target if key not in state],
         unused=[key for key in state if key not in target] + recognised.outside,
+        checksum=_checksum(loaded),
+        notes=notes,
     )
-    module.load_state_dict({key: state[key] for key in report.loaded}, strict=False)
+    module.load_state_dict(loaded, strict=False)
     print_log(str(report), logger='current')
     return report
+
+
+def _check_policy(option: str, given: str, known: Sequence[str]) -> None:
+    if given not in known:
+        raise ArgumentError(f'init_cfg: expected {option} of {", ".join(known)}, got {given!r}')
+
+
+def _adapt_stem(state: dict[str, Tensor], channels: int, policy: str) -> str:
+    """Make the stem's weight, (C, c, 4, 4), serve another number of channels, in ``state``."""
+    weight = state[_STEM]
+    given = weight.shape[1]
+    if policy == 'repeat':
+        weight = weight[:, [i % given for i in range(channels)]] * (given / channels)
+    elif policy == 'mean':
+        weight = weight.mean(1, keepdim=True).repeat(1, channels, 1, 1) * (given / channels)
+    elif policy == 'zero_extra':
+        extra = weight.new_zeros(weight.shape[0], max(channels - given, 0), *weight.shape[2:])
+        weight = torch.cat([weight[:, :channels], extra], 1)
+    else:
+        weight = weight.new_empty(weight.shape[0], channels, *weight.shape[2:])
+        nn.init.trunc_normal_(weight, std=0.02)
+    state[_STEM] = weight
+    return f"stem of {given} channels adapted to {channels} by '{policy}' (init_cfg: stem=…)"
+
+
+def _licence(recognised: Recognised) -> list[str]:
+    dinov3 = recognised.format.name == 'transformers-dinov3' or recognised.duplicated
+    if dinov3:
+        return ["DINOv3's published weights have a licence of their own"]
+    if any('.grn.' in key for key in recognised.state):
+        return ["ConvNeXt V2's published weights are CC-BY-NC"]
+    return []
+
+
+def _require_finite(state: Mapping[str, Tensor], source: str) -> None:
+    broken = [key for key, value in state.items() if not value.isfinite().all()]
+    if broken:
+        raise CheckpointError(
+            f'{source}: expected finite numbers, found NaN or infinity in {len(broken)} tensors: '
+            f'{", ".join(broken[:5])}; take another checkpoint of that run'
+        )
+
+
+def _checksum(state: Mapping[str, Tensor]) -> str:
+    crc = 0
+    for key in sorted(state):
+        crc = zlib.crc32(state[key].contiguous().view(torch.uint8).numpy(), crc)
+    return f'{crc:08x}'
 
 
 def require_fit(
@@ -159,22 +204,6 @@ def require_fit(
             f'{source} does not fit {target_name}: {_describe(problems)}. Check that the config '
             '(size, use_grn, num_classes) is the one of the file'
         )
-
-
-def _unwrap(content: object, checkpoint: str) -> Mapping[str, Tensor]:
-    if isinstance(content, Mapping):
-        state = next((content[name] for name in WRAPPERS if name in content), content)
-        if isinstance(state, Mapping) and any(torch.is_tensor(value) for value in state.values()):
-            # `module.` is what torch's DataParallel puts before every key.
-            return {
-                key.removeprefix('module.'): value
-                for key, value in state.items()
-                if torch.is_tensor(value)
-            }
-    raise CheckpointError(
-        f'{checkpoint}: expected a dict of tensors, bare or under '
-        f'{" or ".join(map(repr, WRAPPERS))}; found none'
-    )
 
 
 def _with_prefix(

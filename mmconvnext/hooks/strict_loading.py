@@ -3,6 +3,7 @@
 from mmengine.hooks import Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
 
+from mmconvnext.checkpoints.convert import with_official_backbone
 from mmconvnext.checkpoints.load import require_fit
 from mmconvnext.registry import HOOKS
 
@@ -11,8 +12,10 @@ from mmconvnext.registry import HOOKS
 class StrictLoadingHook(Hook):
     """Checks a checkpoint against the model before mmengine loads it.
 
-    mmengine loads with ``strict=False`` and only logs what does not fit, so that testing a
-    model with another one's checkpoint ends in a bad score instead of an error.
+    The tensors of its ConvNeXt get the official names first, so that mmseg's and mmdet's released
+    models, whose backbone is mmpretrain's, load as well as the paper's and our own. mmengine loads
+    with ``strict=False`` and only logs what does not fit, so that testing a model with another
+    one's checkpoint ends in a bad score instead of an error.
 
     Raises:
         CheckpointError: a tensor is missing, unexpected or of another shape.
@@ -27,4 +30,7 @@ class StrictLoadingHook(Hook):
             model = model.module
         state = checkpoint.get('state_dict', checkpoint)
         state = {key.removeprefix('module.'): value for key, value in state.items()}  # as mmengine
+        state = with_official_backbone(state)
+        if 'state_dict' in checkpoint:
+            checkpoint['state_dict'] = state
         require_fit(model.state_dict(), state, source='the checkpoint', target_name='the model')

@@ -15,7 +15,7 @@ from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.runner import Runner, find_latest_checkpoint
 
 from mmconvnext.checkpoints.fetch import fetch
-from mmconvnext.checkpoints.load import read_checkpoint
+from mmconvnext.checkpoints.read import read_checkpoint
 from mmconvnext.errors import UserError, first_line
 from mmconvnext.running.hardware import disable_amp
 

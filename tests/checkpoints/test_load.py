@@ -6,7 +6,8 @@ import pytest
 import torch
 from mmengine.model import BaseModel
 
-from mmconvnext.checkpoints.load import load_backbone, read_checkpoint
+from mmconvnext.checkpoints.load import load_backbone
+from mmconvnext.checkpoints.read import read_checkpoint
 from mmconvnext.errors import CheckpointError
 
 
@@ -63,9 +64,14 @@ def test_report_counts_everything(small_backbone, trained, tmp_path) -> None:
     assert len(report.new) == 8
     assert len(report.unused) == 4
     assert str(report) == (
-        f'Loaded {len(report.loaded)} tensors from {tmp_path / "a.pth"} (official); '
+        f'Loaded {len(report.loaded)} tensors (CRC-32 {report.checksum}) from '
+        f'{tmp_path / "a.pth"} (official; depths 1-1-2-1, channels 8-16-24-32); '
         'new: norm0, norm1, norm2, norm3; left aside: norm, head'
     )
+    again = load_backbone(
+        small_backbone(), str(tmp_path / 'a.pth'), new=['norm'], unused=['h', 'n']
+    )
+    assert again.checksum == report.checksum
 
 
 def test_our_own_checkpoint_loads_with_its_norms(small_backbone, trained, tmp_path) -> None:
@@ -218,3 +224,86 @@ def test_data_parallel_s_prefix_is_dropped(small_backbone, trained, tmp_path) ->
     backbone = small_backbone(init_cfg=pretrained(tmp_path / 'a.pth'))
     backbone.init_weights()
     assert torch.equal(backbone.stages[1][0].gamma, trained.stages[1][0].gamma)
+
+
+def test_norm3_from_the_classifier_on_request(small_backbone, trained, tmp_path) -> None:
+    state = official_state(trained)
+    state['norm.weight'] = torch.full((32,), 7.0)
+    torch.save({'model': state}, tmp_path / 'a.pth')
+    for policy, value in (('fresh', 1.0), ('from_classifier', 7.0)):
+        backbone = small_backbone(init_cfg=pretrained(tmp_path / 'a.pth', norm3=policy))
+        backbone.init_weights()
+        assert torch.equal(backbone.norm3.weight, torch.full((32,), value))
+        assert torch.equal(backbone.norm2.weight, torch.ones(24))
+
+
+@pytest.mark.parametrize('channels', [1, 2, 4, 6])
+@pytest.mark.parametrize('policy', ['repeat', 'mean', 'zero_extra', 'random'])
+def test_stem_for_other_numbers_of_channels(
+    small_backbone, trained, tmp_path, policy: str, channels: int
+) -> None:
+    torch.save({'model': official_state(trained)}, tmp_path / 'a.pth')
+    backbone = small_backbone(
+        in_channels=channels, init_cfg=pretrained(tmp_path / 'a.pth', stem=policy)
+    )
+    backbone.init_weights()
+    theirs = trained.downsample_layers[0][0].weight
+    ours = backbone.downsample_layers[0][0].weight
+    assert ours.shape == (8, channels, 4, 4)
+    if policy == 'repeat':
+        expected = torch.stack([theirs[:, i % 3] for i in range(channels)], 1) * 3 / channels
+    elif policy == 'mean':
+        expected = theirs.mean(1, keepdim=True).expand_as(ours) * 3 / channels
+        # A grey picture keeps its response.
+        torch.testing.assert_close(ours.sum(1), theirs.sum(1))
+    elif policy == 'zero_extra':
+        expected = torch.cat([theirs, torch.zeros(8, 3, 4, 4)], 1)[:, :channels]
+    else:
+        assert ours.std() < 0.03
+        return
+    torch.testing.assert_close(ours, expected)
+
+
+def test_stem_adaptation_is_said(small_backbone, trained, tmp_path) -> None:
+    torch.save({'model': official_state(trained)}, tmp_path / 'a.pth')
+    report = load_backbone(
+        small_backbone(in_channels=4), str(tmp_path / 'a.pth'), new=['norm'], unused=['n', 'h']
+    )
+    assert "stem of 3 channels adapted to 4 by 'repeat'" in str(report)
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+def test_numbers_that_are_not_finite(small_backbone, trained, tmp_path, value: float) -> None:
+    state = official_state(trained)
+    state['stages.1.0.gamma'] = torch.full((16,), value)
+    torch.save({'model': state}, tmp_path / 'a.pth')
+    backbone = small_backbone(init_cfg=pretrained(tmp_path / 'a.pth'))
+    before = {k: v.clone() for k, v in backbone.state_dict().items()}
+    with pytest.raises(CheckpointError, match=r'NaN or infinity in 1 tensors: stages\.1\.0\.gamma'):
+        backbone.init_weights()
+    assert all(torch.equal(v, before[k]) for k, v in backbone.state_dict().items())
+
+
+def test_licences_are_said(small_backbone, tmp_path) -> None:
+    v2 = small_backbone(use_grn=True)
+    torch.save({'model': official_state(v2)}, tmp_path / 'v2.pth')
+    report = load_backbone(v2, str(tmp_path / 'v2.pth'), new=['norm'], unused=['n', 'h'])
+    assert 'CC-BY-NC' in str(report)
+    v1 = small_backbone()
+    state = {**official_state(v1), 'norms.3.weight': torch.ones(32), 'norms.3.bias': torch.ones(32)}
+    torch.save(state, tmp_path / 'dinov3.pth')
+    report = load_backbone(v1, str(tmp_path / 'dinov3.pth'), new=['norm'], unused=['n', 'h'])
+    assert 'DINOv3' in str(report)
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(norm3='new'), "expected norm3 of fresh, from_classifier, got 'new'"),
+        (dict(stem='tile'), "expected stem of repeat, mean, zero_extra, random, got 'tile'"),
+        (dict(strict=False), 'expected checkpoint, prefix, ema, norm3, stem, got strict'),
+    ],
+)
+def test_unknown_options_of_loading(small_backbone, tmp_path, options, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        small_backbone(init_cfg=pretrained(tmp_path / 'a.pth', **options)).init_weights()

@@ -5,6 +5,8 @@ import torch
 from mmengine.model import BaseModel
 from mmseg.models.segmentors import SegTTAModel
 
+from mmconvnext.checkpoints.convert import from_official, with_official_backbone
+from mmconvnext.checkpoints.formats import MMPRETRAIN, OFFICIAL
 from mmconvnext.errors import CheckpointError
 from mmconvnext.hooks import StrictLoadingHook
 
@@ -27,3 +29,31 @@ def test_only_a_complete_checkpoint_passes(wrap) -> None:
     del state['layer.bias']
     with pytest.raises(CheckpointError, match=r'does not fit the model: 1 missing: layer\.bias'):
         StrictLoadingHook().after_load_checkpoint(runner, {'state_dict': dict(state)})
+
+
+class Segmentor(BaseModel):
+    def __init__(self, backbone: torch.nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.decode_head = torch.nn.Conv2d(32, 3, 1)
+
+    def forward(self, inputs):
+        return self.decode_head(self.backbone(inputs)[-1])
+
+
+@pytest.mark.parametrize('format', [OFFICIAL, MMPRETRAIN], ids=lambda format: format.name)
+@pytest.mark.parametrize('out_indices', [(0, 1, 2, 3), (3,)], ids=str)
+def test_whole_models_with_another_backbone_s_names(format, out_indices, small_backbone) -> None:
+    model = Segmentor(small_backbone(out_indices=out_indices))
+    released = {
+        f'backbone.{key}': value.clone()
+        for key, value in from_official(model.backbone.state_dict(), format).items()
+    } | {f'decode_head.{key}': value for key, value in model.decode_head.state_dict().items()}
+    checkpoint = {'state_dict': released}
+    StrictLoadingHook().after_load_checkpoint(SimpleNamespace(model=model), checkpoint)
+    model.load_state_dict(checkpoint['state_dict'], strict=True)
+
+
+def test_other_backbones_stay_as_they_are() -> None:
+    state = {'backbone.conv1.weight': torch.ones(1), 'decode_head.weight': torch.ones(1)}
+    assert with_official_backbone(state) == state

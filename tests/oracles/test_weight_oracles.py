@@ -73,11 +73,15 @@ def assert_converts_back(rival: nn.Module, family: str) -> None:
     recognised = to_official(state, 'rival')
     assert recognised.format.name == family
     assert not recognised.unknown
-    back = {}
-    for key, value in from_official(recognised.state, recognised.format).items():
-        # A classifier's last norm and head have no prefix.
-        full = recognised.prefix + key if recognised.prefix + key in state else key
-        back[full] = fit_shape(value, state[full].shape)
+    back = from_official(recognised.state, recognised.format)
+    if recognised.prefix and not any(key.startswith(recognised.prefix) for key in back):
+        inside = {key for key in state if key.startswith(recognised.prefix)}
+        back = {
+            recognised.prefix + k if recognised.prefix + k in inside else k: v
+            for k, v in back.items()
+        }
+    # timm's small models have 1×1 convolutions for linear layers.
+    back = {key: fit_shape(value, state[key].shape) for key, value in back.items()}
     duplicates = {key for key in state if key in recognised.format.duplicates}
     assert back.keys() | duplicates == state.keys()
     rival.load_state_dict(back, strict=not duplicates)

@@ -1,0 +1,109 @@
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from mmconvnext.checkpoints.fetch import fetch
+from mmconvnext.checkpoints.read import find_tensors, read_checkpoint
+from mmconvnext.errors import CheckpointError
+
+TENSORS = {'a.weight': torch.arange(3.0), 'b.bias': torch.ones(2, dtype=torch.bfloat16)}
+
+
+def assert_same(read: dict, expected: dict = TENSORS) -> None:
+    assert read.keys() == expected.keys()
+    assert all(torch.equal(read[key], expected[key]) for key in expected)
+
+
+@pytest.mark.parametrize('ending', ['pth', 'pt', 'bin'])
+def test_torch_files(tmp_path: Path, ending: str) -> None:
+    torch.save(TENSORS, tmp_path / f'a.{ending}')
+    assert_same(read_checkpoint(str(tmp_path / f'a.{ending}')))
+
+
+def test_safetensors_whole_and_sharded(tmp_path: Path) -> None:
+    save_file(TENSORS, tmp_path / 'a.safetensors')
+    assert_same(read_checkpoint(str(tmp_path / 'a.safetensors')))
+    weight_map = {}
+    for number, (key, value) in enumerate(TENSORS.items()):
+        weight_map[key] = f'shard-{number}.safetensors'
+        save_file({key: value}, tmp_path / weight_map[key])
+    index = tmp_path / 'model.safetensors.index.json'
+    index.write_text(json.dumps({'weight_map': weight_map}))
+    assert_same(read_checkpoint(str(index)))
+    meta = read_checkpoint(str(index), map_location='meta')
+    assert all(value.is_meta for value in meta.values())
+    (tmp_path / 'shard-1.safetensors').unlink()
+    with pytest.raises(CheckpointError, match=r'shard-1\.safetensors: no such checkpoint file'):
+        read_checkpoint(str(index))
+
+
+@pytest.mark.parametrize('name', ['a.safetensors', 'a.safetensors.index.json'])
+def test_broken_safetensors(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b'<html>')
+    with pytest.raises(CheckpointError, match='not a readable checkpoint'):
+        read_checkpoint(str(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    'content',
+    [
+        TENSORS,
+        {**TENSORS, 'epoch': 3},
+        {'model': TENSORS, 'model_ema': {}, 'optimizer': {'state': {}}},
+        {'state_dict': TENSORS, 'meta': {}},
+        {'model': {'state_dict': TENSORS}},
+        {'teacher': TENSORS, 'student': {}},
+        {'student': TENSORS},
+        {'state_dict': {f'module.{key}': value for key, value in TENSORS.items()}},
+    ],
+    ids=range(8),
+)
+def test_wrappers(content: dict) -> None:
+    assert_same(find_tensors(content, 'a.pth'))
+
+
+def test_averaged_weights_only_where_they_are_asked_for() -> None:
+    averaged = {key: value + 1 for key, value in TENSORS.items()}
+    for name in ('model_ema', 'state_dict_ema', 'ema_state_dict'):
+        content = {'model': TENSORS, name: averaged}
+        assert_same(find_tensors(content, 'a.pth'))
+        assert_same(find_tensors(content, 'a.pth', ema=True), averaged)
+    with pytest.raises(
+        CheckpointError, match='ema=True: expected averaged weights under model_ema'
+    ):
+        find_tensors({'model': TENSORS}, 'a.pth', ema=True)
+
+
+def test_wrapped_without_end_or_content() -> None:
+    content: object = TENSORS
+    for _ in range(9):
+        content = {'model': content}
+    for wrapped in (content, {}, [], {'model': 3}, None):
+        with pytest.raises(CheckpointError, match='expected a dict of tensors'):
+            find_tensors(wrapped, 'a.pth')
+
+
+def test_hub_addresses(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, 'huggingface_hub', None)
+    with pytest.raises(CheckpointError, match=r'needs huggingface_hub: pip install'):
+        fetch('hf://timm/convnext_tiny.fb_in1k/model.safetensors')
+    with pytest.raises(CheckpointError, match='expected hf://OWNER/REPOSITORY/FILE'):
+        fetch('hf://timm/convnext_tiny')
+
+
+def test_hub_downloads_and_failures(monkeypatch, tmp_path: Path) -> None:
+    class Hub:
+        @staticmethod
+        def hf_hub_download(repository: str, file: str) -> str:
+            if repository != 'timm/convnext':
+                raise RuntimeError('gated')
+            return str(tmp_path / file)
+
+    monkeypatch.setitem(sys.modules, 'huggingface_hub', Hub)
+    assert fetch('hf://timm/convnext/sub/model.safetensors') == tmp_path / 'sub/model.safetensors'
+    with pytest.raises(CheckpointError, match=r'the download failed \(gated\)'):
+        fetch('hf://facebook/dinov3/model.safetensors')

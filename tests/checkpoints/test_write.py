@@ -1,0 +1,65 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmconvnext.checkpoints.read import read_checkpoint
+from mmconvnext.checkpoints.write import TARGETS, convert_checkpoint
+from mmconvnext.errors import CheckpointError
+
+
+@pytest.fixture
+def official(small_backbone, tmp_path: Path):
+    """Writes an official classifier file of one version and dtype; gives it and its tensors."""
+
+    def write(use_grn: bool, dtype: torch.dtype) -> tuple[Path, dict[str, torch.Tensor]]:
+        state = small_backbone(use_grn=use_grn).state_dict()
+        state = {key: value for key, value in state.items() if not key.startswith('norm')}
+        state |= {'norm.weight': torch.rand(32), 'norm.bias': torch.rand(32)}
+        state |= {'head.weight': torch.rand(5, 32), 'head.bias': torch.rand(5)}
+        state = {key: value.to(dtype) for key, value in state.items()}
+        torch.save({'model': state}, tmp_path / 'official.pth')
+        return tmp_path / 'official.pth', state
+
+    return write
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize('ending', ['pth', 'safetensors'])
+@pytest.mark.parametrize('use_grn', [False, True], ids=['v1', 'v2'])
+@pytest.mark.parametrize('to', ['official', 'mmpretrain', 'timm', 'torchvision', 'hf'])
+def test_round_trip_is_the_identity(official, tmp_path, to, use_grn, ending, dtype) -> None:
+    source, state = official(use_grn, dtype)
+    there, back = tmp_path / f'there.{ending}', tmp_path / f'back.{ending}'
+    if use_grn and 'grn_gamma' not in TARGETS[to].parts:
+        with pytest.raises(CheckpointError, match=f'{to} has no place for'):
+            convert_checkpoint(source, there, to=to)
+        assert not there.exists()
+        return
+    convert_checkpoint(str(source), there, to=to)
+    assert convert_checkpoint(str(there), back).format is TARGETS[to]
+    again = read_checkpoint(str(back))
+    assert again.keys() == state.keys()
+    for key, value in state.items():
+        assert torch.equal(again[key].reshape(value.shape), value), key
+        assert again[key].dtype == dtype
+
+
+def test_a_destination_is_replaced_on_request_alone(official, tmp_path) -> None:
+    source, _ = official(False, torch.float32)
+    (tmp_path / 'a.pth').write_text('mine')
+    with pytest.raises(CheckpointError, match='exists; give --force'):
+        convert_checkpoint(str(source), tmp_path / 'a.pth')
+    assert (tmp_path / 'a.pth').read_text() == 'mine'
+    convert_checkpoint(str(source), tmp_path / 'a.pth', force=True)
+    assert 'head.weight' in read_checkpoint(str(tmp_path / 'a.pth'))
+
+
+def test_nothing_is_written_of_what_cannot_be_converted(official, tmp_path) -> None:
+    source, state = official(False, torch.float32)
+    with pytest.raises(CheckpointError, match=r'expected an ending of \.pth'):
+        convert_checkpoint(str(source), tmp_path / 'a.zip')
+    torch.save({**state, 'stages.0.0.extra': torch.ones(1)}, source)
+    with pytest.raises(CheckpointError, match=r'official has no such tensors: stages\.0\.0\.extra'):
+        convert_checkpoint(str(source), tmp_path / 'a.pth')
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['official.pth']
