@@ -4,6 +4,7 @@ Published: mIoU 55.0 multi-scale + flip (arXiv 2301.00808). Not reproduced here.
 Conv + linear MACs at 2048×512: 3272G, computed. The paper gives ranges alone: decay .8 or .9,
 lr 1e-4 to 3e-4, drop path .1 to .4; the values of V1, which lie inside, are ours, as are
 stage-wise decay and float32. Weights: CC-BY-NC.
+Starts from https://dl.fbaipublicfiles.com/convnext/convnextv2/im1k/convnextv2_huge_1k_224_ema.pt
 8 GPUs × 2 pictures = 16:
     tools/dist_train.sh configs/upernet_convnextv2_h_ade20k.py 8
 """

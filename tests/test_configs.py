@@ -187,6 +187,8 @@ def test_leaf_is_a_record_and_a_difference(path: Path) -> None:
     if 'samples' not in path.stem:
         assert 'Published: mIoU' in docstring
         assert 'Not reproduced here' in docstring
+        checkpoint = Config.fromfile(path).model.backbone.init_cfg.checkpoint
+        assert f'Starts from {checkpoint}' in docstring
         assert f'tools/dist_train.sh configs/{path.name} 8' in docstring
     config = Config.fromfile(path)
     assert config.custom_imports.imports == ['mmconvnext']

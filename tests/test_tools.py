@@ -11,8 +11,14 @@ from pathlib import Path
 import cv2
 import pytest
 import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
+from safetensors.torch import load_file
 
 from mmconvnext import ConvNeXt
+from mmconvnext.checkpoints.convert import from_official
+from mmconvnext.checkpoints.formats import MMPRETRAIN
+from mmconvnext.running.hardware import fit_to_hardware
 from tests.conftest import ROOT
 
 SAMPLES_CONFIG = 'configs/upernet_convnext_atto_samples.py'
@@ -194,6 +200,133 @@ def test_a_missing_config_and_a_missing_checkpoint(run_tool, samples, tmp_path) 
     assert_one_line_error(result, 'no such checkpoint file')
 
 
+def test_a_released_segmentor_with_mmpretrain_s_names_tests_the_same(
+    trained, samples, run_tool, tmp_path
+) -> None:
+    work_dir, _ = trained
+    ours = torch.load(work_dir / 'iter_4.pth', weights_only=True)['state_dict']
+    backbone = {k.removeprefix('backbone.'): v for k, v in ours.items() if 'backbone.' in k}
+    released = {f'backbone.{k}': v for k, v in from_official(backbone, MMPRETRAIN).items()}
+    released |= {key: value for key, value in ours.items() if 'backbone.' not in key}
+    torch.save({'state_dict': released, 'meta': {'CLASSES': ('a',)}}, tmp_path / 'released.pth')
+    lines = []
+    for checkpoint in (work_dir / 'iter_4.pth', tmp_path / 'released.pth'):
+        result = run_tool(
+            *('tools/test.py', SAMPLES_CONFIG, checkpoint, '--work-dir', tmp_path / 'w'),
+            *short_run(samples),
+        )
+        assert result.returncode == 0, result.stderr
+        lines.append(re.search(r'^aAcc .*$', result.stdout, re.M)[0])
+    assert lines[0] == lines[1]
+
+
+def test_reproduce_prints_ours_beside_the_published(samples, run_tool, tmp_path) -> None:
+    """With random weights under a published name, on the tiny samples."""
+    config = Config.fromfile(ROOT / ADE20K_CONFIG)
+    fit_to_hardware(config)
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        model = MODELS.build(config.model)
+    path = tmp_path / 'upernet_convnext_tiny_1k_512x512.pth'
+    torch.save({'state_dict': model.state_dict()}, path)
+    options = [
+        f'test_dataloader.dataset.data_root={samples}',
+        'test_dataloader.dataset.indices=1',
+        'test_dataloader.num_workers=0',
+        'test_dataloader.persistent_workers=False',
+        'test_dataloader.dataset.pipeline.1.scale=(64,64)',
+        'test_dataloader.dataset.img_suffix=.jpg',
+    ]
+    result = run_tool(
+        *('tools/reproduce.py', path, '--work-dir', tmp_path / 'w', '--cfg-options', *options)
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+    row = next(line for line in result.stdout.splitlines() if path.name in line)
+    assert re.search(r'upernet_convnext_t_ade20k +│ +\d+\.\d\d +│ 46\.0 +│ the paper', row), row
+    other = path.rename(tmp_path / 'other.pth')
+    result = run_tool('tools/reproduce.py', other)
+    assert_one_line_error(result, 'expected the name of a published segmentor')
+
+
+def test_convert_checkpoint(run_tool, tmp_path) -> None:
+    with torch.device('cpu'):
+        state = ConvNeXt('atto').state_dict()
+    state = {k: v for k, v in state.items() if not k.startswith('norm')}
+    torch.save({'model': state}, tmp_path / 'official.pth')
+    command = ['tools/convert_checkpoint.py', tmp_path / 'official.pth', tmp_path / 'a.safetensors']
+    result = run_tool(*command, '--to', 'timm', '--report')
+    assert result.returncode == 0, result.stderr
+    assert 'official (atto: depths 2-2-6-2' in result.stdout
+    assert 'left aside: none' in result.stdout
+    assert 'stem.0.weight' in load_file(tmp_path / 'a.safetensors')
+    assert_one_line_error(run_tool(*command), 'exists; give --force')
+    (tmp_path / 'page.pth').write_text('<html>404</html>')
+    result = run_tool(command[0], tmp_path / 'page.pth', tmp_path / 'b.pth')
+    assert_one_line_error(result, 'page.pth: not a readable checkpoint')
+    assert not (tmp_path / 'b.pth').exists()
+
+
+BAD_FILES = {
+    'code': 'refused, nothing in it was run',
+    'truncated': 'not a readable checkpoint',
+    'page': 'not a readable checkpoint',
+    'wrapped': 'expected a dict of tensors',
+    'nan': 'found NaN or infinity',
+    'missing': 'no such checkpoint file',
+}
+
+
+def write_bad_file(kind: str, folder: Path) -> Path:
+    path = folder / f'{kind}.pth'
+    state = ConvNeXt('atto').state_dict()
+    content: object = {key: value for key, value in state.items() if not key.startswith('norm')}
+    if kind == 'page':
+        path.write_text('<html>404</html>')
+    elif kind != 'missing':
+        if kind == 'code':
+            content = {'model': RunsCode(folder / 'made-by-the-checkpoint')}
+        elif kind == 'wrapped':
+            for _ in range(50):
+                content = {'model': content}
+        elif kind == 'nan':
+            content['stages.0.0.gamma'][0] = float('nan')
+        torch.save(content, path)
+        if kind == 'truncated':
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    return path
+
+
+@pytest.mark.parametrize('tool', ['train', 'convert'])
+@pytest.mark.parametrize('kind', BAD_FILES)
+def test_every_bad_file_gets_one_line(kind, tool, samples, run_tool, tmp_path) -> None:
+    path = write_bad_file(kind, tmp_path)
+    command = {
+        'train': [
+            *('tools/train.py', SAMPLES_CONFIG, '--work-dir', tmp_path / 'run'),
+            *('--pretrained', path, *short_run(samples)),
+        ],
+        'convert': ['tools/convert_checkpoint.py', path, tmp_path / 'converted.pth'],
+    }[tool]
+    assert_one_line_error(run_tool(*command), BAD_FILES[kind])
+    assert not (tmp_path / 'made-by-the-checkpoint').exists()
+    assert not (tmp_path / 'converted.pth').exists()
+
+
+@pytest.mark.parametrize('kind', ['truncated', 'nan'])
+def test_a_broken_segmentor_is_not_tested(kind, trained, samples, run_tool, tmp_path) -> None:
+    work_dir, _ = trained
+    content = torch.load(work_dir / 'iter_4.pth', weights_only=True)
+    if kind == 'nan':
+        content['state_dict']['decode_head.conv_seg.bias'][0] = float('nan')
+    torch.save(content, tmp_path / 'a.pth')
+    if kind == 'truncated':
+        (tmp_path / 'a.pth').write_bytes((tmp_path / 'a.pth').read_bytes()[:5000])
+    result = run_tool(
+        *('tools/test.py', SAMPLES_CONFIG, tmp_path / 'a.pth', '--work-dir', tmp_path / 'run'),
+        *short_run(samples),
+    )
+    assert_one_line_error(result, BAD_FILES[kind])
+
+
 def test_make_samples_leaves_other_folders_alone(run_tool, tmp_path) -> None:
     (tmp_path / 'thesis.txt').write_text('years of work')
     assert_one_line_error(run_tool('tools/make_samples.py', tmp_path), 'choose another folder')
@@ -308,5 +441,5 @@ def test_readme_s_drop_in_trains_in_mmseg_s_own_tool(samples, run_tool, tmp_path
     )
     assert result.returncode == 0, result.stderr[-2000:]
     output = result.stdout + result.stderr
-    assert 'Loaded 178 tensors from' in output
+    assert 'Loaded 178 tensors (CRC-32 ' in output
     assert 'Iter(train) [1/1]' in output

@@ -18,6 +18,7 @@ def main() -> None:
     parser.add_argument('source', help='file, URL or hf://OWNER/REPOSITORY/FILE')
     parser.add_argument('destination', help='.pth, .pt, .bin or .safetensors file to write')
     parser.add_argument('--to', choices=TARGETS, default='official', help='family to write')
+    parser.add_argument('--family', choices=TARGETS, help='of the source; recognised by default')
     parser.add_argument('--ema', action='store_true', help='take the weights averaged in training')
     parser.add_argument('--force', action='store_true', help='replace an existing destination')
     parser.add_argument('--report', action='store_true', help='list what was left aside')
@@ -26,6 +27,7 @@ def main() -> None:
         arguments.source,
         arguments.destination,
         to=arguments.to,
+        family=arguments.family,
         ema=arguments.ema,
         force=arguments.force,
     )

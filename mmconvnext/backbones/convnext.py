@@ -117,7 +117,7 @@ class ConvNeXt(BaseModule):
             downsampling layers and output norms. It holds through ``train()``.
         with_cp: Recompute every block in the backward pass: same gradients, less memory.
         init_cfg: ``dict(type='Pretrained', checkpoint=FILE or URL)`` loads strictly in
-            :meth:`init_weights`, with ``prefix``, ``ema``, ``norm3`` and ``stem`` as in
+            :meth:`init_weights`, with ``prefix``, ``ema``, ``sha256``, ``norm3``, ``stem`` as in
             :func:`~mmconvnext.checkpoints.load.load_backbone`; None draws truncated normal
             weights, σ = .02.
         gap_before_final_norm: Accepted because the stock configs of mmdet and mmseg pass it;
@@ -255,7 +255,7 @@ class ConvNeXt(BaseModule):
         self, checkpoint: str, map_location: str | None = None, **options: object
     ) -> None:
         # map_location is mmengine's; the file is read on the CPU and copied to where the model is.
-        known = ('prefix', 'ema', 'norm3', 'stem')
+        known = ('prefix', 'ema', 'sha256', 'norm3', 'stem')
         if set(options) - set(known):
             raise ArgumentError(
                 f'init_cfg: expected checkpoint, {", ".join(known)}, got '

@@ -1,12 +1,13 @@
 """From any family's names and shapes to the official ones, and back."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from torch import Tensor
 
-from mmconvnext.checkpoints.formats import FORMATS, Format, key_map
+from mmconvnext.checkpoints.formats import FORMATS, SIZES, Format, key_map
 from mmconvnext.errors import CheckpointError
 
 # More blocks than a stage of any published ConvNeXt has (OpenCLIP's xxlarge: 30).
@@ -26,25 +27,28 @@ class Recognised(NamedTuple):
     duplicated: bool  # whether tensors stand twice in it, as DINOv3's last norm does
 
 
-def to_official(state: Mapping[str, Tensor], source: str) -> Recognised:
+def to_official(
+    state: Mapping[str, Tensor], source: str, formats: Sequence[Format] = FORMATS
+) -> Recognised:
     """Recognise a family by its keys and rename it.
 
     Args:
         state: Tensors by the family's names. FCMAE's sparse layout is made dense first.
         source: What a message calls the file.
+        formats: The families it may be of.
 
     Raises:
         CheckpointError: the keys are of no family.
     """
-    state = _dense(state)
+    state = _numbered_norms(_dense(state))
     candidates = [
-        _rename(state, format, prefix) for format in FORMATS for prefix in format.prefixes
+        _rename(state, format, prefix) for format in formats for prefix in format.prefixes
     ]
     best = max(candidates, key=lambda candidate: len(candidate.state))
     if 'downsample_layers.0.0.weight' not in best.state:
         raise CheckpointError(
             f'{source}: expected the keys of a ConvNeXt of one of the families '
-            f'{", ".join(format.name for format in FORMATS)}; found '
+            f'{", ".join(format.name for format in formats)}; found '
             f'{", ".join(list(state)[:3])}, …{_resemblance(state)}'
         )
     return _classifier_norm(best)
@@ -125,7 +129,9 @@ def describe_size(state: Mapping[str, Tensor]) -> str:
         depths.append(str(len(blocks)))
         channels.append('?' if width is None else str(width.shape[0]))
     grn = ', GRN' if any('.grn.' in key for key in state) else ''
-    return f'depths {"-".join(depths)}, channels {"-".join(channels)}{grn}'
+    name = SIZES.get(('-'.join(depths), channels[0]))
+    name = f'{name}: ' if name else ''
+    return f'{name}depths {"-".join(depths)}, channels {"-".join(channels)}{grn}'
 
 
 def _rename(state: Mapping[str, Tensor], format: Format, prefix: str) -> Recognised:
@@ -180,6 +186,18 @@ def _dense(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
             value = value.flatten()
         dense[key.replace('.ln.', '.').replace('.linear.', '.')] = value
     return dense
+
+
+def _numbered_norms(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    # Older transformers files number the output norms from 0 instead of naming their stages.
+    return {
+        re.sub(r'hidden_states_norms\.(\d)\.', _stage_name, key): value
+        for key, value in state.items()
+    }
+
+
+def _stage_name(match: re.Match) -> str:
+    return f'hidden_states_norms.stage{int(match[1]) + 1}.'
 
 
 def _resemblance(state: Mapping[str, Tensor]) -> str:

@@ -37,13 +37,18 @@ def cache_path(url: str) -> Path:
     return Path(torch.hub.get_dir()) / 'checkpoints' / name
 
 
-def fetch(checkpoint: str, *, progress: bool = True) -> Path:
+def fetch(checkpoint: str, *, sha256: str | None = None, progress: bool = True) -> Path:
     """Path of a checkpoint given as a path, an http(s) URL or hf://OWNER/REPOSITORY/FILE.
 
     The last is left to huggingface_hub and its cache. A URL is downloaded once into torch hub's.
     The file appears there complete or not at all: the download goes to a temporary file, is
     checked against the length the server announced and the hash in the file's name, where there
     are such, and is then moved. Processes of one machine wait for each other.
+
+    Args:
+        checkpoint: Path or address.
+        sha256: SHA-256 of a download, or its beginning.
+        progress: Whether to show a bar.
 
     Raises:
         CheckpointError: there is no such file, or the download failed.
@@ -62,7 +67,7 @@ def fetch(checkpoint: str, *, progress: bool = True) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f'{path}.lock'):
             if not path.is_file():
-                _download(checkpoint, path, progress)
+                _download(checkpoint, path, sha256, progress)
     except (OSError, HTTPException, ValueError) as error:
         raise CheckpointError(
             f'{checkpoint}: the download failed ({first_line(error)}); put the file at {path} by '
@@ -92,7 +97,7 @@ def _fetch_from_hub(address: str) -> Path:
         ) from error
 
 
-def _download(url: str, path: Path, progress: bool) -> None:
+def _download(url: str, path: Path, sha256: str | None, progress: bool) -> None:
     partial = path.with_name(f'{path.name}.partial')
     digest, size = hashlib.sha256(), 0
     try:
@@ -107,9 +112,10 @@ def _download(url: str, path: Path, progress: bool) -> None:
                     bar.update(task, completed=size)
         if announced is not None and size != int(announced):
             raise ValueError(f'expected {announced} bytes, got {size}')
-        expected = _HASH.search(path.name)
-        if expected and not digest.hexdigest().startswith(expected[1]):
-            raise ValueError(f'expected a SHA-256 of {expected[1]}…, got {digest.hexdigest()}')
+        named = _HASH.search(path.name)
+        for expected in filter(None, (sha256, named and named[1])):
+            if not digest.hexdigest().startswith(expected.lower()):
+                raise ValueError(f'expected a SHA-256 of {expected}, got {digest.hexdigest()}')
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

@@ -23,6 +23,21 @@ DOWNSAMPLING = ('down_norm', 'down_conv')
 BLOCK = ('dwconv', 'block_norm', 'pwconv1', 'pwconv2', 'gamma', 'grn_gamma', 'grn_beta')
 STAGE = ('output_norm',)
 
+# Size by blocks and first channels, for messages.
+SIZES = {
+    ('2-2-6-2', '40'): 'atto',
+    ('2-2-6-2', '48'): 'femto',
+    ('2-2-6-2', '64'): 'pico',
+    ('2-2-8-2', '80'): 'nano',
+    ('3-3-9-3', '96'): 'tiny',
+    ('3-3-27-3', '96'): 'small',
+    ('3-3-27-3', '128'): 'base',
+    ('3-3-27-3', '192'): 'large',
+    ('3-3-27-3', '256'): 'xlarge',
+    ('3-3-27-3', '352'): 'huge',
+    ('3-4-30-3', '384'): 'xxlarge',
+}
+
 
 class Format(NamedTuple):
     """A family's key templates by part; a part left out does not exist in the family."""

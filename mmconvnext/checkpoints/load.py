@@ -54,6 +54,7 @@ def load_backbone(
     *,
     prefix: str | None = None,
     ema: bool = False,
+    sha256: str | None = None,
     norm3: str = 'fresh',
     stem: str = 'repeat',
     new: Sequence[str] = (),
@@ -67,6 +68,7 @@ def load_backbone(
             whole model, its ``backbone`` is taken.
         prefix: What to take from the file, such as ``'backbone.'``; recognised where it is None.
         ema: Take the weights averaged over training.
+        sha256: SHA-256 of a download, or its beginning.
         norm3: ``'fresh'`` leaves the output norm of the last stage new where the file has only a
             classifier's, as the official recipes do; ``'from_classifier'`` starts from that.
         stem: How a stem for three channels serves another number of them: ``'repeat'`` takes
@@ -82,7 +84,7 @@ def load_backbone(
     """
     _check_policy('norm3', norm3, _NORM3_POLICIES)
     _check_policy('stem', stem, _STEM_POLICIES)
-    content = find_tensors(read_checkpoint(checkpoint), checkpoint, ema=ema)
+    content = find_tensors(read_checkpoint(checkpoint, sha256=sha256), checkpoint, ema=ema)
     recognised = to_official(_with_prefix(content, prefix, checkpoint), checkpoint)
     target = module.state_dict()
     state = {
@@ -105,7 +107,7 @@ def load_backbone(
         unused=unused,
     )
     loaded = {key: value for key, value in state.items() if key in target}
-    _require_finite(loaded, checkpoint)
+    require_finite(loaded, checkpoint)
     report = LoadReport(
         source=str(checkpoint),
         family=recognised.format.name,
@@ -153,7 +155,12 @@ def _licence(recognised: Recognised) -> list[str]:
     return []
 
 
-def _require_finite(state: Mapping[str, Tensor], source: str) -> None:
+def require_finite(state: Mapping[str, Tensor], source: str) -> None:
+    """Check that a checkpoint holds numbers.
+
+    Raises:
+        CheckpointError: with the names of tensors that hold NaN or infinity.
+    """
     broken = [key for key, value in state.items() if not value.isfinite().all()]
     if broken:
         raise CheckpointError(

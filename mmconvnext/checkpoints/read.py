@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from zipfile import is_zipfile
 
 import torch
 from safetensors.torch import load_file
@@ -20,7 +21,9 @@ EMA_WRAPPERS = ('model_ema', 'state_dict_ema', 'ema_state_dict')
 _DEEPEST_WRAPPING = 4
 
 
-def read_checkpoint(checkpoint: str, map_location: str = 'cpu') -> object:
+def read_checkpoint(
+    checkpoint: str, map_location: str = 'cpu', sha256: str | None = None
+) -> object:
     """Content of a checkpoint file or URL, opened without running anything in it.
 
     Reads .safetensors, sharded too (its ``.safetensors.index.json``), and all that ``torch.load``
@@ -30,12 +33,13 @@ def read_checkpoint(checkpoint: str, map_location: str = 'cpu') -> object:
         checkpoint: File or URL.
         map_location: Device of the tensors; on ``'meta'`` the file is checked without reading
             them.
+        sha256: SHA-256 of a download, or its beginning.
 
     Raises:
         CheckpointError: the file is missing, unreadable, or holds more than weights. Nothing
             in it has been run then.
     """
-    path = fetch(checkpoint)
+    path = fetch(checkpoint, sha256=sha256)
     try:
         if path.name.endswith('.safetensors.index.json'):
             shards = sorted(set(json.loads(path.read_text())['weight_map'].values()))
@@ -47,7 +51,8 @@ def read_checkpoint(checkpoint: str, map_location: str = 'cpu') -> object:
         if path.suffix == '.safetensors':
             tensors = load_file(path)
             return {key: value.to(map_location) for key, value in tensors.items()}
-        return torch.load(path, map_location=map_location, weights_only=True)
+        mapped = is_zipfile(path) and map_location == 'cpu'
+        return torch.load(path, map_location=map_location, weights_only=True, mmap=mapped)
     except CheckpointError:
         raise
     except Exception as error:  # a broken file makes the readers fail in any way

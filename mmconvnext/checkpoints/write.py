@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mmconvnext.checkpoints.convert import Recognised, from_official, to_official
 from mmconvnext.checkpoints.formats import FORMATS
+from mmconvnext.checkpoints.load import require_finite
 from mmconvnext.checkpoints.read import find_tensors, read_checkpoint
 from mmconvnext.errors import CheckpointError
 
@@ -21,6 +22,7 @@ def convert_checkpoint(
     destination: str | Path,
     *,
     to: str = 'official',
+    family: str | None = None,
     ema: bool = False,
     force: bool = False,
 ) -> Recognised:
@@ -33,6 +35,7 @@ def convert_checkpoint(
         source: File, URL or hf:// address.
         destination: File to write: .pth, .pt, .bin or .safetensors.
         to: A key of :data:`TARGETS`.
+        family: Of the source, likewise; recognised by its keys where it is None.
         ema: Take the weights averaged over training.
         force: Replace an existing destination.
 
@@ -41,7 +44,7 @@ def convert_checkpoint(
 
     Raises:
         CheckpointError: the source is unreadable or of no family, has tensors that neither
-            family knows, or the destination exists or has another ending.
+            family knows or that are not finite, or the destination exists or has another ending.
     """
     destination = Path(destination)
     if destination.suffix not in ('.pth', '.pt', '.bin', '.safetensors'):
@@ -51,12 +54,14 @@ def convert_checkpoint(
     if destination.exists() and not force:
         raise CheckpointError(f'{destination} exists; give --force to replace it')
     tensors = find_tensors(read_checkpoint(source), source, ema=ema)
-    recognised = to_official(tensors, source)
+    formats = FORMATS if family is None else (TARGETS[family],)
+    recognised = to_official(tensors, source, formats)
     if recognised.unknown:
         raise CheckpointError(
             f'{source}: {recognised.format.name} has no such tensors: '
             f'{", ".join(list(recognised.unknown)[:5])}'
         )
+    require_finite(recognised.state, source)
     _write(from_official(recognised.state, TARGETS[to]), destination)
     return recognised
 

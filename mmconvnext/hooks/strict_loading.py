@@ -4,7 +4,7 @@ from mmengine.hooks import Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
 
 from mmconvnext.checkpoints.convert import with_official_backbone
-from mmconvnext.checkpoints.load import require_fit
+from mmconvnext.checkpoints.load import require_finite, require_fit
 from mmconvnext.registry import HOOKS
 
 
@@ -18,7 +18,7 @@ class StrictLoadingHook(Hook):
     one's checkpoint ends in a bad score instead of an error.
 
     Raises:
-        CheckpointError: a tensor is missing, unexpected or of another shape.
+        CheckpointError: a tensor is missing, unexpected, of another shape or not finite.
     """
 
     # After EMAHook, which puts the averaged weights into the checkpoint's state_dict.
@@ -34,3 +34,4 @@ class StrictLoadingHook(Hook):
         if 'state_dict' in checkpoint:
             checkpoint['state_dict'] = state
         require_fit(model.state_dict(), state, source='the checkpoint', target_name='the model')
+        require_finite(state, 'the checkpoint')

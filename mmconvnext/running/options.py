@@ -163,8 +163,8 @@ def set_pretrained(config: Config, pretrained: str | None) -> list[str]:
             backbone.init_cfg = None
         elif pretrained is not None:
             backbone.init_cfg = ConfigDict(type='Pretrained', checkpoint=pretrained)
-        for checkpoint in _checkpoints(backbone):
-            read_checkpoint(checkpoint, map_location='meta')
+        for entry in _pretrained_entries(backbone):
+            read_checkpoint(entry.checkpoint, 'meta', entry.get('sha256'))
     if pretrained == 'none':
         return ['NO PRETRAINED WEIGHTS: the backbone starts from scratch (--pretrained none)']
     return []
@@ -179,12 +179,12 @@ def _backbones(model: ConfigDict) -> Iterator[ConfigDict]:
                 yield from _backbones(value)
 
 
-def _checkpoints(backbone: ConfigDict) -> Iterator[str]:
-    """Files and URLs that our backbone will load; another one's schemes are its own."""
+def _pretrained_entries(backbone: ConfigDict) -> Iterator[ConfigDict]:
+    """What our backbone will load; another one's schemes are its own."""
     init = backbone.get('init_cfg') or []
     for entry in init if isinstance(init, list) else [init]:
         if backbone.get('type') == 'mmconvnext.ConvNeXt' and entry.get('type') == 'Pretrained':
-            yield entry.checkpoint
+            yield entry
 
 
 def set_resume(config: Config, resume: str | None) -> list[str]:

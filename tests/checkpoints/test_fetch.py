@@ -68,6 +68,16 @@ def test_checks_the_hash_in_the_name(server) -> None:
     assert not cache_path(f'{url}/bad-{digest}.pth').exists()
 
 
+def test_checks_a_given_hash(server) -> None:
+    url, folder = server
+    (folder / 'a.pth').write_bytes(b'weights')
+    with pytest.raises(CheckpointError, match='expected a SHA-256 of abcd, got'):
+        fetch(f'{url}/a.pth', sha256='abcd', progress=False)
+    assert not cache_path(f'{url}/a.pth').exists()
+    digest = hashlib.sha256(b'weights').hexdigest()
+    assert fetch(f'{url}/a.pth', sha256=digest.upper(), progress=False).is_file()
+
+
 def test_a_failed_download_names_the_remedy_and_leaves_nothing(server) -> None:
     url, _ = server
     with pytest.raises(CheckpointError, match=r'404.*put the file at .*none\.pth by hand'):

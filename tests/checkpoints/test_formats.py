@@ -1,13 +1,19 @@
 """The tables, by properties that any of them must have and by samples of real keys."""
 
+import re
+
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mmconvnext import ConvNeXt
-from mmconvnext.checkpoints.convert import fit_shape, from_official, to_official
+from mmconvnext.backbones import ARCHITECTURES
+from mmconvnext.checkpoints.convert import describe_size, fit_shape, from_official, to_official
 from mmconvnext.checkpoints.formats import (
     FORMATS,
     OFFICIAL,
+    TRANSFORMERS,
     TRANSFORMERS_DINOV3,
     Format,
     key_map,
@@ -93,6 +99,54 @@ def test_every_parameter_there_and_back(format: Format, use_grn: bool, small_bac
         outside, unknown = recognised.outside, list(recognised.unknown)
         assert outside + unknown == ['other_head.weight']
         assert bool(prefix) == bool(outside), 'outside of a prefix is another model part'
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    depths=st.tuples(*[st.integers(1, 6)] * 4),
+    width=st.integers(1, 4),
+    use_grn=st.booleans(),
+    format=st.sampled_from(FORMATS),
+)
+def test_inverse_of_forward_is_the_identity(depths, width, use_grn, format) -> None:
+    with torch.device('meta'):
+        arch = dict(depths=depths, channels=[width * 2**i for i in range(4)])
+        state = ConvNeXt(arch, use_grn=use_grn).state_dict()
+    if 'output_norm' not in format.parts:
+        state = {key: value for key, value in state.items() if not key.startswith('norm')}
+    if use_grn and 'grn_gamma' not in format.parts:
+        return
+    theirs = from_official(state, format)
+    assert len(theirs) == len(state)
+    back = to_official(theirs, 'a.pth')
+    assert not back.unknown
+    assert {k: fit_shape(v, state[k].shape).shape for k, v in back.state.items()} == {
+        k: v.shape for k, v in state.items()
+    }
+
+
+@pytest.mark.parametrize('arch', ARCHITECTURES)
+def test_every_size_has_its_name(arch: str) -> None:
+    with torch.device('meta'):
+        state = ConvNeXt(arch).state_dict()
+    assert describe_size(state).startswith(f'{arch}: depths')
+    for format in FORMATS:
+        kept = {
+            key: value
+            for key, value in state.items()
+            if 'output_norm' in format.parts or not key.startswith('norm')
+        }
+        assert to_official(from_official(kept, format), 'a.pth').state.keys() == kept.keys()
+
+
+def test_older_transformers_number_their_norms(small_backbone) -> None:
+    state = small_backbone().state_dict()
+    older = {
+        re.sub(r'norms\.stage(\d)', lambda m: f'norms.{int(m[1]) - 1}', key): value
+        for key, value in from_official(state, TRANSFORMERS).items()
+    }
+    assert 'hidden_states_norms.0.weight' in older
+    assert to_official(older, 'a.pth').state.keys() == state.keys()
 
 
 def test_dinov3_s_duplicate_norm_is_no_surprise(small_backbone) -> None:

@@ -301,7 +301,7 @@ def test_licences_are_said(small_backbone, tmp_path) -> None:
     [
         (dict(norm3='new'), "expected norm3 of fresh, from_classifier, got 'new'"),
         (dict(stem='tile'), "expected stem of repeat, mean, zero_extra, random, got 'tile'"),
-        (dict(strict=False), 'expected checkpoint, prefix, ema, norm3, stem, got strict'),
+        (dict(strict=False), 'expected checkpoint, prefix, ema, sha256, norm3, stem, got strict'),
     ],
 )
 def test_unknown_options_of_loading(small_backbone, tmp_path, options, message) -> None:

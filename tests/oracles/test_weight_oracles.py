@@ -13,11 +13,27 @@ from torch.nn import functional as F
 
 from mmconvnext import ConvNeXt
 from mmconvnext.checkpoints.convert import fit_shape, from_official, to_official
-from mmconvnext.checkpoints.formats import FORMATS
+from mmconvnext.checkpoints.formats import FORMATS, MMPRETRAIN
+from tests.oracles.mmpretrain_file import mmpretrain_convnext
 from tests.oracles.test_backbone_oracles import assert_close
 
-DEPTHS, CHANNELS = (1, 2, 3, 1), (16, 32, 64, 128)
+SIZES = {
+    'small': ((1, 2, 3, 1), (16, 32, 64, 128)),
+    'deep': ((2, 1, 11, 2), (8, 16, 32, 64)),
+}
+# Of the test that runs; the fixture below sets them.
+DEPTHS, CHANNELS = SIZES['small']
 SHAPES = {'depths': DEPTHS, 'channels': CHANNELS}
+
+
+@pytest.fixture(autouse=True, params=SIZES)
+def size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test of this file at two sizes, which it reads from these names."""
+    depths, channels = SIZES[request.param]
+    names = {'DEPTHS': depths, 'CHANNELS': channels}
+    names['SHAPES'] = {'depths': depths, 'channels': channels}
+    for name, value in names.items():
+        monkeypatch.setitem(globals(), name, value)
 
 
 def randomise(model: nn.Module) -> nn.Module:
@@ -26,7 +42,8 @@ def randomise(model: nn.Module) -> nn.Module:
         for parameter in model.parameters():
             spread = 0.3 if parameter.ndim == 1 else parameter[0].numel() ** -0.5
             parameter.normal_(1.0 if parameter.ndim == 1 else 0.0, spread)
-    return model.eval()
+    model.eval()  # mmpretrain's returns None
+    return model
 
 
 def stage_maps(rival: nn.Module, stages: Sequence[nn.Module], x: Tensor) -> list[Tensor]:
@@ -69,7 +86,7 @@ def assert_loads_and_converts_back(
 
 def assert_converts_back(rival: nn.Module, family: str) -> None:
     """To the official names and back: every tensor of the rival, strictly, unchanged."""
-    state = rival.state_dict()
+    state = {key: value.clone() for key, value in rival.state_dict().items()}
     recognised = to_official(state, 'rival')
     assert recognised.format.name == family
     assert not recognised.unknown
@@ -84,7 +101,17 @@ def assert_converts_back(rival: nn.Module, family: str) -> None:
     back = {key: fit_shape(value, state[key].shape) for key, value in back.items()}
     duplicates = {key for key in state if key in recognised.format.duplicates}
     assert back.keys() | duplicates == state.keys()
-    rival.load_state_dict(back, strict=not duplicates)
+    x = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        before = _first_tensor(rival(x))
+        for parameter in rival.parameters():
+            parameter.zero_()
+        rival.load_state_dict(back, strict=not duplicates)
+        assert_close(_first_tensor(rival(x)), before, "the rival's own output")
+
+
+def _first_tensor(output: object) -> Tensor:
+    return output if torch.is_tensor(output) else next(iter(output.values()))
 
 
 @pytest.mark.parametrize('conv_mlp', [False, True], ids=['linear', '1x1'])
@@ -147,6 +174,27 @@ def test_matches_transformers(use_grn: bool, classifier: bool, tmp_path: Path) -
     )
 
 
+def test_matches_transformers_upernet(tmp_path: Path) -> None:
+    import transformers
+
+    stages = ['stage1', 'stage2', 'stage3', 'stage4']
+    backbone = transformers.ConvNextConfig(
+        depths=list(DEPTHS), hidden_sizes=list(CHANNELS), out_features=stages
+    )
+    config = transformers.UperNetConfig(
+        backbone_config=backbone, hidden_size=16, auxiliary_in_channels=CHANNELS[2], num_labels=3
+    )
+    rival = randomise(transformers.UperNetForSemanticSegmentation(config))
+    torch.save(rival.state_dict(), tmp_path / 'pytorch_model.bin')
+    init = dict(type='Pretrained', checkpoint=str(tmp_path / 'pytorch_model.bin'))
+    ours = ConvNeXt(SHAPES, init_cfg=init).eval()
+    ours.init_weights()
+    x = torch.randn(1, 3, 97, 131)
+    with torch.no_grad():
+        for our_map, their_map in zip(ours(x), rival.backbone(x).feature_maps):
+            assert_close(our_map, their_map, 'map')
+
+
 def test_matches_transformers_dinov3(tmp_path: Path) -> None:
     import transformers
 
@@ -156,6 +204,37 @@ def test_matches_transformers_dinov3(tmp_path: Path) -> None:
     assert_loads_and_converts_back(rival, lambda _: stages, 'transformers-dinov3', tmp_path)
 
 
+@pytest.mark.parametrize('use_grn', [False, True], ids=['v1', 'v2'])
+def test_matches_mmpretrain(use_grn: bool, tmp_path: Path) -> None:
+    """A whole downstream backbone, its output norms included."""
+    with mmpretrain_convnext() as their_class:
+        rival = randomise(
+            their_class(
+                arch={'depths': list(DEPTHS), 'channels': list(CHANNELS)},
+                out_indices=(0, 1, 2, 3),
+                use_grn=use_grn,
+                layer_scale_init_value=0.0 if use_grn else 1.0,
+                gap_before_final_norm=False,
+                frozen_stages=0,
+            )
+        )
+    state = {f'backbone.{key}': value for key, value in rival.state_dict().items()}
+    torch.save({'state_dict': state, 'meta': {}}, tmp_path / 'rival.pth')
+    ours = ConvNeXt(
+        SHAPES,
+        use_grn=use_grn,
+        layer_scale_init_value=None if use_grn else 1.0,
+        init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'rival.pth')),
+    ).eval()
+    ours.init_weights()
+    x = torch.randn(1, 3, 97, 131)
+    with torch.no_grad():
+        for stage, (our_map, their_map) in enumerate(zip(ours(x), rival(x))):
+            assert_close(our_map, their_map, f'map of stage {stage}')
+    back = from_official(ours.state_dict(), MMPRETRAIN)
+    rival.load_state_dict(back, strict=True)
+
+
 def test_every_family_has_an_oracle_or_a_sample() -> None:
-    oracles = {'timm', 'torchvision', 'transformers', 'transformers-dinov3'}
-    assert {format.name for format in FORMATS} == oracles | {'official', 'mmpretrain'}
+    oracles = {'timm', 'torchvision', 'transformers', 'transformers-dinov3', 'mmpretrain'}
+    assert {format.name for format in FORMATS} == oracles | {'official'}

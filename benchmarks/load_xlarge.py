@@ -1,0 +1,69 @@
+"""Time and memory of loading ConvNeXt-XL: this package against plain torch.
+
+Example:
+    python benchmarks/load_xlarge.py
+
+Each variant runs in a process of its own; peak is the most resident memory of the process above
+what it had with the model built and nothing loaded.
+"""
+
+import argparse
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+
+def write(path: Path) -> None:
+    import torch
+
+    from mmconvnext import ConvNeXt
+
+    backbone = ConvNeXt('xlarge')
+    state = {k: v for k, v in backbone.state_dict().items() if not k.startswith('norm')}
+    state |= {'norm.weight': torch.ones(2048), 'norm.bias': torch.zeros(2048)}
+    torch.save({'model': state}, path)
+
+
+def measure(variant: str, path: Path) -> None:
+    import torch
+
+    from mmconvnext import ConvNeXt
+
+    backbone = ConvNeXt('xlarge')
+    backbone.init_cfg = dict(type='Pretrained', checkpoint=str(path))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    started = time.perf_counter()
+    if variant == 'mmconvnext':
+        backbone.init_weights()
+    else:
+        state = torch.load(path, map_location='cpu', weights_only=True)['model']
+        backbone.load_state_dict(state, strict=False)
+    seconds = time.perf_counter() - started
+    peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**20
+    print(f'{variant}: {seconds:.2f} s, peak + {peak:.2f} GiB')
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--variant')
+    parser.add_argument('--path', type=Path)
+    parser.add_argument('--rounds', type=int, default=3)
+    arguments = parser.parse_args()
+    if arguments.variant:
+        measure(arguments.variant, arguments.path)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / 'xlarge.pth'
+        write(path)
+        print(f'file of {path.stat().st_size / 2**30:.2f} GiB', flush=True)
+        for _ in range(arguments.rounds):
+            for variant in ('torch', 'mmconvnext'):
+                command = [sys.executable, __file__, '--variant', variant, '--path', str(path)]
+                subprocess.run(command, check=True)
+
+
+if __name__ == '__main__':
+    main()
