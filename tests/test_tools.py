@@ -256,7 +256,7 @@ def test_convert_checkpoint(run_tool, tmp_path) -> None:
     result = run_tool(*command, '--to', 'timm', '--report')
     assert result.returncode == 0, result.stderr
     assert 'official (atto: depths 2-2-6-2' in result.stdout
-    assert 'left aside: none' in result.stdout
+    assert 'left aside: 0' in result.stdout
     assert 'stem.0.weight' in load_file(tmp_path / 'a.safetensors')
     assert_one_line_error(run_tool(*command), 'exists; give --force')
     (tmp_path / 'page.pth').write_text('<html>404</html>')
@@ -269,6 +269,7 @@ BAD_FILES = {
     'code': 'refused, nothing in it was run',
     'truncated': 'not a readable checkpoint',
     'page': 'not a readable checkpoint',
+    'text': 'not a readable checkpoint',
     'wrapped': 'expected a dict of tensors',
     'nan': 'found NaN or infinity',
     'missing': 'no such checkpoint file',
@@ -279,8 +280,8 @@ def write_bad_file(kind: str, folder: Path) -> Path:
     path = folder / f'{kind}.pth'
     state = ConvNeXt('atto').state_dict()
     content: object = {key: value for key, value in state.items() if not key.startswith('norm')}
-    if kind == 'page':
-        path.write_text('<html>404</html>')
+    if kind in ('page', 'text'):
+        path.write_text({'page': '<html>404</html>', 'text': 'weights, later\n'}[kind])
     elif kind != 'missing':
         if kind == 'code':
             content = {'model': RunsCode(folder / 'made-by-the-checkpoint')}
@@ -295,8 +296,15 @@ def write_bad_file(kind: str, folder: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize('tool', ['train', 'convert'])
-@pytest.mark.parametrize('kind', BAD_FILES)
+@pytest.mark.parametrize(
+    ('tool', 'kind'),
+    [
+        *[(tool, kind) for tool in ('train', 'convert') for kind in BAD_FILES],
+        # Testing reads whole models; one with NaN follows below.
+        *[(tool, 'page') for tool in ('test', 'reproduce')],
+        *[('test', kind) for kind in ('code', 'text', 'missing')],
+    ],
+)
 def test_every_bad_file_gets_one_line(kind, tool, samples, run_tool, tmp_path) -> None:
     path = write_bad_file(kind, tmp_path)
     command = {
@@ -305,7 +313,14 @@ def test_every_bad_file_gets_one_line(kind, tool, samples, run_tool, tmp_path) -
             *('--pretrained', path, *short_run(samples)),
         ],
         'convert': ['tools/convert_checkpoint.py', path, tmp_path / 'converted.pth'],
+        'test': [
+            *('tools/test.py', SAMPLES_CONFIG, path, '--work-dir', tmp_path / 'run'),
+            *short_run(samples),
+        ],
+        'reproduce': ['tools/reproduce.py', tmp_path / 'upernet_convnext_tiny_1k_512x512.pth'],
     }[tool]
+    if tool == 'reproduce':
+        path.rename(command[1])
     assert_one_line_error(run_tool(*command), BAD_FILES[kind])
     assert not (tmp_path / 'made-by-the-checkpoint').exists()
     assert not (tmp_path / 'converted.pth').exists()

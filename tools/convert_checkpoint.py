@@ -21,7 +21,7 @@ def main() -> None:
     parser.add_argument('--family', choices=TARGETS, help='of the source; recognised by default')
     parser.add_argument('--ema', action='store_true', help='take the weights averaged in training')
     parser.add_argument('--force', action='store_true', help='replace an existing destination')
-    parser.add_argument('--report', action='store_true', help='list what was left aside')
+    parser.add_argument('--report', action='store_true', help='list every tensor left aside')
     arguments = parser.parse_args()
     recognised = convert_checkpoint(
         arguments.source,
@@ -31,12 +31,13 @@ def main() -> None:
         ema=arguments.ema,
         force=arguments.force,
     )
+    aside = recognised.aside + recognised.outside
     print(
         f'{recognised.format.name} ({describe_size(recognised.state)}) → {arguments.to}: '
-        f'{len(recognised.state)} tensors in {arguments.destination}'
+        f'{len(recognised.state)} tensors in {arguments.destination}; left aside: {len(aside)}'
     )
     if arguments.report:
-        print('left aside:', ', '.join(recognised.outside) or 'none')
+        print(*aside, sep='\n')
 
 
 if __name__ == '__main__':

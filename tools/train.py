@@ -29,7 +29,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument(
         '--pretrained',
-        metavar='FILE|URL|none',
+        metavar='FILE|URL|hf://OWNER/REPOSITORY/FILE|none',
         help="the backbone's weights, in place of the config's; none: from scratch",
     )
     parser.add_argument(

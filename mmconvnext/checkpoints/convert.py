@@ -1,8 +1,7 @@
 """From any family's names and shapes to the official ones, and back."""
 
 import math
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from torch import Tensor
@@ -15,6 +14,19 @@ _DEEPEST = (64, 64, 64, 64)
 
 _CLASSIFIER = ('norm.', 'head.')
 
+# Parts whose shape differs between families, by the end of their official name.
+_VECTORS = {'.grn.gamma': 'grn_gamma', '.grn.beta': 'grn_beta', '.gamma': 'gamma'}
+
+# Pieces of keys that tell what else is in a file, and whose keys these are.
+_WHOLE = {
+    'roi_head.': 'detector',
+    'rpn_head.': 'detector',
+    'bbox_head.': 'detector',
+    'decode_head.': 'segmentor',
+    'logit_scale': 'CLIP model',
+}
+_OTHERS = {'relative_position_bias_table': 'Swin', 'attn.qkv': 'a ViT', 'bn1.': 'a ResNet'}
+
 
 class Recognised(NamedTuple):
     """The family of a state dict, what stands before its keys, and its tensors officially named."""
@@ -24,13 +36,13 @@ class Recognised(NamedTuple):
     state: dict[str, Tensor]
     unknown: dict[str, Tensor]  # below the prefix, and nothing that the family has
     outside: list[str]  # keys that do not begin with the prefix: heads of a whole model
-    duplicated: bool  # whether tensors stand twice in it, as DINOv3's last norm does
+    aside: list[str]  # keys that the family has and a backbone no use for
 
 
 def to_official(
     state: Mapping[str, Tensor], source: str, formats: Sequence[Format] = FORMATS
 ) -> Recognised:
-    """Recognise a family by its keys and rename it.
+    """Recognise a family by its keys, wherever in a whole model they stand, and rename it.
 
     Args:
         state: Tensors by the family's names. FCMAE's sparse layout is made dense first.
@@ -38,20 +50,31 @@ def to_official(
         formats: The families it may be of.
 
     Raises:
-        CheckpointError: the keys are of no family.
+        CheckpointError: the keys are of no family, or there are several ConvNeXts.
     """
-    state = _numbered_norms(_dense(state))
-    candidates = [
-        _rename(state, format, prefix) for format in formats for prefix in format.prefixes
+    state = _dense(state)
+    best: dict[str, Recognised] = {}  # by prefix
+    for format in formats:
+        for prefix in _prefixes(state, format):
+            candidate = _rename(state, format, prefix)
+            if prefix not in best or len(candidate.state) > len(best[prefix].state):
+                best[prefix] = candidate
+    found = [
+        candidate for candidate in best.values() if 'stages.0.0.dwconv.weight' in candidate.state
     ]
-    best = max(candidates, key=lambda candidate: len(candidate.state))
-    if 'downsample_layers.0.0.weight' not in best.state:
+    if not found:
         raise CheckpointError(
             f'{source}: expected the keys of a ConvNeXt of one of the families '
             f'{", ".join(format.name for format in formats)}; found '
             f'{", ".join(list(state)[:3])}, …{_resemblance(state)}'
         )
-    return _classifier_norm(best)
+    if len(found) > 1:
+        raise CheckpointError(
+            f'{source}: expected one ConvNeXt, found {len(found)}, below '
+            f'{", ".join(repr(candidate.prefix) for candidate in found)}; choose one '
+            "(init_cfg: prefix='…')"
+        )
+    return _classifier_norm(found[0])
 
 
 def with_official_backbone(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -93,21 +116,24 @@ def from_official(state: Mapping[str, Tensor], format: Format) -> dict[str, Tens
         )
     is_v2 = any('.grn.' in key for key in state)
     prefix = format.classifier_prefix[is_v2] if 'head.weight' in state else ''
+    convolutional = size_name(state) in format.convolutional
     converted = {}
     for key, value in state.items():
-        shape = format.shapes.get(_vector_part(key))
         name = names[key] if key.startswith('head.') else prefix + names[key]
         if format.name == 'mmpretrain' and key.startswith('norm.'):
             name = name.replace('norm.', 'norm3.')  # see _classifier_norm
-        converted[name] = value if shape is None else value.reshape(shape)
+        converted[name] = fit_shape(value, _shape(key, value, format, convolutional))
     return converted
 
 
-def _vector_part(key: str) -> str | None:
-    for ending in ('grn.gamma', 'grn.beta', 'gamma'):
-        if key.endswith(f'.{ending}'):
-            return ending.replace('.', '_')
-    return None
+def _shape(key: str, value: Tensor, format: Format, convolutional: bool) -> tuple[int, ...]:
+    """Shape in a family of a tensor by its official name."""
+    if '.pwconv' in key and key.endswith('.weight'):
+        return (*value.shape[:2], 1, 1) if convolutional else tuple(value.shape[:2])
+    for ending, part in _VECTORS.items():
+        if key.endswith(ending):
+            return tuple(value.numel() if n == -1 else n for n in format.shapes[part])
+    return tuple(value.shape)
 
 
 def fit_shape(value: Tensor, shape: Sequence[int]) -> Tensor:
@@ -120,36 +146,56 @@ def fit_shape(value: Tensor, shape: Sequence[int]) -> Tensor:
     return value.reshape(tuple(shape)) if theirs == ours else value
 
 
+def size_name(state: Mapping[str, Tensor]) -> str | None:
+    """The size that officially named tensors are of, such as ``'tiny'``; None for another."""
+    depths, channels = _dimensions(state)
+    return SIZES.get(('-'.join(depths), channels[0]))
+
+
 def describe_size(state: Mapping[str, Tensor]) -> str:
     """Depths and channels that officially named tensors speak of, in a few words."""
+    depths, channels = _dimensions(state)
+    grn = ', GRN' if any('.grn.' in key for key in state) else ''
+    name = size_name(state)
+    name = f'{name}: ' if name else ''
+    return f'{name}depths {"-".join(depths)}, channels {"-".join(channels)}{grn}'
+
+
+def _dimensions(state: Mapping[str, Tensor]) -> tuple[list[str], list[str]]:
     depths, channels = [], []
     for stage in range(4):
         blocks = {key.split('.')[2] for key in state if key.startswith(f'stages.{stage}.')}
         width = state.get(f'stages.{stage}.0.dwconv.weight')
         depths.append(str(len(blocks)))
         channels.append('?' if width is None else str(width.shape[0]))
-    grn = ', GRN' if any('.grn.' in key for key in state) else ''
-    name = SIZES.get(('-'.join(depths), channels[0]))
-    name = f'{name}: ' if name else ''
-    return f'{name}depths {"-".join(depths)}, channels {"-".join(channels)}{grn}'
+    return depths, channels
+
+
+def _prefixes(state: Mapping[str, Tensor], format: Format) -> list[str]:
+    """What stands before the family's own keys, wherever there is a stem of it."""
+    stem = format.parts['stem_conv'].format(p='weight')
+    prefixes = [key.removesuffix(stem) for key in state if key.endswith(stem)]
+    return [prefix for prefix in prefixes if not prefix or prefix.endswith('.')]
 
 
 def _rename(state: Mapping[str, Tensor], format: Format, prefix: str) -> Recognised:
     names = key_map(format, _DEEPEST)
-    renamed, unknown, outside, duplicated = {}, {}, [], False
+    renamed, unknown, outside, aside = {}, {}, [], []
     for key, value in state.items():
         inside = key.startswith(prefix)
         name = key[len(prefix) :] if inside else key
         # A classifier's last norm and head stand outside of its backbone's prefix.
-        if name in names and (inside or names[name].startswith(_CLASSIFIER)):
-            renamed[names[name]] = value
+        official = names.get(name, name)
+        known = name in names and (inside or official.startswith(_CLASSIFIER))
+        if known and official not in renamed:
+            renamed[official] = value
         elif not inside:
             outside.append(key)
-        elif name in format.duplicates:
-            duplicated = True
+        elif name.startswith(format.aside):
+            aside.append(key)
         else:
             unknown[name] = value
-    return Recognised(format, prefix, renamed, unknown, outside, duplicated)
+    return Recognised(format, prefix, renamed, unknown, outside, aside)
 
 
 def _classifier_norm(recognised: Recognised) -> Recognised:
@@ -176,8 +222,6 @@ def _dense(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         return state
     dense = {}
     for key, value in state.items():
-        if key.startswith(('decoder', 'proj.', 'pred.', 'mask_token')):
-            continue  # of the pre-training alone
         if key.endswith('.kernel'):
             size = math.isqrt(value.shape[0])
             value = value.T.reshape(-1, 1, size, size).transpose(2, 3)
@@ -188,21 +232,18 @@ def _dense(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     return dense
 
 
-def _numbered_norms(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    # Older transformers files number the output norms from 0 instead of naming their stages.
-    return {
-        re.sub(r'hidden_states_norms\.(\d)\.', _stage_name, key): value
-        for key, value in state.items()
-    }
-
-
-def _stage_name(match: re.Match) -> str:
-    return f'hidden_states_norms.stage{int(match[1]) + 1}.'
+def describe_whole(keys: Iterable[str]) -> str:
+    """What whole model has keys beside a backbone's, such as ``'a whole detector'``, or ''."""
+    for piece, name in _WHOLE.items():
+        if any(piece in key for key in keys):
+            return f'a whole {name}'
+    return ''
 
 
 def _resemblance(state: Mapping[str, Tensor]) -> str:
-    hints = {'attn.relative_position_bias_table': 'Swin', 'attn.qkv': 'a ViT', 'bn1.': 'a ResNet'}
-    for piece, name in hints.items():
-        if any(piece in key for key in state):
-            return f' (these look like {name})'
-    return ''
+    resembled = [name for piece, name in _OTHERS.items() if any(piece in key for key in state)]
+    whole = describe_whole(state)
+    if not resembled:
+        return f' (this is {whole})' if whole else ''
+    what = f'this is {whole}, its backbone looks' if whole else 'these look'
+    return f' ({what} like {resembled[0]})'

@@ -17,6 +17,9 @@ from mmconvnext.errors import CheckpointError, first_line
 # beginning of its SHA-256.
 _HASH = re.compile(r'-([a-f0-9]{8,})\.')
 
+# Seconds that a server may stay silent.
+_PATIENCE = 60
+
 _COLUMNS = ('{task.description}', BarColumn(), DownloadColumn(), TimeRemainingColumn())
 
 
@@ -28,13 +31,25 @@ def is_url(checkpoint: str) -> bool:
 def cache_path(url: str) -> Path:
     """Where the download of ``url`` is kept: ``checkpoints/`` in torch hub's folder.
 
+    A file of this name that was downloaded from elsewhere (``model.safetensors`` is a frequent
+    name) keeps its place, and ``url`` gets a folder of its own.
+
     Raises:
         CheckpointError: the address has no file name.
     """
     name = Path(urlparse(url).path).name
     if not name:
         raise CheckpointError(f'{url}: expected the address of a file')
-    return Path(torch.hub.get_dir()) / 'checkpoints' / name
+    folder = Path(torch.hub.get_dir()) / 'checkpoints'
+    origin = _origin(folder / name)
+    if origin.is_file() and origin.read_text() != url:
+        folder = folder / hashlib.sha256(url.encode()).hexdigest()[:16]
+    return folder / name
+
+
+def _origin(path: Path) -> Path:
+    """The file beside a download that holds its address."""
+    return path.with_name(f'{path.name}.url')
 
 
 def fetch(checkpoint: str, *, sha256: str | None = None, progress: bool = True) -> Path:
@@ -47,30 +62,42 @@ def fetch(checkpoint: str, *, sha256: str | None = None, progress: bool = True) 
 
     Args:
         checkpoint: Path or address.
-        sha256: SHA-256 of a download, or its beginning.
+        sha256: SHA-256 of the file, or its beginning.
         progress: Whether to show a bar.
 
     Raises:
-        CheckpointError: there is no such file, or the download failed.
+        CheckpointError: there is no such file, the download failed, or the file is another one
+            than ``sha256`` says.
     """
     if str(checkpoint).startswith('hf://'):
-        return _fetch_from_hub(checkpoint)
-    if not is_url(checkpoint):
+        path = _fetch_from_hub(checkpoint)
+    elif is_url(checkpoint):
+        path = _fetch_from_url(checkpoint, sha256, progress)
+    else:
         path = Path(checkpoint).expanduser()
         if not path.is_file():
             raise CheckpointError(f'{checkpoint}: no such checkpoint file')
-        return path
-    path = cache_path(checkpoint)
+    if sha256 is not None:
+        try:
+            _check_hash(path, sha256)
+        except ValueError as error:
+            raise CheckpointError(f'{path}: {error}') from error
+    return path
+
+
+def _fetch_from_url(url: str, sha256: str | None, progress: bool) -> Path:
+    path = cache_path(url)
     if path.is_file():
         return path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f'{path}.lock'):
+            path = cache_path(url)  # another process may have taken the name for its own
             if not path.is_file():
-                _download(checkpoint, path, sha256, progress)
+                _download(url, path, sha256, progress)
     except (OSError, HTTPException, ValueError) as error:
         raise CheckpointError(
-            f'{checkpoint}: the download failed ({first_line(error)}); put the file at {path} by '
+            f'{url}: the download failed ({first_line(error)}); put the file at {path} by '
             'hand, or name another one (tools/train.py: --pretrained FILE|URL|none)'
         ) from error
     return path
@@ -98,24 +125,31 @@ def _fetch_from_hub(address: str) -> Path:
 
 
 def _download(url: str, path: Path, sha256: str | None, progress: bool) -> None:
+    path.parent.mkdir(exist_ok=True)
     partial = path.with_name(f'{path.name}.partial')
-    digest, size = hashlib.sha256(), 0
+    size = 0
     try:
-        with urlopen(url) as response, partial.open('wb') as file:
+        with urlopen(url, timeout=_PATIENCE) as response, partial.open('wb') as file:
             announced = response.headers.get('Content-Length')
             with Progress(*_COLUMNS, disable=not progress) as bar:
                 task = bar.add_task(path.name, total=announced and int(announced))
                 while chunk := response.read(1 << 20):
                     file.write(chunk)
-                    digest.update(chunk)
                     size += len(chunk)
                     bar.update(task, completed=size)
         if announced is not None and size != int(announced):
             raise ValueError(f'expected {announced} bytes, got {size}')
         named = _HASH.search(path.name)
         for expected in filter(None, (sha256, named and named[1])):
-            if not digest.hexdigest().startswith(expected.lower()):
-                raise ValueError(f'expected a SHA-256 of {expected}, got {digest.hexdigest()}')
+            _check_hash(partial, expected)
+        _origin(path).write_text(url)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _check_hash(path: Path, expected: str) -> None:
+    with path.open('rb') as file:
+        digest = hashlib.file_digest(file, 'sha256').hexdigest()
+    if not digest.startswith(expected.lower()):
+        raise ValueError(f'expected a SHA-256 of {expected}, got {digest}')

@@ -39,15 +39,21 @@ SIZES = {
 }
 
 
+_FLAT = MappingProxyType({'gamma': (-1,), 'grn_gamma': (-1,), 'grn_beta': (-1,)})
+
+
 class Format(NamedTuple):
     """A family's key templates by part; a part left out does not exist in the family."""
 
     name: str
     parts: Mapping[str, str]
-    prefixes: tuple[str, ...] = ('',)  # one of these may stand before every key
-    duplicates: tuple[str, ...] = ()  # keys that repeat another one's tensor
-    # Where a part's vectors, (C,) in the official names, have dimensions of one besides.
-    shapes: Mapping[str, tuple[int, ...]] = MappingProxyType({})
+    # Templates that other files of the family have for a part: read, and never written.
+    aliases: Mapping[str, str] = MappingProxyType({})
+    aside: tuple[str, ...] = ()  # beginnings of keys that a backbone has no use for
+    # Of the vectors that some families give dimensions of one besides.
+    shapes: Mapping[str, tuple[int, ...]] = _FLAT
+    # Sizes whose linear layers, (out, in) in the official files, are 1×1 convolutions.
+    convolutional: tuple[str, ...] = ()
     # What a classifier's file has before all keys but the head's: V1, V2.
     classifier_prefix: tuple[str, str] = ('', '')
 
@@ -55,7 +61,7 @@ class Format(NamedTuple):
 _OFFICIAL_BLOCK = 'stages.{i}.{j}.'
 _TIMM_BLOCK = 'stages.{i}.blocks.{j}.'
 _TORCHVISION_BLOCK = 'features.{odd}.{j}.'
-_TRANSFORMERS_BLOCK = 'encoder.stages.{i}.layers.{j}.'
+_HF_BLOCK = 'encoder.stages.{i}.layers.{j}.'
 _DINOV3_BLOCK = 'stages.{i}.layers.{j}.'
 
 _OFFICIAL_PARTS = {
@@ -78,9 +84,11 @@ _OFFICIAL_PARTS = {
 OFFICIAL = Format(
     'official',
     _OFFICIAL_PARTS,
-    # `backbone.`: official downstream checkpoints, and ours; `encoder.`: FCMAE pre-training.
-    prefixes=('', 'backbone.', 'encoder.'),
-    duplicates=('norms.3.weight', 'norms.3.bias'),  # DINOv3's own files
+    # `norms`: DINOv3's own files have the last norm there once more. Distilled from several
+    # teachers (EUPE), a file has norms and projectors of the distillation as well. The rest are
+    # FCMAE's, of the pre-training alone.
+    aside=('norms.', 'projectors.', 'decoder.', 'proj.', 'pred.', 'mask_token'),
+    shapes={**_FLAT, 'grn_gamma': (1, 1, 1, -1), 'grn_beta': (1, 1, 1, -1)},
 )
 
 MMPRETRAIN = Format(
@@ -92,7 +100,6 @@ MMPRETRAIN = Format(
         'pwconv2': _OFFICIAL_BLOCK + 'pointwise_conv2.{p}',
         'head': 'head.fc.{p}',
     },
-    prefixes=('', 'backbone.'),
     classifier_prefix=('backbone.', 'backbone.'),
 )
 
@@ -113,7 +120,8 @@ TIMM = Format(
         'norm': 'head.norm.{p}',
         'head': 'head.fc.{p}',
     },
-    prefixes=('', 'visual.trunk.'),  # OpenCLIP's image tower
+    aliases={'norm': 'norm_pre.{p}'},  # before the pooling: convnext_tiny_hnf
+    convolutional=('atto', 'femto', 'pico', 'nano'),
 )
 
 TORCHVISION = Format(
@@ -131,34 +139,34 @@ TORCHVISION = Format(
         'norm': 'classifier.0.{p}',
         'head': 'classifier.2.{p}',
     },
-    shapes={'gamma': (-1, 1, 1)},
+    shapes={**_FLAT, 'gamma': (-1, 1, 1)},
 )
 
-TRANSFORMERS = Format(
-    'transformers',
+HF = Format(
+    'hf',
     {
         'stem_conv': 'embeddings.patch_embeddings.{p}',
         'stem_norm': 'embeddings.layernorm.{p}',
         'down_norm': 'encoder.stages.{i}.downsampling_layer.0.{p}',
         'down_conv': 'encoder.stages.{i}.downsampling_layer.1.{p}',
-        'dwconv': _TRANSFORMERS_BLOCK + 'dwconv.{p}',
-        'block_norm': _TRANSFORMERS_BLOCK + 'layernorm.{p}',
-        'pwconv1': _TRANSFORMERS_BLOCK + 'pwconv1.{p}',
-        'pwconv2': _TRANSFORMERS_BLOCK + 'pwconv2.{p}',
-        'gamma': _TRANSFORMERS_BLOCK + 'layer_scale_parameter',
-        'grn_gamma': _TRANSFORMERS_BLOCK + 'grn.weight',
-        'grn_beta': _TRANSFORMERS_BLOCK + 'grn.bias',
+        'dwconv': _HF_BLOCK + 'dwconv.{p}',
+        'block_norm': _HF_BLOCK + 'layernorm.{p}',
+        'pwconv1': _HF_BLOCK + 'pwconv1.{p}',
+        'pwconv2': _HF_BLOCK + 'pwconv2.{p}',
+        'gamma': _HF_BLOCK + 'layer_scale_parameter',
+        'grn_gamma': _HF_BLOCK + 'grn.weight',
+        'grn_beta': _HF_BLOCK + 'grn.bias',
         'output_norm': 'hidden_states_norms.stage{i1}.{p}',
         'norm': 'layernorm.{p}',
         'head': 'classifier.{p}',
     },
-    prefixes=('', 'convnext.', 'convnextv2.', 'backbone.', 'backbone.convnext.'),
-    shapes={'grn_gamma': (1, 1, 1, -1), 'grn_beta': (1, 1, 1, -1)},
+    aliases={'output_norm': 'hidden_states_norms.{i}.{p}'},  # older UperNet files
+    shapes={**_FLAT, 'grn_gamma': (1, 1, 1, -1), 'grn_beta': (1, 1, 1, -1)},
     classifier_prefix=('convnext.', 'convnextv2.'),
 )
 
-TRANSFORMERS_DINOV3 = Format(
-    'transformers-dinov3',
+HF_DINOV3 = Format(
+    'hf-dinov3',
     {
         'stem_conv': 'stages.0.downsample_layers.0.{p}',
         'stem_norm': 'stages.0.downsample_layers.1.{p}',
@@ -171,16 +179,18 @@ TRANSFORMERS_DINOV3 = Format(
         'gamma': _DINOV3_BLOCK + 'gamma',
         'norm': 'layer_norm.{p}',
     },
-    prefixes=('', 'model.'),
 )
 
-FORMATS = (OFFICIAL, MMPRETRAIN, TIMM, TORCHVISION, TRANSFORMERS, TRANSFORMERS_DINOV3)
+FORMATS = (OFFICIAL, MMPRETRAIN, TIMM, TORCHVISION, HF, HF_DINOV3)
 
 
 def key_map(format: Format, depths: tuple[int, ...]) -> dict[str, str]:
-    """Official key of every key that a format can have, for the given blocks in each stage."""
+    """Official key of every key that a format can have, for the given blocks in each stage.
+
+    Of several keys for a tensor, the one that the family writes now comes last.
+    """
     keys = {}
-    for part, template in format.parts.items():
+    for part, template in [*format.aliases.items(), *format.parts.items()]:
         for place in _places(part, depths):
             for parameter in ('weight', 'bias') if '{p}' in template else ('',):
                 fields = {**place, 'p': parameter}

@@ -5,6 +5,8 @@ wrapper, so that an official ConvNeXt file loads nothing there and training star
 Here every tensor is accounted for or the load raises.
 """
 
+import functools
+import math
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +15,14 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from mmconvnext.checkpoints.convert import Recognised, describe_size, fit_shape, to_official
+from mmconvnext.checkpoints.convert import (
+    Recognised,
+    describe_size,
+    describe_whole,
+    fit_shape,
+    size_name,
+    to_official,
+)
 from mmconvnext.checkpoints.read import find_tensors, read_checkpoint
 from mmconvnext.errors import ArgumentError, CheckpointError
 
@@ -27,7 +36,7 @@ class LoadReport:
     """What a load did, by parameter name."""
 
     source: str
-    family: str = ''
+    family: str = ''  # and where in the file its keys stand
     loaded: list[str] = field(default_factory=list)
     new: list[str] = field(default_factory=list)  # in the model only, and expected so
     unused: list[str] = field(default_factory=list)  # in the file only, and expected so
@@ -68,7 +77,7 @@ def load_backbone(
             whole model, its ``backbone`` is taken.
         prefix: What to take from the file, such as ``'backbone.'``; recognised where it is None.
         ema: Take the weights averaged over training.
-        sha256: SHA-256 of a download, or its beginning.
+        sha256: SHA-256 of the file, or its beginning.
         norm3: ``'fresh'`` leaves the output norm of the last stage new where the file has only a
             classifier's, as the official recipes do; ``'from_classifier'`` starts from that.
         stem: How a stem for three channels serves another number of them: ``'repeat'`` takes
@@ -84,25 +93,16 @@ def load_backbone(
     """
     _check_policy('norm3', norm3, _NORM3_POLICIES)
     _check_policy('stem', stem, _STEM_POLICIES)
-    content = find_tensors(read_checkpoint(checkpoint, sha256=sha256), checkpoint, ema=ema)
-    recognised = to_official(_with_prefix(content, prefix, checkpoint), checkpoint)
+    found = find_tensors(read_checkpoint(checkpoint, sha256=sha256), checkpoint, ema=ema)
+    recognised = to_official(_with_prefix(found.tensors, prefix, checkpoint), checkpoint)
     target = module.state_dict()
-    state = {
-        key: fit_shape(value, target[key].shape) if key in target else value
-        for key, value in recognised.state.items()
-    } | recognised.unknown
-    notes = _licence(recognised)
-    if norm3 == 'from_classifier' and 'norm3.weight' not in state:
-        state |= {
-            f'norm3.{p}': state[f'norm.{p}'] for p in ('weight', 'bias') if 'norm.weight' in state
-        }
-    if _STEM in state and state[_STEM].shape[1] != target[_STEM].shape[1]:
-        notes.append(_adapt_stem(state, target[_STEM].shape[1], stem))
+    state, notes = _adapt(recognised, target, norm3, stem)
     require_fit(
         target,
         state,
-        source=f'{checkpoint} ({recognised.format.name}; {describe_size(state)})',
+        source=f'{checkpoint} ({_origin(recognised, found.place)}; {describe_size(state)})',
         target_name=f'this backbone ({describe_size(target)})',
+        cause=_likely_cause(state, target),
         new=new,
         unused=unused,
     )
@@ -110,22 +110,54 @@ def load_backbone(
     require_finite(loaded, checkpoint)
     report = LoadReport(
         source=str(checkpoint),
-        family=recognised.format.name,
+        family=_origin(recognised, found.place),
         size=describe_size(state),
         loaded=list(loaded),
         new=[key for key in target if key not in state],
-        unused=[key for key in state if key not in target] + recognised.outside,
+        unused=[key for key in state if key not in target] + recognised.aside + recognised.outside,
         checksum=_checksum(loaded),
         notes=notes,
     )
     module.load_state_dict(loaded, strict=False)
     print_log(str(report), logger='current')
+    announce_licence(recognised)
     return report
 
 
 def _check_policy(option: str, given: str, known: Sequence[str]) -> None:
     if given not in known:
         raise ArgumentError(f'init_cfg: expected {option} of {", ".join(known)}, got {given!r}')
+
+
+def _adapt(
+    recognised: Recognised, target: Mapping[str, Tensor], norm3: str, stem: str
+) -> tuple[dict[str, Tensor], list[str]]:
+    """A file's tensors in the shapes of ``target``, by the policies, and what is to be told."""
+    notes = []
+    state = {
+        key: fit_shape(value, target[key].shape) if key in target else value
+        for key, value in recognised.state.items()
+    } | recognised.unknown
+    if norm3 == 'from_classifier' and 'norm3.weight' not in state:
+        state |= {
+            f'norm3.{p}': state[f'norm.{p}'] for p in ('weight', 'bias') if f'norm.{p}' in state
+        }
+    if state[_STEM].shape[1] != target[_STEM].shape[1]:
+        notes.append(_adapt_stem(state, target[_STEM].shape[1], stem))
+    if recognised.prefix.endswith('visual.trunk.'):
+        notes.append(
+            "CLIP's weights expect its own data_preprocessor: mean=[122.77, 116.75, 104.09], "
+            'std=[68.50, 66.63, 70.32]'
+        )
+    return state, notes
+
+
+def _origin(recognised: Recognised, place: str) -> str:
+    """Family, and where in the file its keys stand."""
+    whole = describe_whole(recognised.outside)
+    prefix = f'{recognised.prefix!r} of {whole}' if whole else repr(recognised.prefix)
+    places = [repr(place)] * bool(place) + [prefix] * bool(recognised.prefix)
+    return ', '.join([recognised.format.name, *places])
 
 
 def _adapt_stem(state: dict[str, Tensor], channels: int, policy: str) -> str:
@@ -146,13 +178,32 @@ def _adapt_stem(state: dict[str, Tensor], channels: int, policy: str) -> str:
     return f"stem of {given} channels adapted to {channels} by '{policy}' (init_cfg: stem=…)"
 
 
-def _licence(recognised: Recognised) -> list[str]:
-    dinov3 = recognised.format.name == 'transformers-dinov3' or recognised.duplicated
-    if dinov3:
-        return ["DINOv3's published weights have a licence of their own"]
-    if any('.grn.' in key for key in recognised.state):
-        return ["ConvNeXt V2's published weights are CC-BY-NC"]
-    return []
+def announce_licence(recognised: Recognised) -> None:
+    """Log, once in a process, what a family's published weights may not be used for."""
+    if recognised.format.name == 'hf-dinov3' or 'norms.3.weight' in recognised.aside:
+        _announce("DINOv3's published weights have a licence of their own")
+    elif any('.grn.' in key for key in recognised.state):
+        _announce("ConvNeXt V2's published weights are CC-BY-NC: not for commercial use")
+
+
+@functools.cache
+def _announce(notice: str) -> None:
+    print_log(notice, logger='current')
+
+
+def _likely_cause(state: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> str:
+    """What most often makes a file not fit, said of this one, or ''."""
+    theirs, ours = size_name(state), size_name(target)
+    if state[_STEM].shape[2:] != (4, 4):
+        return "its stem's patches overlap (timm's _ols models), which is another network"
+    if 'stages.0.0.norm.bias' not in state:
+        return "its norms have no bias (timm's _rms models), which is another network"
+    if theirs != ours and theirs:
+        return f'this is the size {theirs}, the config says {ours or "another one"}'
+    grn = ['.grn.' in ' '.join(keys) for keys in (state, target)]
+    if grn[0] != grn[1]:
+        return f'this is ConvNeXt V{1 + grn[0]}, the config says use_grn={grn[1]}'
+    return ''
 
 
 def require_finite(state: Mapping[str, Tensor], source: str) -> None:
@@ -161,12 +212,17 @@ def require_finite(state: Mapping[str, Tensor], source: str) -> None:
     Raises:
         CheckpointError: with the names of tensors that hold NaN or infinity.
     """
-    broken = [key for key, value in state.items() if not value.isfinite().all()]
+    broken = [key for key, value in state.items() if not _is_finite(value)]
     if broken:
         raise CheckpointError(
             f'{source}: expected finite numbers, found NaN or infinity in {len(broken)} tensors: '
             f'{", ".join(broken[:5])}; take another checkpoint of that run'
         )
+
+
+def _is_finite(value: Tensor) -> bool:
+    # The extremes take no memory, unlike isfinite(); NaN makes both of them NaN.
+    return not value.numel() or all(math.isfinite(x) for x in value.aminmax())
 
 
 def _checksum(state: Mapping[str, Tensor]) -> str:
@@ -182,6 +238,7 @@ def require_fit(
     *,
     source: str,
     target_name: str,
+    cause: str = '',
     new: Sequence[str] = (),
     unused: Sequence[str] = (),
 ) -> None:
@@ -192,6 +249,7 @@ def require_fit(
         state: What is to be loaded.
         source: What the message calls ``state``.
         target_name: What it calls ``target``.
+        cause: Why it may not fit, where the caller knows.
         new: Beginnings of the names that ``state`` may lack.
         unused: Beginnings of the names that ``target`` may lack.
 
@@ -208,8 +266,8 @@ def require_fit(
     problems = {'missing': missing, 'unexpected': unexpected, 'of another shape': reshaped}
     if any(problems.values()):
         raise CheckpointError(
-            f'{source} does not fit {target_name}: {_describe(problems)}. Check that the config '
-            '(size, use_grn, num_classes) is the one of the file'
+            f'{source} does not fit {target_name}: {_describe(problems)}. '
+            + (cause or 'Check that the config (size, use_grn, num_classes) is the one of the file')
         )
 
 

@@ -2,11 +2,13 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from zipfile import is_zipfile
+from typing import NamedTuple
+from zipfile import ZIP_STORED, ZipFile, is_zipfile
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -14,10 +16,12 @@ from mmconvnext.checkpoints.fetch import fetch
 from mmconvnext.errors import CheckpointError, first_line
 
 # Under what the tensors stand, in the order it is looked for. `model`: official files and FCMAE;
-# `state_dict`: mmengine, mmpretrain, timm; `teacher`, `student`: self-distillation.
-WRAPPERS = ('model', 'state_dict', 'teacher', 'student')
+# `state_dict`: mmengine, mmpretrain, timm; `teacher`, `student`: self-distillation. mmengine's
+# EMAHook exchanges the two when it saves: its `state_dict` is the averaged one, and
+# `ema_state_dict`, where there is such, the other.
+WRAPPERS = ('model', 'ema_state_dict', 'state_dict', 'teacher', 'student')
 # The same for weights averaged over training: official, timm, mmengine.
-EMA_WRAPPERS = ('model_ema', 'state_dict_ema', 'ema_state_dict')
+EMA_WRAPPERS = ('model_ema', 'state_dict_ema', 'state_dict')
 _DEEPEST_WRAPPING = 4
 
 
@@ -33,7 +37,7 @@ def read_checkpoint(
         checkpoint: File or URL.
         map_location: Device of the tensors; on ``'meta'`` the file is checked without reading
             them.
-        sha256: SHA-256 of a download, or its beginning.
+        sha256: SHA-256 of the file, or its beginning.
 
     Raises:
         CheckpointError: the file is missing, unreadable, or holds more than weights. Nothing
@@ -41,22 +45,53 @@ def read_checkpoint(
     """
     path = fetch(checkpoint, sha256=sha256)
     try:
-        if path.name.endswith('.safetensors.index.json'):
-            shards = sorted(set(json.loads(path.read_text())['weight_map'].values()))
-            return {
-                key: value
-                for shard in shards
-                for key, value in read_checkpoint(str(path.parent / shard), map_location).items()
-            }
+        if path.name.endswith('.index.json'):
+            return _read_shards(checkpoint, path, map_location)
         if path.suffix == '.safetensors':
-            tensors = load_file(path)
-            return {key: value.to(map_location) for key, value in tensors.items()}
-        mapped = is_zipfile(path) and map_location == 'cpu'
+            return _read_safetensors(path, map_location)
+        zipped = is_zipfile(path)
+        if zipped:
+            _require_stored(path)
+        mapped = zipped and map_location == 'cpu'
         return torch.load(path, map_location=map_location, weights_only=True, mmap=mapped)
     except CheckpointError:
         raise
     except Exception as error:  # a broken file makes the readers fail in any way
         raise CheckpointError(_unreadable(path, error)) from error
+
+
+def _read_shards(checkpoint: str, index: Path, map_location: str) -> dict[str, Tensor]:
+    """Tensors of the files that an index names, which lie where the index was asked for."""
+    tensors: dict[str, Tensor] = {}
+    weight_map: dict[str, str] = json.loads(index.read_text())['weight_map']
+    for shard in dict.fromkeys(weight_map.values()):
+        if Path(shard).name != shard:
+            raise CheckpointError(f'{index}: expected shards beside it, found {shard!r}')
+        folder = str(checkpoint).removesuffix(index.name)
+        tensors |= read_checkpoint(f'{folder}{shard}', map_location)
+    missing = [key for key in weight_map if key not in tensors]
+    if missing:
+        raise CheckpointError(f'{index}: its shards do not hold {", ".join(missing[:5])}')
+    return tensors
+
+
+def _read_safetensors(path: Path, map_location: str) -> dict[str, Tensor]:
+    if map_location != 'meta':
+        return load_file(path, map_location)
+    with safe_open(path, 'pt') as file:
+        return {
+            key: torch.empty(file.get_slice(key).get_shape(), device='meta')
+            for key in file.keys()  # noqa: SIM118 (it is no dict)
+        }
+
+
+def _require_stored(path: Path) -> None:
+    # torch.save compresses nothing; what is compressed could unpack to any size.
+    with ZipFile(path) as archive:
+        if any(entry.compress_type != ZIP_STORED for entry in archive.infolist()):
+            raise CheckpointError(
+                f'{path}: refused: expected a file of torch.save, got a packed archive'
+            )
 
 
 def _unreadable(path: Path, error: Exception) -> str:
@@ -75,7 +110,14 @@ def _unreadable(path: Path, error: Exception) -> str:
     )
 
 
-def find_tensors(content: object, source: str, *, ema: bool = False) -> dict[str, Tensor]:
+class Found(NamedTuple):
+    """Tensors by name, and under what they stood in the file, ``''`` where under nothing."""
+
+    tensors: dict[str, Tensor]
+    place: str
+
+
+def find_tensors(content: object, source: str, *, ema: bool = False) -> Found:
     """The state dict in a checkpoint's content, whatever it is wrapped in.
 
     Args:
@@ -87,23 +129,34 @@ def find_tensors(content: object, source: str, *, ema: bool = False) -> dict[str
     Raises:
         CheckpointError: there is no state dict, or no averaged one.
     """
-    wrappers = EMA_WRAPPERS if ema else WRAPPERS
-    if ema and not (isinstance(content, Mapping) and any(name in content for name in wrappers)):
-        raise CheckpointError(
-            f'{source}: ema=True: expected averaged weights under {" or ".join(EMA_WRAPPERS)}, '
-            'found none'
-        )
+    wrappers, places = WRAPPERS, []
+    if ema:
+        wrappers = _averaged_wrappers(content, source)
     for _ in range(_DEEPEST_WRAPPING):
         if not isinstance(content, Mapping):
             break
-        inner = next((content[name] for name in wrappers if name in content), None)
-        if not isinstance(inner, Mapping):
+        name = next((n for n in wrappers if isinstance(content.get(n), Mapping)), None)
+        if name is None:
             tensors = {key: value for key, value in content.items() if torch.is_tensor(value)}
             if not tensors:
                 break
             # `module.` is what DataParallel and mmengine's averaged models put before every key.
-            return {key.removeprefix('module.'): value for key, value in tensors.items()}
-        content, wrappers = inner, WRAPPERS
+            tensors = {key.removeprefix('module.'): value for key, value in tensors.items()}
+            return Found(tensors, '.'.join(places))
+        content, wrappers = content[name], WRAPPERS
+        places.append(name)
     raise CheckpointError(
         f'{source}: expected a dict of tensors, bare or under {" or ".join(WRAPPERS)}; found none'
     )
+
+
+def _averaged_wrappers(content: object, source: str) -> Sequence[str]:
+    names = content if isinstance(content, Mapping) else ()
+    # mmengine's state_dict is averaged only beside an ema_state_dict.
+    possible = [n for n in EMA_WRAPPERS if n != 'state_dict' or 'ema_state_dict' in names]
+    if not any(name in names for name in possible):
+        raise CheckpointError(
+            f'{source}: ema=True: expected averaged weights under model_ema or state_dict_ema, or '
+            'an ema_state_dict beside the state_dict; found none'
+        )
+    return possible

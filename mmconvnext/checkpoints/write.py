@@ -9,12 +9,12 @@ from torch import Tensor
 
 from mmconvnext.checkpoints.convert import Recognised, from_official, to_official
 from mmconvnext.checkpoints.formats import FORMATS
-from mmconvnext.checkpoints.load import require_finite
+from mmconvnext.checkpoints.load import announce_licence, require_finite
 from mmconvnext.checkpoints.read import find_tensors, read_checkpoint
 from mmconvnext.errors import CheckpointError
 
-# Names on the command line; `hf` is how people call transformers' files.
-TARGETS = {format.name: format for format in FORMATS} | {'hf': FORMATS[4]}
+# Names on the command line.
+TARGETS = {format.name: format for format in FORMATS}
 
 
 def convert_checkpoint(
@@ -53,7 +53,7 @@ def convert_checkpoint(
         )
     if destination.exists() and not force:
         raise CheckpointError(f'{destination} exists; give --force to replace it')
-    tensors = find_tensors(read_checkpoint(source), source, ema=ema)
+    tensors = find_tensors(read_checkpoint(source), source, ema=ema).tensors
     formats = FORMATS if family is None else (TARGETS[family],)
     recognised = to_official(tensors, source, formats)
     if recognised.unknown:
@@ -62,6 +62,7 @@ def convert_checkpoint(
             f'{", ".join(list(recognised.unknown)[:5])}'
         )
     require_finite(recognised.state, source)
+    announce_licence(recognised)
     _write(from_official(recognised.state, TARGETS[to]), destination)
     return recognised
 

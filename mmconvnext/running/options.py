@@ -162,7 +162,7 @@ def set_pretrained(config: Config, pretrained: str | None) -> list[str]:
         if pretrained == 'none':
             backbone.init_cfg = None
         elif pretrained is not None:
-            backbone.init_cfg = ConfigDict(type='Pretrained', checkpoint=pretrained)
+            backbone.init_cfg = _with_checkpoint(backbone, pretrained)
         for entry in _pretrained_entries(backbone):
             read_checkpoint(entry.checkpoint, 'meta', entry.get('sha256'))
     if pretrained == 'none':
@@ -185,6 +185,18 @@ def _pretrained_entries(backbone: ConfigDict) -> Iterator[ConfigDict]:
     for entry in init if isinstance(init, list) else [init]:
         if backbone.get('type') == 'mmconvnext.ConvNeXt' and entry.get('type') == 'Pretrained':
             yield entry
+
+
+def _with_checkpoint(backbone: ConfigDict, checkpoint: str) -> ConfigDict:
+    # The config's policies hold for any file; where in it to look and its hash belong to one.
+    policies = ('ema', 'norm3', 'stem')
+    kept = {
+        key: value
+        for entry in _pretrained_entries(backbone)
+        for key, value in entry.items()
+        if key in policies
+    }
+    return ConfigDict(type='Pretrained', checkpoint=checkpoint, **kept)
 
 
 def set_resume(config: Config, resume: str | None) -> list[str]:

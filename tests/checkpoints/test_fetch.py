@@ -75,7 +75,30 @@ def test_checks_a_given_hash(server) -> None:
         fetch(f'{url}/a.pth', sha256='abcd', progress=False)
     assert not cache_path(f'{url}/a.pth').exists()
     digest = hashlib.sha256(b'weights').hexdigest()
-    assert fetch(f'{url}/a.pth', sha256=digest.upper(), progress=False).is_file()
+    path = fetch(f'{url}/a.pth', sha256=digest.upper(), progress=False)
+    for there in (f'{url}/a.pth', str(path)):
+        with pytest.raises(CheckpointError, match=r'a\.pth: expected a SHA-256 of abcd, got'):
+            fetch(there, sha256='abcd')
+
+
+def test_files_of_one_name_are_told_apart(server) -> None:
+    url, folder = server
+    for name in ('one', 'two'):
+        (folder / name).mkdir()
+        (folder / name / 'model.bin').write_text(name)
+    paths = [fetch(f'{url}/{name}/model.bin', progress=False) for name in ('one', 'two')]
+    assert [path.read_text() for path in paths] == ['one', 'two']
+    assert [fetch(f'{url}/{name}/model.bin') for name in ('one', 'two')] == paths
+    assert len(Handler.requests) == 2
+
+
+def test_a_file_put_there_by_hand_is_taken(server) -> None:
+    url, _ = server
+    path = cache_path(f'{url}/a.pth')
+    path.parent.mkdir(parents=True)
+    path.write_text('mine')
+    assert fetch(f'{url}/a.pth').read_text() == 'mine'
+    assert not Handler.requests
 
 
 def test_a_failed_download_names_the_remedy_and_leaves_nothing(server) -> None:

@@ -12,15 +12,21 @@ from mmconvnext.backbones import ARCHITECTURES
 from mmconvnext.checkpoints.convert import describe_size, fit_shape, from_official, to_official
 from mmconvnext.checkpoints.formats import (
     FORMATS,
+    HF,
+    HF_DINOV3,
+    MMPRETRAIN,
     OFFICIAL,
-    TRANSFORMERS,
-    TRANSFORMERS_DINOV3,
+    TIMM,
     Format,
     key_map,
 )
 from mmconvnext.errors import CheckpointError
 
 DEPTHS = [(1, 1, 1, 1), (2, 2, 6, 2), (3, 4, 30, 3)]
+
+# What stands before a ConvNeXt's keys in one whole model or another.
+PREFIXES = ['', 'backbone.', 'encoder.', 'convnext.', 'backbone.convnext.', 'model.backbone.']
+PREFIXES += ['visual.trunk.']
 
 # Keys as the files have them, and their official names.
 SAMPLES = {
@@ -45,13 +51,13 @@ SAMPLES = {
         'features.1.0.layer_scale': 'stages.0.0.gamma',
         'classifier.0.weight': 'norm.weight',
     },
-    'transformers': {
+    'hf': {
         'embeddings.patch_embeddings.weight': 'downsample_layers.0.0.weight',
         'encoder.stages.1.downsampling_layer.0.bias': 'downsample_layers.1.0.bias',
         'encoder.stages.2.layers.3.layer_scale_parameter': 'stages.2.3.gamma',
         'hidden_states_norms.stage4.weight': 'norm3.weight',
     },
-    'transformers-dinov3': {
+    'hf-dinov3': {
         'stages.0.downsample_layers.1.weight': 'downsample_layers.0.1.weight',
         'stages.2.layers.4.pointwise_conv2.weight': 'stages.2.4.pwconv2.weight',
         'layer_norm.bias': 'norm.bias',
@@ -62,8 +68,11 @@ SAMPLES = {
 @pytest.mark.parametrize('format', FORMATS, ids=lambda format: format.name)
 @pytest.mark.parametrize('depths', DEPTHS, ids=str)
 def test_no_two_keys_meet(format: Format, depths: tuple[int, ...]) -> None:
-    keys = key_map(format, depths)
+    keys = key_map(format._replace(aliases={}), depths)
     assert len(set(keys.values())) == len(keys)
+    assert len(key_map(format, depths)) == len(keys) + sum(
+        2 if part == 'norm' else 8 for part in format.aliases
+    )
     blocks = sum(depths)
     # 11 keys a block, 2 for the stem's layers, the last norm, the head and each output norm.
     expected = 11 * blocks + 3 * 4 + 4 + 2 + 2 * ('head' in format.parts)
@@ -88,7 +97,7 @@ def test_every_parameter_there_and_back(format: Format, use_grn: bool, small_bac
     if 'output_norm' not in format.parts:
         state = {key: value for key, value in state.items() if not key.startswith('norm')}
     theirs = from_official(state, format)
-    for prefix in format.prefixes:
+    for prefix in PREFIXES:
         given = {prefix + key: value for key, value in theirs.items()}
         recognised = to_official({**given, 'other_head.weight': torch.ones(1)}, 'a.pth')
         assert recognised.format is (OFFICIAL if format is OFFICIAL else format)
@@ -143,7 +152,7 @@ def test_older_transformers_number_their_norms(small_backbone) -> None:
     state = small_backbone().state_dict()
     older = {
         re.sub(r'norms\.stage(\d)', lambda m: f'norms.{int(m[1]) - 1}', key): value
-        for key, value in from_official(state, TRANSFORMERS).items()
+        for key, value in from_official(state, HF).items()
     }
     assert 'hidden_states_norms.0.weight' in older
     assert to_official(older, 'a.pth').state.keys() == state.keys()
@@ -156,10 +165,11 @@ def test_dinov3_s_duplicate_norm_is_no_surprise(small_backbone) -> None:
     recognised = to_official(state, 'a.pth')
     assert not recognised.unknown
     assert recognised.format.name == 'official'
+    assert recognised.aside == ['norms.3.weight', 'norms.3.bias']
 
 
 def test_mmpretrain_s_classifier_norm_is_not_an_output_norm(small_backbone) -> None:
-    state = from_official(small_backbone().state_dict(), FORMATS[1])
+    state = from_official(small_backbone().state_dict(), MMPRETRAIN)
     classifier = {k: v for k, v in state.items() if not k.startswith(('norm0', 'norm1', 'norm2'))}
     assert 'norm.weight' in to_official(classifier, 'a.pth').state
     assert 'norm3.weight' in to_official(state, 'a.pth').state
@@ -191,6 +201,43 @@ def test_fcmae_s_sparse_layout_becomes_dense(small_backbone) -> None:
         assert torch.equal(fit_shape(recognised.state[key], value.shape), value), key
 
 
+def test_two_networks_in_a_file_are_not_guessed_between(small_backbone) -> None:
+    state = small_backbone().state_dict()
+    both = {f'{name}.backbone.{k}': v for name in ('student', 'teacher') for k, v in state.items()}
+    with pytest.raises(CheckpointError, match=r"found 2, below 'student\.backbone\.', 'teacher"):
+        to_official(both, 'a.pth')
+
+
+def test_timm_s_norm_before_the_pooling(small_backbone) -> None:
+    state = small_backbone().state_dict()
+    state = {key: value for key, value in state.items() if not key.startswith('norm')}
+    state |= {'norm.weight': torch.ones(32), 'norm.bias': torch.zeros(32)}
+    theirs = {
+        key.replace('head.norm.', 'norm_pre.'): value
+        for key, value in from_official(state, TIMM).items()
+    }
+    assert 'norm_pre.bias' in theirs
+    assert to_official(theirs, 'a.pth').state.keys() == state.keys()
+    both = {**theirs, 'head.norm.bias': torch.ones(32)}
+    assert list(to_official(both, 'a.pth').unknown) == ['head.norm.bias'], 'none is overwritten'
+
+
+@pytest.mark.parametrize(
+    ('key', 'message'),
+    [
+        (
+            'roi_head.mask_head.bias',
+            'this is a whole detector, its backbone looks like a ResNet',
+        ),
+        ('decode_head.bias', 'this is a whole segmentor, its backbone looks like a ResNet'),
+        ('fc.bias', 'these look like a ResNet'),
+    ],
+)
+def test_whole_models_of_another_kind_are_named(key: str, message: str) -> None:
+    with pytest.raises(CheckpointError, match=message):
+        to_official({'backbone.bn1.weight': torch.ones(1), key: torch.ones(1)}, 'a.pth')
+
+
 def test_fit_shape_moves_ones_alone() -> None:
     x = torch.arange(6.0)
     assert fit_shape(x.reshape(2, 3, 1, 1), (2, 3)).shape == (2, 3)
@@ -201,5 +248,5 @@ def test_fit_shape_moves_ones_alone() -> None:
 def test_a_family_without_a_place_raises() -> None:
     with torch.device('meta'):
         state = ConvNeXt('atto', use_grn=True).state_dict()
-    with pytest.raises(CheckpointError, match='transformers-dinov3 has no place for'):
-        from_official(state, TRANSFORMERS_DINOV3)
+    with pytest.raises(CheckpointError, match='hf-dinov3 has no place for'):
+        from_official(state, HF_DINOV3)

@@ -4,9 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.logging import MMLogger
 from mmengine.model import BaseModel
 
-from mmconvnext.checkpoints.load import load_backbone
+from mmconvnext import ConvNeXt
+from mmconvnext.checkpoints.convert import from_official
+from mmconvnext.checkpoints.formats import HF
+from mmconvnext.checkpoints.load import _announce, load_backbone
 from mmconvnext.checkpoints.read import read_checkpoint
 from mmconvnext.errors import CheckpointError
 
@@ -65,7 +69,7 @@ def test_report_counts_everything(small_backbone, trained, tmp_path) -> None:
     assert len(report.unused) == 4
     assert str(report) == (
         f'Loaded {len(report.loaded)} tensors (CRC-32 {report.checksum}) from '
-        f'{tmp_path / "a.pth"} (official; depths 1-1-2-1, channels 8-16-24-32); '
+        f"{tmp_path / 'a.pth'} (official, 'model'; depths 1-1-2-1, channels 8-16-24-32); "
         'new: norm0, norm1, norm2, norm3; left aside: norm, head'
     )
     again = load_backbone(
@@ -207,8 +211,41 @@ def test_another_size_is_named_on_both_sides(small_backbone, tmp_path) -> None:
     torch.save({'model': official_state(other)}, tmp_path / 'a.pth')
     with pytest.raises(CheckpointError) as caught:
         small_backbone(init_cfg=pretrained(tmp_path / 'a.pth')).init_weights()
-    assert '(official; depths 1-1-2-1, channels 16-32-48-64, GRN)' in str(caught.value)
+    assert "(official, 'model'; depths 1-1-2-1, channels 16-32-48-64, GRN)" in str(caught.value)
     assert 'this backbone (depths 1-1-2-1, channels 8-16-24-32)' in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ({}, 'this is the size tiny, the config says small'),
+        ({'downsample_layers.0.0.weight': torch.ones(96, 3, 7, 7)}, r"timm's _ols models"),
+        ({'stages.0.0.norm.bias': None}, r"timm's _rms models"),
+    ],
+)
+def test_the_likely_cause_is_named(tmp_path, change: dict, message: str) -> None:
+    with torch.device('meta'):
+        small = ConvNeXt('small')
+        state = {k: torch.empty(v.shape) for k, v in ConvNeXt('tiny').state_dict().items()}
+    state = {key: value for key, value in {**state, **change}.items() if value is not None}
+    state = {key: torch.zeros(1).expand(value.shape) for key, value in state.items()}
+    torch.save(state, tmp_path / 'a.pth')
+    with pytest.raises(CheckpointError, match=message):
+        load_backbone(small, str(tmp_path / 'a.pth'))
+
+
+def test_a_version_that_differs_is_named(small_backbone, tmp_path) -> None:
+    torch.save(small_backbone(use_grn=True).state_dict(), tmp_path / 'a.pth')
+    with pytest.raises(CheckpointError, match='this is ConvNeXt V2, the config says use_grn=False'):
+        load_backbone(small_backbone(), str(tmp_path / 'a.pth'))
+
+
+def test_clip_s_normalisation_is_said(small_backbone, trained, tmp_path) -> None:
+    state = {f'visual.trunk.{k}': v for k, v in from_official(trained.state_dict(), HF).items()}
+    torch.save({**state, 'logit_scale': torch.ones(())}, tmp_path / 'a.pth')
+    report = str(load_backbone(small_backbone(), str(tmp_path / 'a.pth')))
+    assert "(hf, 'visual.trunk.' of a whole CLIP model; " in report
+    assert 'mean=[122.77, 116.75, 104.09]' in report
 
 
 def test_another_kind_of_model_is_named(small_backbone, tmp_path) -> None:
@@ -284,16 +321,22 @@ def test_numbers_that_are_not_finite(small_backbone, trained, tmp_path, value: f
     assert all(torch.equal(v, before[k]) for k, v in backbone.state_dict().items())
 
 
-def test_licences_are_said(small_backbone, tmp_path) -> None:
+def test_licences_are_said_once(small_backbone, tmp_path, capsys) -> None:
+    _announce.cache_clear()
     v2 = small_backbone(use_grn=True)
     torch.save({'model': official_state(v2)}, tmp_path / 'v2.pth')
-    report = load_backbone(v2, str(tmp_path / 'v2.pth'), new=['norm'], unused=['n', 'h'])
-    assert 'CC-BY-NC' in str(report)
     v1 = small_backbone()
     state = {**official_state(v1), 'norms.3.weight': torch.ones(32), 'norms.3.bias': torch.ones(32)}
     torch.save(state, tmp_path / 'dinov3.pth')
-    report = load_backbone(v1, str(tmp_path / 'dinov3.pth'), new=['norm'], unused=['n', 'h'])
-    assert 'DINOv3' in str(report)
+    MMLogger.get_instance('licences', logger_name='licences')
+    for _ in range(2):
+        for backbone, name in ((v2, 'v2.pth'), (v1, 'dinov3.pth')):
+            backbone.init_cfg = pretrained(tmp_path / name)
+            backbone._is_init = False
+            backbone.init_weights()
+    said = capsys.readouterr()
+    assert (said.out + said.err).count('CC-BY-NC') == 1
+    assert (said.out + said.err).count("DINOv3's published weights have a licence") == 1
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,13 @@
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import pytest
 import torch
+from mmengine.hooks import EMAHook
+from mmengine.model import BaseModel
 from safetensors.torch import save_file
 
 from mmconvnext.checkpoints.fetch import fetch
@@ -36,6 +40,14 @@ def test_safetensors_whole_and_sharded(tmp_path: Path) -> None:
     assert_same(read_checkpoint(str(index)))
     meta = read_checkpoint(str(index), map_location='meta')
     assert all(value.is_meta for value in meta.values())
+    for shard, message in {
+        '../secret.safetensors': "expected shards beside it, found '../secret",
+        'shard-0.safetensors': r'its shards do not hold b\.bias',
+    }.items():
+        index.write_text(json.dumps({'weight_map': {**weight_map, 'b.bias': shard}}))
+        with pytest.raises(CheckpointError, match=message):
+            read_checkpoint(str(index))
+    index.write_text(json.dumps({'weight_map': weight_map}))
     (tmp_path / 'shard-1.safetensors').unlink()
     with pytest.raises(CheckpointError, match=r'shard-1\.safetensors: no such checkpoint file'):
         read_checkpoint(str(index))
@@ -63,19 +75,55 @@ def test_broken_safetensors(tmp_path: Path, name: str) -> None:
     ids=range(8),
 )
 def test_wrappers(content: dict) -> None:
-    assert_same(find_tensors(content, 'a.pth'))
+    assert_same(find_tensors(content, 'a.pth').tensors)
 
 
 def test_averaged_weights_only_where_they_are_asked_for() -> None:
     averaged = {key: value + 1 for key, value in TENSORS.items()}
-    for name in ('model_ema', 'state_dict_ema', 'ema_state_dict'):
+    for name in ('model_ema', 'state_dict_ema'):
         content = {'model': TENSORS, name: averaged}
-        assert_same(find_tensors(content, 'a.pth'))
-        assert_same(find_tensors(content, 'a.pth', ema=True), averaged)
-    with pytest.raises(
-        CheckpointError, match='ema=True: expected averaged weights under model_ema'
+        assert_same(find_tensors(content, 'a.pth').tensors)
+        assert find_tensors(content, 'a.pth').place == 'model'
+        assert_same(find_tensors(content, 'a.pth', ema=True).tensors, averaged)
+        assert find_tensors(content, 'a.pth', ema=True).place == name
+    for content in ({'model': TENSORS}, {'state_dict': TENSORS}, [TENSORS]):
+        with pytest.raises(
+            CheckpointError, match='ema=True: expected averaged weights under model_ema'
+        ):
+            find_tensors(content, 'a.pth', ema=True)
+
+
+def test_mmengine_exchanges_the_averaged_weights_when_it_saves() -> None:
+    class Model(BaseModel):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = torch.nn.Linear(1, 1, bias=False)
+
+        def forward(self) -> None:
+            pass
+
+    model = Model()
+    torch.nn.init.constant_(model.layer.weight, 1.0)
+    hook = EMAHook()
+    hook.before_run(SimpleNamespace(model=model))
+    torch.nn.init.constant_(model.layer.weight, 2.0)
+    checkpoint = {'state_dict': model.state_dict()}
+    hook.before_save_checkpoint(None, checkpoint)
+    for ema, value in ((False, 2.0), (True, 1.0)):
+        found = find_tensors(checkpoint, 'a.pth', ema=ema)
+        assert found.tensors['layer.weight'].item() == value
+
+
+def test_a_packed_archive_is_refused(tmp_path: Path) -> None:
+    torch.save(TENSORS, tmp_path / 'a.pth')
+    with (
+        ZipFile(tmp_path / 'a.pth') as source,
+        ZipFile(tmp_path / 'b.pth', 'w', ZIP_DEFLATED) as packed,
     ):
-        find_tensors({'model': TENSORS}, 'a.pth', ema=True)
+        for name in source.namelist():
+            packed.writestr(name, source.read(name))
+    with pytest.raises(CheckpointError, match='got a packed archive'):
+        read_checkpoint(str(tmp_path / 'b.pth'))
 
 
 def test_wrapped_without_end_or_content() -> None:
@@ -104,6 +152,10 @@ def test_hub_downloads_and_failures(monkeypatch, tmp_path: Path) -> None:
             return str(tmp_path / file)
 
     monkeypatch.setitem(sys.modules, 'huggingface_hub', Hub)
+    (tmp_path / 'model.safetensors.index.json').write_text('{"weight_map": {"a": "b.safetensors"}}')
+    save_file({'a': torch.ones(1)}, tmp_path / 'b.safetensors')
+    index = 'hf://timm/convnext/model.safetensors.index.json'
+    assert_same(read_checkpoint(index), {'a': torch.ones(1)})
     assert fetch('hf://timm/convnext/sub/model.safetensors') == tmp_path / 'sub/model.safetensors'
     with pytest.raises(CheckpointError, match=r'the download failed \(gated\)'):
         fetch('hf://facebook/dinov3/model.safetensors')

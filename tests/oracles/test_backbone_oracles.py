@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmconvnext import ConvNeXt
-from mmconvnext.checkpoints.formats import TIMM, TORCHVISION, TRANSFORMERS, Format, key_map
+from mmconvnext.checkpoints.formats import HF, TIMM, TORCHVISION, Format, key_map
 
 SIZES = [(224, 224), (97, 131)]
 VERSIONS = [
@@ -157,5 +157,5 @@ def test_matches_transformers(arch: str, use_grn: bool, size: tuple[int, int]) -
         out_features=['stage1', 'stage2', 'stage3', 'stage4'],
     )
     rival: nn.Module = getattr(transformers, f'{family}Backbone')(config).eval()
-    theirs = copy_parameters(ours, rival, TRANSFORMERS)
+    theirs = copy_parameters(ours, rival, HF)
     assert_same(ours, theirs, lambda x: rival(x).feature_maps, size)

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from mmconvnext import ConvNeXt
 from mmconvnext.checkpoints.convert import fit_shape, from_official, to_official
-from mmconvnext.checkpoints.formats import FORMATS, MMPRETRAIN
+from mmconvnext.checkpoints.formats import FORMATS, MMPRETRAIN, OFFICIAL, TIMM
 from tests.oracles.mmpretrain_file import mmpretrain_convnext
 from tests.oracles.test_backbone_oracles import assert_close
 
@@ -56,19 +56,30 @@ def stage_maps(rival: nn.Module, stages: Sequence[nn.Module], x: Tensor) -> list
     return outputs
 
 
+def save_state_dict(rival: nn.Module, folder: Path) -> Path:
+    torch.save(rival.state_dict(), folder / 'rival.pth')
+    return folder / 'rival.pth'
+
+
+def save_pretrained(rival: nn.Module, folder: Path) -> Path:
+    """As transformers saves: in shards with an index here, the last norms in one of them."""
+    rival.save_pretrained(folder, max_shard_size='150KB')
+    index = folder / 'model.safetensors.index.json'
+    return index if index.exists() else folder / 'model.safetensors'
+
+
 def assert_loads_and_converts_back(
     rival: nn.Module,
     stages: Callable[[nn.Module], Sequence[nn.Module]],
     family: str,
     tmp_path: Path,
     use_grn: bool = False,
-    save: Callable[[dict], object] = lambda state: state,
+    save: Callable[[nn.Module, Path], Path] = save_state_dict,
 ) -> None:
-    torch.save(save(rival.state_dict()), tmp_path / 'rival.pth')
     ours = ConvNeXt(
         SHAPES,
         use_grn=use_grn,
-        init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'rival.pth')),
+        init_cfg=dict(type='Pretrained', checkpoint=str(save(rival, tmp_path))),
     ).eval()
     ours.init_weights()
     x = torch.randn(1, 3, 97, 131)
@@ -99,14 +110,13 @@ def assert_converts_back(rival: nn.Module, family: str) -> None:
         }
     # timm's small models have 1×1 convolutions for linear layers.
     back = {key: fit_shape(value, state[key].shape) for key, value in back.items()}
-    duplicates = {key for key in state if key in recognised.format.duplicates}
-    assert back.keys() | duplicates == state.keys()
+    assert back.keys() == state.keys()
     x = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
         before = _first_tensor(rival(x))
         for parameter in rival.parameters():
             parameter.zero_()
-        rival.load_state_dict(back, strict=not duplicates)
+        rival.load_state_dict(back, strict=True)
         assert_close(_first_tensor(rival(x)), before, "the rival's own output")
 
 
@@ -131,14 +141,53 @@ def test_matches_timm(use_grn: bool, conv_mlp: bool, tmp_path: Path) -> None:
     assert_loads_and_converts_back(rival, lambda m: m.stages, 'timm', tmp_path, use_grn)
 
 
+@pytest.mark.parametrize(
+    'name',
+    ['convnext_atto', 'convnext_nano', 'convnext_tiny', 'convnextv2_pico', 'convnextv2_tiny'],
+)
+def test_matches_timm_s_own_sizes(name: str) -> None:
+    """The small ones have 1×1 convolutions for linear layers, both ways."""
+    import timm
+
+    rival = timm.create_model(name)
+    state = {key: value.clone() for key, value in rival.state_dict().items()}
+    official = from_official(to_official(state, 'rival').state, OFFICIAL)
+    assert official['stages.0.0.pwconv1.weight'].ndim == 2
+    back = from_official(official, TIMM)
+    rival.load_state_dict(back, strict=True)
+    assert all(torch.equal(back[key], value) for key, value in state.items())
+
+
+def test_matches_timm_s_norm_before_the_pooling(tmp_path: Path) -> None:
+    from timm.models.convnext import ConvNeXt as TimmConvNeXt
+
+    rival = randomise(
+        TimmConvNeXt(depths=DEPTHS, dims=CHANNELS, head_norm_first=True, conv_mlp=True)
+    )
+    torch.save(rival.state_dict(), tmp_path / 'rival.pth')
+    ours = ConvNeXt(
+        SHAPES,
+        init_cfg=dict(
+            type='Pretrained', checkpoint=str(tmp_path / 'rival.pth'), norm3='from_classifier'
+        ),
+    ).eval()
+    ours.init_weights()
+    x = torch.randn(1, 3, 97, 131)
+    with torch.no_grad():
+        # Their last norm stands where ours does.
+        assert_close(ours(x)[3], rival.forward_features(x), 'map of stage 3')
+
+
 def test_matches_openclip_s_trunk(tmp_path: Path) -> None:
     from timm.models.convnext import ConvNeXt as TimmConvNeXt
 
     rival = randomise(TimmConvNeXt(depths=DEPTHS, dims=CHANNELS, num_classes=0))
 
-    def save(state: dict) -> dict:
-        trunk = {f'visual.trunk.{key}': value for key, value in state.items()}
-        return {**trunk, 'visual.head.proj.weight': torch.zeros(2, 2), 'logit_scale': torch.ones(1)}
+    def save(rival: nn.Module, folder: Path) -> Path:
+        trunk = {f'visual.trunk.{key}': value for key, value in rival.state_dict().items()}
+        rest = {'visual.head.proj.weight': torch.zeros(2, 2), 'logit_scale': torch.ones(1)}
+        torch.save({**trunk, **rest}, folder / 'open_clip_pytorch_model.bin')
+        return folder / 'open_clip_pytorch_model.bin'
 
     assert_loads_and_converts_back(rival, lambda m: m.stages, 'timm', tmp_path, save=save)
 
@@ -170,7 +219,7 @@ def test_matches_transformers(use_grn: bool, classifier: bool, tmp_path: Path) -
     rival = randomise(getattr(transformers, f'{family}{kind}')(config))
     body = getattr(rival, family.lower()) if classifier else rival
     assert_loads_and_converts_back(
-        rival, lambda _: body.encoder.stages, 'transformers', tmp_path, use_grn
+        rival, lambda _: body.encoder.stages, 'hf', tmp_path, use_grn, save_pretrained
     )
 
 
@@ -185,8 +234,7 @@ def test_matches_transformers_upernet(tmp_path: Path) -> None:
         backbone_config=backbone, hidden_size=16, auxiliary_in_channels=CHANNELS[2], num_labels=3
     )
     rival = randomise(transformers.UperNetForSemanticSegmentation(config))
-    torch.save(rival.state_dict(), tmp_path / 'pytorch_model.bin')
-    init = dict(type='Pretrained', checkpoint=str(tmp_path / 'pytorch_model.bin'))
+    init = dict(type='Pretrained', checkpoint=str(save_pretrained(rival, tmp_path)))
     ours = ConvNeXt(SHAPES, init_cfg=init).eval()
     ours.init_weights()
     x = torch.randn(1, 3, 97, 131)
@@ -201,7 +249,9 @@ def test_matches_transformers_dinov3(tmp_path: Path) -> None:
     config = transformers.DINOv3ConvNextConfig(depths=list(DEPTHS), hidden_sizes=list(CHANNELS))
     rival = randomise(transformers.DINOv3ConvNextModel(config))
     stages = next(m.stages for m in rival.modules() if hasattr(m, 'stages'))
-    assert_loads_and_converts_back(rival, lambda _: stages, 'transformers-dinov3', tmp_path)
+    assert_loads_and_converts_back(
+        rival, lambda _: stages, 'hf-dinov3', tmp_path, save=save_pretrained
+    )
 
 
 @pytest.mark.parametrize('use_grn', [False, True], ids=['v1', 'v2'])
@@ -236,5 +286,5 @@ def test_matches_mmpretrain(use_grn: bool, tmp_path: Path) -> None:
 
 
 def test_every_family_has_an_oracle_or_a_sample() -> None:
-    oracles = {'timm', 'torchvision', 'transformers', 'transformers-dinov3', 'mmpretrain'}
+    oracles = {'timm', 'torchvision', 'hf', 'hf-dinov3', 'mmpretrain'}
     assert {format.name for format in FORMATS} == oracles | {'official'}
