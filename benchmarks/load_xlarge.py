@@ -86,8 +86,8 @@ def main() -> None:
         path = Path(folder) / 'xlarge.pth'
         write(path)
         print(f'file of {path.stat().st_size / 2**30:.2f} GiB', flush=True)
-        for _ in range(arguments.rounds):
-            for variant in ('torch', 'mmconvnext'):
+        for number in range(arguments.rounds):
+            for variant in ('torch', 'mmconvnext')[:: 1 if number % 2 else -1]:
                 command = [sys.executable, __file__, '--variant', variant, '--path', str(path)]
                 subprocess.run(command, check=True)
 

@@ -4,6 +4,7 @@ Each function answers one failure and does nothing where the failure cannot happ
 :func:`apply` runs them all when mmconvnext is imported.
 """
 
+import argparse
 import importlib
 import logging
 import os
@@ -45,6 +46,7 @@ def allow_mmengine_checkpoints() -> None:
     torch.serialization.add_safe_globals(
         [
             HistoryBuffer,
+            argparse.Namespace,  # the official and timm's training write their arguments
             np.ndarray,
             np.dtype,
             *dtypes,

@@ -67,17 +67,16 @@ def main() -> None:
     arguments = parse_arguments()
     found = [find(file) for file in arguments.files]
     table = Table('file', 'config', 'mIoU here', 'mIoU published', 'published by')
-    failed = []
+    failed = False
     for path, published in found:
         here = measure(path, published, arguments)
-        if here is None:
-            failed.append(path.name)
+        failed |= here is None
         there = published.multi_scale if arguments.tta else published.single_scale
         measured = 'failed' if here is None else f'{here:.2f}'
         table.add_row(path.name, published.config, measured, str(there), published.publisher)
     Console(width=200 if not sys.stdout.isatty() else None).print(table)
     if failed:
-        raise UserError(f'{", ".join(failed)}: the test failed, see above')
+        sys.exit(1)  # each test has said why
 
 
 if __name__ == '__main__':

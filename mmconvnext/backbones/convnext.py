@@ -252,8 +252,10 @@ class ConvNeXt(BaseModule):
         self._is_init = True
 
     def _load_pretrained(
-        self, checkpoint: str, map_location: str | None = None, **options: object
+        self, checkpoint: str = '', map_location: str | None = None, **options: object
     ) -> None:
+        if not checkpoint:
+            raise ArgumentError("init_cfg of type 'Pretrained': expected a checkpoint, got none")
         # map_location is mmengine's; the file is read on the CPU and copied to where the model is.
         known = ('prefix', 'ema', 'sha256', 'norm3', 'stem')
         if set(options) - set(known):

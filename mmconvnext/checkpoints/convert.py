@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from mmconvnext.checkpoints.formats import FORMATS, SIZES, Format, key_map
@@ -13,6 +14,8 @@ from mmconvnext.errors import CheckpointError
 _DEEPEST = (64, 64, 64, 64)
 
 _CLASSIFIER = ('norm.', 'head.')
+
+_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 # Parts whose shape differs between families, by the end of their official name.
 _VECTORS = {'.grn.gamma': 'grn_gamma', '.grn.beta': 'grn_beta', '.gamma': 'gamma'}
@@ -50,7 +53,8 @@ def to_official(
         formats: The families it may be of.
 
     Raises:
-        CheckpointError: the keys are of no family, or there are several ConvNeXts.
+        CheckpointError: the keys are of no family, there are several ConvNeXts, or one's tensors
+            are not ordinary floating-point ones.
     """
     state = _dense(state)
     best: dict[str, Recognised] = {}  # by prefix
@@ -74,6 +78,7 @@ def to_official(
             f'{", ".join(repr(candidate.prefix) for candidate in found)}; choose one '
             "(init_cfg: prefix='…')"
         )
+    _require_plain(found[0].state, source)
     return _classifier_norm(found[0])
 
 
@@ -96,6 +101,7 @@ def with_official_backbone(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         key.replace('norm.', 'norm3.', 1) if key.startswith('norm.') else key: value
         for key, value in (recognised.state | recognised.unknown).items()
     }
+    named |= {key: inside[key] for key in recognised.outside + recognised.aside}
     outside = {key: value for key, value in state.items() if not key.startswith('backbone.')}
     return {f'backbone.{key}': value for key, value in named.items()} | outside
 
@@ -114,14 +120,21 @@ def from_official(state: Mapping[str, Tensor], format: Format) -> dict[str, Tens
         raise CheckpointError(
             f'{format.name} has no place for {len(missing)} tensors: {", ".join(missing[:5])}'
         )
+    if format.norm_is_norm3 and {'norm.weight', 'norm3.weight'} <= state.keys():
+        raise CheckpointError(
+            f'{format.name} has one name for norm and norm3, and both are there; convert a '
+            'classifier or a dense backbone, not a mixture'
+        )
     is_v2 = any('.grn.' in key for key in state)
     prefix = format.classifier_prefix[is_v2] if 'head.weight' in state else ''
     convolutional = size_name(state) in format.convolutional
     converted = {}
     for key, value in state.items():
         name = names[key] if key.startswith('head.') else prefix + names[key]
-        if format.name == 'mmpretrain' and key.startswith('norm.'):
-            name = name.replace('norm.', 'norm3.')  # see _classifier_norm
+        if not key.startswith(_CLASSIFIER):
+            name = format.body_prefix + name
+        elif format.norm_is_norm3:
+            name = name.replace('norm.', 'norm3.')
         converted[name] = fit_shape(value, _shape(key, value, format, convolutional))
     return converted
 
@@ -148,20 +161,21 @@ def fit_shape(value: Tensor, shape: Sequence[int]) -> Tensor:
 
 def size_name(state: Mapping[str, Tensor]) -> str | None:
     """The size that officially named tensors are of, such as ``'tiny'``; None for another."""
-    depths, channels = _dimensions(state)
+    depths, channels = dimensions(state)
     return SIZES.get(('-'.join(depths), channels[0]))
 
 
 def describe_size(state: Mapping[str, Tensor]) -> str:
     """Depths and channels that officially named tensors speak of, in a few words."""
-    depths, channels = _dimensions(state)
+    depths, channels = dimensions(state)
     grn = ', GRN' if any('.grn.' in key for key in state) else ''
     name = size_name(state)
     name = f'{name}: ' if name else ''
     return f'{name}depths {"-".join(depths)}, channels {"-".join(channels)}{grn}'
 
 
-def _dimensions(state: Mapping[str, Tensor]) -> tuple[list[str], list[str]]:
+def dimensions(state: Mapping[str, Tensor]) -> tuple[list[str], list[str]]:
+    """Blocks and channels of each stage of officially named tensors; ``'?'`` for unknown ones."""
     depths, channels = [], []
     for stage in range(4):
         blocks = {key.split('.')[2] for key in state if key.startswith(f'stages.{stage}.')}
@@ -199,11 +213,10 @@ def _rename(state: Mapping[str, Tensor], format: Format, prefix: str) -> Recogni
 
 
 def _classifier_norm(recognised: Recognised) -> Recognised:
-    # mmpretrain calls a classifier's final norm `norm3`; only beside norm0–2 is it the fourth
-    # stage's output norm.
+    # Only beside norm0–2 is mmpretrain's norm3 the fourth stage's output norm.
     state = recognised.state
     alone = 'norm3.weight' in state and not any(f'norm{i}.weight' in state for i in range(3))
-    if recognised.format.name != 'mmpretrain' or not alone:
+    if not recognised.format.norm_is_norm3 or not alone:
         return recognised
     renamed = {
         key.replace('norm3.', 'norm.', 1) if key.startswith('norm3.') else key: value
@@ -215,21 +228,45 @@ def _classifier_norm(recognised: Recognised) -> Recognised:
 def _dense(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """FCMAE's sparse layout in the dense names and shapes; anything else as it is.
 
-    A depthwise kernel is (k², C), x before y; norms and linear layers have an infix; biases are
-    (1, C). Source: facebookresearch/ConvNeXt-V2, utils.py, ``remap_checkpoint_keys``.
+    A depthwise kernel is (k², C), another one (k², in, out), x before y in both; norms and linear
+    layers have an infix; biases are (1, C). Source: facebookresearch/ConvNeXt-V2, utils.py,
+    ``remap_checkpoint_keys``.
     """
     if not any(key.endswith('.kernel') for key in state):
         return state
     dense = {}
     for key, value in state.items():
         if key.endswith('.kernel'):
-            size = math.isqrt(value.shape[0])
-            value = value.T.reshape(-1, 1, size, size).transpose(2, 3)
+            value = _dense_kernel(value)
             key = key.replace('.kernel', '.weight')
         elif key.endswith('.bias'):
             value = value.flatten()
         dense[key.replace('.ln.', '.').replace('.linear.', '.')] = value
     return dense
+
+
+def _dense_kernel(value: Tensor) -> Tensor:
+    if value.ndim not in (2, 3):
+        return value  # of no known layout: the check of shapes will tell
+    size = math.isqrt(value.shape[0])
+    weight = value.T[:, None] if value.ndim == 2 else value.permute(2, 1, 0)
+    return weight.reshape(*weight.shape[:2], size, size).transpose(2, 3)
+
+
+def _require_plain(state: Mapping[str, Tensor], source: str) -> None:
+    strange = [
+        f'{key} ({value.dtype}, {value.layout}, {tuple(value.shape)})'
+        for key, value in state.items()
+        if value.layout != torch.strided
+        or value.dtype not in _DTYPES
+        or not value.numel()
+        or (value.ndim != 4 and key.endswith(('dwconv.weight', 'downsample_layers.0.0.weight')))
+    ]
+    if strange:
+        raise CheckpointError(
+            f'{source}: expected dense float16, bfloat16, float32 or float64 tensors, found '
+            f'{strange[0]} and {len(strange) - 1} more such; convert them where they were made'
+        )
 
 
 def describe_whole(keys: Iterable[str]) -> str:

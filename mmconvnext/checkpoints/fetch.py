@@ -14,8 +14,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColu
 from mmconvnext.errors import CheckpointError, first_line
 
 # torch hub's convention: a file name ending in -<8 or more hex digits>.<ending> holds the
-# beginning of its SHA-256.
-_HASH = re.compile(r'-([a-f0-9]{8,})\.')
+# beginning of its SHA-256; not so a date.
+_HASH = re.compile(r'-(?!20\d{6}\.)([a-f0-9]{8,})\.')
 
 # Seconds that a server may stay silent.
 _PATIENCE = 60
@@ -75,6 +75,8 @@ def fetch(checkpoint: str, *, sha256: str | None = None, progress: bool = True) 
         path = _fetch_from_url(checkpoint, sha256, progress)
     else:
         path = Path(checkpoint).expanduser()
+        if path.is_dir():
+            raise CheckpointError(f'{checkpoint}: expected a checkpoint file, got a folder')
         if not path.is_file():
             raise CheckpointError(f'{checkpoint}: no such checkpoint file')
     if sha256 is not None:
@@ -146,6 +148,15 @@ def _download(url: str, path: Path, sha256: str | None, progress: bool) -> None:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def discard(path: Path) -> bool:
+    """Remove a download that proved broken; a file put into the cache by hand stays."""
+    if not _origin(path).is_file():
+        return False
+    path.unlink(missing_ok=True)
+    _origin(path).unlink()
+    return True
 
 
 def _check_hash(path: Path, expected: str) -> None:

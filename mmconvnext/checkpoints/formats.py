@@ -56,6 +56,10 @@ class Format(NamedTuple):
     convolutional: tuple[str, ...] = ()
     # What a classifier's file has before all keys but the head's: V1, V2.
     classifier_prefix: tuple[str, str] = ('', '')
+    # What any file of it has before all keys but the last norm's and the head's.
+    body_prefix: str = ''
+    # Whether a classifier's last norm goes by the name of the fourth stage's output norm.
+    norm_is_norm3: bool = False
 
 
 _OFFICIAL_BLOCK = 'stages.{i}.{j}.'
@@ -101,6 +105,7 @@ MMPRETRAIN = Format(
         'head': 'head.fc.{p}',
     },
     classifier_prefix=('backbone.', 'backbone.'),
+    norm_is_norm3=True,
 )
 
 TIMM = Format(
@@ -179,6 +184,7 @@ HF_DINOV3 = Format(
         'gamma': _DINOV3_BLOCK + 'gamma',
         'norm': 'layer_norm.{p}',
     },
+    body_prefix='model.',
 )
 
 FORMATS = (OFFICIAL, MMPRETRAIN, TIMM, TORCHVISION, HF, HF_DINOV3)

@@ -138,10 +138,8 @@ def _adapt(
         key: fit_shape(value, target[key].shape) if key in target else value
         for key, value in recognised.state.items()
     } | recognised.unknown
-    if norm3 == 'from_classifier' and 'norm3.weight' not in state:
-        state |= {
-            f'norm3.{p}': state[f'norm.{p}'] for p in ('weight', 'bias') if f'norm.{p}' in state
-        }
+    if norm3 == 'from_classifier' and 'norm3.weight' in target:
+        _take_classifier_norm(state)
     if state[_STEM].shape[1] != target[_STEM].shape[1]:
         notes.append(_adapt_stem(state, target[_STEM].shape[1], stem))
     if recognised.prefix.endswith('visual.trunk.'):
@@ -150,6 +148,17 @@ def _adapt(
             'std=[68.50, 66.63, 70.32]'
         )
     return state, notes
+
+
+def _take_classifier_norm(state: dict[str, Tensor]) -> None:
+    if 'norm3.weight' in state:
+        return  # of a dense backbone, which is better still
+    if 'norm.weight' not in state:
+        raise CheckpointError(
+            "norm3='from_classifier': expected a file with a classifier's norm, found none; take "
+            "norm3='fresh'"
+        )
+    state |= {f'norm3.{p}': state[f'norm.{p}'] for p in ('weight', 'bias') if f'norm.{p}' in state}
 
 
 def _origin(recognised: Recognised, place: str) -> str:
@@ -250,13 +259,15 @@ def require_fit(
         source: What the message calls ``state``.
         target_name: What it calls ``target``.
         cause: Why it may not fit, where the caller knows.
-        new: Beginnings of the names that ``state`` may lack.
+        new: Beginnings of the names that ``state`` may lack, each as a whole.
         unused: Beginnings of the names that ``target`` may lack.
 
     Raises:
         CheckpointError: with the names of everything that does not fit.
     """
-    missing = [key for key in target if key not in state and not key.startswith(tuple(new))]
+    # A part that may be missing is missing as a whole.
+    new = tuple(part for part in new if not any(key.startswith(part) for key in state))
+    missing = [key for key in target if key not in state and not key.startswith(new)]
     unexpected = [key for key in state if key not in target and not key.startswith(tuple(unused))]
     reshaped = [
         f'{key} {tuple(state[key].shape)} for {tuple(target[key].shape)}'

@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from mmconvnext.checkpoints.fetch import fetch
+from mmconvnext.checkpoints.fetch import discard, fetch, is_url
 from mmconvnext.errors import CheckpointError, first_line
 
 # Under what the tensors stand, in the order it is looked for. `model`: official files and FCMAE;
@@ -22,7 +22,7 @@ from mmconvnext.errors import CheckpointError, first_line
 WRAPPERS = ('model', 'ema_state_dict', 'state_dict', 'teacher', 'student')
 # The same for weights averaged over training: official, timm, mmengine.
 EMA_WRAPPERS = ('model_ema', 'state_dict_ema', 'state_dict')
-_DEEPEST_WRAPPING = 4
+_MOST_WRAPPERS = 4
 
 
 def read_checkpoint(
@@ -57,7 +57,10 @@ def read_checkpoint(
     except CheckpointError:
         raise
     except Exception as error:  # a broken file makes the readers fail in any way
-        raise CheckpointError(_unreadable(path, error)) from error
+        message = _unreadable(path, error)
+        if is_url(checkpoint) and discard(path):
+            message += '; the download was removed from the cache'
+        raise CheckpointError(message) from error
 
 
 def _read_shards(checkpoint: str, index: Path, map_location: str) -> dict[str, Tensor]:
@@ -65,7 +68,7 @@ def _read_shards(checkpoint: str, index: Path, map_location: str) -> dict[str, T
     tensors: dict[str, Tensor] = {}
     weight_map: dict[str, str] = json.loads(index.read_text())['weight_map']
     for shard in dict.fromkeys(weight_map.values()):
-        if Path(shard).name != shard:
+        if Path(shard).name != shard or shard.endswith('.index.json'):
             raise CheckpointError(f'{index}: expected shards beside it, found {shard!r}')
         folder = str(checkpoint).removesuffix(index.name)
         tensors |= read_checkpoint(f'{folder}{shard}', map_location)
@@ -103,11 +106,28 @@ def _unreadable(path: Path, error: Exception) -> str:
             f'({refused[1] or refused[2]}); convert it where you trust it, keeping tensors and '
             'plain values only'
         )
-    detail = str(error).partition('WeightsUnpickler error: ')[2] or first_line(error)
     return (
-        f'{path}: not a readable checkpoint ({detail.splitlines()[0]}); it may be incomplete or of '
-        'another kind: delete it and fetch it again'
+        f'{path}: not a readable checkpoint ({_kind(path) or _detail(error)}); it may be '
+        'incomplete or of another kind: fetch it again'
     )
+
+
+def _kind(path: Path) -> str:
+    """What a file is that people take for a checkpoint, or ''."""
+    with path.open('rb') as file:
+        beginning = file.read(256).strip()
+    if not beginning:
+        return 'it is empty'
+    if beginning.startswith(b'<'):
+        return 'it is a web page'
+    if path.suffix != '.json' and all(byte in b'\t\r\n' or 32 <= byte < 127 for byte in beginning):
+        return 'it is a text'
+    return ''
+
+
+def _detail(error: Exception) -> str:
+    detail = str(error).partition('WeightsUnpickler error: ')[2].strip() or first_line(error)
+    return f'{type(error).__name__}: {detail.splitlines()[0]}'
 
 
 class Found(NamedTuple):
@@ -132,12 +152,16 @@ def find_tensors(content: object, source: str, *, ema: bool = False) -> Found:
     wrappers, places = WRAPPERS, []
     if ema:
         wrappers = _averaged_wrappers(content, source)
-    for _ in range(_DEEPEST_WRAPPING):
+    for _ in range(_MOST_WRAPPERS):
         if not isinstance(content, Mapping):
             break
         name = next((n for n in wrappers if isinstance(content.get(n), Mapping)), None)
         if name is None:
-            tensors = {key: value for key, value in content.items() if torch.is_tensor(value)}
+            tensors = {
+                key: value
+                for key, value in content.items()
+                if isinstance(key, str) and torch.is_tensor(value)
+            }
             if not tensors:
                 break
             # `module.` is what DataParallel and mmengine's averaged models put before every key.
@@ -145,8 +169,11 @@ def find_tensors(content: object, source: str, *, ema: bool = False) -> Found:
             return Found(tensors, '.'.join(places))
         content, wrappers = content[name], WRAPPERS
         places.append(name)
+    averaged = isinstance(content, Mapping) and any(name in content for name in EMA_WRAPPERS)
+    hint = ' but averaged weights, which ema=True takes' if averaged else ''
     raise CheckpointError(
         f'{source}: expected a dict of tensors, bare or under {" or ".join(WRAPPERS)}; found none'
+        f'{hint}'
     )
 
 

@@ -1,17 +1,21 @@
 """Writing converted checkpoints."""
 
+import re
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from mmconvnext.checkpoints.complete import require_complete
 from mmconvnext.checkpoints.convert import Recognised, from_official, to_official
-from mmconvnext.checkpoints.formats import FORMATS
+from mmconvnext.checkpoints.formats import FORMATS, Format
 from mmconvnext.checkpoints.load import announce_licence, require_finite
 from mmconvnext.checkpoints.read import find_tensors, read_checkpoint
-from mmconvnext.errors import CheckpointError
+from mmconvnext.errors import CheckpointError, first_line
 
 # Names on the command line.
 TARGETS = {format.name: format for format in FORMATS}
@@ -43,8 +47,9 @@ def convert_checkpoint(
         What was recognised in the source.
 
     Raises:
-        CheckpointError: the source is unreadable or of no family, has tensors that neither
-            family knows or that are not finite, or the destination exists or has another ending.
+        CheckpointError: the source is unreadable, incomplete or of no family, has tensors that
+            neither family knows or that are not finite, or the destination exists, has another
+            ending or cannot be written.
     """
     destination = Path(destination)
     if destination.suffix not in ('.pth', '.pt', '.bin', '.safetensors'):
@@ -61,23 +66,39 @@ def convert_checkpoint(
             f'{source}: {recognised.format.name} has no such tensors: '
             f'{", ".join(list(recognised.unknown)[:5])}'
         )
+    require_complete(recognised.state, source)
     require_finite(recognised.state, source)
     announce_licence(recognised)
+    recognised = _without_output_norms(recognised, TARGETS[to])
     _write(from_official(recognised.state, TARGETS[to]), destination)
     return recognised
 
 
+def _without_output_norms(recognised: Recognised, target: Format) -> Recognised:
+    """A dense backbone's output norms are left aside for a family that has no place for them."""
+    if 'output_norm' in target.parts:
+        return recognised
+    norms = [key for key in recognised.state if re.match(r'norm\d\.', key)]
+    kept = {key: value for key, value in recognised.state.items() if key not in norms}
+    return recognised._replace(state=kept, aside=recognised.aside + norms)
+
+
 def _write(state: Mapping[str, Tensor], destination: Path) -> None:
-    partial = destination.with_name(f'{destination.name}.partial')
-    state = {key: value.contiguous() for key, value in state.items()}
+    destination = destination.resolve()  # a link goes on pointing to what is written
+    # One's own copies: parts of a shared or larger storage are not written safely or small.
+    state = {
+        key: value.clone(memory_format=torch.contiguous_format) for key, value in state.items()
+    }
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
-        if destination.suffix == '.safetensors':
-            save_file(state, partial, metadata={'format': 'pt'})
-        else:
-            torch.save(state, partial)
-        partial.replace(destination)
-    except OSError as error:
-        raise CheckpointError(f'{destination}: could not be written ({error})') from error
-    finally:
-        partial.unlink(missing_ok=True)
+        with tempfile.TemporaryDirectory(dir=destination.parent, prefix='.converting-') as folder:
+            partial = Path(folder) / destination.name
+            if destination.suffix == '.safetensors':
+                save_file(state, partial, metadata={'format': 'pt'})
+            else:
+                torch.save(state, partial)
+            partial.replace(destination)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise CheckpointError(
+            f'{destination}: could not be written ({first_line(error)})'
+        ) from error

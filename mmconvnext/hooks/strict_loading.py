@@ -1,10 +1,16 @@
 """No checkpoint of a whole model is loaded in part."""
 
-from mmengine.hooks import Hook
-from mmengine.model import BaseTTAModel, is_model_wrapper
+import logging
+from collections.abc import Mapping
 
-from mmconvnext.checkpoints.convert import with_official_backbone
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.model import BaseTTAModel, is_model_wrapper
+from torch import Tensor
+
+from mmconvnext.checkpoints.convert import fit_shape, with_official_backbone
 from mmconvnext.checkpoints.load import require_finite, require_fit
+from mmconvnext.checkpoints.read import find_tensors
 from mmconvnext.registry import HOOKS
 
 
@@ -17,6 +23,10 @@ class StrictLoadingHook(Hook):
     with ``strict=False`` and only logs what does not fit, so that testing a model with another
     one's checkpoint ends in a bad score instead of an error.
 
+    Args:
+        heads: Whether all that is not in the ``backbone`` has to fit as well. Without it, a model
+            for other classes starts from a checkpoint; what does not fit is then listed in the log.
+
     Raises:
         CheckpointError: a tensor is missing, unexpected, of another shape or not finite.
     """
@@ -24,14 +34,46 @@ class StrictLoadingHook(Hook):
     # After EMAHook, which puts the averaged weights into the checkpoint's state_dict.
     priority = 'VERY_LOW'
 
+    def __init__(self, heads: bool = True) -> None:
+        self.heads = heads
+
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         model = runner.model
         while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
             model = model.module
-        state = checkpoint.get('state_dict', checkpoint)
-        state = {key.removeprefix('module.'): value for key, value in state.items()}  # as mmengine
-        state = with_official_backbone(state)
-        if 'state_dict' in checkpoint:
-            checkpoint['state_dict'] = state
-        require_fit(model.state_dict(), state, source='the checkpoint', target_name='the model')
+        target = model.state_dict()
+        state = {
+            key: fit_shape(value, target[key].shape) if key in target else value
+            for key, value in with_official_backbone(_find_state(checkpoint)).items()
+        }
+        checkpoint['state_dict'] = state  # where mmengine looks first
+        if not self.heads:
+            _log_unfit_heads(target, state)
+            target, state = _backbone_of(target), _backbone_of(state)
+        require_fit(target, state, source='the checkpoint', target_name='the model')
         require_finite(state, 'the checkpoint')
+
+
+def _find_state(checkpoint: dict) -> dict[str, Tensor]:
+    # mmengine tests what it saved as `state_dict`, averaged or not.
+    if isinstance(checkpoint, Mapping) and 'state_dict' in checkpoint:
+        checkpoint = {'state_dict': checkpoint['state_dict']}
+    return find_tensors(checkpoint, 'the checkpoint').tensors
+
+
+def _backbone_of(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {key: value for key, value in state.items() if key.startswith('backbone.')}
+
+
+def _log_unfit_heads(target: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
+    unfit = [
+        key
+        for key, value in target.items()
+        if not key.startswith('backbone.') and (key not in state or state[key].shape != value.shape)
+    ]
+    if unfit:
+        print_log(
+            f'{len(unfit)} tensors outside of the backbone start anew: {", ".join(unfit)}',
+            logger='current',
+            level=logging.WARNING,
+        )

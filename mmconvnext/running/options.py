@@ -15,7 +15,7 @@ from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.runner import Runner, find_latest_checkpoint
 
 from mmconvnext.checkpoints.fetch import fetch
-from mmconvnext.checkpoints.read import read_checkpoint
+from mmconvnext.checkpoints.read import find_tensors, read_checkpoint
 from mmconvnext.errors import UserError, first_line
 from mmconvnext.running.hardware import disable_amp
 
@@ -164,6 +164,8 @@ def set_pretrained(config: Config, pretrained: str | None) -> list[str]:
         elif pretrained is not None:
             backbone.init_cfg = _with_checkpoint(backbone, pretrained)
         for entry in _pretrained_entries(backbone):
+            if not entry.get('checkpoint'):
+                raise UserError("init_cfg of type 'Pretrained': expected a checkpoint, got none")
             read_checkpoint(entry.checkpoint, 'meta', entry.get('sha256'))
     if pretrained == 'none':
         return ['NO PRETRAINED WEIGHTS: the backbone starts from scratch (--pretrained none)']
@@ -188,15 +190,14 @@ def _pretrained_entries(backbone: ConfigDict) -> Iterator[ConfigDict]:
 
 
 def _with_checkpoint(backbone: ConfigDict, checkpoint: str) -> ConfigDict:
-    # The config's policies hold for any file; where in it to look and its hash belong to one.
-    policies = ('ema', 'norm3', 'stem')
+    # The config's options hold for any file, but for its hash.
     kept = {
         key: value
         for entry in _pretrained_entries(backbone)
         for key, value in entry.items()
-        if key in policies
+        if key != 'sha256'
     }
-    return ConfigDict(type='Pretrained', checkpoint=checkpoint, **kept)
+    return ConfigDict(kept, type='Pretrained', checkpoint=checkpoint)
 
 
 def set_resume(config: Config, resume: str | None) -> list[str]:
@@ -212,13 +213,19 @@ def set_resume(config: Config, resume: str | None) -> list[str]:
     """
     if resume is None:
         if config.get('load_from'):
-            read_checkpoint(config.load_from, map_location='meta')
+            set_checkpoint(config, config.load_from, heads=False)
         return []
     if resume == 'auto':
         resume = find_latest_checkpoint(config.work_dir)
         if resume is None:
             return [f'Nothing to resume in {config.work_dir}: starting from the beginning']
     set_checkpoint(config, resume)
+    missing = {'meta', 'optimizer', 'message_hub'} - set(_read_structure(config.load_from))
+    if missing:
+        raise UserError(
+            f'{resume}: expected a checkpoint of training, with its {", ".join(sorted(missing))}; '
+            'to start from its weights alone, give --cfg-options load_from=FILE'
+        )
     config.resume = True
     # Its weights are all in the checkpoint: nothing else need be there or be downloaded.
     for backbone in _backbones(config.model):
@@ -226,19 +233,28 @@ def set_resume(config: Config, resume: str | None) -> list[str]:
     return [f'Resuming from {resume}']
 
 
-def set_checkpoint(config: Config, checkpoint: str) -> None:
+def set_checkpoint(config: Config, checkpoint: str, *, heads: bool = True) -> None:
     """Load a whole model's weights, which must fit it completely.
 
+    Args:
+        config: The config to change.
+        checkpoint: File, URL or hf:// address.
+        heads: Whether what is not in the backbone must fit as well.
+
     Raises:
-        CheckpointError: the checkpoint is missing, unreadable or unsafe.
+        CheckpointError: the checkpoint is missing, unreadable or unsafe, or holds no tensors.
     """
     path = fetch(checkpoint)
-    read_checkpoint(str(path), map_location='meta')  # its structure alone, which is quick
+    find_tensors(_read_structure(str(path)), str(path))
     config.load_from = str(path)
     config.custom_hooks = [
-        *config.get('custom_hooks', []),
-        ConfigDict(type='mmconvnext.StrictLoadingHook'),
+        *(config.get('custom_hooks') or []),
+        ConfigDict(type='mmconvnext.StrictLoadingHook', heads=heads),
     ]
+
+
+def _read_structure(path: str) -> object:
+    return read_checkpoint(path, map_location='meta')  # no tensors, which is quick
 
 
 def set_tta(config: Config) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from mmconvnext.checkpoints.fetch import cache_path, fetch
+from mmconvnext.checkpoints.read import read_checkpoint
 from mmconvnext.errors import CheckpointError
 
 
@@ -90,6 +91,21 @@ def test_files_of_one_name_are_told_apart(server) -> None:
     assert [path.read_text() for path in paths] == ['one', 'two']
     assert [fetch(f'{url}/{name}/model.bin') for name in ('one', 'two')] == paths
     assert len(Handler.requests) == 2
+
+
+def test_a_web_page_does_not_stay_in_the_cache(server) -> None:
+    url, folder = server
+    (folder / 'a.pth').write_text('<html>sign in</html>')
+    with pytest.raises(CheckpointError, match=r'it is a web page.*the download was removed from'):
+        read_checkpoint(f'{url}/a.pth')
+    torch.save({'a': torch.ones(1)}, folder / 'a.pth')
+    assert read_checkpoint(f'{url}/a.pth')['a'] == 1
+
+
+def test_a_date_is_no_hash(server) -> None:
+    url, folder = server
+    (folder / 'a-20220227.pth').write_text('weights')
+    assert fetch(f'{url}/a-20220227.pth', progress=False).is_file()
 
 
 def test_a_file_put_there_by_hand_is_taken(server) -> None:

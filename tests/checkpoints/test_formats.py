@@ -15,7 +15,6 @@ from mmconvnext.checkpoints.formats import (
     HF,
     HF_DINOV3,
     MMPRETRAIN,
-    OFFICIAL,
     TIMM,
     Format,
     key_map,
@@ -100,14 +99,14 @@ def test_every_parameter_there_and_back(format: Format, use_grn: bool, small_bac
     for prefix in PREFIXES:
         given = {prefix + key: value for key, value in theirs.items()}
         recognised = to_official({**given, 'other_head.weight': torch.ones(1)}, 'a.pth')
-        assert recognised.format is (OFFICIAL if format is OFFICIAL else format)
-        assert recognised.prefix == prefix
+        assert recognised.format is format
+        assert recognised.prefix == prefix + format.body_prefix
         assert recognised.state.keys() == state.keys()
         for key, value in state.items():
             assert torch.equal(fit_shape(recognised.state[key], value.shape), value), key
         outside, unknown = recognised.outside, list(recognised.unknown)
         assert outside + unknown == ['other_head.weight']
-        assert bool(prefix) == bool(outside), 'outside of a prefix is another model part'
+        assert bool(recognised.prefix) == bool(outside), 'outside of a prefix is another model part'
 
 
 @settings(deadline=None, max_examples=40)
@@ -186,16 +185,28 @@ def test_fcmae_s_sparse_layout_becomes_dense(small_backbone) -> None:
             # (C, 1, y, x) → x before y, then flat: (k², C).
             key = key.replace('weight', 'kernel')
             value = value[:, 0].transpose(1, 2).flatten(1).T
+        elif re.match(r'downsample_layers\.[123]\.1\.weight', key):
+            # (out, in, y, x) → (k², in, out), likewise.
+            key = key.replace('weight', 'kernel')
+            value = value.transpose(2, 3).flatten(2).permute(2, 1, 0)
+        elif re.match(r'downsample_layers\.[123]\.0', key):
+            key = re.sub(r'(weight|bias)', r'ln.\1', key)
         elif 'pwconv' in key:
             key = key.replace('.weight', '.linear.weight').replace('.bias', '.linear.bias')
         elif '.norm.' in key:
             key = key.replace('.norm.', '.norm.ln.')
         elif '.grn.' in key:
             value = value[None]
-        if key.endswith('dwconv.bias'):
+        if (
+            key.endswith('.bias')
+            and '.ln.' not in key
+            and not key.startswith('downsample_layers.0')
+        ):
             value = value[None]
         sparse[f'encoder.{key}'] = value
     recognised = to_official(sparse, 'a.pth')
+    assert recognised.outside == ['decoder.0.weight', 'mask_token']
+    assert not recognised.unknown
     assert recognised.state.keys() == dense.keys()
     for key, value in dense.items():
         assert torch.equal(fit_shape(recognised.state[key], value.shape), value), key

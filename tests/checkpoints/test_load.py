@@ -1,5 +1,6 @@
 import logging
 import os
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from mmconvnext.checkpoints.formats import HF
 from mmconvnext.checkpoints.load import _announce, load_backbone
 from mmconvnext.checkpoints.read import read_checkpoint
 from mmconvnext.errors import CheckpointError
+
+NEW = ['norm0.', 'norm1.', 'norm2.', 'norm3.']
 
 
 class RunsCode:
@@ -61,9 +64,7 @@ def test_official_file_loads_completely(small_backbone, trained, tmp_path, wrap,
 def test_report_counts_everything(small_backbone, trained, tmp_path) -> None:
     torch.save({'model': official_state(trained)}, tmp_path / 'a.pth')
     backbone = small_backbone()
-    report = load_backbone(
-        backbone, str(tmp_path / 'a.pth'), new=['norm'], unused=['norm.', 'head.']
-    )
+    report = load_backbone(backbone, str(tmp_path / 'a.pth'), new=NEW, unused=['norm.', 'head.'])
     assert len(report.loaded) == len(backbone.state_dict()) - 8
     assert len(report.new) == 8
     assert len(report.unused) == 4
@@ -72,9 +73,7 @@ def test_report_counts_everything(small_backbone, trained, tmp_path) -> None:
         f"{tmp_path / 'a.pth'} (official, 'model'; depths 1-1-2-1, channels 8-16-24-32); "
         'new: norm0, norm1, norm2, norm3; left aside: norm, head'
     )
-    again = load_backbone(
-        small_backbone(), str(tmp_path / 'a.pth'), new=['norm'], unused=['h', 'n']
-    )
+    again = load_backbone(small_backbone(), str(tmp_path / 'a.pth'), new=NEW, unused=['h', 'n'])
     assert again.checksum == report.checksum
 
 
@@ -191,11 +190,18 @@ def test_a_truncated_file_is_said_to_be_so(trained, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    'content', [b'<html>404</html>', b'', b'a', b'\x1f\x8b\x08 gzip', bytes(64)]
+    ('content', 'kind'),
+    [
+        (b'<html>404</html>', 'it is a web page'),
+        (b'', 'it is empty'),
+        (b'weights,\nlater', 'it is a text'),
+        (b'\x1f\x8b\x08 gzip', 'UnpicklingError: '),
+        (bytes(64), 'UnpicklingError: '),
+    ],
 )
-def test_a_file_of_another_kind_is_said_to_be_so(tmp_path: Path, content: bytes) -> None:
+def test_a_file_of_another_kind_is_said_to_be_so(tmp_path: Path, content: bytes, kind: str) -> None:
     (tmp_path / 'a.pth').write_bytes(content)
-    with pytest.raises(CheckpointError, match='not a readable checkpoint') as caught:
+    with pytest.raises(CheckpointError, match=rf'not a readable checkpoint \({kind}') as caught:
         read_checkpoint(str(tmp_path / 'a.pth'))
     assert '\n' not in str(caught.value)
     assert 'weights_only' not in str(caught.value), "torch's advice to let it run code"
@@ -263,6 +269,45 @@ def test_data_parallel_s_prefix_is_dropped(small_backbone, trained, tmp_path) ->
     assert torch.equal(backbone.stages[1][0].gamma, trained.stages[1][0].gamma)
 
 
+@pytest.mark.parametrize('left', ['weight', 'bias'])
+def test_half_a_norm_is_not_new(small_backbone, trained, tmp_path, left: str) -> None:
+    torch.save({**official_state(trained), f'norm0.{left}': torch.ones(8)}, tmp_path / 'a.pth')
+    with pytest.raises(CheckpointError, match=r'1 missing: norm0\.'):
+        small_backbone(init_cfg=pretrained(tmp_path / 'a.pth')).init_weights()
+
+
+def test_norm3_from_a_classifier_that_has_none(small_backbone, trained, tmp_path) -> None:
+    state = {k: v for k, v in official_state(trained).items() if not k.startswith('norm.')}
+    torch.save(state, tmp_path / 'a.pth')
+    init = pretrained(tmp_path / 'a.pth', norm3='from_classifier')
+    with pytest.raises(CheckpointError, match="expected a file with a classifier's norm"):
+        small_backbone(init_cfg=init).init_weights()
+
+
+@pytest.mark.parametrize(
+    ('key', 'value'),
+    [
+        ('stages.0.0.gamma', torch.ones(8).to_sparse()),
+        ('stages.0.0.gamma', torch.ones(8).to(torch.float8_e4m3fn)),
+        ('stages.0.0.gamma', torch.ones(8, dtype=torch.complex64)),
+        ('stages.0.0.gamma', torch.ones(8, dtype=torch.bool)),
+        ('stages.0.0.dwconv.weight', torch.ones(())),
+        ('downsample_layers.0.0.weight', torch.ones(8, 0, 4, 4)),
+    ],
+    ids=['sparse', 'float8', 'complex', 'bool', 'scalar', 'no channel'],
+)
+def test_strange_tensors(small_backbone, trained, tmp_path, key, value) -> None:
+    torch.save({**official_state(trained), key: value}, tmp_path / 'a.pth')
+    with pytest.raises(CheckpointError, match='expected dense float16, .*, found ' + key):
+        small_backbone(init_cfg=pretrained(tmp_path / 'a.pth')).init_weights()
+
+
+def test_training_arguments_beside_the_weights(small_backbone, trained, tmp_path) -> None:
+    content = {'model': official_state(trained), 'args': Namespace(lr=1e-3), 3: torch.ones(1)}
+    torch.save(content, tmp_path / 'a.pth')
+    small_backbone(init_cfg=pretrained(tmp_path / 'a.pth')).init_weights()
+
+
 def test_norm3_from_the_classifier_on_request(small_backbone, trained, tmp_path) -> None:
     state = official_state(trained)
     state['norm.weight'] = torch.full((32,), 7.0)
@@ -304,7 +349,7 @@ def test_stem_for_other_numbers_of_channels(
 def test_stem_adaptation_is_said(small_backbone, trained, tmp_path) -> None:
     torch.save({'model': official_state(trained)}, tmp_path / 'a.pth')
     report = load_backbone(
-        small_backbone(in_channels=4), str(tmp_path / 'a.pth'), new=['norm'], unused=['n', 'h']
+        small_backbone(in_channels=4), str(tmp_path / 'a.pth'), new=NEW, unused=['n', 'h']
     )
     assert "stem of 3 channels adapted to 4 by 'repeat'" in str(report)
 
@@ -344,9 +389,10 @@ def test_licences_are_said_once(small_backbone, tmp_path, capsys) -> None:
     [
         (dict(norm3='new'), "expected norm3 of fresh, from_classifier, got 'new'"),
         (dict(stem='tile'), "expected stem of repeat, mean, zero_extra, random, got 'tile'"),
+        (dict(checkpoint=''), "of type 'Pretrained': expected a checkpoint"),
         (dict(strict=False), 'expected checkpoint, prefix, ema, sha256, norm3, stem, got strict'),
     ],
 )
 def test_unknown_options_of_loading(small_backbone, tmp_path, options, message) -> None:
     with pytest.raises(ValueError, match=message):
-        small_backbone(init_cfg=pretrained(tmp_path / 'a.pth', **options)).init_weights()
+        small_backbone(init_cfg={**pretrained(tmp_path / 'a.pth'), **options}).init_weights()

@@ -17,7 +17,10 @@ def official(small_backbone, tmp_path: Path):
         state = {key: value for key, value in state.items() if not key.startswith('norm')}
         state |= {'norm.weight': torch.rand(32), 'norm.bias': torch.rand(32)}
         state |= {'head.weight': torch.rand(5, 32), 'head.bias': torch.rand(5)}
-        state = {key: value.to(dtype) for key, value in state.items()}
+        state = {
+            key: (value.reshape(1, 1, 1, -1) if '.grn.' in key else value).to(dtype)
+            for key, value in state.items()
+        }
         torch.save({'model': state}, tmp_path / 'official.pth')
         return tmp_path / 'official.pth', state
 
@@ -41,7 +44,7 @@ def test_round_trip_is_the_identity(official, tmp_path, to, use_grn, ending, dty
     again = read_checkpoint(str(back))
     assert again.keys() == state.keys()
     for key, value in state.items():
-        assert torch.equal(again[key].reshape(value.shape), value), key
+        assert torch.equal(again[key], value), key
         assert again[key].dtype == dtype
 
 
@@ -53,6 +56,58 @@ def test_a_destination_is_replaced_on_request_alone(official, tmp_path) -> None:
     assert (tmp_path / 'a.pth').read_text() == 'mine'
     convert_checkpoint(str(source), tmp_path / 'a.pth', force=True)
     assert 'head.weight' in read_checkpoint(str(tmp_path / 'a.pth'))
+
+
+@pytest.mark.parametrize('ending', ['pth', 'safetensors'])
+def test_a_destination_that_cannot_be_written(official, tmp_path, ending: str) -> None:
+    source, _ = official(False, torch.float32)
+    for destination in (f'{source}/a.{ending}', f'/proc/a.{ending}'):
+        with pytest.raises(CheckpointError, match='could not be written'):
+            convert_checkpoint(str(source), destination)
+
+
+def test_a_neighbour_and_a_link_stay(official, tmp_path) -> None:
+    source, state = official(False, torch.float32)
+    shared = {**state, 'norm.bias': state['norm.weight']}
+    torch.save(shared, source)
+    (tmp_path / 'a.safetensors.partial').write_text('mine')
+    (tmp_path / 'link.safetensors').symlink_to(tmp_path / 'a.safetensors')
+    convert_checkpoint(str(source), tmp_path / 'link.safetensors')
+    assert (tmp_path / 'a.safetensors.partial').read_text() == 'mine'
+    assert (tmp_path / 'link.safetensors').is_symlink()
+    assert len(read_checkpoint(str(tmp_path / 'a.safetensors'))) == len(shared)
+
+
+def test_incomplete_sources(official, tmp_path) -> None:
+    source, state = official(False, torch.float32)
+    for change, message in (
+        ({'stages.2.0.gamma': None}, r'stages\.2\.0\.gamma missing'),
+        (
+            {'stages.1.0.pwconv1.weight': torch.ones(3, 3)},
+            r'stages\.1\.0\.pwconv1\.weight \(3, 3\)',
+        ),
+        ({'norm.bias': None}, r'norm\.bias missing'),
+        ({'stages.3.0.dwconv.weight': None}, 'expected four stages'),
+    ):
+        changed = {k: v for k, v in {**state, **change}.items() if v is not None}
+        torch.save(changed, source)
+        with pytest.raises(CheckpointError, match=message):
+            convert_checkpoint(str(source), tmp_path / 'a.pth')
+    assert not (tmp_path / 'a.pth').exists()
+
+
+def test_output_norms_are_left_aside_where_there_is_no_place(small_backbone, tmp_path) -> None:
+    torch.save(small_backbone().state_dict(), tmp_path / 'a.pth')
+    recognised = convert_checkpoint(str(tmp_path / 'a.pth'), tmp_path / 'b.pth', to='timm')
+    assert len(recognised.aside) == 8
+    mixed = {
+        **small_backbone().state_dict(),
+        'norm.weight': torch.ones(32),
+        'norm.bias': torch.ones(32),
+    }
+    torch.save(mixed, tmp_path / 'a.pth')
+    with pytest.raises(CheckpointError, match='one name for norm and norm3'):
+        convert_checkpoint(str(tmp_path / 'a.pth'), tmp_path / 'c.pth', to='mmpretrain')
 
 
 def test_nothing_is_written_of_what_cannot_be_converted(official, tmp_path) -> None:

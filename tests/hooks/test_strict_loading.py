@@ -54,6 +54,36 @@ def test_whole_models_with_another_backbone_s_names(format, out_indices, small_b
     model.load_state_dict(checkpoint['state_dict'], strict=True)
 
 
+def test_released_models_load_however_they_are_wrapped(small_backbone) -> None:
+    model = Segmentor(small_backbone(use_grn=True))
+    released = {
+        f'module.backbone.{key}': value.clone()
+        for key, value in from_official(model.backbone.state_dict(), MMPRETRAIN).items()
+    } | {f'module.decode_head.{k}': v for k, v in model.decode_head.state_dict().items()}
+    for checkpoint in (dict(released), {'model': released}, {'state_dict': released, 'meta': {}}):
+        StrictLoadingHook().after_load_checkpoint(SimpleNamespace(model=model), checkpoint)
+        model.load_state_dict(checkpoint['state_dict'], strict=True)
+    for checkpoint in ([released], {'state_dict': 'a'}):
+        with pytest.raises(CheckpointError, match='expected a dict of tensors'):
+            StrictLoadingHook().after_load_checkpoint(SimpleNamespace(model=model), checkpoint)
+
+
+def test_heads_of_other_classes_start_anew(small_backbone, capsys) -> None:
+    model = Segmentor(small_backbone())
+    state = {**model.state_dict(), 'decode_head.weight': torch.ones(9, 32, 1, 1)}
+    runner = SimpleNamespace(model=model)
+    with pytest.raises(CheckpointError, match='does not fit the model'):
+        StrictLoadingHook().after_load_checkpoint(runner, {'state_dict': dict(state)})
+    StrictLoadingHook(heads=False).after_load_checkpoint(runner, {'state_dict': dict(state)})
+    captured = capsys.readouterr()
+    assert '1 tensors outside of the backbone start anew: decode_head.weight' in (
+        captured.out + captured.err
+    )
+    del state['backbone.norm0.bias']
+    with pytest.raises(CheckpointError, match=r'1 missing: backbone\.norm0\.bias'):
+        StrictLoadingHook(heads=False).after_load_checkpoint(runner, {'state_dict': state})
+
+
 def test_other_backbones_stay_as_they_are() -> None:
     state = {'backbone.conv1.weight': torch.ones(1), 'decode_head.weight': torch.ones(1)}
     assert with_official_backbone(state) == state

@@ -129,7 +129,12 @@ def test_resume(config, tmp_path: Path) -> None:
     (notice,) = options.set_resume(config, 'auto')
     assert 'Nothing to resume' in notice
     assert not config.resume
-    torch.save({'state_dict': {}}, tmp_path / 'iter_3.pth')
+    weights = {'state_dict': {'a': torch.ones(1)}}
+    torch.save(weights, tmp_path / 'weights.pth')
+    with pytest.raises(UserError, match='of training, with its message_hub, meta, optimizer; '):
+        options.set_resume(config, str(tmp_path / 'weights.pth'))
+    assert not config.resume
+    torch.save({**weights, 'meta': {}, 'optimizer': {}, 'message_hub': {}}, tmp_path / 'iter_3.pth')
     (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'iter_3.pth'))
     assert 'iter_3.pth' in options.set_resume(config, 'auto')[0]
     assert config.resume
