@@ -187,8 +187,10 @@ def dimensions(state: Mapping[str, Tensor]) -> tuple[list[str], list[str]]:
 
 def _prefixes(state: Mapping[str, Tensor], format: Format) -> list[str]:
     """What stands before the family's own keys, wherever there is a stem of it."""
-    stem = format.parts['stem_conv'].format(p='weight')
-    prefixes = [key.removesuffix(stem) for key in state if key.endswith(stem)]
+    prefixes = []
+    for templates in (format.parts, format.aliases):
+        stem = templates.get('stem_conv', '\0').format(p='weight')
+        prefixes += [key.removesuffix(stem) for key in state if key.endswith(stem)]
     return [prefix for prefix in prefixes if not prefix or prefix.endswith('.')]
 
 
@@ -246,9 +248,9 @@ def _dense(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
 
 
 def _dense_kernel(value: Tensor) -> Tensor:
-    if value.ndim not in (2, 3):
+    size = math.isqrt(len(value)) if value.ndim in (2, 3) else 0
+    if not size or size**2 != len(value) or value.layout != torch.strided:
         return value  # of no known layout: the check of shapes will tell
-    size = math.isqrt(value.shape[0])
     weight = value.T[:, None] if value.ndim == 2 else value.permute(2, 1, 0)
     return weight.reshape(*weight.shape[:2], size, size).transpose(2, 3)
 

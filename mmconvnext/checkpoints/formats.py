@@ -108,24 +108,34 @@ MMPRETRAIN = Format(
     norm_is_norm3=True,
 )
 
+_TIMM_PARTS = {
+    'stem_conv': 'stem.0.{p}',
+    'stem_norm': 'stem.1.{p}',
+    'down_norm': 'stages.{i}.downsample.0.{p}',
+    'down_conv': 'stages.{i}.downsample.1.{p}',
+    'dwconv': _TIMM_BLOCK + 'conv_dw.{p}',
+    'block_norm': _TIMM_BLOCK + 'norm.{p}',
+    'pwconv1': _TIMM_BLOCK + 'mlp.fc1.{p}',
+    'pwconv2': _TIMM_BLOCK + 'mlp.fc2.{p}',
+    'gamma': _TIMM_BLOCK + 'gamma',
+    'grn_gamma': _TIMM_BLOCK + 'mlp.grn.weight',
+    'grn_beta': _TIMM_BLOCK + 'mlp.grn.bias',
+    'norm': 'head.norm.{p}',
+    'head': 'head.fc.{p}',
+}
+
 TIMM = Format(
     'timm',
-    {
-        'stem_conv': 'stem.0.{p}',
-        'stem_norm': 'stem.1.{p}',
-        'down_norm': 'stages.{i}.downsample.0.{p}',
-        'down_conv': 'stages.{i}.downsample.1.{p}',
-        'dwconv': _TIMM_BLOCK + 'conv_dw.{p}',
-        'block_norm': _TIMM_BLOCK + 'norm.{p}',
-        'pwconv1': _TIMM_BLOCK + 'mlp.fc1.{p}',
-        'pwconv2': _TIMM_BLOCK + 'mlp.fc2.{p}',
-        'gamma': _TIMM_BLOCK + 'gamma',
-        'grn_gamma': _TIMM_BLOCK + 'mlp.grn.weight',
-        'grn_beta': _TIMM_BLOCK + 'mlp.grn.bias',
-        'norm': 'head.norm.{p}',
-        'head': 'head.fc.{p}',
+    _TIMM_PARTS,
+    aliases={
+        # With features_only=True the containers are flattened.
+        **{
+            part: template.replace('stem.', 'stem_').replace('stages.', 'stages_')
+            for part, template in _TIMM_PARTS.items()
+            if template.startswith('st')
+        },
+        'norm': 'norm_pre.{p}',  # before the pooling: convnext_tiny_hnf
     },
-    aliases={'norm': 'norm_pre.{p}'},  # before the pooling: convnext_tiny_hnf
     convolutional=('atto', 'femto', 'pico', 'nano'),
 )
 

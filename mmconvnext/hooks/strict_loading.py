@@ -31,8 +31,8 @@ class StrictLoadingHook(Hook):
         CheckpointError: a tensor is missing, unexpected, of another shape or not finite.
     """
 
-    # After EMAHook, which puts the averaged weights into the checkpoint's state_dict.
-    priority = 'VERY_LOW'
+    # Before EMAHook, which copies the checkpoint's state_dict into the averaged model as it is.
+    priority = 'ABOVE_NORMAL'
 
     def __init__(self, heads: bool = True) -> None:
         self.heads = heads

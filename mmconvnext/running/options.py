@@ -211,6 +211,8 @@ def set_resume(config: Config, resume: str | None) -> list[str]:
     Raises:
         CheckpointError: the checkpoint is missing, unreadable or unsafe.
     """
+    if resume is None and config.get('resume'):
+        resume = config.get('load_from') or 'auto'
     if resume is None:
         if config.get('load_from'):
             set_checkpoint(config, config.load_from, heads=False)

@@ -70,7 +70,8 @@ def test_no_two_keys_meet(format: Format, depths: tuple[int, ...]) -> None:
     keys = key_map(format._replace(aliases={}), depths)
     assert len(set(keys.values())) == len(keys)
     assert len(key_map(format, depths)) == len(keys) + sum(
-        2 if part == 'norm' else 8 for part in format.aliases
+        len(key_map(format._replace(aliases={}, parts={part: template}), depths))
+        for part, template in format.aliases.items()
     )
     blocks = sum(depths)
     # 11 keys a block, 2 for the stem's layers, the last norm, the head and each output norm.
@@ -210,6 +211,16 @@ def test_fcmae_s_sparse_layout_becomes_dense(small_backbone) -> None:
     assert recognised.state.keys() == dense.keys()
     for key, value in dense.items():
         assert torch.equal(fit_shape(recognised.state[key], value.shape), value), key
+
+
+@pytest.mark.parametrize('rows', [5, 0])
+def test_kernels_of_no_known_layout_get_an_answer(rows: int) -> None:
+    state = {'downsample_layers.0.0.kernel': torch.ones(rows, 3, 2)}
+    state['stages.0.0.dwconv.kernel'] = torch.ones(rows, 2)
+    with pytest.raises(CheckpointError, match='expected dense'):
+        to_official(state, 'a.pth')
+    with pytest.raises(CheckpointError, match='expected the keys of a ConvNeXt'):
+        to_official({'a.kernel': torch.ones(4, 2).to_sparse()}, 'a.pth')
 
 
 def test_two_networks_in_a_file_are_not_guessed_between(small_backbone) -> None:

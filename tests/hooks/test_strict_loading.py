@@ -2,7 +2,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.hooks import EMAHook
 from mmengine.model import BaseModel
+from mmengine.runner.priority import get_priority
 from mmseg.models.segmentors import SegTTAModel
 
 from mmconvnext.checkpoints.convert import from_official, with_official_backbone
@@ -66,6 +68,22 @@ def test_released_models_load_however_they_are_wrapped(small_backbone) -> None:
     for checkpoint in ([released], {'state_dict': 'a'}):
         with pytest.raises(CheckpointError, match='expected a dict of tensors'):
             StrictLoadingHook().after_load_checkpoint(SimpleNamespace(model=model), checkpoint)
+
+
+def test_the_averaged_model_gets_the_official_names_too(small_backbone) -> None:
+    model = Segmentor(small_backbone())
+    released = {
+        f'backbone.{key}': torch.full_like(value, 2.0)
+        for key, value in from_official(model.backbone.state_dict(), MMPRETRAIN).items()
+    } | {f'decode_head.{key}': value for key, value in model.decode_head.state_dict().items()}
+    runner = SimpleNamespace(model=model, _resume=False)
+    hooks = [EMAHook(), StrictLoadingHook()]
+    hooks[0].before_run(runner)
+    checkpoint = {'model': released}
+    for hook in sorted(hooks, key=lambda hook: get_priority(hook.priority)):  # as the Runner does
+        hook.after_load_checkpoint(runner, checkpoint)
+    averaged = hooks[0].ema_model.module.backbone
+    assert (averaged.stages[0][0].dwconv.weight == 2.0).all()
 
 
 def test_heads_of_other_classes_start_anew(small_backbone, capsys) -> None:

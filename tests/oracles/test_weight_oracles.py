@@ -152,6 +152,17 @@ def test_matches_timm_s_own_sizes(name: str) -> None:
     assert all(torch.equal(back[key], value) for key, value in state.items())
 
 
+def test_matches_timm_s_feature_extractor() -> None:
+    import timm
+
+    rival = timm.create_model('convnext_atto', features_only=True)
+    recognised = to_official(rival.state_dict(), 'rival')
+    assert recognised.format is TIMM
+    assert not recognised.unknown
+    backbone = {k for k in ConvNeXt('atto').state_dict() if not k.startswith('norm')}
+    assert recognised.state.keys() == backbone
+
+
 def test_matches_timm_s_norm_before_the_pooling(tmp_path: Path) -> None:
     from timm.models.convnext import ConvNeXt as TimmConvNeXt
 

@@ -134,6 +134,9 @@ def test_resume(config, tmp_path: Path) -> None:
     with pytest.raises(UserError, match='of training, with its message_hub, meta, optimizer; '):
         options.set_resume(config, str(tmp_path / 'weights.pth'))
     assert not config.resume
+    config.merge_from_dict({'resume': True, 'load_from': str(tmp_path / 'weights.pth')})
+    with pytest.raises(UserError, match='expected a checkpoint of training'):
+        options.set_resume(config, None)
     torch.save({**weights, 'meta': {}, 'optimizer': {}, 'message_hub': {}}, tmp_path / 'iter_3.pth')
     (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'iter_3.pth'))
     assert 'iter_3.pth' in options.set_resume(config, 'auto')[0]
