@@ -14,7 +14,7 @@ import mmconvnext  # noqa: F401  (makes the stack work on this torch before it i
 from mmconvnext.data.checks import require_data
 from mmconvnext.errors import one_line_errors
 from mmconvnext.running import options
-from mmconvnext.running.hardware import fit_to_hardware
+from mmconvnext.running.hardware import fit_to_hardware, leave_process_group
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -56,6 +56,7 @@ def main() -> None:
         print(', '.join(f'{name} {value:.4g}' for name, value in numbers.items()))
         for written in filter(None, (arguments.show_dir, arguments.out)):
             print(f'written: {written}')
+    leave_process_group()
 
 
 if __name__ == '__main__':

@@ -12,7 +12,7 @@ import mmconvnext  # noqa: F401  (makes the stack work on this torch before it i
 from mmconvnext.data.checks import require_data
 from mmconvnext.errors import one_line_errors
 from mmconvnext.running import options
-from mmconvnext.running.hardware import fit_to_hardware
+from mmconvnext.running.hardware import fit_to_hardware, leave_process_group
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -63,6 +63,7 @@ def main() -> None:
     for notice in notices:
         runner.logger.warning(notice)
     runner.train()
+    leave_process_group()
 
 
 if __name__ == '__main__':

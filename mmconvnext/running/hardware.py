@@ -85,3 +85,13 @@ def _require_torchrun() -> None:
             'not set; start with: torchrun --nproc-per-node N tools/train.py CONFIG --launcher '
             'pytorch'
         )
+
+
+def leave_process_group() -> None:
+    """End the processes' communication before the interpreter goes; nothing with one process.
+
+    Left to the interpreter's end, a thread of gloo now and then aborts a process whose work is
+    done (pytorch warns of it where it can).
+    """
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
