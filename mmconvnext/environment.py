@@ -74,9 +74,10 @@ def _import_problem(name: str) -> str | None:
 def _operators() -> tuple[str, str | None]:
     """How mmcv's operators are served, and what fails for it."""
     if not extension.is_compiled():
-        return 'all stood in for, none compiled: enough to import mmdet and mmseg', (
-            'Mask R-CNN and Cascade Mask R-CNN: nms and roi_align are not there (install mmcv with '
-            'its compiled operators); UperNet calls none'
+        served = ', '.join(extension.OPERATORS)
+        return (
+            f'none compiled; in PyTorch: {served}; others raise when called',
+            None,
         )
     problem = _import_problem(extension.NAME)
     return 'all compiled', problem and f'mmcv.ops: {problem} (build mmcv for this torch)'

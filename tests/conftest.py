@@ -11,6 +11,10 @@ import torch
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / 'configs'
+# Optional: real labelled pictures, and compiled wheels of mmcv as oracles.
+SHARED = ROOT.parent / 'shared'
+SAMPLES = Path(os.environ.get('MMCONVNEXT_SAMPLES') or SHARED / 'data')
+WHEELS = Path(os.environ.get('MMCONVNEXT_WHEELS') or SHARED / 'wheels')
 SMALL = dict(depths=(1, 1, 2, 1), channels=(8, 16, 24, 32))
 
 
@@ -54,11 +58,9 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope='session')
 def real_samples() -> Path:
     """Real labelled pictures: ade20k_sample and coco_sample below one folder."""
-    given = os.environ.get('MMCONVNEXT_SAMPLES')
-    folder = Path(given) if given else ROOT.parent / 'shared' / 'data'
-    if not (folder / 'ade20k_sample').is_dir():
-        pytest.skip(f'no real pictures in {folder}: set MMCONVNEXT_SAMPLES to have these tests')
-    return folder
+    if not (SAMPLES / 'ade20k_sample').is_dir():
+        pytest.skip(f'no real pictures in {SAMPLES}: set MMCONVNEXT_SAMPLES to have these tests')
+    return SAMPLES
 
 
 @pytest.fixture(scope='session')

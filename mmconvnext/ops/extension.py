@@ -2,24 +2,37 @@
 
 ``mmcv-lite`` ships every Python file of ``mmcv.ops`` but not the extension those import, and
 mmdet 3.3 and mmseg 1.2 import ``mmcv.ops`` unguarded, although UperNet calls nothing of it
-(open-mmlab/mmdetection #10619). The stand-in lets the imports through; an operator is missed only
-when it is called.
+(open-mmlab/mmdetection #10619). The stand-in lets the imports through and serves, in PyTorch, the
+operators that Mask R-CNN and Cascade Mask R-CNN call; another one is missed only when it is called.
 """
 
 import importlib.util
 import sys
+from collections.abc import Callable, Mapping
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import NoReturn
 
 from mmconvnext.errors import MissingOperatorError
+from mmconvnext.ops.nms import nms, softnms
+from mmconvnext.ops.roi_align import roi_align_backward, roi_align_forward
 
 NAME = 'mmcv._ext'
 
+# The compiled operators that mmdet's two-stage detectors call, in PyTorch.
+OPERATORS: Mapping[str, Callable] = MappingProxyType(
+    {
+        'nms': nms,
+        'softnms': softnms,
+        'roi_align_forward': roi_align_forward,
+        'roi_align_backward': roi_align_backward,
+    }
+)
+
 
 class StandIn(ModuleType):
-    """Answers every operator's name; what it answers raises when called.
+    """Answers every operator's name; what :data:`OPERATORS` lacks raises when called.
 
     Dunder names are refused, so that tools which look for ``__path__``, ``__wrapped__`` and the
     like see an ordinary module.
@@ -28,7 +41,7 @@ class StandIn(ModuleType):
     def __getattr__(self, name: str):
         if name.startswith('__'):
             raise AttributeError(f'module {self.__name__!r} has no attribute {name!r}')
-        return _missing_operator(name)
+        return OPERATORS.get(name) or _missing_operator(name)
 
 
 def _missing_operator(name: str):

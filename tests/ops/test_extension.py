@@ -20,10 +20,25 @@ def test_mmdet_and_mmseg_import_without_the_extension() -> None:
 @pytest.mark.skipif(extension.is_compiled(), reason='this mmcv has its operators')
 def test_a_missing_operator_is_named_with_the_remedy() -> None:
     import torch
-    from mmcv.ops import nms
+    from mmcv.ops import nms_rotated
 
-    with pytest.raises(MissingOperatorError, match=r"'nms' needs mmcv .* pip install"):
-        nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
+    with pytest.raises(MissingOperatorError, match=r"'nms_rotated' needs mmcv .* pip install"):
+        nms_rotated(torch.zeros(1, 5), torch.zeros(1), 0.5)
+
+
+@pytest.mark.skipif(extension.is_compiled(), reason='this mmcv has its operators')
+def test_operators_are_served_by_mmcv_s_names() -> None:
+    import torch
+    from mmcv.ops import batched_nms, soft_nms
+
+    boxes = torch.tensor([[0.0, 0, 9, 9], [0, 0, 9, 9], [0, 0, 9, 9]])
+    scores, labels = torch.tensor([0.1, 0.9, 0.5]), torch.tensor([0, 0, 1])
+    dets, kept = batched_nms(boxes, scores, labels, dict(type='nms', iou_threshold=0.5))
+    assert kept.tolist() == [1, 2]
+    assert dets[:, 4].tolist() == pytest.approx([0.9, 0.5])
+    dets, kept = soft_nms(boxes, scores, 0.5, min_score=0.01, method='gaussian')
+    assert kept.tolist() == [1, 2]
+    assert dets[0, 4] == pytest.approx(0.9)
 
 
 def test_stand_in_refuses_dunder_names_and_has_a_spec() -> None:

@@ -1,0 +1,139 @@
+"""Greedy and soft non-maximum suppression in plain PyTorch, as mmcv's compiled operators do them.
+
+Source of the rules, and of the order of equal scores: mmcv 2.1.0,
+mmcv/ops/csrc/pytorch/cpu/nms.cpp.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# Boxes decided on at a time; the next ones are then compared with those that were kept. Extra
+# memory: about ten float32 (BLOCK, boxes) matrices.
+BLOCK = 128
+
+
+def nms(boxes: Tensor, scores: Tensor, *, iou_threshold: float, offset: int) -> Tensor:
+    """Indices of the boxes kept, by falling score.
+
+    A box is dropped whose IoU with a kept one of a higher score is above ``iou_threshold``.
+
+    Args:
+        boxes: (N, 4): x1, y1, x2, y2.
+        scores: (N,).
+        iou_threshold: Between 0 and 1.
+        offset: 1 where a box from x to x is one pixel wide, else 0.
+    """
+    order = scores.sort(0, descending=True)[1]
+    remaining, left = boxes[order], order
+    kept = []
+    while len(left):
+        block, rest = remaining[:BLOCK], remaining[BLOCK:]
+        chosen = _greedy(_overlaps(block, block, iou_threshold, offset))
+        kept.append(left[:BLOCK][chosen])
+        free = ~_overlaps(block[chosen], rest, iou_threshold, offset).any(0)
+        remaining, left = rest[free], left[BLOCK:][free]
+    return torch.cat(kept) if kept else order
+
+
+def softnms(
+    boxes: Tensor,
+    scores: Tensor,
+    dets: Tensor,
+    *,
+    iou_threshold: float,
+    sigma: float,
+    min_score: float,
+    method: int,
+    offset: int,
+) -> Tensor:
+    """Indices of the boxes left, in the order they were chosen; scores fall instead of vanishing.
+
+    Args:
+        boxes: (N, 4), on the CPU.
+        scores: (N,).
+        dets: (N, 5), on the CPU, written: the chosen boxes with their scores, first rows first.
+        iou_threshold: Above it, methods 0 and 1 lower a score.
+        sigma: Of method 2.
+        min_score: Boxes whose score falls below it are dropped.
+        method: 0: to nothing; 1: by 1 − IoU; 2: by exp(−IoU² / sigma).
+        offset: 1 where a box from x to x is one pixel wide, else 0.
+
+    Source: Bodla et al., Soft-NMS (arXiv 1704.04503).
+    """
+    boxes, scores = boxes.numpy().astype('f4'), scores.numpy().astype('f4')
+    left = np.arange(len(boxes))
+    chosen = 0
+    while chosen < len(left):
+        best = chosen + _first_greatest(scores[left[chosen:]])
+        left[[chosen, best]] = left[[best, chosen]]
+        box, others = boxes[left[chosen]], left[chosen + 1 :]
+        scores[others] *= _weights(box, boxes[others], iou_threshold, sigma, method, offset)
+        kept = _without(scores[others] < np.float32(min_score))
+        left = np.concatenate([left[: chosen + 1], others[kept]])
+        chosen += 1
+    dets[: len(left)] = torch.from_numpy(np.c_[boxes[left], scores[left]])
+    return torch.from_numpy(left)
+
+
+def _first_greatest(scores: np.ndarray) -> int:
+    # As comparing one after the other does: nothing is greater than a NaN, nor is a NaN.
+    return 0 if np.isnan(scores[0]) else int(np.nan_to_num(scores, nan=-np.inf).argmax())
+
+
+def _weights(
+    box: np.ndarray,
+    others: np.ndarray,
+    iou_threshold: float,
+    sigma: float,
+    method: int,
+    offset: int,
+) -> np.ndarray:
+    sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
+    common = (sides + np.float32(offset)).clip(min=0).prod(1)
+    areas = (others[:, 2:] - others[:, :2] + np.float32(offset)).prod(1)
+    area = (box[2:] - box[:2] + np.float32(offset)).prod()
+    with np.errstate(invalid='ignore', divide='ignore'):
+        iou = common / (area + areas - common)
+    if method == 2:
+        return np.exp(-(iou * iou) / np.float32(sigma))
+    lowered = 1 - iou if method == 1 else np.zeros_like(iou)
+    return np.where(iou >= np.float32(iou_threshold), lowered, np.float32(1))
+
+
+def _without(dropped: np.ndarray) -> np.ndarray:
+    """The order after each dropped element was replaced by the then last one, as mmcv does."""
+    count = int((~dropped).sum())
+    order = np.arange(count)
+    holes = dropped[:count].nonzero()[0]
+    order[holes] = (count + (~dropped[count:]).nonzero()[0])[::-1]
+    return order
+
+
+def _overlaps(boxes: Tensor, others: Tensor, iou_threshold: float, offset: int) -> Tensor:
+    """Whether the IoU of each box with each of the others is above the threshold."""
+    x1, y1, x2, y2 = boxes[:, :, None].unbind(1)
+    widths = torch.minimum(x2, others[:, 2]).sub_(torch.maximum(x1, others[:, 0]))
+    heights = torch.minimum(y2, others[:, 3]).sub_(torch.maximum(y1, others[:, 1]))
+    if offset:
+        widths, heights = widths.add_(offset), heights.add_(offset)
+    common = widths.clamp_(min=0).mul_(heights.clamp_(min=0))
+    union = (_areas(boxes, offset)[:, None] + _areas(others, offset)).sub_(common)
+    # Two boxes without an area give 0 / 0, which is above no threshold.
+    return common.div_(union) > iou_threshold
+
+
+def _areas(boxes: Tensor, offset: int) -> Tensor:
+    return (boxes[:, 2] - boxes[:, 0] + offset) * (boxes[:, 3] - boxes[:, 1] + offset)
+
+
+def _greedy(overlaps: Tensor) -> Tensor:
+    """Which of a few boxes, by falling score, are kept, given whom each suppresses."""
+    # A row as the bits of one integer: this loop is all there is of the algorithm in Python.
+    rows = np.packbits(overlaps.cpu().numpy(), axis=1, bitorder='little')
+    suppressed, kept = 0, []
+    for number, row in enumerate(rows):
+        if not suppressed >> number & 1:
+            kept.append(number)
+            suppressed |= int.from_bytes(row.tobytes(), 'little')
+    return torch.tensor(kept, device=overlaps.device)

@@ -1,0 +1,324 @@
+"""RoIAlign in plain PyTorch, with the arguments of mmcv's compiled operators.
+
+Bilinear sampling is separable: a bin's value is Σ_y Σ_x w_y w_x f(y, x) over the few rows and
+columns that its sampling points touch, its taps. They are gathered from the NHWC feature rows by
+``embedding_bag``. Where the points of an axis lie at most a pixel apart (always, with the adaptive
+grid of ``sampling_ratio=0``), the 2g taps of g points fall on g + 1 pixels and are merged. The
+backward pass is a gather too: the taps, sorted by pixel, collect the gradients of their bins.
+
+Source of the sampling rule: He et al., Mask R-CNN (arXiv 1703.06870), section 3; its borders and
+its grid are those of mmcv 2.1.0, mmcv/ops/csrc/pytorch/cpu/roi_align.cpp.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+# Taps held at a time. One takes up to 40 bytes with what it takes to make and sort it, so that the
+# extra memory, beside an NHWC copy of the feature map, is bounded by 160 MiB or by one RoI.
+TAPS_AT_A_TIME = 1 << 22
+
+
+class _Grid(NamedTuple):
+    """RoIs in feature-map pixels: starts, sizes of a bin, sampling points in a bin; (RoIs,)."""
+
+    picture: Tensor
+    y: Tensor
+    x: Tensor
+    bin_height: Tensor
+    bin_width: Tensor
+    points_y: Tensor
+    points_x: Tensor
+
+
+class _Axis(NamedTuple):
+    """Where the bins of some RoIs sample an axis: pixels and weights, (RoIs, bins, taps)."""
+
+    pixels: Tensor
+    weights: Tensor
+
+
+class _Bags(NamedTuple):
+    """The taps of some RoIs' bins, one bin after the other, for ``embedding_bag``."""
+
+    rois: Tensor
+    pixels: Tensor  # (taps,), rows of the (N · H · W, C) feature map
+    weights: Tensor  # (taps,)
+    starts: Tensor  # (bins,), where the taps of a bin begin
+
+
+@torch.compiler.disable
+def roi_align_forward(
+    input: Tensor,
+    rois: Tensor,
+    output: Tensor,
+    argmax_y: Tensor,
+    argmax_x: Tensor,
+    *,
+    aligned_height: int,
+    aligned_width: int,
+    spatial_scale: float,
+    sampling_ratio: int,
+    pool_mode: int,
+    aligned: bool,
+) -> None:
+    """Fill ``output`` with the RoIs' features.
+
+    Args:
+        input: (N, C, H, W), floating-point; half precision is summed in float32.
+        rois: (K, 5): picture, x1, y1, x2, y2, in pixels of the picture.
+        output: (K, C, aligned_height, aligned_width), zeros, written.
+        argmax_y: Like ``output`` with ``pool_mode`` 0, else empty: the row of the greatest
+            sampling point, written.
+        argmax_x: Likewise its column.
+        aligned_height: Rows of bins.
+        aligned_width: Columns of bins.
+        spatial_scale: Feature-map pixels in a pixel of the picture.
+        sampling_ratio: Points in a bin along each axis; 0 takes ⌈size of the bin⌉ of them.
+        pool_mode: 0 takes the greatest point of a bin, 1 their mean.
+        aligned: Whether pixel centres lie at half-integers.
+    """
+    if not input.numel() or not output.numel():
+        return
+    rows = _rows(input)
+    bins = (aligned_height, aligned_width)
+    grid = _grid(rois, bins, spatial_scale, sampling_ratio, aligned)
+    if pool_mode == 1:
+        for bags in _bags(grid, bins, input.shape, merge=sampling_ratio <= 0):
+            output[bags.rois] = _maps(_gather(rows, bags), bins).to(output.dtype)
+    else:
+        # What mmcv gives an empty RoI, which has no greatest point.
+        for target, nothing in ((output, -10000), (argmax_y, -1), (argmax_x, -1)):
+            target.fill_(nothing)
+        for chosen, *greatest in _greatest(rows, grid, bins, input.shape):
+            for target, values in zip((output, argmax_y, argmax_x), greatest):
+                target[chosen] = _maps(values, bins).to(target.dtype)
+
+
+@torch.compiler.disable
+def roi_align_backward(
+    grad_output: Tensor,
+    rois: Tensor,
+    argmax_y: Tensor,
+    argmax_x: Tensor,
+    grad_input: Tensor,
+    *,
+    aligned_height: int,
+    aligned_width: int,
+    spatial_scale: float,
+    sampling_ratio: int,
+    pool_mode: int,
+    aligned: bool,
+) -> None:
+    """Fill ``grad_input``, (N, C, H, W), with the gradient; arguments as in the forward pass."""
+    if not grad_output.numel() or not grad_input.numel():
+        return
+    bins = (aligned_height, aligned_width)
+    pictures, channels, height, width = shape = grad_input.shape
+    dtype = _accumulation_dtype(grad_input)
+    rows = torch.zeros(pictures * height * width, channels, dtype=dtype, device=rois.device)
+    if pool_mode == 1:
+        grid = _grid(rois, bins, spatial_scale, sampling_ratio, aligned)
+        for bags in _bags(grid, bins, shape, merge=sampling_ratio <= 0):
+            rows += _collect(_rows(grad_output[bags.rois]), bags, len(rows))
+    else:
+        _scatter_greatest(rows, rois, argmax_y, argmax_x, grad_output.to(dtype), shape)
+    grad_input.copy_(rows.view(pictures, height, width, channels).permute(0, 3, 1, 2))
+
+
+def _accumulation_dtype(values: Tensor) -> torch.dtype:
+    return torch.float64 if values.dtype == torch.float64 else torch.float32
+
+
+def _rows(maps: Tensor) -> Tensor:
+    """(N, C, H, W) → (N · H · W, C), not in half precision."""
+    rows = maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1])
+    return rows.to(_accumulation_dtype(maps))
+
+
+def _maps(rows: Tensor, bins: tuple[int, int]) -> Tensor:
+    """(RoIs · bins, C) → (RoIs, C, rows of bins, columns of bins)."""
+    return rows.view(-1, *bins, rows.shape[1]).permute(0, 3, 1, 2)
+
+
+def _grid(
+    rois: Tensor,
+    bins: tuple[int, int],
+    spatial_scale: float,
+    sampling_ratio: int,
+    aligned: bool,
+) -> _Grid:
+    corners = rois[:, 1:].to(_accumulation_dtype(rois)) * spatial_scale - 0.5 * aligned
+    sizes = corners[:, 2:] - corners[:, :2]
+    if not aligned:
+        sizes = sizes.clamp(min=1.0)
+    bin_height, bin_width = sizes[:, 1] / bins[0], sizes[:, 0] / bins[1]
+    if sampling_ratio > 0:
+        points_y = points_x = torch.full_like(rois[:, 0], sampling_ratio, dtype=torch.long)
+    else:
+        points_y, points_x = (size.ceil().long().clamp(min=0) for size in (bin_height, bin_width))
+    picture = rois[:, 0].long()
+    return _Grid(picture, corners[:, 1], corners[:, 0], bin_height, bin_width, points_y, points_x)
+
+
+def _alike(
+    grid: _Grid, taps_of: Callable[[int, int], int]
+) -> Iterator[tuple[Tensor, _Grid, tuple[int, int]]]:
+    """RoIs with equally many sampling points, at most :data:`TAPS_AT_A_TIME` taps together."""
+    points = torch.stack([grid.points_y, grid.points_x], 1)
+    kinds, kind_of = points.unique(dim=0, return_inverse=True)
+    for number, (y, x) in enumerate(kinds.tolist()):
+        if y and x:  # an empty RoI has no points, and its features are zeros
+            of_kind = (kind_of == number).nonzero()[:, 0]
+            for chosen in of_kind.split(max(TAPS_AT_A_TIME // taps_of(y, x), 1)):
+                yield chosen, _Grid(*(values[chosen] for values in grid)), (y, x)
+
+
+def _bags(grid: _Grid, bins: tuple[int, int], shape: torch.Size, merge: bool) -> Iterator[_Bags]:
+    """The taps of all RoIs, as many at a time as memory may hold."""
+
+    def taps_of(y: int, x: int) -> int:
+        y, x = ((n + 1 if merge else 2 * n) for n in (y, x))
+        return bins[0] * bins[1] * min(y, 2 * shape[2]) * min(x, 2 * shape[3])
+
+    held: list[tuple[Tensor, Tensor, Tensor]] = []
+    for chosen, part, points in _alike(grid, taps_of):
+        taps = _taps(part, points, bins, shape, merge)
+        if sum(pixels.numel() for _, pixels, _ in held) + taps[0].numel() > TAPS_AT_A_TIME and held:
+            yield _joined(held)
+            held = []
+        held.append((chosen, *taps))
+    if held:
+        yield _joined(held)
+
+
+def _joined(held: list[tuple[Tensor, Tensor, Tensor]]) -> _Bags:
+    counts = torch.cat(
+        [pixels.new_full(pixels.shape[:1], pixels.shape[1]) for _, pixels, _ in held]
+    )
+    rois, pixels, weights = (torch.cat([part.flatten() for part in parts]) for parts in zip(*held))
+    return _Bags(rois, pixels, weights, counts.cumsum(0) - counts)
+
+
+def _taps(
+    grid: _Grid, points: tuple[int, int], bins: tuple[int, int], shape: torch.Size, merge: bool
+) -> tuple[Tensor, Tensor]:
+    """Pixels and weights of every bin, (RoIs · bins, taps) each."""
+    axes = []
+    for start, size, number, of_bin, length in (
+        (grid.y, grid.bin_height, bins[0], points[0], shape[2]),
+        (grid.x, grid.bin_width, bins[1], points[1], shape[3]),
+    ):
+        axis = _axis(_samples(start, size, number, of_bin), length)
+        axes.append(_merge(axis, length) if merge else axis)
+    y, x = axes
+    lines = (grid.picture[:, None, None] * shape[2] + y.pixels) * shape[3]
+    pixels = lines[:, :, None, :, None] + x.pixels[:, None, :, None, :]
+    means = y.weights / (points[0] * points[1])
+    weights = means[:, :, None, :, None] * x.weights[:, None, :, None, :]
+    return pixels.flatten(0, 2).flatten(1), weights.flatten(0, 2).flatten(1)
+
+
+def _samples(start: Tensor, size: Tensor, bins: int, points: int) -> Tensor:
+    """Positions of the sampling points along an axis, (RoIs, bins, points)."""
+    of_bin = torch.arange(bins, device=start.device, dtype=start.dtype)
+    of_point = torch.arange(points, device=start.device, dtype=start.dtype) + 0.5
+    size = size[:, None, None]
+    return start[:, None, None] + of_bin[:, None] * size + of_point * size / points
+
+
+def _axis(positions: Tensor, length: int) -> _Axis:
+    """Two taps for each sampling point; one further than a pixel outside of the map weighs 0."""
+    inside = ((positions >= -1) & (positions <= length)).to(positions.dtype)
+    clamped = positions.nan_to_num().clamp(0, length - 1)
+    low = clamped.floor()
+    above = (clamped - low) * inside
+    pixels = torch.stack([low, (low + 1).clamp(max=length - 1)], -1)
+    weights = torch.stack([inside - above, above], -1)
+    return _Axis(pixels.flatten(2).long(), weights.flatten(2))
+
+
+def _merge(axis: _Axis, length: int) -> _Axis:
+    """The weights of the taps on each pixel summed, for points at most a pixel apart."""
+    taps = min(axis.pixels.shape[2] // 2 + 1, length)
+    first = axis.pixels[..., :1].clamp(max=length - taps)
+    weights = axis.weights.new_zeros(*axis.weights.shape[:2], taps)
+    weights.scatter_add_(2, (axis.pixels - first).clamp(max=taps - 1), axis.weights)
+    return _Axis(first + torch.arange(taps, device=first.device), weights)
+
+
+def _gather(rows: Tensor, bags: _Bags) -> Tensor:
+    """Features of the bins, (RoIs · bins, C)."""
+    weights = bags.weights.to(rows.dtype)
+    return F.embedding_bag(bags.pixels, rows, bags.starts, mode='sum', per_sample_weights=weights)
+
+
+def _collect(grads: Tensor, bags: _Bags, pixels: int) -> Tensor:
+    """Gradients of the pixels, (pixels, C), from those of the bins, (RoIs · bins, C)."""
+    taps = torch.arange(len(bags.pixels), device=grads.device)
+    bin_of = torch.searchsorted(bags.starts, taps, right=True) - 1
+    pixel, order = bags.pixels.int().sort()
+    numbers = torch.arange(pixels, device=grads.device, dtype=torch.int32)
+    return F.embedding_bag(
+        bin_of[order],
+        grads,
+        torch.searchsorted(pixel, numbers),
+        mode='sum',
+        per_sample_weights=bags.weights[order].to(grads.dtype),
+    )
+
+
+def _greatest(
+    rows: Tensor, grid: _Grid, bins: tuple[int, int], shape: torch.Size
+) -> Iterator[tuple[Tensor, ...]]:
+    """RoIs, and the greatest sampling point of each bin, its row and its column, (bins, C)."""
+    for chosen, part, points in _alike(grid, lambda y, x: bins[0] * bins[1] * y * x * shape[1]):
+        y = _samples(part.y, part.bin_height, bins[0], points[0])
+        x = _samples(part.x, part.bin_width, bins[1], points[1])
+        ys, xs = (
+            axis[index].expand(-1, *bins, *points).reshape(-1, points[0] * points[1])
+            for axis, index in (
+                (y, (slice(None), slice(None), None, slice(None), None)),
+                (x, (slice(None), None, slice(None), None, slice(None))),
+            )
+        )
+        picture = part.picture.repeat_interleave(bins[0] * bins[1])[:, None]
+        pixels, weights = _corners(picture, ys, xs, shape)
+        values = F.embedding_bag(
+            pixels.flatten(0, 1), rows, mode='sum', per_sample_weights=weights.flatten(0, 1)
+        )
+        greatest, point = values.view(*ys.shape, -1).max(1)
+        yield chosen, greatest, ys.gather(1, point), xs.gather(1, point)
+
+
+def _corners(picture: Tensor, y: Tensor, x: Tensor, shape: torch.Size) -> tuple[Tensor, Tensor]:
+    """The four pixels around positions and their weights, (…, 4)."""
+    rows, columns = (
+        _Axis(*(values.unflatten(2, (-1, 2)) for values in _axis(positions[None], length)))
+        for positions, length in ((y, shape[2]), (x, shape[3]))
+    )
+    lines = (picture[..., None] * shape[2] + rows.pixels[0]) * shape[3]
+    pixels = lines[..., :, None] + columns.pixels[0][..., None, :]
+    weights = rows.weights[0][..., :, None] * columns.weights[0][..., None, :]
+    return pixels.flatten(-2), weights.flatten(-2)
+
+
+def _scatter_greatest(
+    rows: Tensor,
+    rois: Tensor,
+    argmax_y: Tensor,
+    argmax_x: Tensor,
+    grads: Tensor,
+    shape: torch.Size,
+) -> None:
+    """Add to ``rows`` the gradients of the greatest points, channel by channel their own."""
+    picture = rois[:, 0].long()[:, None].expand(-1, argmax_y[0].numel())
+    pixels, weights = _corners(picture, argmax_y.flatten(1), argmax_x.flatten(1), shape)
+    channel = torch.arange(shape[1], device=rows.device)
+    channel = channel.repeat_interleave(argmax_y[0, 0].numel())[:, None]
+    known = (argmax_y.flatten(1) != -1)[..., None]
+    values = grads.flatten(1)[..., None] * (weights * known).to(grads.dtype)
+    rows.view(-1).index_add_(0, (pixels * shape[1] + channel).flatten(), values.flatten())

@@ -1,0 +1,133 @@
+"""Oracle: mmcv 2.1.0's compiled operators; without them the gradients check the values."""
+
+import math
+
+import pytest
+import torch
+from mmcv.ops import RoIAlign
+from torch import Tensor
+
+from mmconvnext.ops import roi_align
+
+
+def random_rois(count: int, pictures: int = 2, extent: float = 120.0) -> Tensor:
+    torch.manual_seed(count)
+    start = torch.rand(count, 2) * extent * 1.2 - extent * 0.1
+    sides = torch.rand(count, 2) ** 2 * extent
+    picture = torch.randint(0, pictures, (count, 1)).float()
+    rois = torch.cat([picture, start, start + sides], 1)
+    rois[:: max(count // 3, 1), 3:] = rois[:: max(count // 3, 1), 1:3]  # no area
+    return rois
+
+
+def options_of(size: int, ratio: int, mode: int, aligned: bool, scale: float = 0.25) -> dict:
+    return dict(
+        aligned_height=size,
+        aligned_width=size + 1,
+        spatial_scale=scale,
+        sampling_ratio=ratio,
+        pool_mode=mode,
+        aligned=aligned,
+    )
+
+
+def run(module, input: Tensor, rois: Tensor, grads: Tensor, options: dict) -> list[Tensor]:
+    """Output and gradient by ``module``, which has the operators."""
+    shape = (len(rois), input.shape[1], options['aligned_height'], options['aligned_width'])
+    output = input.new_zeros(shape)
+    argmax = [input.new_zeros(shape if options['pool_mode'] == 0 else 0) for _ in range(2)]
+    module.roi_align_forward(input, rois, output, *argmax, **options)
+    grad_input = torch.zeros_like(input)
+    module.roi_align_backward(grads, rois, *argmax, grad_input, **options)
+    return [output, grad_input]
+
+
+def assert_close(ours: Tensor, theirs: Tensor) -> None:
+    assert (ours - theirs).abs().max() <= 1e-4 * theirs.abs().max()
+
+
+@pytest.mark.parametrize('aligned', [True, False])
+@pytest.mark.parametrize('mode', [0, 1], ids=['max', 'avg'])
+@pytest.mark.parametrize('ratio', [0, 1, 2, 3])
+@pytest.mark.parametrize('size', [1, 7, 14])
+def test_matches_mmcv(compiled, size: int, ratio: int, mode: int, aligned: bool) -> None:
+    options = options_of(size, ratio, mode, aligned)
+    rois = random_rois(40)
+    input = torch.randn(2, 5, 23, 31)
+    grads = torch.randn(40, 5, size, size + 1)
+    for ours, theirs in zip(
+        run(roi_align, input, rois, grads, options), run(compiled, input, rois, grads, options)
+    ):
+        assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize('size', [7, 14])
+@pytest.mark.parametrize('stride', [4, 8, 16, 32])
+def test_matches_mmcv_on_a_pyramid(compiled, stride: int, size: int) -> None:
+    options = options_of(size, 0, 1, True, 1 / stride)
+    rois = random_rois(60, extent=400.0)
+    input = torch.randn(2, 16, 400 // stride, 640 // stride)
+    grads = torch.randn(60, 16, size, size + 1)
+    for ours, theirs in zip(
+        run(roi_align, input, rois, grads, options), run(compiled, input, rois, grads, options)
+    ):
+        assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize('mode', ['avg', 'max'])
+@pytest.mark.parametrize('ratio', [0, 2])
+def test_gradients_by_differences(mode: str, ratio: int) -> None:
+    layer = RoIAlign((2, 3), 0.5, ratio, mode)
+    input = torch.randn(2, 2, 6, 7, dtype=torch.float64, requires_grad=True)
+    rois = random_rois(6, extent=12.0).double()
+    assert torch.autograd.gradcheck(lambda x: layer(x, rois), input)
+
+
+def test_memory_is_bounded_by_parts(monkeypatch) -> None:
+    rois, input = random_rois(30), torch.randn(2, 4, 30, 30)
+    for mode in (0, 1):
+        options = options_of(7, 0, mode, True)
+        grads = torch.randn(30, 4, 7, 8)
+        whole = run(roi_align, input, rois, grads, options)
+        monkeypatch.setattr(roi_align, 'TAPS_AT_A_TIME', 2000)
+        for part, expected in zip(run(roi_align, input, rois, grads, options), whole):
+            torch.testing.assert_close(part, expected)
+        monkeypatch.undo()
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_half_precision_is_summed_in_full(dtype: torch.dtype) -> None:
+    input = torch.randn(2, 4, 20, 20).to(dtype)
+    rois = random_rois(9, extent=60.0)
+    options = options_of(7, 0, 1, True)
+    grads = torch.randn(9, 4, 7, 8).to(dtype)
+    exact = run(roi_align, input.float(), rois.to(dtype).float(), grads.float(), options)
+    for ours, expected in zip(run(roi_align, input, rois.to(dtype), grads, options), exact):
+        assert torch.equal(ours, expected.to(dtype))
+
+
+def test_far_away_and_empty_rois_are_zero() -> None:
+    input = torch.ones(1, 3, 8, 8, requires_grad=True)
+    rois = torch.tensor([[0.0, 500, 500, 600, 600], [0, -900, -900, -800, -800], [0, 3, 3, 3, 3]])
+    output = RoIAlign(7, 1.0)(input, rois)
+    assert not output.any()
+    output.sum().backward()
+    assert not input.grad.any()
+    nothing = RoIAlign(7, 1.0)(input, rois[:0])
+    assert nothing.shape == (0, 3, 7, 7)
+    nothing.sum().backward()
+
+
+def test_a_constant_map_gives_its_constant() -> None:
+    output = RoIAlign(7, 0.25)(torch.full((1, 2, 50, 50), math.pi), random_rois(20, 1)[1:2])
+    torch.testing.assert_close(output, torch.full_like(output, math.pi))
+
+
+@pytest.mark.filterwarnings(
+    'ignore:.*should not be instantiated:DeprecationWarning'
+)  # dynamo's own
+def test_compiles_with_torch() -> None:
+    layer = RoIAlign(3, 0.5)
+    compiled = torch.compile(layer, backend='eager')
+    input, rois = torch.randn(2, 3, 9, 9), random_rois(5, extent=18.0)
+    torch.testing.assert_close(compiled(input, rois), layer(input, rois))
