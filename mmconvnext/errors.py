@@ -1,5 +1,6 @@
 """Errors that a person can put right, and how the tools say them."""
 
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,4 +34,8 @@ def one_line_errors() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        sys.exit(f'error: {error}')
+        # From a worker of a data loader it comes with the worker's traceback before it.
+        told = re.fullmatch(
+            r'Caught \w+ in DataLoader worker .*\n[\w.]+Error: (.*)\n?', str(error), re.S
+        )
+        sys.exit(f'error: {told[1].strip() if told else error}')

@@ -1,5 +1,6 @@
 """The tools, each in a process of its own, as a person runs them."""
 
+import json
 import os
 import pickle
 import re
@@ -13,7 +14,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from mmconvnext import ConvNeXt
 from mmconvnext.checkpoints.convert import from_official
@@ -241,10 +242,12 @@ def test_reproduce_prints_ours_beside_the_published(samples, run_tool, tmp_path)
     )
     assert result.returncode == 0, result.stderr[-2000:]
     row = next(line for line in result.stdout.splitlines() if path.name in line)
-    assert re.search(r'upernet_convnext_t_ade20k +│ +\d+\.\d\d +│ 46\.0 +│ the paper', row), row
+    assert re.search(
+        r'upernet_convnext_t_ade20k +│ mIoU +│ \d+\.\d\d +│ 46\.0 +│ the paper', row
+    ), row
     other = path.rename(tmp_path / 'other.pth')
     result = run_tool('tools/reproduce.py', other)
-    assert_one_line_error(result, 'expected the name of a published segmentor')
+    assert_one_line_error(result, 'expected the name of a published model')
 
 
 def test_convert_checkpoint(run_tool, tmp_path) -> None:
@@ -272,6 +275,8 @@ BAD_FILES = {
     'text': 'not a readable checkpoint',
     'wrapped': 'expected a dict of tensors',
     'nan': 'found NaN or infinity',
+    'inf': 'found NaN or infinity',
+    'meta': 'without values',
     'missing': 'no such checkpoint file',
 }
 
@@ -288,8 +293,10 @@ def write_bad_file(kind: str, folder: Path) -> Path:
         elif kind == 'wrapped':
             for _ in range(50):
                 content = {'model': content}
-        elif kind == 'nan':
-            content['stages.0.0.gamma'][0] = float('nan')
+        elif kind in ('nan', 'inf'):
+            content['stages.0.0.gamma'][0] = float(kind)
+        elif kind == 'meta':
+            content = {key: value.to('meta') for key, value in content.items()}
         torch.save(content, path)
         if kind == 'truncated':
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -300,9 +307,12 @@ def write_bad_file(kind: str, folder: Path) -> Path:
     ('tool', 'kind'),
     [
         *[(tool, kind) for tool in ('train', 'convert') for kind in BAD_FILES],
-        # Testing reads whole models; one with NaN follows below.
-        *[(tool, 'page') for tool in ('test', 'reproduce')],
-        *[('test', kind) for kind in ('code', 'text', 'missing')],
+        # Testing reads whole models; what is wrong with one's values follows below.
+        *[
+            (tool, kind)
+            for tool in ('test', 'reproduce')
+            for kind in ('code', 'truncated', 'page', 'text', 'missing')
+        ],
     ],
 )
 def test_every_bad_file_gets_one_line(kind, tool, samples, run_tool, tmp_path) -> None:
@@ -319,19 +329,22 @@ def test_every_bad_file_gets_one_line(kind, tool, samples, run_tool, tmp_path) -
         ],
         'reproduce': ['tools/reproduce.py', tmp_path / 'upernet_convnext_tiny_1k_512x512.pth'],
     }[tool]
-    if tool == 'reproduce':
+    if tool == 'reproduce' and kind != 'missing':
         path.rename(command[1])
     assert_one_line_error(run_tool(*command), BAD_FILES[kind])
     assert not (tmp_path / 'made-by-the-checkpoint').exists()
     assert not (tmp_path / 'converted.pth').exists()
 
 
-@pytest.mark.parametrize('kind', ['truncated', 'nan'])
+@pytest.mark.parametrize('kind', ['truncated', 'nan', 'meta'])
 def test_a_broken_segmentor_is_not_tested(kind, trained, samples, run_tool, tmp_path) -> None:
     work_dir, _ = trained
     content = torch.load(work_dir / 'iter_4.pth', weights_only=True)
+    bias = content['state_dict']['decode_head.conv_seg.bias']
     if kind == 'nan':
-        content['state_dict']['decode_head.conv_seg.bias'][0] = float('nan')
+        bias[0] = float('nan')
+    elif kind == 'meta':
+        content['state_dict']['decode_head.conv_seg.bias'] = bias.to('meta')
     torch.save(content, tmp_path / 'a.pth')
     if kind == 'truncated':
         (tmp_path / 'a.pth').write_bytes((tmp_path / 'a.pth').read_bytes()[:5000])
@@ -340,6 +353,26 @@ def test_a_broken_segmentor_is_not_tested(kind, trained, samples, run_tool, tmp_
         *short_run(samples),
     )
     assert_one_line_error(result, BAD_FILES[kind])
+
+
+def test_a_segmentor_in_shards_tests_the_same(trained, samples, run_tool, tmp_path) -> None:
+    work_dir, _ = trained
+    state = torch.load(work_dir / 'iter_4.pth', weights_only=True)['state_dict']
+    weight_map = {}
+    for name, part in (('a', 'backbone.'), ('b', 'decode_head.')):
+        shard = {key: value for key, value in state.items() if key.startswith(part)}
+        save_file(shard, tmp_path / f'{name}.safetensors')
+        weight_map |= dict.fromkeys(shard, f'{name}.safetensors')
+    index = tmp_path / 'model.safetensors.index.json'
+    index.write_text(json.dumps({'weight_map': weight_map}))
+    scores = []
+    for file in (work_dir / 'iter_4.pth', index):
+        command = ('tools/test.py', SAMPLES_CONFIG, file, '--work-dir', tmp_path / 'run')
+        result = run_tool(*command, *short_run(samples))
+        assert result.returncode == 0, result.stderr
+        scores.append(result.stdout.splitlines()[-1])
+    assert 'mIoU' in scores[0]
+    assert scores[0] == scores[1]
 
 
 def test_make_samples_leaves_other_folders_alone(run_tool, tmp_path) -> None:

@@ -17,7 +17,12 @@ def main() -> None:
     )
     parser.add_argument('source', help='file, URL or hf://OWNER/REPOSITORY/FILE')
     parser.add_argument('destination', help='.pth, .pt, .bin or .safetensors file to write')
-    parser.add_argument('--to', choices=TARGETS, default='official', help='family to write')
+    parser.add_argument(
+        '--to',
+        choices=TARGETS,
+        default='official',
+        help="family to write (timm: as timm's plain model of that size)",
+    )
     parser.add_argument('--family', choices=TARGETS, help='of the source; recognised by default')
     parser.add_argument('--ema', action='store_true', help='take the weights averaged in training')
     parser.add_argument('--force', action='store_true', help='replace an existing destination')

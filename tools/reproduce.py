@@ -1,7 +1,7 @@
-"""Test published segmentors here, and print our mIoU beside the published one.
+"""Test published models here, and print our results beside the published ones.
 
 Example:
-    python tools/reproduce.py downloads/upernet_convnext_tiny_1k_512x512.pth --tta
+    python tools/reproduce.py upernet_convnext_tiny_1k_512x512.pth mask_rcnn_convnext_tiny_1k_3x.pth
 """
 
 import argparse
@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mmconvnext.checkpoints.fetch import fetch
-from mmconvnext.checkpoints.published import SEGMENTORS, Published
+from mmconvnext.checkpoints.published import PUBLISHED, Published
 from mmconvnext.checkpoints.read import read_checkpoint
 from mmconvnext.errors import UserError, one_line_errors
 
@@ -36,16 +36,18 @@ def parse_arguments() -> argparse.Namespace:
 
 def find(file: str) -> tuple[Path, Published]:
     path = fetch(file)
-    if path.name not in SEGMENTORS:
+    if path.name not in PUBLISHED:
         raise UserError(
-            f'{path.name}: expected the name of a published segmentor, one of '
-            f'{", ".join(SEGMENTORS)}'
+            f'{path.name}: expected the name of a published model, one of {", ".join(PUBLISHED)}'
         )
     read_checkpoint(str(path), map_location='meta')  # a broken one is told before hours of testing
-    return path, SEGMENTORS[path.name]
+    return path, PUBLISHED[path.name]
 
 
-def measure(path: Path, published: Published, arguments: argparse.Namespace) -> float | None:
+def measure(
+    path: Path, published: Published, arguments: argparse.Namespace
+) -> dict[str, float] | None:
+    """Results in percent by name; None where the test failed, and said why."""
     config = TOOLS.parent / 'configs' / f'{published.config}.py'
     command = [sys.executable, TOOLS / 'test.py', config, path]
     command += ['--work-dir', arguments.work_dir / path.stem]
@@ -59,21 +61,29 @@ def measure(path: Path, published: Published, arguments: argparse.Namespace) -> 
         for line in run.stdout:
             sys.stderr.write(line)
             output.append(line)
-    result = re.search(r'^aAcc .*mIoU (\S+),', ''.join(output), re.M)
-    return None if run.returncode or result is None else float(result[1])
+    printed = dict(re.findall(r'([\w/]+) ([\d.-]+)(?:, |$)', ''.join(output), re.M))
+    if run.returncode or not published.results.keys() <= printed.keys():
+        return None
+    # COCO's AP are fractions.
+    return {
+        name: float(printed[name]) * (100 if name.startswith('coco/') else 1)
+        for name in published.results
+    }
 
 
 def main() -> None:
     arguments = parse_arguments()
     found = [find(file) for file in arguments.files]
-    table = Table('file', 'config', 'mIoU here', 'mIoU published', 'published by')
+    table = Table('file', 'config', 'result', 'here', 'published', 'published by')
     failed = False
     for path, published in found:
         here = measure(path, published, arguments)
         failed |= here is None
-        there = published.multi_scale if arguments.tta else published.single_scale
-        measured = 'failed' if here is None else f'{here:.2f}'
-        table.add_row(path.name, published.config, measured, str(there), published.publisher)
+        there = published.augmented if arguments.tta else published.results
+        for name in published.results:
+            measured = 'failed' if here is None else f'{here[name]:.2f}'
+            figure = str(there.get(name, '–'))
+            table.add_row(path.name, published.config, name, measured, figure, published.publisher)
     Console(width=200 if not sys.stdout.isatty() else None).print(table)
     if failed:
         sys.exit(1)  # each test has said why

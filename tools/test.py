@@ -12,8 +12,9 @@ from mmengine.runner import Runner
 
 import mmconvnext  # noqa: F401  (makes the stack work on this torch before it is used)
 from mmconvnext.data.checks import require_data
+from mmconvnext.data.images import name_unreadable_images
 from mmconvnext.errors import one_line_errors
-from mmconvnext.running import options
+from mmconvnext.running import options, testing
 from mmconvnext.running.hardware import fit_to_hardware, leave_process_group
 
 
@@ -41,12 +42,13 @@ def main() -> None:
     config.resume = False
     options.set_checkpoint(config, arguments.checkpoint)
     if arguments.show_dir:
-        options.set_pictures(config, arguments.show_dir)
+        testing.set_pictures(config, arguments.show_dir)
     if arguments.out:
-        options.set_predictions(config, arguments.out)
+        testing.set_predictions(config, arguments.out)
     if arguments.tta:
-        options.set_tta(config)
+        testing.set_tta(config)
     notices = fit_to_hardware(config)
+    name_unreadable_images()
     runner = Runner.from_cfg(config)
     for notice in notices:
         runner.logger.warning(notice)

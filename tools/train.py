@@ -10,6 +10,7 @@ from mmengine.runner import Runner
 
 import mmconvnext  # noqa: F401  (makes the stack work on this torch before it is used)
 from mmconvnext.data.checks import require_data
+from mmconvnext.data.images import name_unreadable_images
 from mmconvnext.errors import one_line_errors
 from mmconvnext.running import options
 from mmconvnext.running.hardware import fit_to_hardware, leave_process_group
@@ -59,6 +60,7 @@ def main() -> None:
     elif arguments.pretrained:
         notices.append('--pretrained is left aside: the checkpoint has all weights')
     notices += fit_to_hardware(config)
+    name_unreadable_images()
     runner = Runner.from_cfg(config)
     for notice in notices:
         runner.logger.warning(notice)

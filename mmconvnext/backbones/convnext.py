@@ -236,7 +236,8 @@ class ConvNeXt(BaseModule):
         """Draw the weights, or load the file that ``init_cfg`` names.
 
         Raises:
-            CheckpointError: the file is missing, unsafe, or does not fit the model.
+            CheckpointError: the file is missing, unsafe, or does not fit the model, which is
+                then as it was, but for other schemes of a list of them in ``init_cfg``.
         """
         if self._is_init:
             return

@@ -28,7 +28,12 @@ _WHOLE = {
     'decode_head.': 'segmentor',
     'logit_scale': 'CLIP model',
 }
-_OTHERS = {'relative_position_bias_table': 'Swin', 'attn.qkv': 'a ViT', 'bn1.': 'a ResNet'}
+_OTHERS = {
+    'relative_position_bias_table': 'Swin',
+    'cpb_mlp': 'Swin V2',
+    'attn.qkv': 'a ViT',
+    'bn1.': 'a ResNet',
+}
 
 
 class Recognised(NamedTuple):
@@ -39,7 +44,7 @@ class Recognised(NamedTuple):
     state: dict[str, Tensor]
     unknown: dict[str, Tensor]  # below the prefix, and nothing that the family has
     outside: list[str]  # keys that do not begin with the prefix: heads of a whole model
-    aside: list[str]  # keys that the family has and a backbone no use for
+    aside: list[str]  # below the prefix, what the family has and a backbone no use for
 
 
 def to_official(
@@ -79,7 +84,7 @@ def to_official(
             "(init_cfg: prefix='…')"
         )
     _require_plain(found[0].state, source)
-    return _classifier_norm(found[0])
+    return _without_mlp_head(_classifier_norm(found[0]))
 
 
 def with_official_backbone(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -101,7 +106,8 @@ def with_official_backbone(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         key.replace('norm.', 'norm3.', 1) if key.startswith('norm.') else key: value
         for key, value in (recognised.state | recognised.unknown).items()
     }
-    named |= {key: inside[key] for key in recognised.outside + recognised.aside}
+    named |= {key: inside[key] for key in recognised.outside}
+    named |= {key: inside[recognised.prefix + key] for key in recognised.aside}
     outside = {key: value for key, value in state.items() if not key.startswith('backbone.')}
     return {f'backbone.{key}': value for key, value in named.items()} | outside
 
@@ -208,23 +214,35 @@ def _rename(state: Mapping[str, Tensor], format: Format, prefix: str) -> Recogni
         elif not inside:
             outside.append(key)
         elif name.startswith(format.aside):
-            aside.append(key)
+            aside.append(name)
         else:
             unknown[name] = value
     return Recognised(format, prefix, renamed, unknown, outside, aside)
 
 
 def _classifier_norm(recognised: Recognised) -> Recognised:
-    # Only beside norm0–2 is mmpretrain's norm3 the fourth stage's output norm.
+    # Beside norm0–2 or the heads of a dense model, mmpretrain's norm3 is the fourth stage's output
+    # norm; alone it is a classifier's last one.
     state = recognised.state
     alone = 'norm3.weight' in state and not any(f'norm{i}.weight' in state for i in range(3))
-    if not recognised.format.norm_is_norm3 or not alone:
+    dense = describe_whole(recognised.outside)
+    if not recognised.format.norm_is_norm3 or not alone or dense:
         return recognised
     renamed = {
         key.replace('norm3.', 'norm.', 1) if key.startswith('norm3.') else key: value
         for key, value in state.items()
     }
     return recognised._replace(state=renamed)
+
+
+def _without_mlp_head(recognised: Recognised) -> Recognised:
+    # The head of timm's convnext_large_mlp means nothing without its hidden layer, which no
+    # other family has.
+    if not any(key.startswith('head.pre_logits.') for key in recognised.aside):
+        return recognised
+    head = [key for key in recognised.state if key.startswith('head.')]
+    state = {key: value for key, value in recognised.state.items() if key not in head}
+    return recognised._replace(state=state, aside=recognised.aside + head)
 
 
 def _dense(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -280,9 +298,13 @@ def describe_whole(keys: Iterable[str]) -> str:
 
 
 def _resemblance(state: Mapping[str, Tensor]) -> str:
-    resembled = [name for piece, name in _OTHERS.items() if any(piece in key for key in state)]
-    whole = describe_whole(state)
-    if not resembled:
+    other, whole = other_model(state), describe_whole(state)
+    if not other:
         return f' (this is {whole})' if whole else ''
     what = f'this is {whole}, its backbone looks' if whole else 'these look'
-    return f' ({what} like {resembled[0]})'
+    return f' ({what} like {other})'
+
+
+def other_model(state: Iterable[str]) -> str:
+    """Whose keys these are rather than a ConvNeXt's, such as ``'Swin'``, or ''."""
+    return next((name for piece, name in _OTHERS.items() if any(piece in key for key in state)), '')

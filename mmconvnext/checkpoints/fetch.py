@@ -14,8 +14,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColu
 from mmconvnext.errors import CheckpointError, first_line
 
 # torch hub's convention: a file name ending in -<8 or more hex digits>.<ending> holds the
-# beginning of its SHA-256; not so a date.
-_HASH = re.compile(r'-(?!20\d{6}\.)([a-f0-9]{8,})\.')
+# beginning of its SHA-256. Digits alone are a date or a counter.
+_HASH = re.compile(r'-(?=\d*[a-f])([a-f0-9]{8,})\.')
 
 # Seconds that a server may stay silent.
 _PATIENCE = 60
@@ -58,7 +58,8 @@ def fetch(checkpoint: str, *, sha256: str | None = None, progress: bool = True) 
     The last is left to huggingface_hub and its cache. A URL is downloaded once into torch hub's.
     The file appears there complete or not at all: the download goes to a temporary file, is
     checked against the length the server announced and the hash in the file's name, where there
-    are such, and is then moved. Processes of one machine wait for each other.
+    are such, and is then moved. Processes of one machine wait for each other. Of a file that is
+    there already, ``sha256`` alone is checked.
 
     Args:
         checkpoint: Path or address.

@@ -136,6 +136,7 @@ TIMM = Format(
         },
         'norm': 'norm_pre.{p}',  # before the pooling: convnext_tiny_hnf
     },
+    aside=('head.pre_logits.',),  # of convnext_large_mlp, between norm and head
     convolutional=('atto', 'femto', 'pico', 'nano'),
 )
 

@@ -10,6 +10,7 @@ import math
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from mmengine.logging import print_log
@@ -26,6 +27,11 @@ from mmconvnext.checkpoints.convert import (
 from mmconvnext.checkpoints.read import find_tensors, read_checkpoint
 from mmconvnext.errors import ArgumentError, CheckpointError
 
+# Weights, counters of batches and masks.
+_READABLE = (
+    *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
+    *(torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool),
+)
 _STEM = 'downsample_layers.0.0.weight'
 _NORM3_POLICIES = ('fresh', 'from_classifier')
 _STEM_POLICIES = ('repeat', 'mean', 'zero_extra', 'random')
@@ -120,7 +126,7 @@ def load_backbone(
     )
     module.load_state_dict(loaded, strict=False)
     print_log(str(report), logger='current')
-    announce_licence(recognised)
+    announce_licence(recognised, str(checkpoint))
     return report
 
 
@@ -187,9 +193,13 @@ def _adapt_stem(state: dict[str, Tensor], channels: int, policy: str) -> str:
     return f"stem of {given} channels adapted to {channels} by '{policy}' (init_cfg: stem=…)"
 
 
-def announce_licence(recognised: Recognised) -> None:
+def announce_licence(recognised: Recognised, source: str) -> None:
     """Log, once in a process, what a family's published weights may not be used for."""
-    if recognised.format.name == 'hf-dinov3' or 'norms.3.weight' in recognised.aside:
+    if (
+        recognised.format.name == 'hf-dinov3'
+        or 'norms.3.weight' in recognised.aside
+        or 'dinov3' in Path(source).name.lower()  # timm's copies have its ordinary keys
+    ):
         _announce("DINOv3's published weights have a licence of their own")
     elif any('.grn.' in key for key in recognised.state):
         _announce("ConvNeXt V2's published weights are CC-BY-NC: not for commercial use")
@@ -219,8 +229,10 @@ def require_finite(state: Mapping[str, Tensor], source: str) -> None:
     """Check that a checkpoint holds numbers.
 
     Raises:
-        CheckpointError: with the names of tensors that hold NaN or infinity.
+        CheckpointError: with the names of tensors that hold NaN, infinity or nothing that could
+            be looked at.
     """
+    require_readable(state, source)
     broken = [key for key, value in state.items() if not _is_finite(value)]
     if broken:
         raise CheckpointError(
@@ -229,9 +241,24 @@ def require_finite(state: Mapping[str, Tensor], source: str) -> None:
         )
 
 
+def require_readable(state: Mapping[str, Tensor], source: str) -> None:
+    """Check that tensors are dense and of the types that weights and counters have.
+
+    Raises:
+        CheckpointError: with the name and kind of one that is not, such as a sparse one.
+    """
+    for key, value in state.items():
+        if value.is_meta or value.layout != torch.strided or value.dtype not in _READABLE:
+            kind = 'without values' if value.is_meta else f'{value.dtype}, {value.layout}'
+            raise CheckpointError(
+                f'{source}: expected dense tensors of ordinary types, found {key} ({kind}); '
+                'convert it where it was made'
+            )
+
+
 def _is_finite(value: Tensor) -> bool:
     # The extremes take no memory, unlike isfinite(); NaN makes both of them NaN.
-    return not value.numel() or all(math.isfinite(x) for x in value.aminmax())
+    return not value.numel() or all(math.isfinite(x) for x in value.detach().aminmax())
 
 
 def _checksum(state: Mapping[str, Tensor]) -> str:

@@ -1,10 +1,12 @@
 """Opening a checkpoint safely and finding the tensors in it."""
 
+import codecs
 import json
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
+from urllib.parse import urlsplit
 from zipfile import ZIP_STORED, ZipFile, is_zipfile
 
 import torch
@@ -70,12 +72,19 @@ def _read_shards(checkpoint: str, index: Path, map_location: str) -> dict[str, T
     for shard in dict.fromkeys(weight_map.values()):
         if Path(shard).name != shard or shard.endswith('.index.json'):
             raise CheckpointError(f'{index}: expected shards beside it, found {shard!r}')
-        folder = str(checkpoint).removesuffix(index.name)
-        tensors |= read_checkpoint(f'{folder}{shard}', map_location)
+        tensors |= read_checkpoint(_beside(str(checkpoint), shard), map_location)
     missing = [key for key in weight_map if key not in tensors]
     if missing:
         raise CheckpointError(f'{index}: its shards do not hold {", ".join(missing[:5])}')
     return tensors
+
+
+def _beside(checkpoint: str, name: str) -> str:
+    """Path or address of another file where a checkpoint lies; a URL keeps its query."""
+    if is_url(checkpoint):
+        parts = urlsplit(checkpoint)
+        return parts._replace(path=str(PurePosixPath(parts.path).with_name(name))).geturl()
+    return checkpoint.removesuffix(Path(checkpoint).name) + name
 
 
 def _read_safetensors(path: Path, map_location: str) -> dict[str, Tensor]:
@@ -118,11 +127,19 @@ def _kind(path: Path) -> str:
         beginning = file.read(256).strip()
     if not beginning:
         return 'it is empty'
-    if beginning.startswith(b'<'):
+    if beginning.removeprefix(codecs.BOM_UTF8).startswith(b'<'):
         return 'it is a web page'
-    if path.suffix != '.json' and all(byte in b'\t\r\n' or 32 <= byte < 127 for byte in beginning):
-        return 'it is a text'
-    return ''
+    if beginning[8:10] == b'{"':
+        return 'it is a .safetensors file under another name'
+    return 'it is a text' if path.suffix != '.json' and _is_text(beginning) else ''
+
+
+def _is_text(beginning: bytes) -> bool:
+    # The last character may be cut.
+    text = codecs.getincrementaldecoder('utf-8')('replace').decode(beginning)
+    return all(character.isprintable() or character in '\t\r\n\ufeff' for character in text) and (
+        '\ufffd' not in text
+    )
 
 
 def _detail(error: Exception) -> str:
@@ -169,7 +186,7 @@ def find_tensors(content: object, source: str, *, ema: bool = False) -> Found:
             return Found(tensors, '.'.join(places))
         content, wrappers = content[name], WRAPPERS
         places.append(name)
-    averaged = isinstance(content, Mapping) and any(name in content for name in EMA_WRAPPERS)
+    averaged = any(isinstance(content.get(name), Mapping) for name in _averaged_names(content))
     hint = ' but averaged weights, which ema=True takes' if averaged else ''
     raise CheckpointError(
         f'{source}: expected a dict of tensors, bare or under {" or ".join(WRAPPERS)}; found none'
@@ -178,12 +195,19 @@ def find_tensors(content: object, source: str, *, ema: bool = False) -> Found:
 
 
 def _averaged_wrappers(content: object, source: str) -> Sequence[str]:
-    names = content if isinstance(content, Mapping) else ()
-    # mmengine's state_dict is averaged only beside an ema_state_dict.
-    possible = [n for n in EMA_WRAPPERS if n != 'state_dict' or 'ema_state_dict' in names]
-    if not any(name in names for name in possible):
+    names = _averaged_names(content)
+    if not names:
         raise CheckpointError(
             f'{source}: ema=True: expected averaged weights under model_ema or state_dict_ema, or '
             'an ema_state_dict beside the state_dict; found none'
         )
-    return possible
+    return names
+
+
+def _averaged_names(content: object) -> list[str]:
+    """Under what a checkpoint has averaged weights."""
+    if not isinstance(content, Mapping):
+        return []
+    # mmengine's state_dict is averaged only beside an ema_state_dict.
+    possible = [n for n in EMA_WRAPPERS if n != 'state_dict' or 'ema_state_dict' in content]
+    return [name for name in possible if name in content]

@@ -68,8 +68,9 @@ def convert_checkpoint(
         )
     require_complete(recognised.state, source)
     require_finite(recognised.state, source)
-    announce_licence(recognised)
+    announce_licence(recognised, source)
     recognised = _without_output_norms(recognised, TARGETS[to])
+    _require_norms_told_apart(recognised, TARGETS[to])
     _write(from_official(recognised.state, TARGETS[to]), destination)
     return recognised
 
@@ -81,6 +82,15 @@ def _without_output_norms(recognised: Recognised, target: Format) -> Recognised:
     norms = [key for key in recognised.state if re.match(r'norm\d\.', key)]
     kept = {key: value for key, value in recognised.state.items() if key not in norms}
     return recognised._replace(state=kept, aside=recognised.aside + norms)
+
+
+def _require_norms_told_apart(recognised: Recognised, target: Format) -> None:
+    norms = [f'norm{i}' for i in range(4) if f'norm{i}.weight' in recognised.state]
+    if target.norm_is_norm3 and norms == ['norm3']:
+        raise CheckpointError(
+            f'{target.name}: expected all output norms or none, found that of the last stage '
+            "alone, which would be taken for a classifier's norm; convert to another family"
+        )
 
 
 def _write(state: Mapping[str, Tensor], destination: Path) -> None:

@@ -24,11 +24,16 @@ def require_data(config: Config, *splits: str) -> None:
         for path in _paths(dataset) if dataset else ():
             if not Path(path).exists():
                 hint = f'{config.data_hint}, ' if config.get('data_hint') else ''
-                overrides = ' '.join(f'{s}_dataloader.dataset.data_root=DIR' for s in splits)
                 raise UserError(
                     f'data: {path} does not exist ({split}_dataloader of the config); {hint}'
-                    f'or name another folder with --cfg-options {overrides}'
+                    f'or name another folder with --cfg-options {_override(config, splits)}'
                 )
+
+
+def _override(config: Config, splits: tuple[str, ...]) -> str:
+    if config.get('data_root'):
+        return 'data_root=DIR'
+    return ' '.join(f'{split}_dataloader.dataset.data_root=DIR' for split in splits)
 
 
 def _paths(dataset: dict) -> Iterator[str]:

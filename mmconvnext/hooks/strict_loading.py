@@ -8,8 +8,8 @@ from mmengine.logging import print_log
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import Tensor
 
-from mmconvnext.checkpoints.convert import fit_shape, with_official_backbone
-from mmconvnext.checkpoints.load import require_finite, require_fit
+from mmconvnext.checkpoints.convert import fit_shape, other_model, with_official_backbone
+from mmconvnext.checkpoints.load import require_finite, require_fit, require_readable
 from mmconvnext.checkpoints.read import find_tensors
 from mmconvnext.registry import HOOKS
 
@@ -26,6 +26,7 @@ class StrictLoadingHook(Hook):
     Args:
         heads: Whether all that is not in the ``backbone`` has to fit as well. Without it, a model
             for other classes starts from a checkpoint; what does not fit is then listed in the log.
+        source: What a message calls the checkpoint.
 
     Raises:
         CheckpointError: a tensor is missing, unexpected, of another shape or not finite.
@@ -34,31 +35,34 @@ class StrictLoadingHook(Hook):
     # Before EMAHook, which copies the checkpoint's state_dict into the averaged model as it is.
     priority = 'ABOVE_NORMAL'
 
-    def __init__(self, heads: bool = True) -> None:
+    def __init__(self, heads: bool = True, source: str = 'the checkpoint') -> None:
         self.heads = heads
+        self.source = source
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         model = runner.model
         while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
             model = model.module
-        target = model.state_dict()
+        target, state = model.state_dict(), self._find_state(checkpoint)
+        require_readable(state, self.source)
+        other = other_model(state)
         state = {
             key: fit_shape(value, target[key].shape) if key in target else value
-            for key, value in with_official_backbone(_find_state(checkpoint)).items()
+            for key, value in with_official_backbone(state).items()
         }
         checkpoint['state_dict'] = state  # where mmengine looks first
         if not self.heads:
             _log_unfit_heads(target, state)
             target, state = _backbone_of(target), _backbone_of(state)
-        require_fit(target, state, source='the checkpoint', target_name='the model')
-        require_finite(state, 'the checkpoint')
+        cause = f'its keys look like {other}' if other else ''
+        require_fit(target, state, source=self.source, target_name='the model', cause=cause)
+        require_finite(state, self.source)
 
-
-def _find_state(checkpoint: dict) -> dict[str, Tensor]:
-    # mmengine tests what it saved as `state_dict`, averaged or not.
-    if isinstance(checkpoint, Mapping) and 'state_dict' in checkpoint:
-        checkpoint = {'state_dict': checkpoint['state_dict']}
-    return find_tensors(checkpoint, 'the checkpoint').tensors
+    def _find_state(self, checkpoint: dict) -> dict[str, Tensor]:
+        # mmengine tests what it saved as `state_dict`, averaged or not.
+        if isinstance(checkpoint, Mapping) and 'state_dict' in checkpoint:
+            checkpoint = {'state_dict': checkpoint['state_dict']}
+        return find_tensors(checkpoint, self.source).tensors
 
 
 def _backbone_of(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -12,12 +12,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict, DictAction
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import CheckpointLoader, Runner, find_latest_checkpoint
 
 from mmconvnext.checkpoints.fetch import fetch
 from mmconvnext.checkpoints.read import find_tensors, read_checkpoint
 from mmconvnext.errors import UserError, first_line
+from mmconvnext.running.data_root import override
 from mmconvnext.running.hardware import disable_amp
+
+# What mmengine is given in place of a path that it could not read.
+_SAFETENSORS = 'safetensors://'
 
 # Entries that mmengine looks up in the config itself.
 _READ_BY_THE_RUNNER = ('compile', 'find_unused_parameters', 'model_wrapper_cfg', 'sync_bn')
@@ -65,7 +69,7 @@ def load_config(arguments: argparse.Namespace) -> Config:
     try:
         config = Config.fromfile(arguments.config)
         _check_keys(config, arguments.cfg_options or {})
-        config.merge_from_dict(arguments.cfg_options or {})
+        override(config, arguments.cfg_options or {})
     except UserError:
         raise
     except Exception as error:  # a config is Python, which fails in any way
@@ -222,7 +226,7 @@ def set_resume(config: Config, resume: str | None) -> list[str]:
         if resume is None:
             return [f'Nothing to resume in {config.work_dir}: starting from the beginning']
     set_checkpoint(config, resume)
-    missing = {'meta', 'optimizer', 'message_hub'} - set(_read_structure(config.load_from))
+    missing = {'meta', 'optimizer', 'message_hub'} - set(_read_structure(fetch(resume)))
     if missing:
         raise UserError(
             f'{resume}: expected a checkpoint of training, with its {", ".join(sorted(missing))}; '
@@ -247,74 +251,19 @@ def set_checkpoint(config: Config, checkpoint: str, *, heads: bool = True) -> No
         CheckpointError: the checkpoint is missing, unreadable or unsafe, or holds no tensors.
     """
     path = fetch(checkpoint)
-    find_tensors(_read_structure(str(path)), str(path))
-    config.load_from = str(path)
+    find_tensors(_read_structure(path), str(path))
+    is_torch_s = path.suffix not in ('.safetensors', '.json')
+    config.load_from = str(path) if is_torch_s else f'{_SAFETENSORS}{path}'
     config.custom_hooks = [
         *(config.get('custom_hooks') or []),
-        ConfigDict(type='mmconvnext.StrictLoadingHook', heads=heads),
+        ConfigDict(type='mmconvnext.StrictLoadingHook', heads=heads, source=str(path)),
     ]
 
 
-def _read_structure(path: str) -> object:
-    return read_checkpoint(path, map_location='meta')  # no tensors, which is quick
+@CheckpointLoader.register_scheme(prefixes=_SAFETENSORS)
+def _load_safetensors(address: str, map_location: str | None = None) -> object:
+    return read_checkpoint(address.removeprefix(_SAFETENSORS), map_location or 'cpu')
 
 
-def set_tta(config: Config) -> None:
-    """Test with augmentation, as the config's ``tta_model`` and ``tta_pipeline`` say.
-
-    Raises:
-        UserError: the config has none.
-    """
-    missing = [name for name in ('tta_model', 'tta_pipeline') if name not in config]
-    if missing:
-        raise UserError(f'--tta: expected {" and ".join(missing)} in the config')
-    config.test_dataloader.dataset.pipeline = config.tta_pipeline
-    config.model = ConfigDict(**config.tta_model, module=config.model)
-
-
-def set_pictures(config: Config, folder: str) -> None:
-    """Write a picture of every prediction.
-
-    Raises:
-        UserError: the config's visualization hook is none that is known here.
-    """
-    hook = config.get('default_hooks', {}).get('visualization') or {}
-    folder_option = {
-        'mmconvnext.SegmentationPictureHook': 'out_dir',
-        'DetVisualizationHook': 'test_out_dir',
-        'mmdet.DetVisualizationHook': 'test_out_dir',
-    }.get(hook.get('type'))
-    if folder_option is None:
-        raise UserError(
-            '--show-dir: expected default_hooks.visualization of type '
-            f'mmconvnext.SegmentationPictureHook or DetVisualizationHook, got {hook.get("type")}'
-        )
-    hook.update({'draw': True, folder_option: str(Path(folder).absolute())})
-
-
-def set_predictions(config: Config, out: str) -> None:
-    """Keep the predictions: pickled where ``out`` ends in .pkl, else as files in a folder.
-
-    A folder gets one label PNG a picture (IoUMetric, ids as in the annotations) or COCO's json
-    files (CocoMetric).
-
-    Raises:
-        UserError: no metric of the config can write predictions.
-    """
-    if out.endswith(('.pkl', '.pickle')):
-        detection = config.get('default_scope') == 'mmdet'
-        kind = 'mmdet.DumpDetResults' if detection else 'DumpResults'
-        evaluators = config.test_evaluator
-        evaluators = evaluators if isinstance(evaluators, list) else [evaluators]
-        config.test_evaluator = [*evaluators, ConfigDict(type=kind, out_file_path=out)]
-        return
-    evaluators = config.test_evaluator
-    for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
-        kind = evaluator.type.split('.')[-1]
-        if kind == 'IoUMetric':
-            evaluator.output_dir = out
-            return
-        if kind == 'CocoMetric':
-            evaluator.outfile_prefix = str(Path(out) / 'predictions')
-            return
-    raise UserError('--out: expected IoUMetric or CocoMetric as test_evaluator, or a .pkl file')
+def _read_structure(path: Path) -> object:
+    return read_checkpoint(str(path), map_location='meta')  # no tensors, which is quick

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from mmconvnext.checkpoints.fetch import cache_path, fetch
 from mmconvnext.checkpoints.read import read_checkpoint
@@ -102,10 +103,22 @@ def test_a_web_page_does_not_stay_in_the_cache(server) -> None:
     assert read_checkpoint(f'{url}/a.pth')['a'] == 1
 
 
-def test_a_date_is_no_hash(server) -> None:
+@pytest.mark.parametrize(
+    'name', ['a-20220227.pth', 'iter-00160000.pth', 'a-00000001-of-00000002.safetensors']
+)
+def test_a_date_or_a_counter_is_no_hash(server, name: str) -> None:
     url, folder = server
-    (folder / 'a-20220227.pth').write_text('weights')
-    assert fetch(f'{url}/a-20220227.pth', progress=False).is_file()
+    (folder / name).write_text('weights')
+    assert fetch(f'{url}/{name}', progress=False).is_file()
+
+
+def test_shards_are_asked_for_as_their_index_was(server) -> None:
+    url, folder = server
+    save_file({'a': torch.ones(1)}, folder / 'b.safetensors')
+    index = 'model.safetensors.index.json'
+    (folder / index).write_text('{"weight_map": {"a": "b.safetensors"}}')
+    assert read_checkpoint(f'{url}/{index}?download=true')['a'] == 1
+    assert Handler.requests == [f'/{index}?download=true', '/b.safetensors?download=true']
 
 
 def test_a_file_put_there_by_hand_is_taken(server) -> None:

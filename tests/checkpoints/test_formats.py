@@ -67,6 +67,10 @@ SAMPLES = {
 @pytest.mark.parametrize('format', FORMATS, ids=lambda format: format.name)
 @pytest.mark.parametrize('depths', DEPTHS, ids=str)
 def test_no_two_keys_meet(format: Format, depths: tuple[int, ...]) -> None:
+    assert_no_two_keys_meet(format, depths)
+
+
+def assert_no_two_keys_meet(format: Format, depths: tuple[int, ...]) -> None:
     keys = key_map(format._replace(aliases={}), depths)
     assert len(set(keys.values())) == len(keys)
     assert len(key_map(format, depths)) == len(keys) + sum(
@@ -118,9 +122,11 @@ def test_every_parameter_there_and_back(format: Format, use_grn: bool, small_bac
     format=st.sampled_from(FORMATS),
 )
 def test_inverse_of_forward_is_the_identity(depths, width, use_grn, format) -> None:
+    assert_no_two_keys_meet(format, depths)
     with torch.device('meta'):
         arch = dict(depths=depths, channels=[width * 2**i for i in range(4)])
-        state = ConvNeXt(arch, use_grn=use_grn).state_dict()
+        empty = ConvNeXt(arch, use_grn=use_grn).state_dict()
+    state = {key: torch.rand(value.shape) for key, value in empty.items()}
     if 'output_norm' not in format.parts:
         state = {key: value for key, value in state.items() if not key.startswith('norm')}
     if use_grn and 'grn_gamma' not in format.parts:
@@ -129,9 +135,9 @@ def test_inverse_of_forward_is_the_identity(depths, width, use_grn, format) -> N
     assert len(theirs) == len(state)
     back = to_official(theirs, 'a.pth')
     assert not back.unknown
-    assert {k: fit_shape(v, state[k].shape).shape for k, v in back.state.items()} == {
-        k: v.shape for k, v in state.items()
-    }
+    assert back.state.keys() == state.keys()
+    for key, value in state.items():
+        assert torch.equal(fit_shape(back.state[key], value.shape), value), key
 
 
 @pytest.mark.parametrize('arch', ARCHITECTURES)
@@ -166,6 +172,8 @@ def test_dinov3_s_duplicate_norm_is_no_surprise(small_backbone) -> None:
     assert not recognised.unknown
     assert recognised.format.name == 'official'
     assert recognised.aside == ['norms.3.weight', 'norms.3.bias']
+    below = to_official({f'backbone.{key}': value for key, value in state.items()}, 'a.pth')
+    assert below.aside == recognised.aside, 'without what stands before'
 
 
 def test_mmpretrain_s_classifier_norm_is_not_an_output_norm(small_backbone) -> None:
@@ -173,6 +181,10 @@ def test_mmpretrain_s_classifier_norm_is_not_an_output_norm(small_backbone) -> N
     classifier = {k: v for k, v in state.items() if not k.startswith(('norm0', 'norm1', 'norm2'))}
     assert 'norm.weight' in to_official(classifier, 'a.pth').state
     assert 'norm3.weight' in to_official(state, 'a.pth').state
+    whole = {f'backbone.{key}': value for key, value in classifier.items()}
+    segmentor = {**whole, 'decode_head.conv_seg.weight': torch.ones(1)}
+    assert 'norm.weight' in to_official(whole, 'a.pth').state
+    assert 'norm3.weight' in to_official(segmentor, 'a.pth').state
 
 
 def test_fcmae_s_sparse_layout_becomes_dense(small_backbone) -> None:
@@ -253,11 +265,16 @@ def test_timm_s_norm_before_the_pooling(small_backbone) -> None:
         ),
         ('decode_head.bias', 'this is a whole segmentor, its backbone looks like a ResNet'),
         ('fc.bias', 'these look like a ResNet'),
+        ('layers.0.blocks.0.attn.cpb_mlp.0.weight', 'these look like Swin V2'),
     ],
 )
 def test_whole_models_of_another_kind_are_named(key: str, message: str) -> None:
     with pytest.raises(CheckpointError, match=message):
         to_official({'backbone.bn1.weight': torch.ones(1), key: torch.ones(1)}, 'a.pth')
+
+
+def test_a_new_family_is_one_table_and_one_sample() -> None:
+    assert SAMPLES.keys() == {format.name for format in FORMATS}
 
 
 def test_fit_shape_moves_ones_alone() -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from mmengine.logging import MMLogger
 from mmengine.model import BaseModel
+from safetensors.torch import save
 
 from mmconvnext import ConvNeXt
 from mmconvnext.checkpoints.convert import from_official
@@ -195,6 +196,9 @@ def test_a_truncated_file_is_said_to_be_so(trained, tmp_path: Path) -> None:
         (b'<html>404</html>', 'it is a web page'),
         (b'', 'it is empty'),
         (b'weights,\nlater', 'it is a text'),
+        (('Gewichte, später ' * 40).encode(), 'it is a text'),
+        ('\ufeff<html>404</html>'.encode(), 'it is a web page'),
+        (save({'a': torch.ones(1)}), 'it is a .safetensors file under another name'),
         (b'\x1f\x8b\x08 gzip', 'UnpicklingError: '),
         (bytes(64), 'UnpicklingError: '),
     ],
@@ -372,16 +376,33 @@ def test_licences_are_said_once(small_backbone, tmp_path, capsys) -> None:
     torch.save({'model': official_state(v2)}, tmp_path / 'v2.pth')
     v1 = small_backbone()
     state = {**official_state(v1), 'norms.3.weight': torch.ones(32), 'norms.3.bias': torch.ones(32)}
-    torch.save(state, tmp_path / 'dinov3.pth')
+    torch.save(state, tmp_path / 'native.pth')
     MMLogger.get_instance('licences', logger_name='licences')
     for _ in range(2):
-        for backbone, name in ((v2, 'v2.pth'), (v1, 'dinov3.pth')):
+        for backbone, name in ((v2, 'v2.pth'), (v1, 'native.pth')):
             backbone.init_cfg = pretrained(tmp_path / name)
             backbone._is_init = False
             backbone.init_weights()
     said = capsys.readouterr()
     assert (said.out + said.err).count('CC-BY-NC') == 1
     assert (said.out + said.err).count("DINOv3's published weights have a licence") == 1
+
+
+def test_dinov3_s_licence_is_said_of_timm_s_copies(small_backbone, tmp_path, capsys) -> None:
+    _announce.cache_clear()
+    path = tmp_path / 'convnext_tiny.dinov3_lvd1689m.pth'
+    torch.save(official_state(small_backbone()), path)
+    MMLogger.get_instance('copies', logger_name='copies')
+    small_backbone(init_cfg=pretrained(path)).init_weights()
+    said = capsys.readouterr()
+    assert "DINOv3's published weights have a licence" in said.out + said.err
+
+
+def test_tensors_without_values(small_backbone, trained, tmp_path) -> None:
+    meta = {key: value.to('meta') for key, value in official_state(trained).items()}
+    torch.save(meta, tmp_path / 'a.pth')
+    with pytest.raises(CheckpointError, match=r'expected dense tensors .* \(without values\)'):
+        small_backbone(init_cfg=pretrained(tmp_path / 'a.pth')).init_weights()
 
 
 @pytest.mark.parametrize(

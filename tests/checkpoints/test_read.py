@@ -130,9 +130,12 @@ def test_wrapped_without_end_or_content() -> None:
     content: object = TENSORS
     for _ in range(9):
         content = {'model': content}
-    for wrapped in (content, {}, [], {'model': 3}, None):
-        with pytest.raises(CheckpointError, match='expected a dict of tensors'):
+    for wrapped in (content, {}, [], {'model': 3}, None, {'state_dict': None}, {'state_dict': [1]}):
+        with pytest.raises(CheckpointError, match='expected a dict of tensors') as raised:
             find_tensors(wrapped, 'a.pth')
+        assert 'averaged' not in str(raised.value)
+    with pytest.raises(CheckpointError, match='found none but averaged weights, which ema=True'):
+        find_tensors({'model_ema': TENSORS}, 'a.pth')
 
 
 def test_hub_addresses(monkeypatch) -> None:

@@ -3,6 +3,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from mmconvnext import ConvNeXt
+from mmconvnext.backbones import ARCHITECTURES
+from mmconvnext.checkpoints.convert import fit_shape, from_official, to_official
 from mmconvnext.checkpoints.read import read_checkpoint
 from mmconvnext.checkpoints.write import TARGETS, convert_checkpoint
 from mmconvnext.errors import CheckpointError
@@ -27,7 +30,10 @@ def official(small_backbone, tmp_path: Path):
     return write
 
 
-@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16, torch.float16])
+DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
+
+
+@pytest.mark.parametrize('dtype', DTYPES)
 @pytest.mark.parametrize('ending', ['pth', 'safetensors'])
 @pytest.mark.parametrize('use_grn', [False, True], ids=['v1', 'v2'])
 @pytest.mark.parametrize('to', ['official', 'mmpretrain', 'timm', 'torchvision', 'hf'])
@@ -46,6 +52,46 @@ def test_round_trip_is_the_identity(official, tmp_path, to, use_grn, ending, dty
     for key, value in state.items():
         assert torch.equal(again[key], value), key
         assert again[key].dtype == dtype
+
+
+@pytest.mark.parametrize('to', ['official', 'mmpretrain', 'timm', 'torchvision', 'hf'])
+@pytest.mark.parametrize('size', ARCHITECTURES)
+def test_round_trip_at_every_size(size: str, to: str) -> None:
+    with torch.device('meta'):
+        backbone = ConvNeXt(size)
+    state = {
+        # Each tensor of a size its own values, and no memory: one number repeated.
+        key: torch.tensor(float(number)).expand(value.shape)
+        for number, (key, value) in enumerate(backbone.state_dict().items())
+        if not key.startswith('norm')
+    }
+    back = to_official(from_official(state, TARGETS[to]), 'a.pth')
+    assert back.format is TARGETS[to]
+    assert back.state.keys() == state.keys()
+    for key, value in state.items():
+        again = fit_shape(back.state[key], value.shape)
+        assert again.shape == value.shape
+        assert again.flatten()[0] == value.flatten()[0], key
+
+
+def test_timm_s_hidden_layer_of_the_head_goes_with_the_head(official, tmp_path) -> None:
+    source, _ = official(False, torch.float32)
+    convert_checkpoint(str(source), tmp_path / 'timm.pth', to='timm')
+    state = read_checkpoint(str(tmp_path / 'timm.pth'))
+    state['head.pre_logits.fc.weight'] = torch.ones(32, 32)
+    torch.save(state, tmp_path / 'mlp.pth')
+    recognised = convert_checkpoint(str(tmp_path / 'mlp.pth'), tmp_path / 'back.pth')
+    assert {'head.weight', 'head.pre_logits.fc.weight'} <= set(recognised.aside)
+    converted = read_checkpoint(str(tmp_path / 'back.pth'))
+    assert 'norm.weight' in converted
+    assert 'head.weight' not in converted
+
+
+def test_an_output_norm_is_not_given_away_as_a_classifier_s(small_backbone, tmp_path) -> None:
+    torch.save(small_backbone(out_indices=(3,)).state_dict(), tmp_path / 'a.pth')
+    with pytest.raises(CheckpointError, match='mmpretrain: expected all output norms or none'):
+        convert_checkpoint(str(tmp_path / 'a.pth'), tmp_path / 'b.pth', to='mmpretrain')
+    assert not (tmp_path / 'b.pth').exists()
 
 
 def test_a_destination_is_replaced_on_request_alone(official, tmp_path) -> None:

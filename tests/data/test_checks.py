@@ -16,8 +16,13 @@ def test_names_what_is_missing_where_it_belongs_and_the_remedy() -> None:
     message = str(caught.value)
     assert '/nowhere/images/training does not exist (train_dataloader' in message
     assert 'ADEChallengeData2016.zip' in message
-    assert '--cfg-options train_dataloader.dataset.data_root=DIR val_dataloader.' in message
+    assert message.endswith('--cfg-options data_root=DIR')
     assert '\n' not in message
+    config.data_root = None
+    with pytest.raises(
+        UserError, match=r'--cfg-options train_dataloader\.dataset\.data_root=DIR val'
+    ):
+        require_data(config, 'train', 'val')
 
 
 def test_passes_where_everything_is_there(samples: Path) -> None:

@@ -102,6 +102,28 @@ def test_heads_of_other_classes_start_anew(small_backbone, capsys) -> None:
         StrictLoadingHook(heads=False).after_load_checkpoint(runner, {'state_dict': state})
 
 
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (
+            {'layer.bias': torch.empty(3, device='meta')},
+            r'a\.pth: .* found layer\.bias \(without val',
+        ),
+        (
+            {'layer.bias': torch.zeros(3).to_sparse()},
+            r'found layer\.bias \(torch.float32, torch.sp',
+        ),
+        ({'layer.bias': torch.zeros(3, dtype=torch.complex64)}, 'torch.complex64'),
+        ({'a.attn.relative_position_bias_table': torch.zeros(3)}, 'its keys look like Swin'),
+    ],
+)
+def test_strange_tensors_and_models(change: dict, message: str) -> None:
+    model = Model()
+    hook = StrictLoadingHook(source='a.pth')
+    with pytest.raises(CheckpointError, match=message):
+        hook.after_load_checkpoint(SimpleNamespace(model=model), {**model.state_dict(), **change})
+
+
 def test_other_backbones_stay_as_they_are() -> None:
     state = {'backbone.conv1.weight': torch.ones(1), 'decode_head.weight': torch.ones(1)}
     assert with_official_backbone(state) == state

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from mmconvnext import ConvNeXt
 from mmconvnext.checkpoints.convert import fit_shape, from_official, to_official
-from mmconvnext.checkpoints.formats import FORMATS, HF, MMPRETRAIN, OFFICIAL, TIMM
+from mmconvnext.checkpoints.formats import HF, MMPRETRAIN, OFFICIAL, TIMM
 from tests.oracles.mmpretrain_file import mmpretrain_convnext
 from tests.oracles.test_backbone_oracles import assert_close
 
@@ -108,10 +108,14 @@ def assert_converts_back(rival: nn.Module, family: str) -> None:
     x = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
         before = _first_tensor(rival(x))
-        for parameter in rival.parameters():
-            parameter.zero_()
+        forget(rival)
         rival.load_state_dict(back, strict=True)
         assert_close(_first_tensor(rival(x)), before, "the rival's own output")
+
+
+def forget(rival: nn.Module) -> None:
+    for parameter in rival.parameters():
+        parameter.zero_()
 
 
 def _first_tensor(output: object) -> Tensor:
@@ -244,9 +248,13 @@ def test_matches_transformers_upernet(tmp_path: Path) -> None:
     ours.init_weights()
     x = torch.randn(1, 3, 97, 131)
     with torch.no_grad():
-        for our_map, their_map in zip(ours(x), rival.backbone(x).feature_maps):
+        theirs = rival.backbone(x).feature_maps
+        for our_map, their_map in zip(ours(x), theirs):
             assert_close(our_map, their_map, 'map')
-    rival.backbone.load_state_dict(from_official(ours.state_dict(), HF), strict=True)
+        forget(rival.backbone)
+        rival.backbone.load_state_dict(from_official(ours.state_dict(), HF), strict=True)
+        for again, their_map in zip(rival.backbone(x).feature_maps, theirs):
+            assert_close(again, their_map, "the rival's own map")
 
 
 def test_matches_transformers_dinov3(tmp_path: Path) -> None:
@@ -285,12 +293,32 @@ def test_matches_mmpretrain(use_grn: bool, tmp_path: Path) -> None:
     ours.init_weights()
     x = torch.randn(1, 3, 97, 131)
     with torch.no_grad():
-        for stage, (our_map, their_map) in enumerate(zip(ours(x), rival(x))):
+        theirs = rival(x)
+        for stage, (our_map, their_map) in enumerate(zip(ours(x), theirs)):
             assert_close(our_map, their_map, f'map of stage {stage}')
-    back = from_official(ours.state_dict(), MMPRETRAIN)
-    rival.load_state_dict(back, strict=True)
+        forget(rival)
+        rival.load_state_dict(from_official(ours.state_dict(), MMPRETRAIN), strict=True)
+        for again, their_map in zip(rival(x), theirs):
+            assert_close(again, their_map, "the rival's own map")
 
 
-def test_every_family_has_an_oracle_or_a_sample() -> None:
-    oracles = {'timm', 'torchvision', 'hf', 'hf-dinov3', 'mmpretrain'}
-    assert {format.name for format in FORMATS} == oracles | {'official'}
+def test_matches_mmpretrain_s_classifier(tmp_path: Path) -> None:
+    """Its last norm, called norm3, is the classifier's."""
+    with mmpretrain_convnext() as their_class:
+        arch = {'depths': list(DEPTHS), 'channels': list(CHANNELS)}
+        rival = randomise(their_class(arch=arch, layer_scale_init_value=1.0))
+    state = {f'backbone.{key}': value.clone() for key, value in rival.state_dict().items()}
+    head = {'head.fc.weight': torch.rand(5, CHANNELS[3]), 'head.fc.bias': torch.rand(5)}
+    recognised = to_official(state | head, 'rival')
+    assert recognised.format is MMPRETRAIN
+    assert not recognised.unknown
+    assert {'norm.weight', 'head.weight'} <= recognised.state.keys()
+    x = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        (expected,) = rival(x)
+        forget(rival)
+        back = from_official(recognised.state, MMPRETRAIN)
+        assert back.keys() == (state | head).keys()
+        own = {k.removeprefix('backbone.'): v for k, v in back.items() if 'head.' not in k}
+        rival.load_state_dict(own, strict=True)
+        assert_close(rival(x)[0], expected, 'features after pooling and norm')

@@ -146,46 +146,6 @@ def test_resume(config, tmp_path: Path) -> None:
     assert config.custom_hooks[-1].type == 'mmconvnext.StrictLoadingHook'
 
 
-def test_tta_needs_a_config_for_it(config) -> None:
-    options.set_tta(config)
-    assert config.model.type == 'mmconvnext.WholePictureTTAModel'
-    assert config.model.module.type == 'EncoderDecoder'
-    assert config.test_dataloader.dataset.pipeline[1].type == 'TestTimeAug'
-    config.pop('tta_model')
-    with pytest.raises(UserError, match='--tta: expected tta_model in the config'):
-        options.set_tta(config)
-
-
-@pytest.mark.parametrize(
-    ('hook', 'option'),
-    [('mmconvnext.SegmentationPictureHook', 'out_dir'), ('DetVisualizationHook', 'test_out_dir')],
-)
-def test_pictures(config, hook: str, option: str) -> None:
-    config.default_hooks.visualization.type = hook
-    options.set_pictures(config, 'pictures')
-    assert config.default_hooks.visualization.draw
-    assert config.default_hooks.visualization[option] == os.path.abspath('pictures')
-    config.default_hooks.visualization.type = 'OtherHook'
-    with pytest.raises(UserError, match='got OtherHook'):
-        options.set_pictures(config, 'pictures')
-
-
-def test_predictions(config) -> None:
-    options.set_predictions(config, 'labels')
-    assert config.test_evaluator.output_dir == 'labels'
-    options.set_predictions(config, 'all.pkl')
-    assert config.test_evaluator[1] == dict(type='DumpResults', out_file_path='all.pkl')
-    config.test_evaluator = dict(type='CocoMetric')
-    options.set_predictions(config, 'boxes')
-    assert config.test_evaluator.outfile_prefix == 'boxes/predictions'
-    config.default_scope = 'mmdet'
-    options.set_predictions(config, 'all.pkl')
-    assert config.test_evaluator[1].type == 'mmdet.DumpDetResults'
-    config.test_evaluator = dict(type='OtherMetric')
-    with pytest.raises(UserError, match='expected IoUMetric or CocoMetric'):
-        options.set_predictions(config, 'labels')
-
-
 def test_safe_loading_is_forced(monkeypatch) -> None:
     monkeypatch.delenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', raising=False)
     monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')

@@ -1,0 +1,28 @@
+"""Cascade Mask R-CNN, ConvNeXt-S (ImageNet-1K), COCO, 36 epochs.
+
+Published: box AP 51.9, mask AP 45.0; 108M parameters, 827G FLOPs at 1280×800
+(arXiv 2201.03545, table 3; facebookresearch/ConvNeXt @048efce). Not reproduced here.
+Starts from https://dl.fbaipublicfiles.com/convnext/convnext_small_1k_224.pth
+Published model:
+    https://dl.fbaipublicfiles.com/convnext/coco/cascade_mask_rcnn_convnext_small_1k_3x.pth
+8 GPUs × 2 pictures = 16, mixed precision:
+    tools/dist_train.sh configs/cascade_mask_rcnn_convnext_s_coco.py 8
+"""
+
+_base_ = [
+    '_base_/models/cascade_mask_rcnn_convnext.py',
+    '_base_/datasets/coco_instance.py',
+    '_base_/schedules/detection_36e.py',
+    '_base_/detection_runtime.py',
+]
+model = dict(
+    backbone=dict(
+        arch='small',
+        drop_path_rate=0.6,
+        init_cfg=dict(
+            type='Pretrained',
+            checkpoint='https://dl.fbaipublicfiles.com/convnext/convnext_small_1k_224.pth',
+        ),
+    ),
+)
+optim_wrapper = dict(paramwise_cfg=dict(num_layers=12))

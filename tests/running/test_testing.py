@@ -1,0 +1,53 @@
+import os
+
+import pytest
+from mmengine.config import Config
+
+from mmconvnext.errors import UserError
+from mmconvnext.running import testing
+from tests.conftest import CONFIGS
+
+
+@pytest.fixture
+def config() -> Config:
+    return Config.fromfile(CONFIGS / 'upernet_convnext_t_ade20k.py')
+
+
+def test_tta_needs_a_config_for_it(config) -> None:
+    testing.set_tta(config)
+    assert config.model.type == 'mmconvnext.WholePictureTTAModel'
+    assert config.model.module.type == 'EncoderDecoder'
+    assert config.test_dataloader.dataset.pipeline[1].type == 'TestTimeAug'
+    config.pop('tta_model')
+    with pytest.raises(UserError, match='--tta: expected tta_model in the config'):
+        testing.set_tta(config)
+
+
+@pytest.mark.parametrize(
+    ('hook', 'option'),
+    [('mmconvnext.SegmentationPictureHook', 'out_dir'), ('DetVisualizationHook', 'test_out_dir')],
+)
+def test_pictures(config, hook: str, option: str) -> None:
+    config.default_hooks.visualization.type = hook
+    testing.set_pictures(config, 'pictures')
+    assert config.default_hooks.visualization.draw
+    assert config.default_hooks.visualization[option] == os.path.abspath('pictures')
+    config.default_hooks.visualization.type = 'OtherHook'
+    with pytest.raises(UserError, match='got OtherHook'):
+        testing.set_pictures(config, 'pictures')
+
+
+def test_predictions(config) -> None:
+    testing.set_predictions(config, 'labels')
+    assert config.test_evaluator.output_dir == 'labels'
+    testing.set_predictions(config, 'all.pkl')
+    assert config.test_evaluator[1] == dict(type='DumpResults', out_file_path='all.pkl')
+    config.test_evaluator = dict(type='CocoMetric')
+    testing.set_predictions(config, 'boxes')
+    assert config.test_evaluator.outfile_prefix == 'boxes/predictions'
+    config.default_scope = 'mmdet'
+    testing.set_predictions(config, 'all.pkl')
+    assert config.test_evaluator[1].type == 'mmdet.DumpDetResults'
+    config.test_evaluator = dict(type='OtherMetric')
+    with pytest.raises(UserError, match='expected IoUMetric or CocoMetric'):
+        testing.set_predictions(config, 'labels')
