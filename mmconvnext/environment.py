@@ -10,7 +10,7 @@ from mmengine.device import get_device
 
 from mmconvnext import compat
 from mmconvnext.errors import first_line
-from mmconvnext.ops import extension
+from mmconvnext.ops import cuda, extension
 from mmconvnext.version import __version__
 
 # Import name, then the distributions that may provide it; the first one installed counts.
@@ -41,7 +41,7 @@ def describe() -> Iterator[str]:
             failures.append(f'{name}: {problem} ({_REMEDIES.get(name, "reinstall it")})')
     if not _import_problem('mmcv'):
         operators, problem = _operators()
-        yield f'mmcv.ops: {operators}'
+        yield from operators
         failures += [problem] if problem else []
     yield from (f'would fail: {failure}' for failure in failures)
     if not failures:
@@ -71,13 +71,26 @@ def _import_problem(name: str) -> str | None:
     return None
 
 
-def _operators() -> tuple[str, str | None]:
-    """How mmcv's operators are served, and what fails for it."""
+def _operators() -> tuple[list[str], str | None]:
+    """Which implementation serves each of mmcv's operators, and what fails for it."""
+    names = [name for name in extension.OPERATORS if name != 'roi_align_backward']
+    served = {name.removesuffix('_forward'): _served_by(name) for name in names}
     if not extension.is_compiled():
-        served = ', '.join(extension.OPERATORS)
-        return (
-            f'none compiled; in PyTorch: {served}; others raise when called',
-            None,
-        )
+        others = 'none: they raise when called'
+        return [
+            f'mmcv.ops.{name}: {by}' for name, by in (served | {'others': others}).items()
+        ], None
     problem = _import_problem(extension.NAME)
-    return 'all compiled', problem and f'mmcv.ops: {problem} (build mmcv for this torch)'
+    if problem:
+        return ['mmcv.ops: compiled'], f'mmcv.ops: {problem} (build mmcv for this torch)'
+    lines = [f'mmcv.ops.{name}: compiled' for name in served if name != 'roi_align']
+    kept = extension.is_roi_align_ours_on_cpu()
+    by = 'PyTorch on a CPU (MMCONVNEXT_ROI_ALIGN=compiled for mmcv), else compiled'
+    lines += [f'mmcv.ops.roi_align: {by if kept else "compiled"}', 'mmcv.ops.others: compiled']
+    return lines, None
+
+
+def _served_by(operator: str) -> str:
+    """Of an operator that mmcv lacks here."""
+    on_cuda = cuda.is_available() and operator != 'softnms'
+    return 'torchvision on CUDA, PyTorch elsewhere' if on_cuda else 'PyTorch'

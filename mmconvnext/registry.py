@@ -8,19 +8,21 @@ mmseg's own names would silently shadow ours. ``locations`` are imported at the 
 from importlib.util import find_spec
 
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
+from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS
 from mmengine.registry import Registry
 
-# What plugs into mmseg is looked for only where mmseg is installed.
+# What plugs into mmseg or mmdet is looked for only where that is installed.
 _SEGMENTATION = ['mmconvnext.segmentation'] if find_spec('mmseg') else []
+_DETECTION = ['mmconvnext.detection'] if find_spec('mmdet') else []
 
 # Backbones, heads and test-time augmentation models.
 MODELS = Registry(
     'model',
     parent=MMENGINE_MODELS,
     scope='mmconvnext',
-    locations=['mmconvnext.backbones', *_SEGMENTATION],
+    locations=['mmconvnext.backbones', *_SEGMENTATION, *_DETECTION],
 )
 
 # What turns a model and `paramwise_cfg` into an optimizer with parameter groups.
@@ -33,3 +35,6 @@ OPTIM_WRAPPER_CONSTRUCTORS = Registry(
 
 # Hooks of the training and the test loop.
 HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope='mmconvnext', locations=['mmconvnext.hooks'])
+
+# Evaluation metrics.
+METRICS = Registry('metric', parent=MMENGINE_METRICS, scope='mmconvnext', locations=[*_DETECTION])

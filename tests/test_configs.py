@@ -2,6 +2,7 @@
 
 import ast
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,8 @@ from mmseg.registry import MODELS
 
 import mmconvnext
 from mmconvnext.analysis.complexity import build_on_meta, count_segmentor
-from mmconvnext.data.samples import CLASSES, PALETTE, write_segmentation_samples
+from mmconvnext.data import detection_samples
+from mmconvnext.data import samples as segmentation_samples
 from tests.conftest import CONFIGS
 
 WEIGHTS = 'https://dl.fbaipublicfiles.com/convnext/'
@@ -185,7 +187,8 @@ def test_leaf_is_a_record_and_a_difference(path: Path) -> None:
     docstring = ast.get_docstring(ast.parse(text))
     assert len(text.splitlines()) <= 35
     if 'samples' not in path.stem:
-        assert 'Published: mIoU' in docstring
+        result = 'mIoU' if 'ade20k' in path.stem else 'box AP'
+        assert f'Published: {result}' in docstring
         assert 'Not reproduced here' in docstring
         checkpoint = Config.fromfile(path).model.backbone.init_cfg.checkpoint
         assert f'Starts from {checkpoint}' in docstring
@@ -206,14 +209,33 @@ def test_builds(path: Path) -> None:
     assert isinstance(model.backbone, mmconvnext.ConvNeXt)
 
 
-def test_samples_config_knows_the_samples() -> None:
-    config = Config.fromfile(CONFIGS / 'upernet_convnext_atto_samples.py')
+@pytest.mark.parametrize(
+    ('name', 'samples', 'size', 'write'),
+    [
+        ('upernet', segmentation_samples, 96, segmentation_samples.write_segmentation_samples),
+        ('mask_rcnn', detection_samples, 160, detection_samples.write_detection_samples),
+        ('cascade_mask_rcnn', detection_samples, 160, detection_samples.write_detection_samples),
+    ],
+)
+def test_samples_config_knows_the_samples(name: str, samples, size: int, write) -> None:
+    config = Config.fromfile(CONFIGS / f'{name}_convnext_atto_samples.py')
     for split in ('train', 'val', 'test'):
         dataset = config[f'{split}_dataloader'].dataset
-        assert tuple(dataset.metainfo.classes) == CLASSES
-        assert tuple(map(tuple, dataset.metainfo.palette)) == PALETTE
-    assert config.model.decode_head.num_classes == len(CLASSES)
-    assert write_segmentation_samples.__kwdefaults__['size'] == 96
+        assert tuple(dataset.metainfo.classes) == samples.CLASSES
+        assert tuple(map(tuple, dataset.metainfo.palette)) == samples.PALETTE
+    for head in dicts_with(config.model, 'num_classes'):
+        assert head['num_classes'] == len(samples.CLASSES)
+    assert write.__kwdefaults__['size'] == size
+
+
+def dicts_with(value: object, key: str) -> Iterator[dict]:
+    if isinstance(value, dict):
+        if key in value:
+            yield value
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            yield from dicts_with(item, key)
 
 
 STOCK = [

@@ -1,15 +1,25 @@
-"""Write the generated sample data set.
+"""Write a generated sample data set.
 
 Example:
     python tools/make_samples.py data/samples/segmentation
+    python tools/make_samples.py data/samples/detection --kind detection
 """
 
 import argparse
 
 from rich.progress import Progress
 
+from mmconvnext.data.detection_samples import write_detection_samples
 from mmconvnext.data.samples import write_segmentation_samples
 from mmconvnext.errors import UserError, one_line_errors
+
+WRITERS = {'segmentation': write_segmentation_samples, 'detection': write_detection_samples}
+NUMBERS = {
+    'training': 'pictures to train on',
+    'validation': 'pictures held out',
+    'size': 'side of a picture, pixels',
+    'seed': 'seed of the whole set',
+}
 
 
 def main() -> None:
@@ -17,15 +27,19 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('root', help='folder of the data set')
-    parser.add_argument('--training', type=int, default=1000, help='pictures to train on')
-    parser.add_argument('--validation', type=int, default=50, help='pictures held out')
-    parser.add_argument('--size', type=int, default=96, help='side of a picture, pixels')
-    parser.add_argument('--seed', type=int, default=0, help='seed of the whole set')
+    parser.add_argument('--kind', choices=WRITERS, default='segmentation', help='kind of labels')
+    for name, meaning in NUMBERS.items():
+        defaults = ', '.join(f'{kind} {w.__kwdefaults__[name]}' for kind, w in WRITERS.items())
+        # Left out where not given, so that each kind's own default holds.
+        parser.add_argument(
+            f'--{name}', type=int, default=argparse.SUPPRESS, help=f'{meaning} ({defaults})'
+        )
     arguments = vars(parser.parse_args())
+    write = WRITERS[arguments.pop('kind')]
     with Progress() as progress:
         task = progress.add_task('pictures', total=None)
         try:
-            root = write_segmentation_samples(
+            root = write(
                 arguments.pop('root'),
                 **arguments,
                 report=lambda done, total: progress.update(task, completed=done, total=total),

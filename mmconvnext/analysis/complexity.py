@@ -43,6 +43,39 @@ def count_segmentor(config: Config, height: int, width: int) -> Complexity:
     return Complexity(count_macs(model, image), count_parameters(model))
 
 
+def count_detector(
+    config: Config, height: int, width: int, *, proposals: int = 1000, masks: int = 100
+) -> Complexity:
+    """Count a two-stage detector as the paper's COCO table does.
+
+    Args:
+        config: Config of a Mask R-CNN or Cascade Mask R-CNN.
+        height: Of the input, in pixels.
+        width: Of the input, in pixels.
+        proposals: RoIs that go through each box head.
+        masks: RoIs that go through each mask head.
+    """
+    model = build_on_meta(config)
+    image = torch.empty(1, model.backbone.in_channels, height, width, device='meta')
+    # RoIAlign, which counts nothing, needs boxes; features of its shape do.
+    macs = count_macs(nn.Sequential(model.backbone, model.neck, model.rpn_head), image)
+    roi_head = model.roi_head
+    for extractors, heads, rois in (
+        (roi_head.bbox_roi_extractor, roi_head.bbox_head, proposals),
+        (roi_head.mask_roi_extractor, roi_head.mask_head, masks),
+    ):
+        for extractor, head in zip(_stages(extractors), _stages(heads)):
+            size = extractor.roi_layers[0].output_size
+            features = torch.empty(rois, extractor.out_channels, *size, device='meta')
+            macs += count_macs(head, features)
+    return Complexity(macs, count_parameters(model))
+
+
+def _stages(module: nn.Module) -> list[nn.Module]:
+    """A cascade's modules, or the one there is."""
+    return list(module) if isinstance(module, nn.ModuleList) else [module]
+
+
 def count_macs(model: nn.Module, *inputs: torch.Tensor) -> int:
     """Multiply-accumulates of the convolutions and linear layers in ``model(*inputs)``."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():

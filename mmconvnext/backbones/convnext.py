@@ -103,7 +103,7 @@ class ConvNeXt(BaseModule):
     order, at strides s = 4, 8, 16, 32 (each stride-2 step rounds down on its own).
     Each map goes through an output LayerNorm of its own, ``norm0`` to ``norm3``; a
     stage beyond the last of ``out_indices`` is not built, so every parameter is used. The maps
-    are channels-last in memory.
+    are contiguous in memory: mmcv's compiled operators misread any others (open-mmlab/mmcv #2203).
 
     Args:
         arch: A key of :data:`ARCHITECTURES`, or ``dict(depths=…, channels=…)``, four of each.
@@ -208,7 +208,7 @@ class ConvNeXt(BaseModule):
         for stage, (downsample, blocks) in enumerate(zip(self.downsample_layers, self.stages)):
             x = blocks(downsample(x))
             if stage in self.out_indices:
-                outputs[stage] = getattr(self, f'norm{stage}')(x)
+                outputs[stage] = getattr(self, f'norm{stage}')(x).contiguous()
         return tuple(outputs[stage] for stage in self.out_indices)
 
     def train(self, mode: bool = True) -> Self:

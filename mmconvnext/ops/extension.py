@@ -4,29 +4,62 @@
 mmdet 3.3 and mmseg 1.2 import ``mmcv.ops`` unguarded, although UperNet calls nothing of it
 (open-mmlab/mmdetection #10619). The stand-in lets the imports through and serves, in PyTorch, the
 operators that Mask R-CNN and Cascade Mask R-CNN call; another one is missed only when it is called.
+
+A compiled mmcv is used as it is, but for RoIAlign. That gets contiguous maps, the only ones it does
+not misread (open-mmlab/mmcv #2203); and on a CPU PyTorch's takes its place, which is several times
+faster and equal (benchmarks/operators.md). ``MMCONVNEXT_ROI_ALIGN=compiled`` in the environment
+keeps mmcv's there.
 """
 
-import importlib.util
+import functools
+import importlib
+import logging
+import os
 import sys
 from collections.abc import Callable, Mapping
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
 from types import MappingProxyType, ModuleType
 from typing import NoReturn
 
+import torch
+from torch import Tensor
+
 from mmconvnext.errors import MissingOperatorError
+from mmconvnext.ops import cuda
 from mmconvnext.ops.nms import nms, softnms
 from mmconvnext.ops.roi_align import roi_align_backward, roi_align_forward
 
 NAME = 'mmcv._ext'
 
-# The compiled operators that mmdet's two-stage detectors call, in PyTorch.
+# Below as many, the taps take longer to make than to gather: mask targets have one channel.
+_FEWEST_CHANNELS = 16
+
+
+def _serve(ours: Callable, theirs: Callable, is_theirs: Callable[..., bool]) -> Callable:
+    """The operator that takes ``theirs`` for the arguments that ``is_theirs`` says, else ours."""
+
+    @torch.compiler.disable
+    @functools.wraps(ours)
+    def operator(*tensors: Tensor, **options: object):
+        return (theirs if is_theirs(*tensors, **options) else ours)(*tensors, **options)
+
+    return operator
+
+
+# The compiled operators that mmdet's two-stage detectors call, in PyTorch; on CUDA those that
+# torchvision has.
 OPERATORS: Mapping[str, Callable] = MappingProxyType(
     {
-        'nms': nms,
+        'nms': _serve(nms, cuda.nms, cuda.serves_nms),
         'softnms': softnms,
-        'roi_align_forward': roi_align_forward,
-        'roi_align_backward': roi_align_backward,
+        'roi_align_forward': _serve(
+            roi_align_forward, cuda.roi_align_forward, cuda.serves_roi_align
+        ),
+        'roi_align_backward': _serve(
+            roi_align_backward, cuda.roi_align_backward, cuda.serves_roi_align
+        ),
     }
 )
 
@@ -73,6 +106,8 @@ def install() -> None:
     """Offer the stand-in to the import system, once; a compiled extension goes first."""
     if not any(isinstance(finder, _StandInFinder) for finder in sys.meta_path):
         sys.meta_path.append(_StandInFinder())
+    if find_spec('mmcv') and is_compiled():
+        _mend_roi_align()
 
 
 def is_compiled() -> bool:
@@ -81,5 +116,39 @@ def is_compiled() -> bool:
     Raises:
         ModuleNotFoundError: there is no mmcv at all.
     """
-    spec = importlib.util.find_spec(NAME)
+    spec = find_spec(NAME)
     return spec is not None and not isinstance(spec.loader, _StandInFinder)
+
+
+@functools.cache
+def is_roi_align_ours_on_cpu() -> bool:
+    """Whether RoIAlign on a CPU is PyTorch's although mmcv's is compiled, by the environment."""
+    choice = os.environ.get('MMCONVNEXT_ROI_ALIGN', 'auto')
+    if choice not in ('auto', 'compiled'):
+        logging.getLogger('mmconvnext').warning(
+            'MMCONVNEXT_ROI_ALIGN: expected auto or compiled, got %r; taking auto', choice
+        )
+    return choice != 'compiled'
+
+
+def _mend_roi_align() -> None:
+    try:
+        module = importlib.import_module(NAME)
+    except (ImportError, OSError):
+        return  # built for another torch: `python -m mmconvnext` says so
+    for ours in (roi_align_forward, roi_align_backward):
+        compiled = getattr(module, ours.__name__, None)
+        if compiled and not hasattr(compiled, '__wrapped__'):  # not by an earlier call
+            setattr(module, ours.__name__, _serve(ours, _contiguous(compiled), _is_compiled_taken))
+
+
+def _contiguous(compiled: Callable) -> Callable:
+    def operator(features: Tensor, *tensors: Tensor, **options: object) -> None:
+        compiled(features.contiguous(), *tensors, **options)
+
+    return operator
+
+
+def _is_compiled_taken(input: Tensor, *_: Tensor, **__: object) -> bool:
+    on_cpu = input.device.type == 'cpu'
+    return not on_cpu or not is_roi_align_ours_on_cpu() or input.shape[1] < _FEWEST_CHANNELS

@@ -21,6 +21,10 @@ from torch.nn import functional as F
 # extra memory, beside an NHWC copy of the feature map, is bounded by 160 MiB or by one RoI.
 TAPS_AT_A_TIME = 1 << 22
 
+# Pixels whose channels are moved at a time between NCHW and NHWC: what one core's cache holds.
+# One copy of a whole map takes twice as long.
+_PIXELS_AT_A_TIME = 1024
+
 
 class _Grid(NamedTuple):
     """RoIs in feature-map pixels: starts, sizes of a bin, sampling points in a bin; (RoIs,)."""
@@ -122,11 +126,13 @@ def roi_align_backward(
     rows = torch.zeros(pictures * height * width, channels, dtype=dtype, device=rois.device)
     if pool_mode == 1:
         grid = _grid(rois, bins, spatial_scale, sampling_ratio, aligned)
-        for bags in _bags(grid, bins, shape, merge=sampling_ratio <= 0):
-            rows += _collect(_rows(grad_output[bags.rois]), bags, len(rows))
+        for number, bags in enumerate(_bags(grid, bins, shape, merge=sampling_ratio <= 0)):
+            part = _collect(_rows(grad_output[bags.rois]), bags, len(rows))
+            rows = rows.add_(part) if number else part
     else:
         _scatter_greatest(rows, rois, argmax_y, argmax_x, grad_output.to(dtype), shape)
-    grad_input.copy_(rows.view(pictures, height, width, channels).permute(0, 3, 1, 2))
+    pixels = rows.view(pictures, height * width, channels).transpose(1, 2)
+    _copy_in_parts(grad_input.view(pictures, channels, -1), pixels)
 
 
 def _accumulation_dtype(values: Tensor) -> torch.dtype:
@@ -134,9 +140,19 @@ def _accumulation_dtype(values: Tensor) -> torch.dtype:
 
 
 def _rows(maps: Tensor) -> Tensor:
-    """(N, C, H, W) → (N · H · W, C), not in half precision."""
-    rows = maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1])
-    return rows.to(_accumulation_dtype(maps))
+    """(N, C, H, W) → (N · H · W, C), contiguous, not in half precision."""
+    dtype, pixels = _accumulation_dtype(maps), maps.flatten(2).transpose(1, 2)
+    if pixels.is_contiguous() and maps.dtype == dtype:  # channels_last already
+        return pixels.flatten(0, 1)
+    rows = torch.empty(pixels.shape, dtype=dtype, device=maps.device)
+    _copy_in_parts(rows.transpose(1, 2), pixels.transpose(1, 2))
+    return rows.flatten(0, 1)
+
+
+def _copy_in_parts(target: Tensor, source: Tensor) -> None:
+    """``target.copy_(source)``, (N, C, pixels) both."""
+    for target_part, part in zip(*(x.split(_PIXELS_AT_A_TIME, 2) for x in (target, source))):
+        target_part.copy_(part)
 
 
 def _maps(rows: Tensor, bins: tuple[int, int]) -> Tensor:

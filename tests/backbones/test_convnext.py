@@ -212,3 +212,10 @@ def test_every_architecture_builds_and_runs(arch: str) -> None:
     with torch.device('meta'):
         outputs = ConvNeXt(arch)(torch.empty(1, 3, 64, 64, device='meta'))
     assert tuple(y.shape[1] for y in outputs) == ARCHITECTURES[arch].channels
+
+
+@pytest.mark.parametrize('memory_format', [torch.contiguous_format, torch.channels_last])
+def test_maps_are_contiguous(small_backbone, memory_format) -> None:
+    """mmcv's compiled operators take any map for one that is (open-mmlab/mmcv #2203)."""
+    x = torch.randn(2, 3, 64, 96).to(memory_format=memory_format)
+    assert all(y.is_contiguous() for y in small_backbone().to(memory_format=memory_format)(x))

@@ -64,3 +64,47 @@ def test_a_compiled_extension_goes_first(tmp_path) -> None:
         'import mmcv._ext; assert mmcv._ext.compiled; assert extension.is_compiled()'
     )
     subprocess.run([sys.executable, '-c', code], env={'PYTHONPATH': str(tmp_path)}, check=True)
+
+
+COMPILED = """
+calls = []
+def roi_align_forward(input, *args, **kwargs):
+    assert input.is_contiguous()
+    calls.append('forward')
+def roi_align_backward(*args, **kwargs): calls.append('backward')
+"""
+ALIGN = """
+import torch
+from mmconvnext.ops import extension
+extension.install()
+extension.install()
+import mmcv._ext as ext
+options = dict(aligned_height=2, aligned_width=2, spatial_scale=1.0, sampling_ratio=0, pool_mode=1,
+               aligned=True)
+for channels in (1, 32):
+    input = torch.ones(1, channels, 8, 8).to(memory_format=torch.channels_last)
+    rois = torch.tensor([[0.0, 1, 1, 5, 5]])
+    output, nothing = torch.zeros(1, channels, 2, 2), torch.zeros(0)
+    ext.roi_align_forward(input, rois, output, nothing, nothing, **options)
+    ext.roi_align_backward(output, rois, nothing, nothing, torch.zeros_like(input), **options)
+print(*ext.calls, float(output.sum()))
+"""
+
+
+@pytest.mark.parametrize(
+    ('choice', 'expected'),
+    [
+        ('auto', 'forward backward 128.0'),  # one channel is mmcv's
+        ('compiled', 'forward backward forward backward 0.0'),
+    ],
+)
+def test_roi_align_on_a_cpu_is_ours_unless_asked(tmp_path, choice: str, expected: str) -> None:
+    package = tmp_path / 'mmcv'
+    package.mkdir()
+    (package / '__init__.py').write_text('')
+    (package / '_ext.py').write_text(COMPILED)
+    environment = {'PYTHONPATH': str(tmp_path), 'MMCONVNEXT_ROI_ALIGN': choice}
+    result = subprocess.run(
+        [sys.executable, '-c', ALIGN], env=environment, check=True, capture_output=True, text=True
+    )
+    assert result.stdout.split() == expected.split()

@@ -1,0 +1,112 @@
+"""The frame of a generated data set: a folder that is complete or absent, drawn from one seed."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+# Second word of each picture's seed, so that no picture is in both splits.
+_SPLITS = {'training': 0, 'validation': 1}
+
+SplitWriter = Callable[[Path, str, Iterator[np.random.Generator], int], None]
+
+
+def write_sample_set(
+    root: str | Path,
+    write_split: SplitWriter,
+    recipe: Mapping[str, int | str],
+    report: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Write a data set below ``root``; a complete one of the same recipe is left as it is.
+
+    The folder appears complete or not at all.
+
+    Args:
+        root: Folder of the data set.
+        write_split: Called with (folder, ``'training'`` or ``'validation'``, one generator for
+            each picture, side of a picture in pixels); draws and writes that split.
+        recipe: All that the bytes depend on: ``training`` and ``validation`` (numbers of
+            pictures), ``size`` (pixels), ``seed``, ``version`` of the code, and ``kind``, which
+            the segmentation set, being the oldest, lacks. Kept as ``recipe.json``.
+        report: Called with (pictures written, pictures in all).
+
+    Raises:
+        ValueError: a number of pictures, the size or the seed is impossible.
+        FileExistsError: ``root`` holds something other than a set of this kind.
+    """
+    root = Path(root)
+    _require_possible(recipe)
+    if root.exists() and _recipe_of(root, recipe) == recipe:
+        return root
+    unfinished = root.with_name(f'{root.name}.unfinished')
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True, exist_ok=True)
+    for split in _SPLITS:
+        write_split(unfinished, split, _generators(split, recipe, report), recipe['size'])
+    (unfinished / 'recipe.json').write_text(json.dumps(recipe, indent=2) + '\n')
+    shutil.rmtree(root, ignore_errors=True)
+    unfinished.replace(root)
+    return root
+
+
+def write_image(path: Path, pixels: np.ndarray) -> None:
+    """Write a picture, and its folder where that is missing.
+
+    Args:
+        path: The ending tells the format.
+        pixels: (height, width) or (height, width, 3) uint8; RGB.
+
+    Raises:
+        OSError: the disk is full or the folder is not writable.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # OpenCV takes BGR.
+    if not cv2.imwrite(str(path), pixels[..., ::-1] if pixels.ndim == 3 else pixels):
+        raise OSError(
+            f'{path}: expected to write a picture, got a refusal; look at free space and rights'
+        )
+
+
+def _require_possible(recipe: Mapping[str, int | str]) -> None:
+    numbers = [recipe[key] for key in ('training', 'validation', 'size', 'seed')]
+    if any(number < least for number, least in zip(numbers, (1, 1, 32, 0))):
+        raise ValueError(
+            'samples: expected at least 1 picture in each split, a size of 32 or more and a seed '
+            f'of 0 or more, got {", ".join(map(str, numbers))}; choose larger numbers'
+        )
+
+
+def _recipe_of(root: Path, wanted: Mapping[str, int | str]) -> dict[str, int | str]:
+    """The recipe of the set at ``root``, which has to be of the wanted one's kind."""
+    try:
+        found = json.loads((root / 'recipe.json').read_text())
+    except (OSError, ValueError):
+        found = None
+    if (
+        not isinstance(found, dict)
+        or found.keys() != wanted.keys()
+        or found.get('kind') != wanted.get('kind')
+    ):
+        kind = wanted.get('kind', 'segmentation')
+        raise FileExistsError(
+            f'{root}: expected an empty place or a {kind} sample data set, found something else; '
+            'choose another folder'
+        )
+    return found
+
+
+def _generators(
+    split: str,
+    recipe: Mapping[str, int | str],
+    report: Callable[[int, int], None] | None,
+) -> Iterator[np.random.Generator]:
+    """One for each picture; a picture counts as written when the next one is asked for."""
+    total = recipe['training'] + recipe['validation']
+    before = 0 if split == 'training' else recipe['training']
+    for index in range(recipe[split]):
+        yield np.random.default_rng([recipe['seed'], _SPLITS[split], index])
+        if report:
+            report(before + index + 1, total)

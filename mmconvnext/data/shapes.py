@@ -1,0 +1,103 @@
+"""Coloured shapes over a muted, cluttered and noisy background: what the sample sets show."""
+
+import cv2
+import numpy as np
+
+_HUE_SIGMA = 8.0  # degrees
+_NOISE = 12.0  # standard deviation of the pixel noise, grey levels
+_CLUTTER = 10  # lines and dots in a picture
+
+# Corners of each polygon for radius 1; circle and ring are drawn without.
+_ARM = 0.25
+_OUTLINES = {
+    'square': np.array([(-0.85, -0.85), (0.85, -0.85), (0.85, 0.85), (-0.85, 0.85)]),
+    'triangle': np.array([(np.cos(a), np.sin(a)) for a in np.radians((90, 210, 330))]) * 1.15,
+    'cross': np.array(
+        [(-_ARM, -1), (_ARM, -1), (_ARM, -_ARM), (1, -_ARM), (1, _ARM), (_ARM, _ARM)]
+        + [(_ARM, 1), (-_ARM, 1), (-_ARM, _ARM), (-1, _ARM), (-1, -_ARM), (-_ARM, -_ARM)]
+    ),
+}
+
+
+def draw_background(generator: np.random.Generator, size: int) -> np.ndarray:
+    """A muted gradient with lines and dots on it.
+
+    Returns:
+        (size, size, 3) float32 RGB, 0 to 255.
+    """
+    corners = generator.uniform(70, 170, (2, 2, 3)).astype(np.float32)
+    image = cv2.resize(corners, (size, size), interpolation=cv2.INTER_LINEAR)
+    for _ in range(_CLUTTER):
+        _draw_clutter(generator, image)
+    return image
+
+
+def paint_shape(
+    generator: np.random.Generator, image: np.ndarray, name: str, *, radius: float, hue: float
+) -> np.ndarray:
+    """Paint one shape into ``image``, anywhere and at any angle, over what was there.
+
+    Args:
+        generator: Draws place, angle and shade.
+        image: (size, size, 3) float32 RGB, 0 to 255; changed.
+        name: ``'circle'``, ``'ring'``, ``'square'``, ``'triangle'`` or ``'cross'``.
+        radius: Half of the shape's width in pixels.
+        hue: Mean hue in degrees.
+
+    Returns:
+        (size, size) bool, the shape's mask; its centre always lies in the picture.
+    """
+    mask = _place(generator, name, len(image), radius)
+    image[mask] = _fill(generator, hue)
+    return mask
+
+
+def with_noise(generator: np.random.Generator, image: np.ndarray) -> np.ndarray:
+    """The finished picture.
+
+    Args:
+        generator: Draws the noise.
+        image: (size, size, 3) float32 RGB, 0 to 255.
+
+    Returns:
+        (size, size, 3) uint8 RGB.
+    """
+    noisy = image + generator.normal(0, _NOISE, image.shape)
+    return np.clip(noisy, 0, 255).astype(np.uint8)
+
+
+def _draw_clutter(generator: np.random.Generator, image: np.ndarray) -> None:
+    colour = generator.uniform(30, 225, 3).tolist()
+    start, end = generator.integers(0, len(image), (2, 2)).tolist()
+    if generator.random() < 0.5:
+        cv2.line(image, start, end, colour, 1)
+    else:
+        cv2.circle(image, start, int(generator.integers(1, 3)), colour, -1)
+
+
+def _place(generator: np.random.Generator, name: str, size: int, radius: float) -> np.ndarray:
+    centre = generator.uniform(radius * 0.6, size - radius * 0.6, 2)
+    angle = generator.uniform(0, 2 * np.pi)
+    mask = np.zeros((size, size), np.uint8)
+    if name in ('circle', 'ring'):
+        at = tuple(int(value) for value in centre)
+        cv2.circle(mask, at, int(radius), 1, -1)
+        if name == 'ring':
+            cv2.circle(mask, at, int(radius * 0.55), 0, -1)
+    else:
+        corners = _OUTLINES[name] @ _rotation(angle) * radius + centre
+        cv2.fillPoly(mask, [np.round(corners).astype(np.int32)], 1)
+    return mask.astype(bool)
+
+
+def _fill(generator: np.random.Generator, hue: float) -> np.ndarray:
+    hsv = [
+        (hue + generator.normal(0, _HUE_SIGMA)) % 360,
+        generator.uniform(0.55, 0.95),
+        generator.uniform(0.6, 1.0),
+    ]
+    return 255 * cv2.cvtColor(np.float32([[hsv]]), cv2.COLOR_HSV2RGB)[0, 0]
+
+
+def _rotation(angle: float) -> np.ndarray:
+    return np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])

@@ -1,0 +1,6 @@
+"""What plugs into mmdet."""
+
+from mmconvnext.detection.coco_metric import CocoMetric
+from mmconvnext.detection.mask_tta import MaskTTAModel
+
+__all__ = ['CocoMetric', 'MaskTTAModel']

@@ -1,0 +1,155 @@
+"""Multi-scale and flip testing of boxes and masks.
+
+mmdet's own test-time augmentation asserts that there are no masks (open-mmlab/mmdetection #10705).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from mmdet.models.layers import multiclass_nms
+from mmdet.structures import SampleList
+from mmdet.structures.bbox import bbox2roi, bbox_flip
+from mmengine.model import BaseTTAModel
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+
+from mmconvnext.errors import ArgumentError
+from mmconvnext.registry import MODELS
+
+# Dimensions of a (…, height, width) mask that each direction of flipping reverses.
+_FLIPPED = {'horizontal': (-1,), 'vertical': (-2,), 'diagonal': (-2, -1)}
+
+
+class _View(NamedTuple):
+    """A batch of pictures as one augmentation shows them to the detector."""
+
+    features: tuple[Tensor, ...]  # of the neck, (N, C, height, width) each
+    samples: SampleList
+
+
+@MODELS.register_module()
+class MaskTTAModel(BaseTTAModel):
+    """Test-time augmentation of mmdet's two-stage detectors, with or without masks.
+
+    The box head's boxes of all views, before suppression, are brought back to the picture and
+    suppressed together, by the detector's own ``test_cfg.rcnn``. The mask head then looks at the
+    boxes that are left in every view, and the mean of its probabilities is the mask. A cascade's
+    masks are means over its stages besides, as without augmentation.
+
+    The views' feature maps are held until the masks are done: about 90 MB a view of 1333 × 800
+    with 256 channels in float32.
+
+    Source: facebookresearch/detectron2 @02b5c4e, modeling/test_time_augmentation.py, for what is
+    merged and when.
+
+    Args:
+        module: The detector: a config or a model.
+
+    Raises:
+        ArgumentError: the detector has no RoI head.
+    """
+
+    def __init__(self, module: dict | nn.Module, **kwargs: object) -> None:
+        super().__init__(module=module, **kwargs)
+        if not hasattr(self.module, 'roi_head'):
+            raise ArgumentError(
+                'MaskTTAModel: expected a two-stage detector, such as MaskRCNN or CascadeRCNN, got '
+                f"{type(self.module).__name__}; take mmdet's DetTTAModel for it"
+            )
+
+    @torch.no_grad()
+    def test_step(self, data: Mapping[str, Sequence]) -> SampleList:
+        """Merged predictions for a batch, in the pixels of the pictures as they are on disk.
+
+        Args:
+            data: ``inputs`` and ``data_samples``, each with a list a view, of one entry a picture.
+        """
+        views = [
+            self._look(dict(zip(data, entries))) for entries in zip(*data.values(), strict=True)
+        ]
+        candidates = [self._candidates(view) for view in views]
+        merged = []
+        for number, sample in enumerate(views[0].samples):
+            found = self._suppress([of_view[number] for of_view in candidates])
+            if self.module.with_mask:
+                self._add_masks(found, views, number)
+            sample.pred_instances = found
+            merged.append(sample)
+        return merged
+
+    def merge_preds(self, data_samples_list: list[SampleList]) -> SampleList:
+        """Never called: final predictions of the views are too late to merge."""
+        raise TypeError('MaskTTAModel merges before suppression; call test_step')
+
+    def _look(self, data: dict) -> _View:
+        data = self.module.data_preprocessor(data, False)
+        return _View(self.module.extract_feat(data['inputs']), data['data_samples'])
+
+    def _candidates(self, view: _View) -> list[InstanceData]:
+        """Every class's box (K, 4 · classes) and score (K, classes + 1) of each picture's RoIs."""
+        metas = [sample.metainfo for sample in view.samples]
+        proposals = self.module.rpn_head.predict(view.features, view.samples, rescale=False)
+        candidates = self.module.roi_head.predict_bbox(
+            view.features, metas, proposals, rcnn_test_cfg=None, rescale=True
+        )
+        for found, meta in zip(candidates, metas):
+            found.bboxes = _flip(found.bboxes, meta, meta['ori_shape'])
+        return candidates
+
+    def _suppress(self, candidates: list[InstanceData]) -> InstanceData:
+        options = self.module.roi_head.test_cfg
+        # A view without proposals has boxes of another shape.
+        candidates = [found for found in candidates if len(found)] or candidates[:1]
+        boxes, labels = multiclass_nms(
+            torch.cat([found.bboxes for found in candidates]),
+            torch.cat([found.scores for found in candidates]),
+            options.score_thr,
+            options.nms,
+            options.max_per_img,
+        )
+        return InstanceData(bboxes=boxes[:, :4], scores=boxes[:, 4], labels=labels)
+
+    def _add_masks(self, found: InstanceData, views: list[_View], number: int) -> None:
+        heads = _stages(self.module.roi_head.mask_head)
+        probabilities = [
+            self._mask_probabilities(found, view, number) for view in views if len(found)
+        ]
+        # Pasted as mmdet does it, into the picture as it is on disk.
+        meta = dict(views[0].samples[number].metainfo, scale_factor=(1.0, 1.0))
+        heads[-1].predict_by_feat(
+            [torch.stack(probabilities).mean(0) if probabilities else None],
+            [found],
+            [meta],
+            self.module.roi_head.test_cfg,
+            activate_map=True,  # they are probabilities already
+        )
+
+    def _mask_probabilities(self, found: InstanceData, view: _View, number: int) -> Tensor:
+        """(boxes, classes, height, width), upright."""
+        meta = view.samples[number].metainfo
+        boxes = _flip(found.bboxes, meta, meta['ori_shape'])
+        boxes = boxes * boxes.new_tensor(meta['scale_factor']).repeat(2)
+        rois = bbox2roi([boxes])
+        rois[:, 0] = number
+        roi_head = self.module.roi_head
+        stages = []
+        for extractor, head in zip(
+            _stages(roi_head.mask_roi_extractor), _stages(roi_head.mask_head)
+        ):
+            features = extractor(view.features[: extractor.num_inputs], rois)
+            if roi_head.with_shared_head:
+                features = roi_head.shared_head(features)
+            stages.append(head(features).sigmoid())
+        masks = torch.stack(stages).mean(0)
+        return masks.flip(_FLIPPED[meta['flip_direction']]) if meta.get('flip') else masks
+
+
+def _stages(module: nn.Module) -> list[nn.Module]:
+    """A cascade's modules, or the one there is."""
+    return list(module) if isinstance(module, nn.ModuleList) else [module]
+
+
+def _flip(boxes: Tensor, meta: Mapping, shape: tuple[int, int]) -> Tensor:
+    """Boxes from a view to the picture, or back: a flip undoes itself."""
+    return bbox_flip(boxes, shape, meta['flip_direction']) if meta.get('flip') else boxes

@@ -1,0 +1,92 @@
+"""torchvision's CUDA operators, with the arguments of mmcv's, where torchvision imports.
+
+Source of the equality: both descend from detectron2's; the tests compare them.
+"""
+
+import functools
+
+import torch
+from torch import Tensor
+
+# What torchvision has a CUDA kernel for.
+_DTYPES = (torch.float16, torch.float32, torch.float64)
+
+
+def serves_nms(boxes: Tensor, *_: Tensor, offset: int, **__: object) -> bool:
+    """Whether torchvision does the same on this device: it has no ``offset``."""
+    return offset == 0 and _serves(boxes)
+
+
+def serves_roi_align(input: Tensor, *_: Tensor, pool_mode: int, **__: object) -> bool:
+    """Whether torchvision does the same on this device: it has no max pooling."""
+    return pool_mode == 1 and _serves(input)
+
+
+def _serves(values: Tensor) -> bool:
+    return values.is_cuda and values.dtype in _DTYPES and is_available()
+
+
+@functools.cache
+def is_available() -> bool:
+    """Whether torchvision's operators can be called beside this torch."""
+    try:
+        import torchvision.ops
+    except (ImportError, RuntimeError, OSError, AttributeError):
+        return False
+    return hasattr(torchvision.ops, 'roi_align')
+
+
+def nms(boxes: Tensor, scores: Tensor, *, iou_threshold: float, offset: int) -> Tensor:
+    """:func:`mmconvnext.ops.nms.nms` with ``offset`` 0."""
+    return torch.ops.torchvision.nms(boxes, scores, iou_threshold)
+
+
+def roi_align_forward(
+    input: Tensor,
+    rois: Tensor,
+    output: Tensor,
+    argmax_y: Tensor,
+    argmax_x: Tensor,
+    *,
+    aligned_height: int,
+    aligned_width: int,
+    spatial_scale: float,
+    sampling_ratio: int,
+    pool_mode: int,
+    aligned: bool,
+) -> None:
+    """:func:`mmconvnext.ops.roi_align.roi_align_forward` with ``pool_mode`` 1."""
+    bins = (aligned_height, aligned_width)
+    rois = rois.to(input.dtype)
+    output.copy_(
+        torch.ops.torchvision.roi_align(input, rois, spatial_scale, *bins, sampling_ratio, aligned)
+    )
+
+
+def roi_align_backward(
+    grad_output: Tensor,
+    rois: Tensor,
+    argmax_y: Tensor,
+    argmax_x: Tensor,
+    grad_input: Tensor,
+    *,
+    aligned_height: int,
+    aligned_width: int,
+    spatial_scale: float,
+    sampling_ratio: int,
+    pool_mode: int,
+    aligned: bool,
+) -> None:
+    """:func:`mmconvnext.ops.roi_align.roi_align_backward` with ``pool_mode`` 1."""
+    grad_input.copy_(
+        torch.ops.torchvision._roi_align_backward(
+            grad_output,
+            rois.to(grad_output.dtype),
+            spatial_scale,
+            aligned_height,
+            aligned_width,
+            *grad_input.shape,
+            sampling_ratio,
+            aligned,
+        )
+    )
