@@ -1,7 +1,8 @@
-# make demo       trains and tests a small UperNet-ConvNeXt on generated pictures, on a CPU
-# make test       lint and the whole suite
-# make campaigns  the long proofs
-# make lint       ruff and the import contracts
+# make demo            trains and tests a small UperNet-ConvNeXt on generated pictures, on a CPU
+# make demo-detection  the same with a Mask R-CNN
+# make test            lint and the whole suite
+# make campaigns       the long proofs
+# make lint            ruff and the import contracts
 #
 # Each makes the environment it needs in .venv. TORCH_INDEX_URL=URL takes torch from another
 # index, such as https://download.pytorch.org/whl/cpu or https://download.pytorch.org/whl/cu130.
@@ -14,9 +15,12 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --constraint req
 DEMO := work_dirs/demo
 DEMO_CONFIG := configs/upernet_convnext_atto_samples.py
 DEMO_CHECKPOINT := $(DEMO)/iter_800.pth
+DETECTION := work_dirs/demo-detection
+DETECTION_CONFIG := configs/mask_rcnn_convnext_atto_samples.py
+DETECTION_CHECKPOINT := $(DETECTION)/epoch_7.pth
 
 .DELETE_ON_ERROR:
-.PHONY: demo test lint campaigns
+.PHONY: demo demo-detection test lint campaigns
 
 demo: $(DEMO_CHECKPOINT)
 	@$(BIN)/python tools/test.py $(DEMO_CONFIG) $(DEMO_CHECKPOINT) \
@@ -26,6 +30,14 @@ demo: $(DEMO_CHECKPOINT)
 $(DEMO_CHECKPOINT): | .venv/installed
 	@$(BIN)/python tools/make_samples.py data/samples/segmentation
 	@$(BIN)/python tools/train.py $(DEMO_CONFIG) --work-dir $(DEMO) --resume
+
+demo-detection: $(DETECTION_CHECKPOINT)
+	@$(BIN)/python tools/test.py $(DETECTION_CONFIG) $(DETECTION_CHECKPOINT) \
+	    --work-dir $(DETECTION) --show-dir $(DETECTION)/pictures
+
+$(DETECTION_CHECKPOINT): | .venv/installed
+	@$(BIN)/python tools/make_samples.py data/samples/detection --kind detection
+	@$(BIN)/python tools/train.py $(DETECTION_CONFIG) --work-dir $(DETECTION) --resume
 
 test: lint .rivals/installed
 	$(BIN)/python -m pytest tests --ignore tests/oracles

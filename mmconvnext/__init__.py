@@ -13,12 +13,17 @@ from mmconvnext import compat
 compat.apply()
 
 from mmconvnext.backbones import ConvNeXt  # noqa: E402
-from mmconvnext.hooks import LayerLearningRatesHook, SegmentationPictureHook  # noqa: E402
+from mmconvnext.hooks import (  # noqa: E402
+    DetectionPictureHook,
+    LayerLearningRatesHook,
+    SegmentationPictureHook,
+)
 from mmconvnext.optim import LayerDecayOptimWrapperConstructor  # noqa: E402
 from mmconvnext.version import __version__  # noqa: E402
 
 __all__ = [
     'ConvNeXt',
+    'DetectionPictureHook',
     'LayerDecayOptimWrapperConstructor',
     'LayerLearningRatesHook',
     'SegmentationPictureHook',

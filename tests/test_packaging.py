@@ -9,7 +9,7 @@ import pytest
 import yaml
 from mmengine.config import Config
 
-from mmconvnext.analysis.complexity import count_segmentor
+from mmconvnext.analysis.complexity import count_detector, count_segmentor
 from mmconvnext.version import __version__
 from tests.conftest import CONFIGS, ROOT
 
@@ -75,14 +75,20 @@ def test_metafile_agrees_with_the_config(name: str) -> None:
     model, path = MODELS[name], Path(ROOT / MODELS[name]['Config'])
     config = Config.fromfile(path)
     metadata = model['Metadata']
-    crop = metadata['Crop Size']
-    macs, parameters = count_segmentor(config, crop, 4 * crop)
+    if metadata['Training Data'] == 'COCO':
+        macs, parameters = count_detector(config, 800, 1280)
+        assert metadata['Epochs'] == config.train_cfg.max_epochs
+    else:
+        crop = metadata['Crop Size']
+        macs, parameters = count_segmentor(config, crop, 4 * crop)
+        assert metadata['Iterations'] == config.train_cfg.max_iters
+        assert config.model.test_cfg.crop_size == (crop, crop)
+    assert metadata['Batch Size'] == config.auto_scale_lr.base_batch_size
     assert metadata['GMACs'] == round(macs / 1e9, 1)
     assert metadata['Parameters (M)'] == round(parameters / 1e6, 2)
     assert model['Weights'] == config.model.backbone.init_cfg.checkpoint
-    assert config.model.test_cfg.crop_size == (crop, crop)
     mixed = config.optim_wrapper.type == 'AmpOptimWrapper'
     assert metadata['Precision'] == ('mixed' if mixed else 'float32')
     record = path.read_text()
-    for value in model['Results'][0]['Metrics'].values():
-        assert str(value) in record
+    for result in model['Results']:
+        assert all(str(value) in record for value in result['Metrics'].values())

@@ -8,6 +8,6 @@ visualizer = dict(
 default_hooks = dict(
     logger=dict(log_metric_by_epoch=True),
     checkpoint=dict(by_epoch=True, interval=1, max_keep_ckpts=3),
-    visualization=dict(type='DetVisualizationHook'),
+    visualization=dict(type='mmconvnext.DetectionPictureHook'),
 )
 env_cfg = dict(cudnn_benchmark=False)  # the pictures differ in size

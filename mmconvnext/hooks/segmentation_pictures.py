@@ -1,23 +1,20 @@
 """Pictures of what a segmentor saw, should have seen and predicted, side by side."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import cv2
 import numpy as np
-from mmengine.hooks import Hook
 
+from mmconvnext.hooks.panels import enlarge, enlargement, side_by_side
+from mmconvnext.hooks.pictures import PictureHook
 from mmconvnext.registry import HOOKS
 
-_GAP = 8  # white pixels between the panels
-_LINE = 24  # height of a line of text
-_SMALLEST = 256  # panels lower than this are enlarged by a whole factor
-_WHITE, _BLACK = (255, 255, 255), (0, 0, 0)
+_WHITE = (255, 255, 255)
 _PANELS = {'gt_sem_seg': 'ground truth', 'pred_sem_seg': 'prediction'}
 
 
 @HOOKS.register_module()
-class SegmentationPictureHook(Hook):
+class SegmentationPictureHook(PictureHook):
     """Writes ``image | ground truth | prediction`` as one PNG for each tested picture.
 
     Labels are drawn in the dataset's palette over the picture, with a legend of the classes that
@@ -37,26 +34,17 @@ class SegmentationPictureHook(Hook):
         interval: int = 1,
         opacity: float = 0.7,
     ) -> None:
-        self.draw = draw
-        self.out_dir = out_dir
-        self.interval = interval
+        super().__init__(draw, out_dir, interval)
         self.opacity = opacity
 
-    def after_test_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        if not self.draw or not self.every_n_inner_iters(batch_idx, self.interval):
-            return
-        folder = Path(self.out_dir or Path(runner.log_dir) / 'pictures')
-        folder.mkdir(parents=True, exist_ok=True)
-        meta = runner.test_dataloader.dataset.metainfo
-        for sample in outputs:
-            image = cv2.imread(sample.img_path)
-            labels = {
-                title: getattr(sample, field).data.squeeze(0).cpu().numpy()
-                for field, title in _PANELS.items()
-                if field in sample
-            }
-            picture = compare(image, labels, meta['classes'], meta['palette'], self.opacity)
-            cv2.imwrite(str(folder / f'{Path(sample.img_path).stem}.png'), picture)
+    def picture(self, image: np.ndarray, sample, dataset) -> np.ndarray:
+        meta = dataset.metainfo
+        labels = {
+            title: getattr(sample, field).data.squeeze(0).cpu().numpy()
+            for field, title in _PANELS.items()
+            if field in sample
+        }
+        return compare(image, labels, meta['classes'], meta['palette'], self.opacity)
 
 
 def compare(
@@ -80,16 +68,11 @@ def compare(
     """
     panels = {'image': image}
     panels |= {title: overlay(image, ids, palette, opacity) for title, ids in labels.items()}
-    factor = -(-_SMALLEST // len(image))
-    columns = []
-    for title, panel in panels.items():
-        panel = panel.repeat(factor, axis=0).repeat(factor, axis=1)
-        columns += [np.vstack([_text_line(panel.shape[1], title), panel]), None]
-    gap = np.full((columns[0].shape[0], _GAP, 3), 255, np.uint8)
-    row = np.hstack([gap if column is None else column for column in columns[:-1]])
+    factor = enlargement(image)
+    enlarged = {title: enlarge(panel, factor) for title, panel in panels.items()}
     present = np.unique(np.concatenate([ids.ravel() for ids in labels.values()]))
-    entries = [(classes[i], palette[i]) for i in present if i < len(classes)]
-    return np.vstack([row, *_legend(row.shape[1], entries)])
+    legend = [(classes[i], palette[i]) for i in present if i < len(classes)]
+    return side_by_side(enlarged, legend)
 
 
 def overlay(
@@ -109,33 +92,3 @@ def overlay(
     table = np.full((256, 3), _WHITE, np.uint8)
     table[: len(palette)] = np.asarray(palette, np.uint8)[:, ::-1]
     return cv2.addWeighted(table[labels.astype(np.uint8)], opacity, image, 1 - opacity, 0)
-
-
-def _legend(width: int, entries: Sequence[tuple[str, Sequence[int]]]) -> list[np.ndarray]:
-    """Lines of (swatch, name), as many as the width asks for."""
-    lines: list[np.ndarray] = []
-    x = width
-    for name, colour in entries:
-        needed = _LINE + _text_width(name)
-        if x + needed > width:
-            lines.append(_text_line(width, ''))
-            x = 0
-        swatch = (x + 4, 5), (x + _LINE - 6, _LINE - 5)
-        cv2.rectangle(lines[-1], *swatch, tuple(int(v) for v in colour[::-1]), -1)
-        _write(lines[-1], name, x + _LINE)
-        x += needed
-    return lines
-
-
-def _text_line(width: int, text: str) -> np.ndarray:
-    line = np.full((_LINE, width, 3), 255, np.uint8)
-    _write(line, text, 4)
-    return line
-
-
-def _text_width(text: str) -> int:
-    return cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.45, 1)[0][0] + 12
-
-
-def _write(line: np.ndarray, text: str, x: int) -> None:
-    cv2.putText(line, text, (x, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.45, _BLACK, 1, cv2.LINE_AA)

@@ -33,9 +33,6 @@ from mmconvnext.ops.roi_align import roi_align_backward, roi_align_forward
 
 NAME = 'mmcv._ext'
 
-# Below as many, the taps take longer to make than to gather: mask targets have one channel.
-_FEWEST_CHANNELS = 16
-
 
 def _serve(ours: Callable, theirs: Callable, is_theirs: Callable[..., bool]) -> Callable:
     """The operator that takes ``theirs`` for the arguments that ``is_theirs`` says, else ours."""
@@ -150,5 +147,4 @@ def _contiguous(compiled: Callable) -> Callable:
 
 
 def _is_compiled_taken(input: Tensor, *_: Tensor, **__: object) -> bool:
-    on_cpu = input.device.type == 'cpu'
-    return not on_cpu or not is_roi_align_ours_on_cpu() or input.shape[1] < _FEWEST_CHANNELS
+    return input.device.type != 'cpu' or not is_roi_align_ours_on_cpu()

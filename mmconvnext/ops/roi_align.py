@@ -4,45 +4,36 @@ Bilinear sampling is separable: a bin's value is Σ_y Σ_x w_y w_x f(y, x) over 
 columns that its sampling points touch, its taps. They are gathered from the NHWC feature rows by
 ``embedding_bag``. Where the points of an axis lie at most a pixel apart (always, with the adaptive
 grid of ``sampling_ratio=0``), the 2g taps of g points fall on g + 1 pixels and are merged. The
-backward pass is a gather too: the taps, sorted by pixel, collect the gradients of their bins.
-
-Source of the sampling rule: He et al., Mask R-CNN (arXiv 1703.06870), section 3; its borders and
-its grid are those of mmcv 2.1.0, mmcv/ops/csrc/pytorch/cpu/roi_align.cpp.
+backward pass is a gather too: the taps, sorted by pixel, collect the gradients of their bins. Of a
+map with few channels, a bin row's weights and a bin column's are multiplied to it as matrices.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# Taps held at a time. One takes up to 40 bytes with what it takes to make and sort it, so that the
-# extra memory, beside an NHWC copy of the feature map, is bounded by 160 MiB or by one RoI.
-TAPS_AT_A_TIME = 1 << 22
+from mmconvnext.ops import sampling
+from mmconvnext.ops.sampling import (
+    Axis,
+    Grid,
+    accumulation_dtype,
+    alike,
+    axis_of,
+    grid_of,
+    merge_taps,
+    sample_points,
+)
+
+# Channels below which, on a CPU, two small matrix products an RoI are faster than making its taps:
+# mask targets have one channel.
+_FEWEST_CHANNELS = 16
 
 # Pixels whose channels are moved at a time between NCHW and NHWC: what one core's cache holds.
 # One copy of a whole map takes twice as long.
 _PIXELS_AT_A_TIME = 1024
-
-
-class _Grid(NamedTuple):
-    """RoIs in feature-map pixels: starts, sizes of a bin, sampling points in a bin; (RoIs,)."""
-
-    picture: Tensor
-    y: Tensor
-    x: Tensor
-    bin_height: Tensor
-    bin_width: Tensor
-    points_y: Tensor
-    points_x: Tensor
-
-
-class _Axis(NamedTuple):
-    """Where the bins of some RoIs sample an axis: pixels and weights, (RoIs, bins, taps)."""
-
-    pixels: Tensor
-    weights: Tensor
 
 
 class _Bags(NamedTuple):
@@ -87,9 +78,12 @@ def roi_align_forward(
     """
     if not input.numel() or not output.numel():
         return
-    rows = _rows(input)
     bins = (aligned_height, aligned_width)
-    grid = _grid(rois, bins, spatial_scale, sampling_ratio, aligned)
+    grid = grid_of(rois, bins, spatial_scale, sampling_ratio, aligned)
+    if pool_mode == 1 and input.shape[1] < _FEWEST_CHANNELS and input.device.type == 'cpu':
+        _fill_by_products(output, input, grid, bins)
+        return
+    rows = _rows(input)
     if pool_mode == 1:
         for bags in _bags(grid, bins, input.shape, merge=sampling_ratio <= 0):
             output[bags.rois] = _maps(_gather(rows, bags), bins).to(output.dtype)
@@ -122,10 +116,10 @@ def roi_align_backward(
         return
     bins = (aligned_height, aligned_width)
     pictures, channels, height, width = shape = grad_input.shape
-    dtype = _accumulation_dtype(grad_input)
+    dtype = accumulation_dtype(grad_input)
     rows = torch.zeros(pictures * height * width, channels, dtype=dtype, device=rois.device)
     if pool_mode == 1:
-        grid = _grid(rois, bins, spatial_scale, sampling_ratio, aligned)
+        grid = grid_of(rois, bins, spatial_scale, sampling_ratio, aligned)
         for number, bags in enumerate(_bags(grid, bins, shape, merge=sampling_ratio <= 0)):
             part = _collect(_rows(grad_output[bags.rois]), bags, len(rows))
             rows = rows.add_(part) if number else part
@@ -135,13 +129,9 @@ def roi_align_backward(
     _copy_in_parts(grad_input.view(pictures, channels, -1), pixels)
 
 
-def _accumulation_dtype(values: Tensor) -> torch.dtype:
-    return torch.float64 if values.dtype == torch.float64 else torch.float32
-
-
 def _rows(maps: Tensor) -> Tensor:
     """(N, C, H, W) → (N · H · W, C), contiguous, not in half precision."""
-    dtype, pixels = _accumulation_dtype(maps), maps.flatten(2).transpose(1, 2)
+    dtype, pixels = accumulation_dtype(maps), maps.flatten(2).transpose(1, 2)
     if pixels.is_contiguous() and maps.dtype == dtype:  # channels_last already
         return pixels.flatten(0, 1)
     rows = torch.empty(pixels.shape, dtype=dtype, device=maps.device)
@@ -160,40 +150,7 @@ def _maps(rows: Tensor, bins: tuple[int, int]) -> Tensor:
     return rows.view(-1, *bins, rows.shape[1]).permute(0, 3, 1, 2)
 
 
-def _grid(
-    rois: Tensor,
-    bins: tuple[int, int],
-    spatial_scale: float,
-    sampling_ratio: int,
-    aligned: bool,
-) -> _Grid:
-    corners = rois[:, 1:].to(_accumulation_dtype(rois)) * spatial_scale - 0.5 * aligned
-    sizes = corners[:, 2:] - corners[:, :2]
-    if not aligned:
-        sizes = sizes.clamp(min=1.0)
-    bin_height, bin_width = sizes[:, 1] / bins[0], sizes[:, 0] / bins[1]
-    if sampling_ratio > 0:
-        points_y = points_x = torch.full_like(rois[:, 0], sampling_ratio, dtype=torch.long)
-    else:
-        points_y, points_x = (size.ceil().long().clamp(min=0) for size in (bin_height, bin_width))
-    picture = rois[:, 0].long()
-    return _Grid(picture, corners[:, 1], corners[:, 0], bin_height, bin_width, points_y, points_x)
-
-
-def _alike(
-    grid: _Grid, taps_of: Callable[[int, int], int]
-) -> Iterator[tuple[Tensor, _Grid, tuple[int, int]]]:
-    """RoIs with equally many sampling points, at most :data:`TAPS_AT_A_TIME` taps together."""
-    points = torch.stack([grid.points_y, grid.points_x], 1)
-    kinds, kind_of = points.unique(dim=0, return_inverse=True)
-    for number, (y, x) in enumerate(kinds.tolist()):
-        if y and x:  # an empty RoI has no points, and its features are zeros
-            of_kind = (kind_of == number).nonzero()[:, 0]
-            for chosen in of_kind.split(max(TAPS_AT_A_TIME // taps_of(y, x), 1)):
-                yield chosen, _Grid(*(values[chosen] for values in grid)), (y, x)
-
-
-def _bags(grid: _Grid, bins: tuple[int, int], shape: torch.Size, merge: bool) -> Iterator[_Bags]:
+def _bags(grid: Grid, bins: tuple[int, int], shape: torch.Size, merge: bool) -> Iterator[_Bags]:
     """The taps of all RoIs, as many at a time as memory may hold."""
 
     def taps_of(y: int, x: int) -> int:
@@ -201,9 +158,12 @@ def _bags(grid: _Grid, bins: tuple[int, int], shape: torch.Size, merge: bool) ->
         return bins[0] * bins[1] * min(y, 2 * shape[2]) * min(x, 2 * shape[3])
 
     held: list[tuple[Tensor, Tensor, Tensor]] = []
-    for chosen, part, points in _alike(grid, taps_of):
+    for chosen, part, points in alike(grid, taps_of):
         taps = _taps(part, points, bins, shape, merge)
-        if sum(pixels.numel() for _, pixels, _ in held) + taps[0].numel() > TAPS_AT_A_TIME and held:
+        if (
+            sum(pixels.numel() for _, pixels, _ in held) + taps[0].numel() > sampling.TAPS_AT_A_TIME
+            and held
+        ):
             yield _joined(held)
             held = []
         held.append((chosen, *taps))
@@ -220,7 +180,7 @@ def _joined(held: list[tuple[Tensor, Tensor, Tensor]]) -> _Bags:
 
 
 def _taps(
-    grid: _Grid, points: tuple[int, int], bins: tuple[int, int], shape: torch.Size, merge: bool
+    grid: Grid, points: tuple[int, int], bins: tuple[int, int], shape: torch.Size, merge: bool
 ) -> tuple[Tensor, Tensor]:
     """Pixels and weights of every bin, (RoIs · bins, taps) each."""
     axes = []
@@ -228,42 +188,14 @@ def _taps(
         (grid.y, grid.bin_height, bins[0], points[0], shape[2]),
         (grid.x, grid.bin_width, bins[1], points[1], shape[3]),
     ):
-        axis = _axis(_samples(start, size, number, of_bin), length)
-        axes.append(_merge(axis, length) if merge else axis)
+        axis = axis_of(sample_points(start, size, number, of_bin), length)
+        axes.append(merge_taps(axis, length) if merge else axis)
     y, x = axes
     lines = (grid.picture[:, None, None] * shape[2] + y.pixels) * shape[3]
     pixels = lines[:, :, None, :, None] + x.pixels[:, None, :, None, :]
     means = y.weights / (points[0] * points[1])
     weights = means[:, :, None, :, None] * x.weights[:, None, :, None, :]
     return pixels.flatten(0, 2).flatten(1), weights.flatten(0, 2).flatten(1)
-
-
-def _samples(start: Tensor, size: Tensor, bins: int, points: int) -> Tensor:
-    """Positions of the sampling points along an axis, (RoIs, bins, points)."""
-    of_bin = torch.arange(bins, device=start.device, dtype=start.dtype)
-    of_point = torch.arange(points, device=start.device, dtype=start.dtype) + 0.5
-    size = size[:, None, None]
-    return start[:, None, None] + of_bin[:, None] * size + of_point * size / points
-
-
-def _axis(positions: Tensor, length: int) -> _Axis:
-    """Two taps for each sampling point; one further than a pixel outside of the map weighs 0."""
-    inside = ((positions >= -1) & (positions <= length)).to(positions.dtype)
-    clamped = positions.nan_to_num().clamp(0, length - 1)
-    low = clamped.floor()
-    above = (clamped - low) * inside
-    pixels = torch.stack([low, (low + 1).clamp(max=length - 1)], -1)
-    weights = torch.stack([inside - above, above], -1)
-    return _Axis(pixels.flatten(2).long(), weights.flatten(2))
-
-
-def _merge(axis: _Axis, length: int) -> _Axis:
-    """The weights of the taps on each pixel summed, for points at most a pixel apart."""
-    taps = min(axis.pixels.shape[2] // 2 + 1, length)
-    first = axis.pixels[..., :1].clamp(max=length - taps)
-    weights = axis.weights.new_zeros(*axis.weights.shape[:2], taps)
-    weights.scatter_add_(2, (axis.pixels - first).clamp(max=taps - 1), axis.weights)
-    return _Axis(first + torch.arange(taps, device=first.device), weights)
 
 
 def _gather(rows: Tensor, bags: _Bags) -> Tensor:
@@ -287,13 +219,38 @@ def _collect(grads: Tensor, bags: _Bags, pixels: int) -> Tensor:
     )
 
 
+def _fill_by_products(output: Tensor, input: Tensor, grid: Grid, bins: tuple[int, int]) -> None:
+    """``output[k] = Y · input · Xᵀ``, of the window that RoI k samples."""
+    input = input.to(accumulation_dtype(input))
+    for chosen, part, points in alike(grid, lambda y, x: bins[0] * y + bins[1] * x):
+        rows = _matrices(sample_points(part.y, part.bin_height, bins[0], points[0]), input.shape[2])
+        columns = _matrices(
+            sample_points(part.x, part.bin_width, bins[1], points[1]), input.shape[3]
+        )
+        for roi, picture, (top, y), (left, x) in zip(
+            chosen.tolist(), part.picture.tolist(), rows, columns
+        ):
+            window = input[picture, :, top : top + y.shape[1], left : left + x.shape[1]]
+            output[roi] = y @ window @ x.T
+
+
+def _matrices(positions: Tensor, length: int) -> Iterator[tuple[int, Tensor]]:
+    """First pixel sampled and the (bins, pixels from there) mean weights, for each RoI."""
+    axis = axis_of(positions, length)
+    first, last = axis.pixels.amin((1, 2)), axis.pixels.amax((1, 2))
+    pixels, weights = axis.pixels - first[:, None, None], axis.weights / positions.shape[2]
+    for number, (start, end) in enumerate(zip(first.tolist(), last.tolist())):
+        matrix = weights.new_zeros(len(weights[number]), end - start + 1)
+        yield start, matrix.scatter_add_(1, pixels[number], weights[number].to(matrix.dtype))
+
+
 def _greatest(
-    rows: Tensor, grid: _Grid, bins: tuple[int, int], shape: torch.Size
+    rows: Tensor, grid: Grid, bins: tuple[int, int], shape: torch.Size
 ) -> Iterator[tuple[Tensor, ...]]:
     """RoIs, and the greatest sampling point of each bin, its row and its column, (bins, C)."""
-    for chosen, part, points in _alike(grid, lambda y, x: bins[0] * bins[1] * y * x * shape[1]):
-        y = _samples(part.y, part.bin_height, bins[0], points[0])
-        x = _samples(part.x, part.bin_width, bins[1], points[1])
+    for chosen, part, points in alike(grid, lambda y, x: bins[0] * bins[1] * y * x * shape[1]):
+        y = sample_points(part.y, part.bin_height, bins[0], points[0])
+        x = sample_points(part.x, part.bin_width, bins[1], points[1])
         ys, xs = (
             axis[index].expand(-1, *bins, *points).reshape(-1, points[0] * points[1])
             for axis, index in (
@@ -313,7 +270,7 @@ def _greatest(
 def _corners(picture: Tensor, y: Tensor, x: Tensor, shape: torch.Size) -> tuple[Tensor, Tensor]:
     """The four pixels around positions and their weights, (…, 4)."""
     rows, columns = (
-        _Axis(*(values.unflatten(2, (-1, 2)) for values in _axis(positions[None], length)))
+        Axis(*(values.unflatten(2, (-1, 2)) for values in axis_of(positions[None], length)))
         for positions, length in ((y, shape[2]), (x, shape[3]))
     )
     lines = (picture[..., None] * shape[2] + rows.pixels[0]) * shape[3]

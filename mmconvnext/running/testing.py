@@ -28,6 +28,7 @@ def set_pictures(config: Config, folder: str) -> None:
     """
     hook = config.get('default_hooks', {}).get('visualization') or {}
     folder_option = {
+        'mmconvnext.DetectionPictureHook': 'out_dir',
         'mmconvnext.SegmentationPictureHook': 'out_dir',
         'DetVisualizationHook': 'test_out_dir',
         'mmdet.DetVisualizationHook': 'test_out_dir',
@@ -35,7 +36,8 @@ def set_pictures(config: Config, folder: str) -> None:
     if folder_option is None:
         raise UserError(
             '--show-dir: expected default_hooks.visualization of type '
-            f'mmconvnext.SegmentationPictureHook or DetVisualizationHook, got {hook.get("type")}'
+            'mmconvnext.SegmentationPictureHook, mmconvnext.DetectionPictureHook or '
+            f'DetVisualizationHook, got {hook.get("type")}'
         )
     hook.update({'draw': True, folder_option: str(Path(folder).absolute())})
 

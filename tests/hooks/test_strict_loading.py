@@ -3,6 +3,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from mmengine.hooks import EMAHook
+from mmengine.logging import MMLogger
 from mmengine.model import BaseModel
 from mmengine.runner.priority import get_priority
 from mmseg.models.segmentors import SegTTAModel
@@ -90,6 +91,7 @@ def test_heads_of_other_classes_start_anew(small_backbone, capsys) -> None:
     model = Segmentor(small_backbone())
     state = {**model.state_dict(), 'decode_head.weight': torch.ones(9, 32, 1, 1)}
     runner = SimpleNamespace(model=model)
+    MMLogger.get_instance('heads', logger_name='heads')  # one that writes where capsys looks
     with pytest.raises(CheckpointError, match='does not fit the model'):
         StrictLoadingHook().after_load_checkpoint(runner, {'state_dict': dict(state)})
     StrictLoadingHook(heads=False).after_load_checkpoint(runner, {'state_dict': dict(state)})

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from mmcv.ops import batched_nms
 from torch import Tensor
 
 from mmconvnext.ops.nms import nms, softnms
@@ -46,9 +47,10 @@ def test_nms_matches_mmcv(compiled, threshold: float, offset: int) -> None:
         assert torch.equal(nms(boxes, scores, **options), expected), seed
 
 
-def test_nms_matches_mmcv_on_many_boxes(compiled) -> None:
+@pytest.mark.parametrize('count', [0, 1, 20_000])
+def test_nms_matches_mmcv_on_few_and_many_boxes(compiled, count: int) -> None:
     torch.manual_seed(0)
-    boxes, scores = random_boxes(20_000), torch.rand(20_000)
+    boxes, scores = random_boxes(count), torch.rand(count)
     expected = compiled.nms(boxes, scores, iou_threshold=0.7, offset=0)
     assert torch.equal(nms(boxes, scores, iou_threshold=0.7, offset=0), expected)
 
@@ -81,3 +83,18 @@ def test_softnms_of_nothing() -> None:
     options = dict(iou_threshold=0.3, sigma=0.5, min_score=0.05, method=1, offset=0)
     kept = softnms(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, 5), **options)
     assert kept.shape == (0,)
+
+
+@pytest.mark.filterwarnings(
+    'ignore:.*should not be instantiated:DeprecationWarning'
+)  # dynamo's own
+def test_compiles_with_torch() -> None:
+    boxes, scores = case(0)
+    labels = torch.zeros(len(boxes), dtype=torch.long)
+    options = dict(type='nms', iou_threshold=0.5)
+
+    def suppress(boxes: Tensor, scores: Tensor) -> Tensor:
+        return batched_nms(boxes + 1, scores, labels, options)[1]
+
+    compiled = torch.compile(suppress, backend='eager')
+    assert torch.equal(compiled(boxes, scores), suppress(boxes, scores))

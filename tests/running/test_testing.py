@@ -25,7 +25,11 @@ def test_tta_needs_a_config_for_it(config) -> None:
 
 @pytest.mark.parametrize(
     ('hook', 'option'),
-    [('mmconvnext.SegmentationPictureHook', 'out_dir'), ('DetVisualizationHook', 'test_out_dir')],
+    [
+        ('mmconvnext.SegmentationPictureHook', 'out_dir'),
+        ('mmconvnext.DetectionPictureHook', 'out_dir'),
+        ('DetVisualizationHook', 'test_out_dir'),
+    ],
 )
 def test_pictures(config, hook: str, option: str) -> None:
     config.default_hooks.visualization.type = hook

@@ -1,0 +1,94 @@
+"""Pictures side by side under their titles, over a legend."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import cv2
+import numpy as np
+
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+
+_FONT_SIZE = 0.45  # at scale 1, as are the pixels below
+_GAP = 8  # white pixels between the panels
+_LINE = 24  # height of a line of text
+_BASELINE = 17  # of the text in its line, from the line's top
+_SMALLEST = 256  # pictures lower than this are enlarged
+_BLACK = (0, 0, 0)
+
+
+def enlargement(image: np.ndarray) -> int:
+    """The whole factor that makes a picture high enough to look at; 1 for most."""
+    return -(-_SMALLEST // len(image))
+
+
+def enlarge(image: np.ndarray, factor: int) -> np.ndarray:
+    """Each pixel as a square of ``factor`` pixels a side.
+
+    Args:
+        image: (H, W) or (H, W, C), of any type.
+        factor: Pixels a side of a square.
+
+    Returns:
+        (H × factor, W × factor) or (H × factor, W × factor, C), of the same type.
+    """
+    return image.repeat(factor, axis=0).repeat(factor, axis=1)
+
+
+def side_by_side(
+    panels: Mapping[str, np.ndarray],
+    legend: Iterable[tuple[str, Sequence[int]]],
+    scale: float = 1.0,
+) -> np.ndarray:
+    """Panels under their titles, and below them the legend in as many lines as it needs.
+
+    Args:
+        panels: Title and (H, W, 3) uint8 BGR of each panel; all of one height.
+        legend: Name and RGB colour of each entry.
+        scale: Size of the text; 1 suits panels of a few hundred pixels.
+
+    Returns:
+        uint8, BGR.
+    """
+    columns: list[np.ndarray] = []
+    for title, panel in panels.items():
+        column = np.vstack([_text_line(panel.shape[1], title, scale), panel])
+        gap = np.full((len(column), round(_GAP * scale), 3), 255, np.uint8)
+        columns += [gap, column]
+    row = np.hstack(columns[1:])
+    return np.vstack([row, *_legend(row.shape[1], legend, scale)])
+
+
+def _legend(
+    width: int, entries: Iterable[tuple[str, Sequence[int]]], scale: float
+) -> list[np.ndarray]:
+    """Lines of (swatch, name), as many as the width asks for."""
+    lines: list[np.ndarray] = []
+    height = round(_LINE * scale)
+    x = width
+    for name, colour in entries:
+        needed = height + _text_width(name, scale)
+        if x + needed > width:
+            lines.append(_text_line(width, '', scale))
+            x = 0
+        margin = round(5 * scale)
+        swatch = (x + margin - 1, margin), (x + height - margin - 1, height - margin)
+        cv2.rectangle(lines[-1], *swatch, tuple(int(v) for v in colour[::-1]), -1)
+        _write(lines[-1], name, x + height, scale)
+        x += needed
+    return lines
+
+
+def _text_line(width: int, text: str, scale: float) -> np.ndarray:
+    line = np.full((round(_LINE * scale), width, 3), 255, np.uint8)
+    _write(line, text, round(4 * scale), scale)
+    return line
+
+
+def _text_width(text: str, scale: float) -> int:
+    """With the space up to the next entry."""
+    size, _ = cv2.getTextSize(text, FONT, _FONT_SIZE * scale, round(scale))
+    return size[0] + round(12 * scale)
+
+
+def _write(line: np.ndarray, text: str, x: int, scale: float) -> None:
+    origin = x, round(_BASELINE * scale)
+    cv2.putText(line, text, origin, FONT, _FONT_SIZE * scale, _BLACK, round(scale), cv2.LINE_AA)

@@ -1,0 +1,101 @@
+"""Where RoIAlign samples a feature map: points, the pixels around them, and their weights.
+
+Source of the rule: He et al., Mask R-CNN (arXiv 1703.06870), section 3; its borders and its grid
+are those of mmcv 2.1.0, mmcv/ops/csrc/pytorch/cpu/roi_align.cpp.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+# Taps held at a time. One takes up to 40 bytes with what it takes to make and sort it, so that the
+# extra memory, beside an NHWC copy of the feature map, is bounded by 160 MiB or by one RoI.
+TAPS_AT_A_TIME = 1 << 22
+
+
+class Grid(NamedTuple):
+    """RoIs in feature-map pixels: starts, sizes of a bin, sampling points in a bin; (RoIs,)."""
+
+    picture: Tensor
+    y: Tensor
+    x: Tensor
+    bin_height: Tensor
+    bin_width: Tensor
+    points_y: Tensor
+    points_x: Tensor
+
+
+class Axis(NamedTuple):
+    """Where the bins of some RoIs sample an axis: pixels and weights, (RoIs, bins, taps)."""
+
+    pixels: Tensor
+    weights: Tensor
+
+
+def accumulation_dtype(values: Tensor) -> torch.dtype:
+    """In what sums of such values are taken: never below float32."""
+    return torch.float64 if values.dtype == torch.float64 else torch.float32
+
+
+def grid_of(
+    rois: Tensor,
+    bins: tuple[int, int],
+    spatial_scale: float,
+    sampling_ratio: int,
+    aligned: bool,
+) -> Grid:
+    """The sampling grids of RoIs, (RoIs, 5), with ``bins`` rows and columns of bins each."""
+    corners = rois[:, 1:].to(accumulation_dtype(rois)) * spatial_scale - 0.5 * aligned
+    sizes = corners[:, 2:] - corners[:, :2]
+    if not aligned:
+        sizes = sizes.clamp(min=1.0)
+    bin_height, bin_width = sizes[:, 1] / bins[0], sizes[:, 0] / bins[1]
+    if sampling_ratio > 0:
+        points_y = points_x = torch.full_like(rois[:, 0], sampling_ratio, dtype=torch.long)
+    else:
+        points_y, points_x = (size.ceil().long().clamp(min=0) for size in (bin_height, bin_width))
+    picture = rois[:, 0].long()
+    return Grid(picture, corners[:, 1], corners[:, 0], bin_height, bin_width, points_y, points_x)
+
+
+def alike(
+    grid: Grid, taps_of: Callable[[int, int], int]
+) -> Iterator[tuple[Tensor, Grid, tuple[int, int]]]:
+    """RoIs with equally many sampling points, at most :data:`TAPS_AT_A_TIME` taps together."""
+    points = torch.stack([grid.points_y, grid.points_x], 1)
+    kinds, kind_of = points.unique(dim=0, return_inverse=True)
+    for number, (y, x) in enumerate(kinds.tolist()):
+        if y and x:  # an empty RoI has no points, and its features are zeros
+            of_kind = (kind_of == number).nonzero()[:, 0]
+            for chosen in of_kind.split(max(TAPS_AT_A_TIME // taps_of(y, x), 1)):
+                yield chosen, Grid(*(values[chosen] for values in grid)), (y, x)
+
+
+def sample_points(start: Tensor, size: Tensor, bins: int, points: int) -> Tensor:
+    """Positions of the sampling points along an axis, (RoIs, bins, points)."""
+    of_bin = torch.arange(bins, device=start.device, dtype=start.dtype)
+    of_point = torch.arange(points, device=start.device, dtype=start.dtype) + 0.5
+    size = size[:, None, None]
+    return start[:, None, None] + of_bin[:, None] * size + of_point * size / points
+
+
+def axis_of(positions: Tensor, length: int) -> Axis:
+    """Two taps for each sampling point; one further than a pixel outside of the map weighs 0."""
+    inside = ((positions >= -1) & (positions <= length)).to(positions.dtype)
+    clamped = positions.nan_to_num().clamp(0, length - 1)
+    low = clamped.floor()
+    above = (clamped - low) * inside
+    pixels = torch.stack([low, (low + 1).clamp(max=length - 1)], -1)
+    weights = torch.stack([inside - above, above], -1)
+    return Axis(pixels.flatten(2).long(), weights.flatten(2))
+
+
+def merge_taps(axis: Axis, length: int) -> Axis:
+    """The weights of the taps on each pixel summed, for points at most a pixel apart."""
+    taps = min(axis.pixels.shape[2] // 2 + 1, length)
+    first = axis.pixels[..., :1].clamp(max=length - taps)
+    weights = axis.weights.new_zeros(*axis.weights.shape[:2], taps)
+    weights.scatter_add_(2, (axis.pixels - first).clamp(max=taps - 1), axis.weights)
+    return Axis(first + torch.arange(taps, device=first.device), weights)
