@@ -52,8 +52,10 @@ def random_boxes(count: int) -> torch.Tensor:
     return boxes.clamp(min=0).minimum(limit)
 
 
-def nms_case(count: int) -> Callable[[ModuleType], None]:
+def nms_case(count: int, groups: int = 1) -> Callable[[ModuleType], None]:
+    """Boxes of so many levels or classes, which mmcv sets apart by an offset."""
     boxes, scores = random_boxes(count), torch.rand(count)
+    boxes = boxes + torch.randint(0, groups, (count, 1)) * (WIDTH + 1.0)
     return lambda module: module.nms(boxes, scores, iou_threshold=0.7, offset=0)
 
 
@@ -109,6 +111,8 @@ def align(
 def cases() -> Iterator[tuple[str, ModuleType, Callable[[ModuleType], None]]]:
     for count in (300, 1000, 2000, 5000, 20000):
         yield f'nms, {count} boxes', nms, nms_case(count)
+    for groups in (5, 80):
+        yield f'nms, 5000 boxes of {groups} levels or classes', nms, nms_case(5000, groups)
     for size in (7, 14):
         for count in (512, 1000):
             for backward in (False, True):

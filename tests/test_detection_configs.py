@@ -220,13 +220,10 @@ def official_learning_rate(base: float, t: int, per_epoch: int, warmup: int) -> 
     return lr * (0.001 + 0.999 * t / warmup) if t < warmup else lr
 
 
-@pytest.mark.parametrize(
-    ('name', 'warmup'),
-    [('mask_rcnn_convnext_t_coco', 500), ('mask_rcnn_convnextv2_b_coco_lsj', 1000)],
-)
-def test_learning_rate_equals_the_formula(name: str, warmup: int) -> None:
+@pytest.mark.parametrize('name', RECIPES)
+def test_learning_rate_equals_the_formula(name: str) -> None:
     config = load(name)
-    base, per_epoch = config.optim_wrapper.optimizer.lr, 100
+    base, per_epoch, warmup = config.optim_wrapper.optimizer.lr, 100, 1000 if name in V2 else 500
     wrapper = build_optim_wrapper(
         torch.nn.Linear(1, 1), dict(type='OptimWrapper', optimizer=config.optim_wrapper.optimizer)
     )

@@ -61,6 +61,10 @@ def main() -> None:
         notices.append('--pretrained is left aside: the checkpoint has all weights')
     notices += fit_to_hardware(config)
     name_unreadable_images()
+    if config.get('default_scope') == 'mmdet':
+        from mmconvnext.detection.anchors import name_pictures_without_anchors
+
+        name_pictures_without_anchors()
     runner = Runner.from_cfg(config)
     for notice in notices:
         runner.logger.warning(notice)

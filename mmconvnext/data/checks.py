@@ -21,7 +21,8 @@ def require_data(config: Config, *splits: str) -> None:
     """
     for split in splits:
         dataset = (config.get(f'{split}_dataloader') or {}).get('dataset')
-        for path in _paths(dataset) if dataset else ():
+        paths = [*_paths(dataset), *_evaluated(config, split)] if dataset else []
+        for path in paths:
             if not Path(path).exists():
                 hint = f'{config.data_hint}, ' if config.get('data_hint') else ''
                 raise UserError(
@@ -34,6 +35,14 @@ def _override(config: Config, splits: tuple[str, ...]) -> str:
     if config.get('data_root'):
         return 'data_root=DIR'
     return ' '.join(f'{split}_dataloader.dataset.data_root=DIR' for split in splits)
+
+
+def _evaluated(config: Config, split: str) -> Iterator[str]:
+    """Annotation files that the evaluators of a split read."""
+    evaluators = config.get(f'{split}_evaluator') or []
+    for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
+        if evaluator.get('ann_file') and '://' not in evaluator.ann_file:
+            yield evaluator.ann_file
 
 
 def _paths(dataset: dict) -> Iterator[str]:

@@ -117,13 +117,16 @@ def roi_align_backward(
     bins = (aligned_height, aligned_width)
     pictures, channels, height, width = shape = grad_input.shape
     dtype = accumulation_dtype(grad_input)
-    rows = torch.zeros(pictures * height * width, channels, dtype=dtype, device=rois.device)
     if pool_mode == 1:
         grid = grid_of(rois, bins, spatial_scale, sampling_ratio, aligned)
-        for number, bags in enumerate(_bags(grid, bins, shape, merge=sampling_ratio <= 0)):
-            part = _collect(_rows(grad_output[bags.rois]), bags, len(rows))
-            rows = rows.add_(part) if number else part
+        rows = None
+        for bags in _bags(grid, bins, shape, merge=sampling_ratio <= 0):
+            part = _collect(_rows(grad_output[bags.rois]), bags, pictures * height * width)
+            rows = part if rows is None else rows.add_(part)
+        if rows is None:  # empty RoIs alone
+            return
     else:
+        rows = torch.zeros(pictures * height * width, channels, dtype=dtype, device=rois.device)
         _scatter_greatest(rows, rois, argmax_y, argmax_x, grad_output.to(dtype), shape)
     pixels = rows.view(pictures, height * width, channels).transpose(1, 2)
     _copy_in_parts(grad_input.view(pictures, channels, -1), pixels)
@@ -155,18 +158,19 @@ def _bags(grid: Grid, bins: tuple[int, int], shape: torch.Size, merge: bool) -> 
 
     def taps_of(y: int, x: int) -> int:
         y, x = ((n + 1 if merge else 2 * n) for n in (y, x))
-        return bins[0] * bins[1] * min(y, 2 * shape[2]) * min(x, 2 * shape[3])
+        taps = min(y, 2 * shape[2]) * min(x, 2 * shape[3])
+        return bins[0] * bins[1] * max(taps, -(-shape[1] // sampling.FEATURES_A_TAP))
 
     held: list[tuple[Tensor, Tensor, Tensor]] = []
+    size = 0
     for chosen, part, points in alike(grid, taps_of):
         taps = _taps(part, points, bins, shape, merge)
-        if (
-            sum(pixels.numel() for _, pixels, _ in held) + taps[0].numel() > sampling.TAPS_AT_A_TIME
-            and held
-        ):
+        more = len(chosen) * taps_of(*points)
+        if held and size + more > sampling.TAPS_AT_A_TIME:
             yield _joined(held)
-            held = []
+            held, size = [], 0
         held.append((chosen, *taps))
+        size += more
     if held:
         yield _joined(held)
 

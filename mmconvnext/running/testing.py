@@ -1,5 +1,6 @@
 """What the command line of a test changes in a config, in place."""
 
+import os
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
@@ -39,6 +40,7 @@ def set_pictures(config: Config, folder: str) -> None:
             'mmconvnext.SegmentationPictureHook, mmconvnext.DetectionPictureHook or '
             f'DetVisualizationHook, got {hook.get("type")}'
         )
+    _make_folder('--show-dir', Path(folder))
     hook.update({'draw': True, folder_option: str(Path(folder).absolute())})
 
 
@@ -51,7 +53,9 @@ def set_predictions(config: Config, out: str) -> None:
     Raises:
         UserError: no metric of the config can write predictions.
     """
-    if out.endswith(('.pkl', '.pickle')):
+    pickled = out.endswith(('.pkl', '.pickle'))
+    _make_folder('--out', Path(out).parent if pickled else Path(out))
+    if pickled:
         detection = config.get('default_scope') == 'mmdet'
         kind = 'mmdet.DumpDetResults' if detection else 'DumpResults'
         evaluators = config.test_evaluator
@@ -68,3 +72,15 @@ def set_predictions(config: Config, out: str) -> None:
             evaluator.outfile_prefix = str(Path(out) / 'predictions')
             return
     raise UserError('--out: expected IoUMetric or CocoMetric as test_evaluator, or a .pkl file')
+
+
+def _make_folder(option: str, folder: Path) -> None:
+    # Now: what cannot be written is to be told before hours of testing.
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f'{option}: {folder}: expected a folder to write to ({error})') from error
+    if not os.access(folder, os.W_OK):
+        raise UserError(
+            f'{option}: {folder}: expected a folder to write to, got one without rights'
+        )

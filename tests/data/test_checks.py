@@ -43,6 +43,13 @@ def test_looks_into_wrappers_and_at_annotation_files(tmp_path: Path) -> None:
             require_data(config, 'train')
 
 
+def test_looks_for_what_the_evaluator_reads(tmp_path: Path) -> None:
+    config = Config(dict(val_dataloader=dict(dataset=dict(data_root=str(tmp_path)))))
+    config.val_evaluator = [dict(type='CocoMetric', ann_file=f'{tmp_path}/val.json')]
+    with pytest.raises(UserError, match=r'/val\.json does not exist'):
+        require_data(config, 'val')
+
+
 def test_a_config_without_a_split_has_nothing_to_check() -> None:
     require_data(Config(dict(val_dataloader=None)), 'train', 'val')
 

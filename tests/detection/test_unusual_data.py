@@ -11,6 +11,7 @@ from PIL import Image
 
 from mmconvnext.data.detection_samples import run_lengths
 from tests.conftest import CONFIGS
+from tests.test_tools import assert_one_line_error
 
 SIDE = 96
 
@@ -130,6 +131,28 @@ def test_trains_and_evaluates(kind: str, unusual: Path, tmp_path: Path) -> None:
     }
     assert {'coco/bbox_mAP', 'coco/segm_mAP'} <= scores.keys()
     assert all(-1 <= value <= 1 for value in scores.values())
+
+
+def test_a_picture_without_room_for_an_anchor_is_named(unusual: Path, run_tool, tmp_path) -> None:
+    """A cascade's anchors have to lie inside of the picture."""
+    content = json.loads((unusual / 'unusual.json').read_text())
+    tiny = [image for image in content['images'] if image['file_name'] == 'tiny.png']
+    truth = [a for a in content['annotations'] if a['image_id'] == tiny[0]['id']]
+    file = tmp_path / 'tiny.json'
+    file.write_text(json.dumps({**content, 'images': tiny, 'annotations': truth}))
+    options = [
+        f'train_dataloader.dataset.ann_file={file}',
+        f'train_dataloader.dataset.data_prefix.img={unusual / "pictures"}',
+        "train_dataloader.dataset.metainfo.classes=('a','b','c')",
+        'train_cfg.val_interval=9',
+        f'val_dataloader.dataset.ann_file={file}',
+        f'val_dataloader.dataset.data_prefix.img={unusual / "pictures"}',
+    ]
+    result = run_tool(
+        *('tools/train.py', 'configs/cascade_mask_rcnn_convnext_atto_samples.py'),
+        *('--work-dir', tmp_path / 'run', '--cfg-options', *options),
+    )
+    assert_one_line_error(result, 'tiny.png: expected room for an anchor, got 3 × 5 pixels')
 
 
 def test_a_data_set_without_any_object_is_evaluated(unusual: Path, tmp_path: Path) -> None:

@@ -99,6 +99,20 @@ def test_memory_is_bounded_by_parts(monkeypatch) -> None:
         monkeypatch.undo()
 
 
+@pytest.mark.parametrize('channels', [16, 256])
+def test_parts_are_as_large_as_memory_allows(monkeypatch, channels: int) -> None:
+    limit = 5_000
+    monkeypatch.setattr(sampling, 'TAPS_AT_A_TIME', limit)
+    grid = sampling.grid_of(random_rois(60), (7, 7), 0.25, 0, True)
+    bags = list(roi_align._bags(grid, (7, 7), torch.Size([2, channels, 30, 30]), merge=True))
+    assert len(bags) > 3
+    for bag in bags:
+        features = len(bag.starts) * channels
+        assert len(bag.rois) == 1 or max(len(bag.pixels), features / 4) <= limit
+    rois = torch.cat([bag.rois for bag in bags])
+    assert len(rois.unique()) == len(rois) == int((grid.points_y * grid.points_x > 0).sum())
+
+
 @pytest.mark.parametrize('channels', [4, 20])
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
 def test_half_precision_is_summed_in_full(dtype: torch.dtype, channels: int) -> None:

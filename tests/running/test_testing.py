@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 
 import pytest
 from mmengine.config import Config
@@ -11,6 +12,22 @@ from tests.conftest import CONFIGS
 @pytest.fixture
 def config() -> Config:
     return Config.fromfile(CONFIGS / 'upernet_convnext_t_ade20k.py')
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(monkeypatch, tmp_path) -> None:
+    monkeypatch.chdir(tmp_path)  # what is asked for is made there
+
+
+@pytest.mark.parametrize('folder', ['/proc/nope', 'a file'])
+def test_what_cannot_be_written_is_told_before_the_test(config, folder: str) -> None:
+    Path('a file').write_text('mine')
+    with pytest.raises(UserError, match=r'--show-dir: .*: expected a folder to write to'):
+        testing.set_pictures(config, folder)
+    for out in (folder, f'{folder}/a.pkl'):
+        with pytest.raises(UserError, match=r'--out: .*: expected a folder to write to'):
+            testing.set_predictions(config, out)
+    assert Path('a file').read_text() == 'mine'
 
 
 def test_tta_needs_a_config_for_it(config) -> None:
