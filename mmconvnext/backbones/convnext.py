@@ -14,6 +14,7 @@ from mmengine.model.weight_init import PretrainedInit
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from mmconvnext.backbones.fused_block import BlockSettings, BlockWeights, fused_block
 from mmconvnext.backbones.layers import GlobalResponseNorm, LayerNorm, LayerNorm2d, StochasticDepth
 from mmconvnext.checkpoints.load import load_backbone
 from mmconvnext.errors import ArgumentError
@@ -50,6 +51,10 @@ ARCHITECTURES: dict[str, Architecture] = {
 }
 
 
+# The layers whose arithmetic the fused block repeats.
+FUSED = {nn.Conv2d, LayerNorm, nn.Linear, nn.GELU, nn.Identity, GlobalResponseNorm, StochasticDepth}
+
+
 class ConvNeXtBlock(nn.Module):
     """Depthwise 7×7, LayerNorm, 1×1 to 4C, GELU, (GRN,) 1×1 back to C, (layer scale,) residual.
 
@@ -67,9 +72,11 @@ class ConvNeXtBlock(nn.Module):
         use_grn: bool,
         eps: float,
         with_cp: bool,
+        fast: bool,
     ) -> None:
         super().__init__()
         self.with_cp = with_cp
+        self.fast = fast
         self.dwconv = nn.Conv2d(channels, channels, 7, padding=3, groups=channels)
         self.norm = LayerNorm(channels, eps=eps)
         self.pwconv1 = nn.Linear(channels, 4 * channels)
@@ -81,9 +88,50 @@ class ConvNeXtBlock(nn.Module):
         self.drop_path = StochasticDepth(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
+        block = self._fused if self.fast and self._can_fuse(x) else self._plain
         if self.with_cp and torch.is_grad_enabled():
-            return x + checkpoint(self._branch, x, use_reentrant=False)
+            return checkpoint(block, x, use_reentrant=False)
+        return block(x)
+
+    def _plain(self, x: Tensor) -> Tensor:
         return x + self._branch(x)
+
+    def _fused(self, x: Tensor) -> Tensor:
+        with_grn = isinstance(self.grn, GlobalResponseNorm)
+        weights = BlockWeights(
+            self.dwconv.weight,
+            self.dwconv.bias,
+            self.norm.weight,
+            self.norm.bias,
+            self.pwconv1.weight,
+            self.pwconv1.bias,
+            self.pwconv2.weight,
+            self.pwconv2.bias,
+            self.gamma,
+            self.grn.gamma if with_grn else None,
+            self.grn.beta if with_grn else None,
+        )
+        kept, scale = None, 1.0
+        if self.training and self.drop_path.p > 0:
+            drawn = self.drop_path.draw(x.shape[0])
+            scale = 1 / (1 - self.drop_path.p)
+            if not drawn.all():
+                kept = drawn.nonzero().flatten().to(x.device)
+        grn_eps = self.grn.eps if with_grn else 0.0
+        return fused_block(x, weights, BlockSettings(self.norm.eps, grn_eps, kept, scale))
+
+    def _can_fuse(self, x: Tensor) -> bool:
+        """Whether the block may run as one operation.
+
+        A compiler and an exporter want plain operations; a hook wants its module to be called,
+        and a module that somebody put in place of ours does something else.
+        """
+        if torch.compiler.is_compiling() or torch.jit.is_tracing() or x.is_meta:
+            return False
+        return all(
+            type(module) in FUSED and not (module._forward_hooks or module._forward_pre_hooks)
+            for module in self.children()
+        )
 
     def _branch(self, x: Tensor) -> Tensor:
         x = self.norm(self.dwconv(x).permute(0, 2, 3, 1))
@@ -138,6 +186,7 @@ class ConvNeXt(BaseModule):
         use_grn: bool = False,
         frozen_stages: int = -1,
         with_cp: bool = False,
+        fast: bool = True,
         init_cfg: dict | list[dict] | None = None,
         gap_before_final_norm: bool = False,
     ) -> None:
@@ -153,6 +202,7 @@ class ConvNeXt(BaseModule):
         self.arch = _resolve_architecture(arch)
         self.depths, self.channels, self.eps = self.arch
         self.out_indices = _resolve_out_indices(out_indices)
+        self.fast = fast
         self.frozen_stages = _resolve_frozen_stages(frozen_stages)
         if not 0 <= drop_path_rate < 1:
             raise ArgumentError(f'drop_path_rate: expected [0, 1), got {drop_path_rate}')
@@ -167,6 +217,7 @@ class ConvNeXt(BaseModule):
             'use_grn': use_grn,
             'eps': self.eps,
             'with_cp': with_cp,
+            'fast': fast,
         }
         self._build(in_channels, drop_path_rate)
         self._freeze()
@@ -204,6 +255,9 @@ class ConvNeXt(BaseModule):
                 f'input: expected at least {smallest} × {smallest} pixels, got '
                 f'{x.shape[-2]} × {x.shape[-1]}'
             )
+        if self.fast:
+            # Every layer takes channels-last maps as they are and returns them so.
+            x = x.contiguous(memory_format=torch.channels_last)
         outputs = {}
         for stage, (downsample, blocks) in enumerate(zip(self.downsample_layers, self.stages)):
             x = blocks(downsample(x))

@@ -81,8 +81,16 @@ class StochasticDepth(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.p == 0:
             return x
-        kept = x.new_empty((x.shape[0],) + (1,) * (x.ndim - 1)).bernoulli_(1 - self.p)
-        return x * kept.div_(1 - self.p)
+        kept = self.draw(x.shape[0]).to(x.device, x.dtype).div_(1 - self.p)
+        return x * kept.view(-1, *(1 for _ in x.shape[1:]))
+
+    def draw(self, samples: int) -> Tensor:
+        """One draw for each sample, 1 where its branch is kept and 0 where it is dropped.
+
+        Shapes: → (samples,), float32. Always on the CPU, and from its generator, so that who asks
+        which samples are kept does not have to wait for a GPU.
+        """
+        return torch.empty(samples).bernoulli_(1 - self.p)
 
     def extra_repr(self) -> str:
         return f'p={self.p:g}'

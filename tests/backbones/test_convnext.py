@@ -121,9 +121,11 @@ def test_frozen_stages_survive_train(small_backbone, frozen: int) -> None:
 
 
 @pytest.mark.parametrize('use_grn', [False, True])
-def test_checkpointing_changes_no_gradient(small_backbone, use_grn: bool) -> None:
-    plain = small_backbone(use_grn=use_grn, drop_path_rate=0.3)
-    frugal = small_backbone(use_grn=use_grn, drop_path_rate=0.3, with_cp=True)
+@pytest.mark.parametrize('fast', [False, True])
+def test_checkpointing_changes_no_gradient(small_backbone, use_grn: bool, fast: bool) -> None:
+    options = dict(use_grn=use_grn, drop_path_rate=0.3, fast=fast)
+    plain = small_backbone(**options)
+    frugal = small_backbone(**options, with_cp=True)
     frugal.load_state_dict(plain.state_dict())
     image = torch.randn(4, 3, 64, 64)
     saved = []
@@ -133,16 +135,19 @@ def test_checkpointing_changes_no_gradient(small_backbone, use_grn: bool) -> Non
 
         def count(x: torch.Tensor) -> torch.Tensor:
             nonlocal nbytes
-            nbytes += x.numel() * x.element_size()
+            if x.data_ptr() not in parameters:
+                nbytes += x.numel() * x.element_size()
             return x
 
+        parameters = {parameter.data_ptr() for parameter in backbone.parameters()}
         with torch.autograd.graph.saved_tensors_hooks(count, lambda x: x):
             loss = sum(y.square().mean() for y in backbone(image))
         saved.append(nbytes)
         loss.backward()
     for (name, a), b in zip(plain.named_parameters(), frugal.parameters()):
         torch.testing.assert_close(a.grad, b.grad, msg=name, rtol=0, atol=0)
-    assert saved[1] < 0.5 * saved[0]
+    # The fast block keeps little to begin with.
+    assert saved[1] < (0.75 if fast else 0.5) * saved[0], saved
 
 
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])

@@ -1,0 +1,67 @@
+"""The ConvNeXt block as one operation: fewer passes over memory, and less of it kept.
+
+The arithmetic is that of :class:`~mmconvnext.backbones.convnext.ConvNeXtBlock`, in another order:
+
+- all that follows the depthwise convolution treats pixels alone (but for the norms of Global
+  Response Normalization), so it runs in parts that stay in a CPU's cache (``parts.py``);
+- layer scale and the ``1 / (1 − p)`` of stochastic depth are multiplied into the second linear
+  layer, the shift of Global Response Normalization into its bias (``weights.py``);
+- samples that stochastic depth drops are not computed;
+- for the backward pass the block's input, the depthwise convolution's output and the hidden values
+  before GELU are kept, and the rest is computed again, part by part (``backward.py``).
+"""
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from mmconvnext.backbones.fused_block.backward import BackwardPass
+from mmconvnext.backbones.fused_block.forward import Kept, forward
+from mmconvnext.backbones.fused_block.weights import BlockSettings, BlockWeights
+
+__all__ = ['BlockSettings', 'BlockWeights', 'fused_block']
+
+
+def fused_block(x: Tensor, weights: BlockWeights, settings: BlockSettings) -> Tensor:
+    """``x + branch(x)``, see above.
+
+    Shapes: (N, C, H, W) → (N, C, H, W), channels-last in memory; another layout of ``x`` is
+    copied to it first. Differentiable once. Under mixed precision the branch is computed in
+    autocast's dtype with statistics in float32. The dtype of the result is the plain block's.
+    """
+    device = x.device.type
+    low = x.dtype
+    if torch.is_autocast_enabled(device) and low != torch.float64:
+        low = torch.get_autocast_dtype(device)
+    x = x.permute(0, 2, 3, 1).contiguous()
+    tensors = [x, *(weight for weight in weights if weight is not None)]
+    with torch.autocast(device, enabled=False):
+        if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+            out = _FusedBlock.apply(x, low, settings, *weights)
+        else:
+            out, _ = forward(x, low, weights, settings, keep=False)
+    return out.permute(0, 3, 1, 2)
+
+
+class _FusedBlock(torch.autograd.Function):
+    """:func:`fused_block` of (N, H, W, C)."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, low: torch.dtype, settings: BlockSettings, *weights):
+        out, kept = forward(x, low, BlockWeights(*weights), settings, keep=True)
+        ctx.save_for_backward(*weights, kept.x, kept.depthwise, kept.norms, *kept.hidden)
+        ctx.settings = settings
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor):
+        saved = ctx.saved_tensors
+        count = len(BlockWeights._fields)
+        weights = BlockWeights(*saved[:count])
+        kept = Kept(*saved[count : count + 3], hidden=saved[count + 3 :])
+        needs_x, _, _, *needs = ctx.needs_input_grad
+        with torch.autocast(grad.device.type, enabled=False):
+            backward = BackwardPass(kept, weights, ctx.settings, BlockWeights(*needs))
+            grad_x, grads = backward(grad.contiguous(), needs_x)
+        return grad_x, None, None, *grads

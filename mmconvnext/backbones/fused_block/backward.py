@@ -1,0 +1,214 @@
+"""The block's backward pass."""
+
+from collections.abc import Iterator
+from typing import NamedTuple, Self
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mmconvnext.backbones.fused_block.forward import Kept
+from mmconvnext.backbones.fused_block.parts import Part, by_pixel, groups_of_parts
+from mmconvnext.backbones.fused_block.weights import (
+    BlockSettings,
+    BlockWeights,
+    branch_scale,
+    exact,
+    grn_response,
+    normalize,
+    shifted_bias,
+)
+from mmconvnext.ops.depthwise import depthwise_weight_grad
+from mmconvnext.ops.linear import linear
+
+
+class _Sums(NamedTuple):
+    """Sums over pixels from which parameters get their gradients, float32 or more."""
+
+    cross: Tensor  # (C, 4C), the output's gradient times what the second linear layer was given
+    expand: Tensor  # (4C, C)
+    expand_bias: Tensor  # (4C,)
+    norm: Tensor  # (C,)
+    norm_bias: Tensor  # (C,)
+    grn_gamma: Tensor | None  # (4C,)
+
+    @classmethod
+    def zeros(cls, weights: BlockWeights) -> Self:
+        like = (
+            weights.project,
+            weights.expand,
+            weights.expand_bias,
+            weights.norm,
+            weights.norm_bias,
+            weights.grn_gamma,
+        )
+        return cls(*(w if w is None else torch.zeros_like(w, dtype=exact(w.dtype)) for w in like))
+
+
+class BackwardPass:
+    """Gradients of one block from those of its output; ``needs`` says which are wanted."""
+
+    def __init__(
+        self, kept: Kept, weights: BlockWeights, settings: BlockSettings, needs: BlockWeights
+    ) -> None:
+        self.kept = kept
+        self.weights = weights
+        self.settings = settings
+        self.needs = needs
+        self.sums = _Sums.zeros(weights)
+        self.scale = branch_scale(weights, settings)
+        low = kept.x.dtype
+        # As the layers that carry gradients back.
+        self.project = (weights.project * self.scale[:, None]).to(low).t().contiguous()
+        self.expand = weights.expand.to(low).t().contiguous()
+
+    def __call__(self, grad: Tensor, needs_x: bool) -> tuple[Tensor | None, list[Tensor | None]]:
+        """Of (N, H, W, C) and of each parameter; None where no gradient is wanted."""
+        kept = self.settings.kept
+        upper = grad if kept is None else grad.index_select(0, kept)
+        if not len(upper):
+            # Parameters that no sample used have a gradient still: DistributedDataParallel
+            # waits for it, and weight decay applies to them.
+            wanted = zip(self.weights, self.needs)
+            return grad, [torch.zeros_like(weight) if need else None for weight, need in wanted]
+        grad_depthwise = self._through_pointwise(upper.to(self.kept.x.dtype))
+        grads = self._parameter_grads(upper, grad_depthwise)
+        if not needs_x:
+            return None, grads
+        change = self._through_depthwise(grad_depthwise)
+        if kept is None:
+            return grad + change, grads
+        return grad.clone().index_add_(0, kept, change.to(grad.dtype)), grads
+
+    def _through_pointwise(self, grad: Tensor) -> Tensor:
+        """Gradient of the depthwise convolution's output, (K, H, W, C); adds to the sums."""
+        with_grn = self.weights.with_grn()
+        through_projection = self._through_grn if with_grn else self._through_projection
+        grad = by_pixel(grad, with_grn)
+        depthwise = by_pixel(self.kept.depthwise, with_grn)
+        out = torch.empty_like(depthwise)
+        hidden = iter(self.kept.hidden)
+        for group in groups_of_parts(depthwise, len(self.weights.expand)):
+            values = [next(hidden) for _ in group]
+            for part, before, upper in zip(group, values, through_projection(grad, group, values)):
+                torch.ops.aten.gelu_backward.grad_input(upper, before, grad_input=upper)
+                part.rows(out).copy_(self._through_expansion(upper, part.rows(depthwise)))
+        return out.view(self.kept.depthwise.shape)
+
+    def _through_projection(
+        self, grad: Tensor, group: list[Part], hidden: list[Tensor]
+    ) -> Iterator[Tensor]:
+        """Gradient of GELU's output, (P, 4C), part by part."""
+        for part, before in zip(group, hidden):
+            rows = part.rows(grad)
+            _add_product(self.sums.cross, rows.t(), F.gelu(before))
+            yield linear(rows, self.project)
+
+    def _through_grn(
+        self, grad: Tensor, group: list[Part], hidden: list[Tensor]
+    ) -> Iterator[Tensor]:
+        """As :meth:`_through_projection`, and through Global Response Normalization."""
+        active = [F.gelu(before) for before in hidden]
+        uppers = [linear(part.rows(grad), self.project) for part in group]
+        norms = self.kept.norms[group[0].samples]
+        of_response = sum(
+            part.by_sample(values * upper).sum(1, dtype=norms.dtype)
+            for part, values, upper in zip(group, active, uppers)
+        )
+        of_norms = self._through_response(of_response, norms)[:, None].to(grad.dtype)
+        response = grn_response(norms, self.weights, self.settings)[:, None].to(grad.dtype)
+        for part, values, upper in zip(group, active, uppers):
+            values = part.by_sample(values)
+            part.by_sample(upper).mul_(response).addcmul_(values, of_norms)
+            _add_product(self.sums.cross, part.rows(grad).t(), values.mul_(response).flatten(0, 1))
+            yield upper
+
+    def _through_response(self, grad: Tensor, norms: Tensor) -> Tensor:
+        """Gradient of the norms divided by them, (samples, 4C): times x, it is that of x."""
+        divisor = norms.mean(1, keepdim=True) + self.settings.grn_eps
+        relative = norms / divisor
+        self.sums.grn_gamma.add_((grad * relative).sum(0))
+        grad = grad * self.weights.grn_gamma / divisor
+        grad = grad - (grad * relative).mean(1, keepdim=True)
+        return torch.where(norms > 0, grad / norms, 0)
+
+    def _through_expansion(self, grad: Tensor, x: Tensor) -> Tensor:
+        """Through the first linear layer and LayerNorm: (P, 4C) → (P, C)."""
+        normed, mean, rstd = normalize(x, self.weights, self.settings)
+        _add_product(self.sums.expand, grad.t(), normed)
+        self.sums.expand_bias.add_(grad.sum(0))
+        dtype = exact(x.dtype)
+        grad_x, of_weight, of_bias = torch.ops.aten.native_layer_norm_backward(
+            linear(grad, self.expand).to(dtype),
+            x.to(dtype),
+            x.shape[1:],
+            mean,
+            rstd,
+            self.weights.norm.to(dtype),
+            self.weights.norm_bias.to(dtype),
+            [True, True, True],
+        )
+        self.sums.norm.add_(of_weight)
+        self.sums.norm_bias.add_(of_bias)
+        return grad_x
+
+    def _through_depthwise(self, grad: Tensor) -> Tensor:
+        """Gradient of the depthwise convolution's input, (K, H, W, C)."""
+        kernel = self.weights.depthwise.to(grad.dtype)
+        grad_x, _, _ = torch.ops.aten.convolution_backward(
+            grad.permute(0, 3, 1, 2),
+            self.kept.x.permute(0, 3, 1, 2),
+            kernel,
+            bias_sizes=None,
+            stride=[1, 1],
+            padding=[kernel.shape[-1] // 2] * 2,
+            dilation=[1, 1],
+            transposed=False,
+            output_padding=[0, 0],
+            groups=len(kernel),
+            output_mask=[True, False, False],
+        )
+        return grad_x.permute(0, 2, 3, 1)
+
+    def _parameter_grads(self, grad: Tensor, grad_depthwise: Tensor) -> list[Tensor | None]:
+        total = grad.sum((0, 1, 2), dtype=exact(grad.dtype))
+        grads = BlockWeights(
+            depthwise=self._depthwise_grad(grad_depthwise) if self.needs.depthwise else None,
+            depthwise_bias=grad_depthwise.sum((0, 1, 2), dtype=exact(grad.dtype)),
+            norm=self.sums.norm,
+            norm_bias=self.sums.norm_bias,
+            expand=self.sums.expand,
+            expand_bias=self.sums.expand_bias,
+            project=self._cross(total) * self.scale[:, None],
+            project_bias=total * self.scale,
+            gamma=self._gamma_grad(total) if self.needs.gamma else None,
+            grn_gamma=self.sums.grn_gamma,
+            grn_beta=self._beta_grad(total) if self.needs.grn_beta else None,
+        )
+        needed = zip(grads, self.weights, self.needs)
+        return [grad.to(weight.dtype) if need else None for grad, weight, need in needed]
+
+    def _depthwise_grad(self, grad: Tensor) -> Tensor:
+        x, grad = self.kept.x.permute(0, 3, 1, 2), grad.permute(0, 3, 1, 2)
+        return depthwise_weight_grad(x, grad, self.weights.depthwise.shape[-1])
+
+    def _cross(self, total: Tensor) -> Tensor:
+        """The sum ``cross`` with GRN's shift, which was not part of the values in it."""
+        if self.weights.grn_beta is None:
+            return self.sums.cross
+        return torch.addr(self.sums.cross, total, self.weights.grn_beta.to(total.dtype))
+
+    def _gamma_grad(self, total: Tensor) -> Tensor:
+        branch = (self.sums.cross * self.weights.project).sum(1)
+        return (branch + total * shifted_bias(self.weights)) * self.settings.scale
+
+    def _beta_grad(self, total: Tensor) -> Tensor:
+        scaled = (total * self.scale).to(self.weights.project.dtype)
+        return scaled @ self.weights.project
+
+
+def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
+    if total.dtype == a.dtype:
+        total.addmm_(a, b)
+    else:
+        total.add_(a @ b)

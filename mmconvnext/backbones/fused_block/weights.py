@@ -1,0 +1,70 @@
+"""A block's parameters, and what its forward and backward pass both make of them."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class BlockWeights(NamedTuple):
+    """Parameters of a block of C channels; None where it has no layer scale or no GRN."""
+
+    depthwise: Tensor  # (C, 1, k, k)
+    depthwise_bias: Tensor  # (C,)
+    norm: Tensor  # (C,)
+    norm_bias: Tensor  # (C,)
+    expand: Tensor  # (4C, C)
+    expand_bias: Tensor  # (4C,)
+    project: Tensor  # (C, 4C)
+    project_bias: Tensor  # (C,)
+    gamma: Tensor | None = None  # (C,)
+    grn_gamma: Tensor | None = None  # (4C,)
+    grn_beta: Tensor | None = None  # (4C,)
+
+    def with_grn(self) -> bool:
+        return self.grn_gamma is not None
+
+
+class BlockSettings(NamedTuple):
+    """What is no parameter: the epsilons, and what stochastic depth drew for this pass."""
+
+    eps: float
+    grn_eps: float
+    kept: Tensor | None = None  # (K,) samples whose branch is computed; None: all of them
+    scale: float = 1.0  # of the branch of a kept sample
+
+
+def exact(dtype: torch.dtype) -> torch.dtype:
+    """The dtype for statistics and sums: float32 or more."""
+    return torch.promote_types(dtype, torch.float32)
+
+
+def branch_scale(weights: BlockWeights, settings: BlockSettings) -> Tensor:
+    """What layer scale and stochastic depth multiply the branch by, (C,)."""
+    if weights.gamma is None:
+        return torch.full_like(weights.project_bias, settings.scale)
+    return weights.gamma * settings.scale
+
+
+def shifted_bias(weights: BlockWeights) -> Tensor:
+    """The second linear layer's bias with GRN's shift gone through that layer, (C,)."""
+    if weights.grn_beta is None:
+        return weights.project_bias
+    return torch.addmv(weights.project_bias, weights.project, weights.grn_beta)
+
+
+def normalize(
+    x: Tensor, weights: BlockWeights, settings: BlockSettings
+) -> tuple[Tensor, Tensor, Tensor]:
+    """LayerNorm of (P, C) in the dtype of ``x``; mean and reciprocal deviation, (P, 1)."""
+    dtype = exact(x.dtype)
+    normed, mean, rstd = torch.native_layer_norm(
+        x.to(dtype), x.shape[1:], weights.norm.to(dtype), weights.norm_bias.to(dtype), settings.eps
+    )
+    return normed.to(x.dtype), mean, rstd
+
+
+def grn_response(norms: Tensor, weights: BlockWeights, settings: BlockSettings) -> Tensor:
+    """What GRN multiplies each sample and channel by, (samples, 4C), given their norms."""
+    relative = norms / (norms.mean(1, keepdim=True) + settings.grn_eps)
+    return 1 + weights.grn_gamma * relative

@@ -1,0 +1,200 @@
+"""A 3 × 3 convolution of bilinearly resized maps, computed where the maps are small.
+
+Convolution is linear, and resizing treats every channel alike, so the two commute::
+
+    conv(resize(x)) = Σ_t shift_t(resize(W_t · x)),   t over the nine taps
+
+with shifts that fill in zeros, as the padding of the convolution does. The channels are mixed at
+the low resolution; resizing and shifting are then one small matrix for the rows, ``[H, 3h]``, and
+one for the columns, ``[3w, W]``. Of UperNet's 3 × 3 convolution over four concatenated levels,
+155 GMAC at 512², 57 remain. The result is that of the plain formulation to rounding.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+# An output tile has at most so many rows and columns: the matrices are dense and their cost for
+# each pixel grows with it, while smaller tiles mix more source pixels twice, at their edges.
+_TILE = 128
+# Of the mixed channels that are held at once. A CPU wants them in its cache, a GPU in few kernels.
+_CPU_BYTES = 12 << 20
+_DEVICE_BYTES = 256 << 20
+
+
+def conv_of_resized(
+    base: Tensor, x: Tensor, weight: Tensor, align_corners: bool, *, inplace: bool = True
+) -> Tensor:
+    """``base`` plus the 3 × 3 convolution, padded by one, of ``x`` resized to base's size.
+
+    Shapes: base (N, K, H, W), x (N, C, h, w), weight (K, C, 3, 3) → (N, K, H, W), contiguous.
+    Dtypes agree. ``base`` is added to in place and must not be needed by its own backward pass
+    (a convolution's output is not). Differentiable once with respect to all three. Besides the
+    result it holds some megabytes at a time and keeps ``x`` and ``weight`` for the backward pass.
+
+    A map with more than half as many pixels as the output is resized as usual: mixing first would
+    not pay. Under ``torch.compile`` and export it is one expression of plain operations.
+    """
+    if 2 * x.shape[-2] * x.shape[-1] > base.shape[-2] * base.shape[-1]:
+        resized = F.interpolate(x, base.shape[-2:], mode='bilinear', align_corners=align_corners)
+        return base + F.conv2d(resized, weight, padding=1)
+    if torch.compiler.is_compiling() or torch.onnx.is_in_onnx_export():
+        return base + _expression(x, weight, base.shape[-2:], align_corners)
+    return _ConvOfResized.apply(base, x, weight, align_corners)
+
+
+def interpolation_matrix(
+    source: int, target: int, align_corners: bool, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    """The matrix of linear interpolation along one axis, as ``F.interpolate`` does it.
+
+    Shapes: (target, source). Row i has weight 1 − |s − j| for the one or two source pixels j next
+    to its source coordinate s, which is held inside the axis.
+    """
+    # Coordinates in float16 would be off by whole pixels.
+    exact = torch.promote_types(dtype, torch.float32)
+    at = torch.arange(target, dtype=exact, device=device)
+    if align_corners:
+        at = at * ((source - 1) / max(target - 1, 1))
+    else:
+        at = (at + 0.5) * (source / target) - 0.5
+    distance = at.clamp(0, source - 1)[:, None] - torch.arange(source, dtype=exact, device=device)
+    return (1 - distance.abs()).clamp(min=0).to(dtype)
+
+
+def _shifted(matrix: Tensor) -> Tensor:
+    """For each of three taps the matrix one row later; rows beyond it are zero.
+
+    Shapes: (T, S) → (T, 3, S).
+    """
+    padded = F.pad(matrix, (0, 0, 1, 1))
+    rows = matrix.shape[0]
+    return torch.stack([padded[tap : tap + rows] for tap in range(3)], dim=1)
+
+
+def _taps_first(weight: Tensor) -> Tensor:
+    """(K, C, 3, 3) → (3 columns · K · 3 rows, C)."""
+    return weight.permute(3, 0, 2, 1).reshape(-1, weight.shape[1])
+
+
+def _taps_last(mixing: Tensor) -> Tensor:
+    """The inverse of :func:`_taps_first`."""
+    return mixing.view(3, -1, 3, mixing.shape[1]).permute(1, 3, 2, 0)
+
+
+def _expression(x: Tensor, weight: Tensor, size: tuple[int, int], align_corners: bool) -> Tensor:
+    n, _, h, w = x.shape
+    height, width = size
+    rows = _shifted(interpolation_matrix(h, height, align_corners, x.dtype, x.device))
+    columns = _shifted(interpolation_matrix(w, width, align_corners, x.dtype, x.device))
+    mixed = torch.matmul(_taps_first(weight), x.flatten(2))
+    mixed = mixed.view(n, 3, weight.shape[0], 3 * h, w)
+    tall = torch.matmul(rows.flatten(1), mixed)
+    return torch.matmul(tall, columns.permute(1, 2, 0).unsqueeze(1)).sum(1)
+
+
+class _Span(NamedTuple):
+    """Consecutive output rows (or columns), the source rows they need, and the matrix between."""
+
+    target: slice
+    source: slice
+    matrix: Tensor  # (target, 3 taps, source)
+
+
+def _spans(source: int, target: int, align_corners: bool, like: Tensor) -> list[_Span]:
+    matrix = interpolation_matrix(source, target, align_corners, like.dtype, like.device)
+    shifted = _shifted(matrix)
+    spans = []
+    for first in range(0, target, _TILE):
+        last = min(first + _TILE, target)
+        # The taps reach one row further; the rest is the arithmetic of interpolation_matrix, and
+        # one row more on either side for its rounding.
+        scale = (source - 1) / max(target - 1, 1) if align_corners else source / target
+        offset = 0.0 if align_corners else 0.5
+        low = int((first - 1 + offset) * scale - offset) - 1
+        high = int((last + offset) * scale - offset) + 3
+        rows = slice(max(low, 0), min(max(high, 1), source))
+        spans.append(_Span(slice(first, last), rows, shifted[first:last, :, rows]))
+    return spans
+
+
+class _Tile(NamedTuple):
+    """A part of the work: some samples, output channels, rows and columns."""
+
+    samples: slice
+    channels: slice
+    rows: _Span
+    columns: _Span
+
+
+def _tiles(base_shape: torch.Size, x: Tensor, align_corners: bool) -> Iterator[_Tile]:
+    n, channels, height, width = base_shape
+    rows = _spans(x.shape[-2], height, align_corners, x)
+    columns = _spans(x.shape[-1], width, align_corners, x)
+    budget = _CPU_BYTES if x.device.type == 'cpu' else _DEVICE_BYTES
+    for row in rows:
+        for column in columns:
+            pixels = max(row.matrix[:, 0].numel(), 1) and (
+                row.matrix.shape[2] * column.matrix.shape[2]
+            )
+            held = max(budget // (9 * pixels * x.element_size()), 1)  # channels of all samples
+            step = min(held, channels)
+            together = max(held // channels, 1)
+            for sample in range(0, n, together):
+                for first in range(0, channels, step):
+                    yield _Tile(
+                        slice(sample, sample + together), slice(first, first + step), row, column
+                    )
+
+
+class _ConvOfResized(torch.autograd.Function):
+    """See :func:`conv_of_resized`; the backward pass is the transpose, tile by tile."""
+
+    @staticmethod
+    def forward(ctx, base: Tensor, x: Tensor, weight: Tensor, align_corners: bool) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.align_corners = align_corners
+        ctx.mark_dirty(base)
+        for tile in _tiles(base.shape, x, align_corners):
+            source = x[tile.samples, :, tile.rows.source, tile.columns.source]
+            n, _, h, w = source.shape
+            mixing = _taps_first(weight[tile.channels])
+            mixed = torch.matmul(mixing, source.flatten(2)).view(-1, 3 * h, w)
+            rows = tile.rows.matrix.flatten(1)
+            tall = torch.bmm(rows.expand(len(mixed), *rows.shape), mixed)
+            tall = tall.view(n, 3, -1, rows.shape[0], w)
+            out = base[tile.samples, tile.channels, tile.rows.target, tile.columns.target]
+            for tap in range(3):
+                out += tall[:, tap] @ tile.columns.matrix[:, tap].t()
+        return base
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None, None]:
+        x, weight = ctx.saved_tensors
+        _, needs_x, needs_weight, _ = ctx.needs_input_grad
+        grad_x = torch.zeros_like(x, memory_format=torch.contiguous_format) if needs_x else None
+        grad_weight = torch.zeros_like(weight) if needs_weight else None
+        if not needs_x and not needs_weight:
+            return grad, None, None, None
+        for tile in _tiles(grad.shape, x, ctx.align_corners):
+            part = grad[tile.samples, tile.channels, tile.rows.target, tile.columns.target]
+            n, k = part.shape[:2]
+            tall = torch.stack([part @ tile.columns.matrix[:, tap] for tap in range(3)], dim=1)
+            h, w = tile.rows.matrix.shape[2], tile.columns.matrix.shape[2]
+            rows = tile.rows.matrix.flatten(1).t()
+            tall = tall.view(-1, *tall.shape[-2:])
+            mixed = torch.bmm(rows.expand(len(tall), *rows.shape), tall).view(n, 9 * k, h * w)
+            if needs_x:
+                mixing = _taps_first(weight[tile.channels])
+                change = torch.matmul(mixing.t(), mixed).view(n, -1, h, w)
+                grad_x[tile.samples, :, tile.rows.source, tile.columns.source] += change
+            if needs_weight:
+                source = x[tile.samples, :, tile.rows.source, tile.columns.source].flatten(2)
+                change = torch.matmul(mixed, source.transpose(1, 2)).sum(0)
+                grad_weight[tile.channels] += _taps_last(change)
+        return grad, grad_x, grad_weight, None

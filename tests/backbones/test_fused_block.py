@@ -1,0 +1,207 @@
+"""The fused block against the plain one, which spells the arithmetic out."""
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from mmconvnext.backbones.convnext import ConvNeXt, ConvNeXtBlock
+from mmconvnext.backbones.fused_block import parts
+
+
+def a_block(
+    channels: int = 8, drop_path: float = 0.0, grn: bool = False, gamma: bool = True, **kwargs
+) -> ConvNeXtBlock:
+    """With random parameters of the size that matters, gamma and GRN's too."""
+    scale = 1.0 if gamma else 0.0
+    block = ConvNeXtBlock(channels, drop_path, scale, grn, 1e-6, with_cp=False, fast=False)
+    for parameter in block.parameters():
+        nn.init.normal_(parameter, std=0.5)
+    return block.to(**kwargs)
+
+
+def as_fast(block: ConvNeXtBlock) -> ConvNeXtBlock:
+    block = copy.deepcopy(block)
+    block.fast = True
+    return block
+
+
+def results(block: nn.Module, x: Tensor, seed: int = 0) -> list[Tensor]:
+    """Output in training and in evaluation, and the gradient of all there is."""
+    block, x = copy.deepcopy(block), x.detach().clone().requires_grad_()
+    torch.manual_seed(seed)
+    out = block.train()(x)
+    weights = torch.randn(out.shape, generator=torch.Generator().manual_seed(3), dtype=out.dtype)
+    out.backward(weights)
+    with torch.inference_mode():
+        evaluated = block.eval()(x.detach())
+    return [out.detach(), evaluated, x.grad, *(p.grad for p in block.parameters())]
+
+
+def assert_same(ours: list[Tensor], plain: list[Tensor], tolerance: float) -> None:
+    for a, b in zip(ours, plain, strict=True):
+        assert a.dtype == b.dtype
+        assert a.shape == b.shape
+        scale = max(b.abs().max().item(), 1.0)
+        torch.testing.assert_close(a, b, rtol=0, atol=tolerance * scale)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    samples=st.integers(1, 4),
+    channels=st.sampled_from((2, 3, 8)),
+    height=st.integers(1, 40),
+    width=st.integers(1, 20),
+    drop_path=st.sampled_from((0.0, 0.5, 0.9)),
+    grn=st.booleans(),
+    gamma=st.booleans(),
+    budget=st.sampled_from((1 << 12, 1 << 15, 3 << 20)),
+    seed=st.integers(0, 99),
+)
+def test_matches_the_plain_block(
+    samples, channels, height, width, drop_path, grn, gamma, budget, seed
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parts, 'CPU_BYTES', budget)
+        torch.manual_seed(seed)
+        plain = a_block(channels, drop_path, grn, gamma, dtype=torch.float64)
+        x = torch.randn(samples, channels, height, width, dtype=torch.float64)
+        assert_same(results(as_fast(plain), x, seed), results(plain, x, seed), 1e-11)
+
+
+@pytest.mark.parametrize('grn', [False, True])
+@pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
+def test_matches_the_plain_block_in_float32(grn: bool, layout: torch.memory_format) -> None:
+    torch.manual_seed(0)
+    plain = a_block(24, 0.3, grn)
+    x = torch.randn(3, 24, 35, 21).contiguous(memory_format=layout)
+    ours = as_fast(plain)
+    assert_same(results(ours, x), results(plain, x), 2e-5)
+    assert ours(x).is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize('grn', [False, True])
+@pytest.mark.parametrize('gamma', [False, True])
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_matches_the_plain_block_under_autocast(grn: bool, gamma: bool, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    plain = a_block(16, 0.0, grn, gamma)
+    x = torch.randn(2, 16, 12, 9)
+    exact = results(plain, x)
+    with torch.autocast('cpu', dtype):
+        ours, coarse = results(as_fast(plain), x), results(plain, x)
+    assert [a.dtype for a in ours] == [a.dtype for a in coarse]
+    # Rounded in other places, but no further from the truth.
+    for a, b, truth in zip(ours, coarse, exact):
+        error, allowed = (a - truth).abs().mean(), (b - truth).abs().mean()
+        assert error <= 2 * allowed + 1e-6 * truth.abs().mean()
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_a_half_precision_block_stays_so(dtype: torch.dtype) -> None:
+    for block in (a_block(dtype=dtype), a_block(grn=True, gamma=False, dtype=dtype)):
+        ours = results(as_fast(block), torch.randn(2, 8, 9, 9, dtype=dtype))
+        assert {a.dtype for a in ours} == {dtype}
+
+
+@pytest.mark.parametrize('grn', [False, True])
+def test_samples_nobody_keeps_leave_a_gradient(grn: bool) -> None:
+    block = as_fast(a_block(drop_path=0.999999, grn=grn))
+    x = torch.randn(2, 8, 6, 6, requires_grad=True)
+    out = block.train()(x)
+    out.sum().backward()
+    assert torch.equal(out, x)
+    assert torch.equal(x.grad, torch.ones_like(x))
+    assert all(torch.equal(p.grad, torch.zeros_like(p)) for p in block.parameters())
+
+
+def test_frozen_parameters_get_no_gradient() -> None:
+    block = as_fast(a_block(grn=True))
+    x = torch.randn(2, 8, 6, 6)
+    expected = dict(zip(dict(block.named_parameters()), results(block, x)[3:]))
+    for name in ('pwconv1.weight', 'gamma', 'grn.beta', 'dwconv.weight'):
+        block.get_parameter(name).requires_grad_(False)
+    torch.manual_seed(0)
+    out = block.train()(x)
+    weights = torch.randn(out.shape, generator=torch.Generator().manual_seed(3))
+    out.backward(weights)
+    for name, parameter in block.named_parameters():
+        if parameter.requires_grad:
+            assert torch.equal(parameter.grad, expected[name]), name
+        else:
+            assert parameter.grad is None
+
+
+class _Doubled(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * super().forward(x)
+
+
+def test_replaced_and_hooked_layers_are_called() -> None:
+    block = as_fast(a_block())
+    x = torch.randn(1, 8, 6, 6)
+    before = block(x)
+    doubled = copy.deepcopy(block)
+    doubled.pwconv1 = _Doubled(8, 32)
+    doubled.pwconv1.load_state_dict(block.pwconv1.state_dict())
+    assert not torch.allclose(doubled(x), before)
+    seen = []
+    block.act.register_forward_hook(lambda module, args, out: seen.append(out))
+    torch.testing.assert_close(block(x), before)
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize('grn', [False, True])
+@pytest.mark.parametrize('low', [None, torch.bfloat16])
+def test_what_is_kept_for_the_backward_pass(grn: bool, low: torch.dtype | None) -> None:
+    block = as_fast(a_block(32, grn=grn))
+    x = torch.randn(2, 32, 16, 16, requires_grad=True)
+    parameters = {p.data_ptr() for p in block.parameters()}
+    kept = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        if tensor.data_ptr() not in parameters:
+            kept[tensor.data_ptr()] = tensor.nbytes
+        return tensor
+
+    with (
+        torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t),
+        torch.autocast('cpu', low or torch.bfloat16, enabled=low is not None),
+    ):
+        block(x)
+    # The input, the depthwise convolution's output, and four times as many hidden values.
+    values = 6 * x.numel() + (2 * 4 * 32 * 2 if grn and low else 2 * 4 * 32 if grn else 0)
+    assert sum(kept.values()) == values * (2 if low else 4)
+
+
+def test_the_backbone_has_one_switch() -> None:
+    torch.manual_seed(0)
+    fast = ConvNeXt(dict(depths=(1, 1, 2, 1), channels=(8, 8, 16, 16)), drop_path_rate=0.5)
+    plain = ConvNeXt(
+        dict(depths=(1, 1, 2, 1), channels=(8, 8, 16, 16)), drop_path_rate=0.5, fast=False
+    )
+    for parameter in fast.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    plain.load_state_dict(fast.state_dict())
+    x = torch.randn(3, 3, 70, 45)
+    gradients = []
+    for model in (fast.double().train(), plain.double().train()):
+        assert all(block.fast is model.fast for stage in model.stages for block in stage)
+        torch.manual_seed(7)
+        outs = model(x.double())
+        assert all(out.is_contiguous() for out in outs)
+        sum(out.square().sum() for out in outs).backward()
+        gradients.append([*outs, *(p.grad for p in model.parameters())])
+    for a, b in zip(*gradients, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9 * b.abs().max().item())
+
+
+def test_a_seed_draws_what_it_drew_before() -> None:
+    drop = a_block(drop_path=0.5).drop_path
+    torch.manual_seed(0)
+    expected = torch.empty(9, 1, 1, 1).bernoulli_(0.5)
+    torch.manual_seed(0)
+    assert torch.equal(drop.draw(9), expected.flatten())
