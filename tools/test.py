@@ -25,6 +25,9 @@ def parse_arguments() -> argparse.Namespace:
     options.add_shared_arguments(parser)
     parser.add_argument('checkpoint', help='checkpoint file or URL')
     parser.add_argument('--tta', action='store_true', help='multi-scale and flip testing')
+    parser.add_argument(
+        '--deploy', action='store_true', help='fold what inference need not compute first'
+    )
     parser.add_argument('--show-dir', metavar='DIR', help='write a picture of every prediction')
     parser.add_argument(
         '--out',
@@ -47,6 +50,8 @@ def main() -> None:
         testing.set_predictions(config, arguments.out)
     if arguments.tta:
         testing.set_tta(config)
+    if arguments.deploy:
+        testing.set_deploy(config)
     notices = fit_to_hardware(config)
     name_unreadable_images()
     runner = Runner.from_cfg(config)

@@ -14,6 +14,7 @@ from mmengine.model.weight_init import PretrainedInit
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from mmconvnext.backbones.deploy import Replaced, fold_layer_scale, fold_norm, restore
 from mmconvnext.backbones.fused_block import BlockSettings, BlockWeights, fused_block
 from mmconvnext.backbones.layers import GlobalResponseNorm, LayerNorm, LayerNorm2d, StochasticDepth
 from mmconvnext.checkpoints.load import load_backbone
@@ -133,6 +134,13 @@ class ConvNeXtBlock(nn.Module):
             for module in self.children()
         )
 
+    def fold(self) -> list[Replaced]:
+        """Fold LayerNorm's affine part and layer scale into the linear layers next to them."""
+        folded = fold_norm(self.norm, self.pwconv1)
+        if self.gamma is not None:
+            folded += fold_layer_scale(self.pwconv2, self, 'gamma')
+        return folded
+
     def _branch(self, x: Tensor) -> Tensor:
         x = self.norm(self.dwconv(x).permute(0, 2, 3, 1))
         x = self.pwconv2(self.grn(self.act(self.pwconv1(x))))
@@ -164,6 +172,9 @@ class ConvNeXt(BaseModule):
         frozen_stages: −1 freezes nothing, 0 the stem, k also the stages before k with their
             downsampling layers and output norms. It holds through ``train()``.
         with_cp: Recompute every block in the backward pass: same gradients, less memory.
+        fast: Run each block as one operation, :mod:`mmconvnext.backbones.fused_block`: the same
+            numbers to rounding, faster and in less memory. False computes layer by layer, so
+            that a doubt can be settled in one run.
         init_cfg: ``dict(type='Pretrained', checkpoint=FILE or URL)`` loads strictly in
             :meth:`init_weights`, with ``prefix``, ``ema``, ``sha256``, ``norm3``, ``stem`` as in
             :func:`~mmconvnext.checkpoints.load.load_backbone`; None draws truncated normal
@@ -219,6 +230,7 @@ class ConvNeXt(BaseModule):
             'with_cp': with_cp,
             'fast': fast,
         }
+        self._before_deploy: list[Replaced] = []
         self._build(in_channels, drop_path_rate)
         self._freeze()
 
@@ -265,8 +277,39 @@ class ConvNeXt(BaseModule):
                 outputs[stage] = getattr(self, f'norm{stage}')(x).contiguous()
         return tuple(outputs[stage] for stage in self.out_indices)
 
+    def switch_to_deploy(self) -> None:
+        """Fold what inference need not compute; outputs stay the same to rounding.
+
+        The affine part of each LayerNorm before a linear layer or a downsampling convolution goes
+        into that layer, and every layer scale into the one before it. The model is then for
+        inference, in eval mode, and its state dict lacks what was folded: load checkpoints first.
+        :meth:`switch_back` restores the very parameters; until then they are kept in memory.
+        """
+        if self._before_deploy:
+            return
+        self.eval()
+        for downsample, blocks in zip(self.downsample_layers, self.stages):
+            if isinstance(downsample[0], LayerNorm2d):
+                self._before_deploy += fold_norm(downsample[0], downsample[1])
+            for block in blocks:
+                self._before_deploy += block.fold()
+
+    def switch_back(self) -> None:
+        """Undo :meth:`switch_to_deploy`."""
+        restore(self._before_deploy)
+        self._before_deploy = []
+
     def train(self, mode: bool = True) -> Self:
-        """As torch's, except that frozen parts stay in eval mode; returns self."""
+        """As torch's, except that frozen parts stay in eval mode; returns self.
+
+        Raises:
+            ArgumentError: (a ValueError) the model is in its deploy form.
+        """
+        if mode and self._before_deploy:
+            raise ArgumentError(
+                'ConvNeXt.train: expected a model in its training form, got its deploy form; '
+                'call switch_back() first'
+            )
         super().train(mode)
         for module in self._frozen_modules():
             module.eval()

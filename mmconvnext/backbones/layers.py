@@ -16,7 +16,7 @@ class LayerNorm(nn.LayerNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         dtype = torch.promote_types(x.dtype, torch.float32)
-        weight, bias = self.weight.to(dtype), self.bias.to(dtype)
+        weight, bias = (p if p is None else p.to(dtype) for p in (self.weight, self.bias))
         y = F.layer_norm(x.to(dtype), self.normalized_shape, weight, bias, self.eps)
         return y.to(x.dtype)
 

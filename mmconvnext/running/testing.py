@@ -21,6 +21,11 @@ def set_tta(config: Config) -> None:
     config.model = ConfigDict(**config.tta_model, module=config.model)
 
 
+def set_deploy(config: Config) -> None:
+    """Test the deploy form of the model."""
+    config.custom_hooks = [*config.get('custom_hooks', []), dict(type='mmconvnext.DeployHook')]
+
+
 def set_pictures(config: Config, folder: str) -> None:
     """Write a picture of every prediction.
 

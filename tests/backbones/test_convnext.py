@@ -120,6 +120,21 @@ def test_frozen_stages_survive_train(small_backbone, frozen: int) -> None:
         assert parameter.requires_grad is not any(name.startswith(f'{p}.') for p in expected), name
 
 
+def loss_and_kept_bytes(backbone: torch.nn.Module, image: torch.Tensor) -> tuple:
+    """A loss, and the bytes that its backward pass keeps besides the parameters."""
+    parameters = {parameter.data_ptr() for parameter in backbone.parameters()}
+    nbytes = 0
+
+    def count(x: torch.Tensor) -> torch.Tensor:
+        nonlocal nbytes
+        nbytes += 0 if x.data_ptr() in parameters else x.nbytes
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda x: x):
+        loss = sum(y.square().mean() for y in backbone(image))
+    return loss, nbytes
+
+
 @pytest.mark.parametrize('use_grn', [False, True])
 @pytest.mark.parametrize('fast', [False, True])
 def test_checkpointing_changes_no_gradient(small_backbone, use_grn: bool, fast: bool) -> None:
@@ -131,17 +146,7 @@ def test_checkpointing_changes_no_gradient(small_backbone, use_grn: bool, fast: 
     saved = []
     for backbone in (plain, frugal):
         torch.manual_seed(7)
-        nbytes = 0
-
-        def count(x: torch.Tensor) -> torch.Tensor:
-            nonlocal nbytes
-            if x.data_ptr() not in parameters:
-                nbytes += x.numel() * x.element_size()
-            return x
-
-        parameters = {parameter.data_ptr() for parameter in backbone.parameters()}
-        with torch.autograd.graph.saved_tensors_hooks(count, lambda x: x):
-            loss = sum(y.square().mean() for y in backbone(image))
+        loss, nbytes = loss_and_kept_bytes(backbone, image)
         saved.append(nbytes)
         loss.backward()
     for (name, a), b in zip(plain.named_parameters(), frugal.parameters()):

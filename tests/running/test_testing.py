@@ -33,7 +33,7 @@ def test_what_cannot_be_written_is_told_before_the_test(config, folder: str) -> 
 def test_tta_needs_a_config_for_it(config) -> None:
     testing.set_tta(config)
     assert config.model.type == 'mmconvnext.WholePictureTTAModel'
-    assert config.model.module.type == 'EncoderDecoder'
+    assert config.model.module.type == 'mmconvnext.EncoderDecoder'
     assert config.test_dataloader.dataset.pipeline[1].type == 'TestTimeAug'
     config.pop('tta_model')
     with pytest.raises(UserError, match='--tta: expected tta_model in the config'):
@@ -72,3 +72,12 @@ def test_predictions(config) -> None:
     config.test_evaluator = dict(type='OtherMetric')
     with pytest.raises(UserError, match='expected IoUMetric or CocoMetric'):
         testing.set_predictions(config, 'labels')
+
+
+def test_deploy_adds_a_hook() -> None:
+    config = Config(dict(custom_hooks=[dict(type='mmconvnext.StrictLoadingHook')]))
+    testing.set_deploy(config)
+    assert [hook.type for hook in config.custom_hooks] == [
+        'mmconvnext.StrictLoadingHook',
+        'mmconvnext.DeployHook',
+    ]

@@ -15,6 +15,7 @@ from mmconvnext.backbones.fused_block.weights import (
     branch_scale,
     exact,
     grn_response,
+    norm_affine,
     normalize,
     shifted_bias,
 )
@@ -28,8 +29,8 @@ class _Sums(NamedTuple):
     cross: Tensor  # (C, 4C), the output's gradient times what the second linear layer was given
     expand: Tensor  # (4C, C)
     expand_bias: Tensor  # (4C,)
-    norm: Tensor  # (C,)
-    norm_bias: Tensor  # (C,)
+    norm: Tensor | None  # (C,)
+    norm_bias: Tensor | None  # (C,)
     grn_gamma: Tensor | None  # (4C,)
 
     @classmethod
@@ -144,12 +145,12 @@ class BackwardPass:
             x.shape[1:],
             mean,
             rstd,
-            self.weights.norm.to(dtype),
-            self.weights.norm_bias.to(dtype),
-            [True, True, True],
+            *norm_affine(self.weights, dtype),
+            [True, self.weights.norm is not None, self.weights.norm is not None],
         )
-        self.sums.norm.add_(of_weight)
-        self.sums.norm_bias.add_(of_bias)
+        if self.weights.norm is not None:
+            self.sums.norm.add_(of_weight)
+            self.sums.norm_bias.add_(of_bias)
         return grad_x
 
     def _through_depthwise(self, grad: Tensor) -> Tensor:

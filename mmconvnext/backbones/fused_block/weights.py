@@ -7,12 +7,15 @@ from torch import Tensor
 
 
 class BlockWeights(NamedTuple):
-    """Parameters of a block of C channels; None where it has no layer scale or no GRN."""
+    """Parameters of a block of C channels.
+
+    None where it has none: no layer scale, no GRN, an affine part folded into the next layer.
+    """
 
     depthwise: Tensor  # (C, 1, k, k)
     depthwise_bias: Tensor  # (C,)
-    norm: Tensor  # (C,)
-    norm_bias: Tensor  # (C,)
+    norm: Tensor | None  # (C,)
+    norm_bias: Tensor | None  # (C,)
     expand: Tensor  # (4C, C)
     expand_bias: Tensor  # (4C,)
     project: Tensor  # (C, 4C)
@@ -59,9 +62,16 @@ def normalize(
     """LayerNorm of (P, C) in the dtype of ``x``; mean and reciprocal deviation, (P, 1)."""
     dtype = exact(x.dtype)
     normed, mean, rstd = torch.native_layer_norm(
-        x.to(dtype), x.shape[1:], weights.norm.to(dtype), weights.norm_bias.to(dtype), settings.eps
+        x.to(dtype), x.shape[1:], *norm_affine(weights, dtype), settings.eps
     )
     return normed.to(x.dtype), mean, rstd
+
+
+def norm_affine(weights: BlockWeights, dtype: torch.dtype) -> tuple[Tensor | None, Tensor | None]:
+    """LayerNorm's weight and bias in a dtype."""
+    if weights.norm is None:
+        return None, None
+    return weights.norm.to(dtype), weights.norm_bias.to(dtype)
 
 
 def grn_response(norms: Tensor, weights: BlockWeights, settings: BlockSettings) -> Tensor:
