@@ -21,10 +21,17 @@ class Complexity(NamedTuple):
 
 
 def build_on_meta(config: Config) -> nn.Module:
-    """The model of a config, in eval mode on the meta device: shapes without memory."""
+    """The model of a config, in eval mode on the meta device: shapes without memory.
+
+    It computes layer by layer, as the model is defined, and as the paper counts.
+    """
     init_default_scope(config.get('default_scope', 'mmengine'))
     with torch.device('meta'):
-        return MODELS.build(ConfigDict(config.model)).eval()
+        model = MODELS.build(ConfigDict(config.model)).eval()
+    for module in model.modules():
+        if hasattr(module, 'fast'):
+            module.fast = False
+    return model
 
 
 def count_segmentor(config: Config, height: int, width: int) -> Complexity:

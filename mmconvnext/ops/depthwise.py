@@ -24,12 +24,20 @@ def depthwise_weight_grad(x: Tensor, grad: Tensor, kernel: int) -> Tensor:
     if x.device.type == 'cpu' and x.dtype in (torch.float32, torch.float64):
         return _by_forward_convolution(x, grad, kernel)
     channels = x.shape[1]
-    weight = x.new_empty(channels, 1, kernel, kernel)
-    padding = [kernel // 2] * 2
-    return torch.ops.aten.convolution_backward(
-        grad, x, weight, None, [1, 1], padding, [1, 1], False, [0, 0], channels,
-        [False, True, False],
-    )[1]  # fmt: skip
+    _, grad_weight, _ = torch.ops.aten.convolution_backward(
+        grad,
+        x,
+        x.new_empty(channels, 1, kernel, kernel),
+        bias_sizes=None,
+        stride=[1, 1],
+        padding=[kernel // 2] * 2,
+        dilation=[1, 1],
+        transposed=False,
+        output_padding=[0, 0],
+        groups=channels,
+        output_mask=[False, True, False],
+    )
+    return _as_weight(grad_weight, kernel)
 
 
 def _by_forward_convolution(x: Tensor, grad: Tensor, kernel: int) -> Tensor:
@@ -48,7 +56,12 @@ def _by_forward_convolution(x: Tensor, grad: Tensor, kernel: int) -> Tensor:
             band = grad[sample, :, row : row + _ROWS]
             rows = padded[sample : sample + 1, row : row + band.shape[1] + 2 * reach]
             total += _slide(rows.permute(0, 3, 1, 2), band, (0, reach))
-    return total.transpose(0, 1).contiguous()
+    return _as_weight(total, kernel)
+
+
+def _as_weight(grad: Tensor, kernel: int) -> Tensor:
+    # DistributedDataParallel compares even the strides of axes of length one.
+    return grad.reshape(-1, kernel * kernel).view(-1, 1, kernel, kernel)
 
 
 def _slide(x: Tensor, grad: Tensor, padding: tuple[int, int]) -> Tensor:

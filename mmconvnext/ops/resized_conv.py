@@ -11,6 +11,7 @@ one for the columns, ``[3w, W]``. Of UperNet's 3 × 3 convolution over four conc
 """
 
 from collections.abc import Iterator
+from itertools import product
 from typing import NamedTuple
 
 import torch
@@ -26,9 +27,7 @@ _CPU_BYTES = 12 << 20
 _DEVICE_BYTES = 256 << 20
 
 
-def conv_of_resized(
-    base: Tensor, x: Tensor, weight: Tensor, align_corners: bool, *, inplace: bool = True
-) -> Tensor:
+def conv_of_resized(base: Tensor, x: Tensor, weight: Tensor, align_corners: bool) -> Tensor:
     """``base`` plus the 3 × 3 convolution, padded by one, of ``x`` resized to base's size.
 
     Shapes: base (N, K, H, W), x (N, C, h, w), weight (K, C, 3, 3) → (N, K, H, W), contiguous.
@@ -130,25 +129,47 @@ class _Tile(NamedTuple):
     rows: _Span
     columns: _Span
 
+    def source(self, x: Tensor) -> Tensor:
+        """Its part of the low-resolution maps, (n, C, h, w), a view."""
+        return x[self.samples, :, self.rows.source, self.columns.source]
+
+    def target(self, x: Tensor) -> Tensor:
+        """Its part of the output, (n, k, H, W), a view."""
+        return x[self.samples, self.channels, self.rows.target, self.columns.target]
+
+    def resize(self, mixed: Tensor, channels: int) -> Iterator[Tensor]:
+        """(n, 9 · k, h · w) → (n, k, H, W), to be summed over the three columns of taps."""
+        rows = self.rows.matrix.flatten(1)
+        mixed = mixed.view(-1, rows.shape[1], self.columns.matrix.shape[2])
+        tall = torch.bmm(rows.expand(len(mixed), *rows.shape), mixed)
+        tall = tall.unflatten(0, (-1, 3, channels))
+        for tap in range(3):
+            yield tall[:, tap] @ self.columns.matrix[:, tap].t()
+
+    def resize_back(self, grad: Tensor) -> Tensor:
+        """The transpose: (n, k, H, W) → (n, 9 · k, h · w)."""
+        columns = self.columns.matrix
+        tall = torch.stack([grad @ columns[:, tap] for tap in range(3)], dim=1).flatten(0, 2)
+        rows = self.rows.matrix.flatten(1).t()
+        mixed = torch.bmm(rows.expand(len(tall), *rows.shape), tall)
+        return mixed.view(len(grad), 9 * grad.shape[1], -1)
+
 
 def _tiles(base_shape: torch.Size, x: Tensor, align_corners: bool) -> Iterator[_Tile]:
-    n, channels, height, width = base_shape
+    samples, channels, height, width = base_shape
     rows = _spans(x.shape[-2], height, align_corners, x)
     columns = _spans(x.shape[-1], width, align_corners, x)
     budget = _CPU_BYTES if x.device.type == 'cpu' else _DEVICE_BYTES
-    for row in rows:
-        for column in columns:
-            pixels = max(row.matrix[:, 0].numel(), 1) and (
-                row.matrix.shape[2] * column.matrix.shape[2]
+    for row, column in product(rows, columns):
+        mixed = 9 * row.matrix.shape[2] * column.matrix.shape[2]  # values of an output channel
+        held = max(budget // (mixed * x.element_size()), 1)
+        together = max(held // channels, 1)
+        for sample, channel in product(
+            range(0, samples, together), range(0, channels, min(held, channels))
+        ):
+            yield _Tile(
+                slice(sample, sample + together), slice(channel, channel + held), row, column
             )
-            held = max(budget // (9 * pixels * x.element_size()), 1)  # channels of all samples
-            step = min(held, channels)
-            together = max(held // channels, 1)
-            for sample in range(0, n, together):
-                for first in range(0, channels, step):
-                    yield _Tile(
-                        slice(sample, sample + together), slice(first, first + step), row, column
-                    )
 
 
 class _ConvOfResized(torch.autograd.Function):
@@ -160,16 +181,10 @@ class _ConvOfResized(torch.autograd.Function):
         ctx.align_corners = align_corners
         ctx.mark_dirty(base)
         for tile in _tiles(base.shape, x, align_corners):
-            source = x[tile.samples, :, tile.rows.source, tile.columns.source]
-            n, _, h, w = source.shape
-            mixing = _taps_first(weight[tile.channels])
-            mixed = torch.matmul(mixing, source.flatten(2)).view(-1, 3 * h, w)
-            rows = tile.rows.matrix.flatten(1)
-            tall = torch.bmm(rows.expand(len(mixed), *rows.shape), mixed)
-            tall = tall.view(n, 3, -1, rows.shape[0], w)
-            out = base[tile.samples, tile.channels, tile.rows.target, tile.columns.target]
-            for tap in range(3):
-                out += tall[:, tap] @ tile.columns.matrix[:, tap].t()
+            out = tile.target(base)
+            mixed = torch.matmul(_taps_first(weight[tile.channels]), tile.source(x).flatten(2))
+            for part in tile.resize(mixed, out.shape[1]):
+                out += part
         return base
 
     @staticmethod
@@ -177,24 +192,27 @@ class _ConvOfResized(torch.autograd.Function):
     def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None, None]:
         x, weight = ctx.saved_tensors
         _, needs_x, needs_weight, _ = ctx.needs_input_grad
-        grad_x = torch.zeros_like(x, memory_format=torch.contiguous_format) if needs_x else None
-        grad_weight = torch.zeros_like(weight) if needs_weight else None
         if not needs_x and not needs_weight:
             return grad, None, None, None
+        grad_x, grad_weight = _zeros(x), _zeros(weight)
         for tile in _tiles(grad.shape, x, ctx.align_corners):
-            part = grad[tile.samples, tile.channels, tile.rows.target, tile.columns.target]
-            n, k = part.shape[:2]
-            tall = torch.stack([part @ tile.columns.matrix[:, tap] for tap in range(3)], dim=1)
-            h, w = tile.rows.matrix.shape[2], tile.columns.matrix.shape[2]
-            rows = tile.rows.matrix.flatten(1).t()
-            tall = tall.view(-1, *tall.shape[-2:])
-            mixed = torch.bmm(rows.expand(len(tall), *rows.shape), tall).view(n, 9 * k, h * w)
+            mixed = tile.resize_back(tile.target(grad))
+            source = tile.source(x)
             if needs_x:
                 mixing = _taps_first(weight[tile.channels])
-                change = torch.matmul(mixing.t(), mixed).view(n, -1, h, w)
-                grad_x[tile.samples, :, tile.rows.source, tile.columns.source] += change
+                tile.source(grad_x).add_(torch.matmul(mixing.t(), mixed).view_as(source))
             if needs_weight:
-                source = x[tile.samples, :, tile.rows.source, tile.columns.source].flatten(2)
-                change = torch.matmul(mixed, source.transpose(1, 2)).sum(0)
+                change = torch.matmul(mixed, source.flatten(2).transpose(1, 2)).sum(0)
                 grad_weight[tile.channels] += _taps_last(change)
-        return grad, grad_x, grad_weight, None
+        return (
+            grad,
+            grad_x.to(x.dtype) if needs_x else None,
+            grad_weight.to(weight.dtype) if needs_weight else None,
+            None,
+        )
+
+
+def _zeros(like: Tensor) -> Tensor:
+    """To sum up in: a sum over many tiles in 16 bits would lose the last of them."""
+    dtype = torch.promote_types(like.dtype, torch.float32)
+    return torch.zeros(like.shape, dtype=dtype, device=like.device)

@@ -205,3 +205,20 @@ def test_a_seed_draws_what_it_drew_before() -> None:
     expected = torch.empty(9, 1, 1, 1).bernoulli_(0.5)
     torch.manual_seed(0)
     assert torch.equal(drop.draw(9), expected.flatten())
+
+
+@pytest.mark.parametrize('grn', [False, True])
+def test_compiles_without_graph_breaks(grn: bool) -> None:
+    torch.manual_seed(0)
+    arch = dict(depths=(1, 1, 1, 1), channels=(8, 8, 8, 8))
+    backbone = ConvNeXt(arch, out_indices=(0, 1), drop_path_rate=0.5, use_grn=grn)
+    for parameter in backbone.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    compiled = torch.compile(backbone, backend='eager', fullgraph=True, dynamic=True)
+    for size in ((64, 64), (70, 96)):
+        image = torch.randn(2, 3, *size)
+        torch.manual_seed(1)
+        expected = backbone(image)
+        torch.manual_seed(1)
+        for a, b in zip(compiled(image), expected):
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
