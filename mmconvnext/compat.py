@@ -10,12 +10,14 @@ import logging
 import os
 import pickle
 import sys
+from functools import wraps
 from importlib.util import find_spec
 
 import numpy as np
 import torch
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.logging import HistoryBuffer
+from mmengine.runner import Runner
 from numpy._core import multiarray
 
 from mmconvnext.errors import first_line
@@ -30,6 +32,7 @@ def apply() -> None:
     extension.install()
     allow_mmengine_checkpoints()
     set_aside_broken_torchvision()
+    keep_optimizers_uncompiled()
     name_package()
 
 
@@ -91,6 +94,27 @@ def set_aside_broken_torchvision() -> None:
                 torch.__version__,
                 first_line(error),
             )
+
+
+def keep_optimizers_uncompiled() -> None:
+    """Let ``compile=True`` in a config compile the model and leave the optimizer's step alone.
+
+    mmengine compiles the whole ``train_step``. torch's compiler then meets the optimizer, whose
+    parameter groups are ConfigDicts, and fails (``'UserDefinedDictVariable' object has no
+    attribute 'items'``, torch 2.13); where it does not, every new learning rate compiles anew.
+    """
+    plain = Runner._maybe_compile
+    if hasattr(plain, '__wrapped__'):
+        return
+
+    @wraps(plain)
+    def maybe_compile(runner: Runner, target: str) -> None:
+        optimizer = getattr(runner, 'optim_wrapper', None)
+        if runner.cfg.get('compile') and hasattr(optimizer, 'update_params'):
+            optimizer.update_params = torch.compiler.disable(optimizer.update_params)
+        plain(runner, target)
+
+    Runner._maybe_compile = maybe_compile
 
 
 def name_package() -> None:

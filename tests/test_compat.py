@@ -6,7 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
+from mmengine.model import BaseModel
+from mmengine.registry import DefaultScope
+from mmengine.runner import Runner
+from torch.utils.data import DataLoader
 
 from mmconvnext import compat
 
@@ -104,3 +109,37 @@ def test_without_openmmlab_the_remedy_is_named() -> None:
     )
     assert result.returncode == 1
     assert 'found no mmengine; pip install "mmconvnext[openmmlab]"' in result.stderr
+
+
+class Toy(BaseModel):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(2, 2)
+
+    def forward(self, x: torch.Tensor, mode: str) -> dict:
+        return {'loss': self.layer(x).square().mean()}
+
+
+def test_a_compiled_model_trains_with_grouped_parameters(tmp_path) -> None:
+    optimizer = dict(type='AdamW', lr=1e-2, weight_decay=0.1)
+    paramwise = dict(norm_decay_mult=0.0, bias_decay_mult=0.0)
+    config = Config(
+        dict(
+            compile=dict(backend='eager'),
+            optim_wrapper=dict(type='OptimWrapper', optimizer=optimizer, paramwise_cfg=paramwise),
+        )
+    )
+    with DefaultScope.overwrite_default_scope('mmengine'):
+        runner = Runner(
+            model=(model := Toy()),
+            work_dir=str(tmp_path),
+            train_dataloader=DataLoader([{'x': torch.ones(2)}] * 4),
+            train_cfg=dict(by_epoch=False, max_iters=3),
+            optim_wrapper=config.optim_wrapper,
+            param_scheduler=dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=3),
+            experiment_name=tmp_path.name,
+            cfg=config,
+        )
+        before = model.layer.weight.detach().clone()
+        runner.train()
+    assert not torch.equal(model.layer.weight, before)
