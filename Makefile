@@ -2,6 +2,7 @@
 # make demo-detection  the same with a Mask R-CNN
 # make test            lint and the whole suite
 # make campaigns       the long proofs
+# make bench           times ConvNeXt and UperNet against other implementations, in minutes
 # make lint            ruff and the import contracts
 #
 # Each makes the environment it needs in .venv. TORCH_INDEX_URL=URL takes torch from another
@@ -20,7 +21,7 @@ DETECTION_CONFIG := configs/mask_rcnn_convnext_atto_samples.py
 DETECTION_CHECKPOINT := $(DETECTION)/epoch_7.pth
 
 .DELETE_ON_ERROR:
-.PHONY: demo demo-detection test lint campaigns
+.PHONY: demo demo-detection test lint campaigns bench
 
 demo: $(DEMO_CHECKPOINT)
 	@$(BIN)/python tools/test.py $(DEMO_CONFIG) $(DEMO_CHECKPOINT) \
@@ -45,6 +46,10 @@ test: lint .rivals/installed
 
 campaigns: .venv/installed-tests .rivals/installed
 	$(BIN)/python -m pytest tests --ignore tests/oracles -m campaign
+
+bench: .rivals/installed
+	@PYTHONPATH=.rivals $(BIN)/python tools/benchmark.py backbone head segmentor \
+	    --versions v1 v2 --quick --json work_dirs/benchmark/quick.json
 
 lint: .venv/installed-tests
 	$(BIN)/ruff check .

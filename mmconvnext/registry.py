@@ -37,4 +37,9 @@ OPTIM_WRAPPER_CONSTRUCTORS = Registry(
 HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope='mmconvnext', locations=['mmconvnext.hooks'])
 
 # Evaluation metrics.
-METRICS = Registry('metric', parent=MMENGINE_METRICS, scope='mmconvnext', locations=[*_DETECTION])
+METRICS = Registry(
+    'metric',
+    parent=MMENGINE_METRICS,
+    scope='mmconvnext',
+    locations=[*_SEGMENTATION, *_DETECTION],
+)

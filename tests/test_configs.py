@@ -100,10 +100,10 @@ def test_heads(name: str) -> None:
     config = load(name)
     channels = mmconvnext.backbones.ARCHITECTURES[config.model.backbone.arch].channels
     head, auxiliary = config.model.decode_head, config.model.auxiliary_head
-    assert head.type == 'UPerHead'
+    assert head.type == 'mmconvnext.UPerHead'
     assert tuple(head.in_channels) == channels
     assert (head.channels, head.num_classes, head.dropout_ratio) == (512, 150, 0.1)
-    assert auxiliary.type == 'FCNHead'
+    assert auxiliary.type == 'mmconvnext.FCNHead'
     assert (auxiliary.in_channels, auxiliary.in_index) == (channels[2], 2)
     assert (auxiliary.channels, auxiliary.num_classes) == (256, 150)
     assert auxiliary.loss_decode.loss_weight == 0.4

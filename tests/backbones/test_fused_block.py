@@ -222,3 +222,14 @@ def test_compiles_without_graph_breaks(grn: bool) -> None:
         torch.manual_seed(1)
         for a, b in zip(compiled(image), expected):
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize('gamma', [False, True])
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+def test_the_result_has_the_plain_block_s_dtype(gamma: bool, dtype: torch.dtype) -> None:
+    plain = a_block(gamma=gamma)
+    x = torch.randn(1, 8, 6, 6, dtype=dtype)
+    with torch.autocast('cpu', torch.bfloat16):
+        expected, ours = plain(x), as_fast(plain)(x)
+    assert ours.dtype == expected.dtype
+    torch.testing.assert_close(ours, expected, rtol=0.1, atol=0.1)

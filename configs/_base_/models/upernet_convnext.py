@@ -6,7 +6,7 @@ Source: facebookresearch/ConvNeXt @048efce, semantic_segmentation/configs/.
 channels = (96, 192, 384, 768)
 norm_cfg = dict(type='SyncBN', requires_grad=True)  # plain BN on one process or a CPU
 model = dict(
-    type='EncoderDecoder',
+    type='mmconvnext.EncoderDecoder',
     data_preprocessor=dict(
         type='SegDataPreProcessor',
         mean=[123.675, 116.28, 103.53],
@@ -24,7 +24,7 @@ model = dict(
         layer_scale_init_value=1.0,
     ),
     decode_head=dict(
-        type='UPerHead',
+        type='mmconvnext.UPerHead',
         in_channels=channels,
         in_index=(0, 1, 2, 3),
         pool_scales=(1, 2, 3, 6),
@@ -36,7 +36,7 @@ model = dict(
         loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0),
     ),
     auxiliary_head=dict(
-        type='FCNHead',
+        type='mmconvnext.FCNHead',
         in_channels=channels[2],
         in_index=2,
         channels=256,

@@ -1,0 +1,196 @@
+"""From a head's logits to a map of labels, a tile at a time."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from mmconvnext.errors import ArgumentError
+from mmconvnext.segmentation.row_bands import AxisMap, Tile, interpolation, window_mean
+
+# Rows and columns of a tile: 16 × 64 × 150 classes are 614 KB in float32, within a processor's
+# second cache. Elsewhere, starting a kernel costs more than leaving a cache.
+_TILE = (16, 64)
+_TILE_ELSEWHERE = (128, 256)
+
+
+class Windows(NamedTuple):
+    """Where windows lie along one axis of the input."""
+
+    starts: Sequence[int]
+    size: int
+    length: int  # of the input
+
+
+class View:
+    """A picture as the head saw it, whole or in windows, and the way back to the picture.
+
+    The way is mmseg's, both of its resizes included: a window's logits to the size of the window,
+    the mean of the windows, padding off, flip undone, to ``ori_shape``.
+
+    Args:
+        meta: The picture's, of which are read ``img_padding_size`` or ``padding_size``, ``flip``,
+            ``flip_direction`` and ``ori_shape``.
+        rows: Of windows.
+        columns: Of windows.
+        like: A window's logits, (h, w, C): all others have its shape, dtype and device.
+        align_corners: As of F.interpolate.
+
+    Raises:
+        ArgumentError: the flip is neither horizontal nor vertical.
+    """
+
+    def __init__(
+        self, meta: Mapping, rows: Windows, columns: Windows, like: Tensor, align_corners: bool
+    ) -> None:
+        padding = meta.get('img_padding_size', meta.get('padding_size', (0, 0, 0, 0)))
+        left, right, top, bottom = padding
+        flip = meta.get('flip_direction') if meta.get('flip') else None
+        if meta.get('flip') and flip not in ('horizontal', 'vertical'):
+            raise ArgumentError(
+                "flip_direction: expected 'horizontal' or 'vertical' where flip is set, got "
+                f'{flip!r}'
+            )
+        self.shape: tuple[int, int] = tuple(meta['ori_shape'][:2])
+        self.classes = like.shape[2]
+        self._like = like.new_empty(0)
+        tile = _TILE if like.device.type == 'cpu' else _TILE_ELSEWHERE
+        self.bands, self._columns = (
+            _way_back(*along, align_corners, like.dtype).tiles(tile[axis], like)
+            for axis, along in enumerate(
+                (
+                    (rows, len(like), (top, bottom), flip == 'vertical', self.shape[0]),
+                    (columns, like.shape[1], (left, right), flip == 'horizontal', self.shape[1]),
+                )
+            )
+        )
+        self._strips: dict[int, Sequence[Tensor]] = {}
+
+    def empty_labels(self) -> Tensor:
+        """(1, height, width), uninitialized: int64, or the logits' dtype where C is 1."""
+        dtype = torch.int64 if self.classes > 1 else self._like.dtype
+        return torch.empty((1, *self.shape), dtype=dtype, device=self._like.device)
+
+    def add(self, number: int, strip: Sequence[Tensor]) -> None:
+        """Take in one row of windows, (h, w, C) each; needed until :meth:`forget`."""
+        self._strips[number] = strip
+
+    def forget(self, before: int) -> None:
+        """Let go of the rows of windows before one."""
+        self._strips = {n: strip for n, strip in self._strips.items() if n >= before}
+
+    def tiles(self, band: Tile) -> Iterator[tuple[slice, Tensor]]:
+        """Columns of the picture and their logits, (rows of the band, columns, C), in turn."""
+        matrix = torch.cat([matrix for _, _, matrix in band.pieces], 1)
+        low = [self._rows(band, j) for j in range(len(self._strips[band.pieces[0].source]))]
+        for outputs, pieces in self._columns:
+            # The columns first, while the rows are few.
+            wide = None
+            for j, columns, widening in pieces:
+                widening = widening.expand(len(low[j]), -1, -1)
+                if wide is None:
+                    wide = torch.bmm(widening, low[j][:, columns])
+                else:
+                    wide.baddbmm_(widening, low[j][:, columns])
+            yield outputs, (matrix @ wide.flatten(1)).view(-1, *wide.shape[1:])
+
+    def _rows(self, band: Tile, j: int) -> Tensor:
+        """A band's rows of the jth windows of its rows of windows, (k, w, C)."""
+        return torch.cat([self._strips[n][j][rows] for n, rows, _ in band.pieces])
+
+
+def _way_back(
+    windows: Windows,
+    low: int,
+    padding: tuple[int, int],
+    flipped: bool,
+    length: int,
+    align_corners: bool,
+    dtype: torch.dtype,
+) -> AxisMap:
+    """From ``low`` logits a window to ``length`` of the picture."""
+    of_windows = interpolation(low, windows.size, align_corners, dtype).repeated(
+        len(windows.starts)
+    )
+    of_input = of_windows.then(window_mean(*windows))
+    upright = of_input.kept(slice(padding[0], windows.length - padding[1]), flipped)
+    return upright.then(interpolation(len(upright.taps), length, align_corners, dtype))
+
+
+class LabelMap:
+    """Labels of one picture, written as rows of windows come in; those done with are let go.
+
+    Args:
+        view: Of the picture, without windows yet.
+        threshold: Of a foreground's probability, where there is one class only.
+
+    Attributes:
+        labels: (1, height, width): int64, or the logits' dtype (0 or 1) where there is one class.
+    """
+
+    def __init__(self, view: View, threshold: float | None) -> None:
+        self._view = view
+        self._threshold = threshold
+        # Flipped pictures need their last bands first.
+        self._waiting = sorted(view.bands, key=_last_source, reverse=True)
+        self.labels = view.empty_labels()
+
+    def add(self, number: int, strip: Sequence[Tensor]) -> None:
+        """Take in the next row of windows, (h, w, C) each."""
+        self._view.add(number, strip)
+        while self._waiting and _last_source(self._waiting[-1]) <= number:
+            band = self._waiting.pop()
+            for columns, logits in self._view.tiles(band):
+                logits = logits.sigmoid() if self._view.classes == 1 else logits
+                self.labels[0, band.outputs, columns] = _decide(logits, self._threshold)
+        needed = [band.pieces[0].source for band in self._waiting]
+        self._view.forget(before=min(needed, default=number + 1))
+
+
+def merged_labels(views: Sequence[View], threshold: float | None) -> Tensor:
+    """Labels by the mean probability of several complete views of one picture.
+
+    The probabilities of all views are added a tile at a time; as in mmseg's ``SegTTAModel``, the
+    sigmoid of a single class is taken twice.
+
+    Args:
+        views: Of one picture.
+        threshold: As :class:`LabelMap`'s.
+
+    Returns:
+        (1, height, width), as :class:`LabelMap`'s.
+    """
+    labels = views[0].empty_labels()
+    for bands in zip(*(view.bands for view in views), strict=True):
+        of_views = (view.tiles(band) for view, band in zip(views, bands))
+        for tiles in zip(*of_views, strict=True):
+            total = _probabilities(tiles[0][1])
+            for _, logits in tiles[1:]:
+                total += _probabilities(logits)
+            here = (0, bands[0].outputs, tiles[0][0])
+            labels[here] = _decide(total.div_(len(views)), threshold)
+    return labels
+
+
+def _last_source(band: Tile) -> int:
+    return band.pieces[-1].source
+
+
+def _probabilities(logits: Tensor) -> Tensor:
+    return logits.softmax(-1) if logits.shape[-1] > 1 else logits.sigmoid().sigmoid()
+
+
+def _decide(values: Tensor, threshold: float | None) -> Tensor:
+    """Labels by logits or probabilities of several classes, or by probabilities of one."""
+    if values.shape[-1] > 1:
+        return _argmax(values)
+    return (values[..., 0] > threshold).to(values.dtype)
+
+
+def _argmax(values: Tensor) -> Tensor:
+    """Over the last dimension; the first of several."""
+    if values.device.type != 'cpu':
+        return values.argmax(-1)
+    # numpy's takes a fifth of the time of torch's.
+    return torch.from_numpy(values.numpy().argmax(-1))

@@ -1,0 +1,191 @@
+"""EncoderDecoder whose post-processing makes no map of all classes at the picture's size."""
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+from mmengine.structures import PixelData
+from mmseg.models.decode_heads.decode_head import BaseDecodeHead
+from mmseg.models.segmentors import EncoderDecoder as PlainEncoderDecoder
+from mmseg.utils import SampleList
+from torch import Tensor
+
+from mmconvnext.errors import ArgumentError
+from mmconvnext.registry import MODELS
+from mmconvnext.segmentation.label_map import LabelMap, View, Windows
+from mmconvnext.segmentation.row_bands import full_precision
+
+
+@MODELS.register_module()
+class EncoderDecoder(PlainEncoderDecoder):
+    """mmseg's EncoderDecoder, the same arguments, parameters and names, predicting in tiles.
+
+    A prediction keeps the head's logits as they come, at a quarter of the input's size as a rule,
+    and of those, in ``slide`` mode, of the rows of windows that touch what is not yet decided. They
+    are resized, averaged, unpadded, flipped back, resized to ``ori_shape`` and decided a tile at a
+    time (see :class:`View`), with the same labels to rounding as mmseg's.
+
+    The data samples therefore have no ``seg_logits``, unless ``test_cfg`` says ``seg_logits=True``:
+    mmseg's own SegTTAModel needs it, :class:`WholePictureTTAModel` does not. Then, or without data
+    samples, or with a head that has its own ``predict``, whole maps are made as by mmseg, but for
+    windows being added in place.
+
+    Args:
+        fast: False predicts as mmseg does, and builds those of the backbone and the heads that are
+            of this package with ``fast=False`` too.
+        args: All else as for mmseg's EncoderDecoder.
+        kwargs: As ``args``.
+
+    Raises:
+        ArgumentError: ``test_cfg`` is not possible.
+    """
+
+    def __init__(
+        self,
+        backbone: dict,
+        decode_head: dict,
+        neck: dict | None = None,
+        auxiliary_head: dict | list[dict] | None = None,
+        train_cfg: dict | None = None,
+        test_cfg: dict | None = None,
+        *args: object,
+        fast: bool = True,
+        **kwargs: object,
+    ) -> None:
+        if not fast:
+            backbone, decode_head, auxiliary_head = (
+                _without_fast(config) for config in (backbone, decode_head, auxiliary_head)
+            )
+        elif test_cfg is not None:
+            _check_test_cfg(test_cfg)
+        super().__init__(
+            backbone, decode_head, neck, auxiliary_head, train_cfg, test_cfg, *args, **kwargs
+        )
+        self.fast = fast
+
+    def decides_in_tiles(self) -> bool:
+        """Whether :meth:`predict` makes labels without maps of all classes."""
+        head = type(self.decode_head)
+        return (
+            self.fast
+            and not (self.test_cfg or {}).get('seg_logits', False)
+            and head.predict is BaseDecodeHead.predict
+            and head.predict_by_feat is BaseDecodeHead.predict_by_feat
+        )
+
+    def predict(self, inputs: Tensor, data_samples: SampleList | None = None) -> SampleList:
+        if self.fast:
+            _check_test_cfg(self.test_cfg)
+        if data_samples is None or not self.decides_in_tiles():
+            return super().predict(inputs, data_samples)
+        metas = [sample.metainfo for sample in data_samples]
+        maps = None
+        for number, (views, strips) in enumerate(self._look(inputs, metas)):
+            maps = maps or [LabelMap(view, self.decode_head.threshold) for view in views]
+            with torch.no_grad(), full_precision(inputs.device):
+                for label_map, strip in zip(maps, strips):
+                    label_map.add(number, strip)
+        for sample, label_map in zip(data_samples, maps):
+            sample.set_data({'pred_sem_seg': PixelData(data=label_map.labels)})
+        return data_samples
+
+    @torch.no_grad()
+    def look(self, inputs: Tensor, metas: Sequence[Mapping]) -> list[View]:
+        """Every picture of a batch, (N, C, H, W), with all its logits at the head's size."""
+        for number, (views, strips) in enumerate(self._look(inputs, metas)):
+            for view, strip in zip(views, strips):
+                view.add(number, strip)
+        return views
+
+    @torch.no_grad()
+    def _look(
+        self, inputs: Tensor, metas: Sequence[Mapping]
+    ) -> Iterator[tuple[list[View], list[list[Tensor]]]]:
+        """A row of windows at a time: the pictures' views, always the same, and their strips."""
+        rows, columns = self._windows(inputs.shape[2:], metas[0])
+        views = None
+        for top in rows.starts:
+            windows = [
+                self._logits(inputs[:, :, top : top + rows.size, left : left + columns.size])
+                for left in columns.starts
+            ]
+            views = views or [
+                View(meta, rows, columns, windows[0][0], self.align_corners) for meta in metas
+            ]
+            yield views, list(zip(*windows))
+
+    def _logits(self, inputs: Tensor) -> Tensor:
+        """The head's (N, h, w, C), in float32 at least: a pixel's classes are side by side."""
+        logits = self._forward(inputs)
+        dtype = torch.promote_types(logits.dtype, torch.float32)
+        return logits.permute(0, 2, 3, 1).to(dtype).contiguous()
+
+    def _windows(self, size: Sequence[int], meta: Mapping) -> tuple[Windows, Windows]:
+        """Of rows and of columns of an input of a size, where mmseg has them."""
+        if self.test_cfg.get('mode', 'whole') == 'slide':
+            along = zip(size, self.test_cfg['crop_size'], self.test_cfg['stride'])
+            return tuple(_slide(*lengths) for lengths in along)
+        # Logits are resized to what mmseg's heads take for the size of the input.
+        if not isinstance(meta['img_shape'], torch.Size) and 'pad_shape' in meta:
+            size = meta['pad_shape'][:2]
+        else:
+            size = meta['img_shape']
+        return tuple(Windows([0], length, length) for length in size)
+
+    def slide_inference(self, inputs: Tensor, batch_img_metas: list[dict]) -> Tensor:
+        """Mean of the windows' logits, (N, C, H, W), of inputs (N, 3, H, W)."""
+        if not self.fast:
+            return super().slide_inference(inputs, batch_img_metas)
+        rows, columns = self._windows(inputs.shape[2:], batch_img_metas[0])
+        total = inputs.new_zeros(len(inputs), self.out_channels, *inputs.shape[2:])
+        count = inputs.new_zeros(1, 1, *inputs.shape[2:])
+        for top in rows.starts:
+            for left in columns.starts:
+                here = (..., slice(top, top + rows.size), slice(left, left + columns.size))
+                metas = [{**batch_img_metas[0], 'img_shape': inputs[here].shape[2:]}]
+                total[here] += self.encode_decode(inputs[here], metas)
+                count[here] += 1
+        return total.div_(count)
+
+
+def _slide(length: int, size: int, stride: int) -> Windows:
+    """Windows every ``stride``, the last one moved back to end where the input does."""
+    size = min(size, length)
+    number = max(length - size + stride - 1, 0) // stride + 1
+    return Windows([min(i * stride, length - size) for i in range(number)], size, length)
+
+
+def _check_test_cfg(test_cfg: Mapping | None) -> None:
+    mode = None if test_cfg is None else test_cfg.get('mode', 'whole')
+    if mode not in ('slide', 'whole'):
+        raise ArgumentError(
+            f"test_cfg: expected dict(mode='whole') or dict(mode='slide', crop_size=(height, "
+            f'width), stride=(down, right)), got {test_cfg}'
+        )
+    if mode == 'whole':
+        return
+    pairs = [test_cfg.get(name) for name in ('crop_size', 'stride')]
+    if not all(_is_pair(pair) for pair in pairs) or any(s > c for c, s in zip(*pairs)):
+        raise ArgumentError(
+            "test_cfg: expected in mode='slide' a crop_size and a stride of two positive integers "
+            f'each, no stride larger than the crop, got crop_size={pairs[0]}, stride={pairs[1]}'
+        )
+
+
+def _is_pair(value: object) -> bool:
+    return (
+        isinstance(value, Sequence)
+        and len(value) == 2
+        and all(isinstance(number, int) and number > 0 for number in value)
+    )
+
+
+def _without_fast(config: dict | list[dict] | None) -> dict | list[dict] | None:
+    """A copy of the config of a module, or of several, with this package's set to fast=False."""
+    if isinstance(config, list):
+        return [_without_fast(one) for one in config]
+    if config is None or not str(config.get('type')).startswith('mmconvnext.'):
+        return config
+    config = copy.copy(config)  # the caller's stays as it is
+    config['fast'] = False
+    return config

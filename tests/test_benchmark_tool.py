@@ -1,0 +1,161 @@
+"""tools/benchmark.py on models of a few thousand parameters, mostly in this process."""
+
+import importlib.util
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from mmconvnext.analysis import benchmark
+from mmconvnext.errors import one_line_errors
+from tests.conftest import ROOT
+
+TOOL = ROOT / 'tools' / 'benchmark.py'
+SAMPLES_CONFIG = 'configs/upernet_convnext_atto_samples.py'
+SHORT = ('--sizes', '64', '--rounds', '2', '--no-memory')
+
+
+def load(path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.setattr(sys, 'path', sys.path.copy())  # which the tool adds to
+    spec = importlib.util.spec_from_file_location('benchmark_tool', path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def run_cases(monkeypatch, tmp_path: Path, capsys) -> Callable[..., dict]:
+    """Runs the tool; gives the JSON that it writes, its cases by kind."""
+
+    def run(*arguments: str, tool: Path = TOOL) -> dict:
+        file = tmp_path / 'numbers.json'
+        written = ('--json', str(file), '--out', str(tmp_path))
+        monkeypatch.setattr(sys, 'argv', ['tools/benchmark.py', *arguments, *SHORT, *written])
+        monkeypatch.chdir(ROOT)
+        # Numbers are not looked at: they need not be good ones.
+        monkeypatch.setattr(benchmark, 'SHORTEST_SECONDS', 0)
+        monkeypatch.setattr(benchmark, 'gemm_gflops', lambda _: 100.0)
+        load(tool, monkeypatch).main()
+        output = capsys.readouterr().out
+        content = json.loads(file.read_text())
+        for kind, cases in content['cases'].items():
+            assert (tmp_path / f'{kind}.png').read_bytes().startswith(b'\x89PNG')
+            for case in cases:
+                assert case['title'] in output
+        for name, reason in content['left_out'].items():
+            assert f'left out: {name}: {reason}' in output
+        return content
+
+    return run
+
+
+def names(case: dict) -> list[str]:
+    return [one['name'] for one in case['measurements']]
+
+
+def test_backbone_alone_and_what_is_missing(run_cases) -> None:
+    content = run_cases(
+        'backbone', '--arch', 'atto', '--versions', 'v1', 'v2',
+        '--rivals', 'official-like,torchvision,mmseg',
+    )  # fmt: skip
+    cases = content['cases']['backbone']
+    assert [case['title'] for case in cases] == [
+        f'ConvNeXt-atto {version}, {step}'
+        for version in ('V1', 'V2')
+        for step in ('1 × 64², inference', '2 × 64², training step')
+    ]
+    for case in cases:
+        assert names(case) == [
+            *('ours', 'ours, again', 'ours, fast=False'),
+            *('official-like', 'official-like, channels_last'),
+        ]
+        assert case['rounds'] == 2
+        for one in case['measurements']:
+            assert one['seconds']['lower'] <= one['seconds']['median'] <= one['seconds']['upper']
+            assert one['gemm_fraction'] > 0
+            assert one['peak_bytes'] is None
+            assert one['difference'] <= 1e-4
+    inference, training = cases[:2]
+    assert training['macs'] == 6 * inference['macs'], 'two pictures, three passes'
+    assert content['left_out']['torchvision (backbone V2)'] == 'has no ConvNeXt V2'
+    assert content['left_out']['mmseg (backbone)'] == 'has no backbone here'
+    assert content['machine']['command'].startswith('python tools/benchmark.py backbone ')
+
+
+def test_head_against_mmseg_and_segmentor_alone(run_cases) -> None:
+    content = run_cases(
+        'head', 'segmentor', '--config', SAMPLES_CONFIG, '--rivals', 'mmseg'
+    )  # fmt: skip
+    for case in content['cases']['head']:
+        assert names(case)[-2:] == ['mmseg', 'mmseg, channels_last']
+    for case in content['cases']['segmentor']:
+        assert names(case) == ['ours', 'ours, again', 'ours, fast=False']
+    assert content['left_out'] == {'mmseg (segmentor)': 'its backbone: is not on the path'}
+
+
+def test_detector_and_operators_alone(run_cases) -> None:
+    content = run_cases(
+        'detector', 'ops', '--config',
+        'configs/mask_rcnn_convnext_atto_samples.py', '--rivals', 'none', '--train',
+    )  # fmt: skip
+    (case,) = content['cases']['detector']
+    assert case['macs'] is None
+    assert names(case) == ['ours', 'ours, again', 'ours, fast=False']
+    assert len(content['cases']['ops']) == 2
+
+
+def test_without_the_benchmarks_folder_ours_is_measured_alone(run_cases, tmp_path) -> None:
+    """As after an installation through mim, which ships tools and configs."""
+    for folder in ('tools', 'configs'):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    content = run_cases(
+        'backbone', '--arch', 'atto', '--infer', tool=tmp_path / 'tools' / 'benchmark.py'
+    )
+    (case,) = content['cases']['backbone']
+    assert names(case) == ['ours', 'ours, again', 'ours, fast=False']
+    assert content['left_out'] == {'all rivals (backbone)': 'benchmarks/rivals.py is not here'}
+
+
+def test_in_a_process_of_its_own_with_memory(run_tool, tmp_path) -> None:
+    file = tmp_path / 'numbers.json'
+    result = run_tool(
+        *(TOOL, 'backbone', '--arch', 'atto', '--sizes', '32', '--rounds', 1, '--train'),
+        *('--rivals', 'none', '--json', file, '--out', tmp_path),
+        OMP_NUM_THREADS='1',  # which it hardly needs, beside other tests
+    )
+    assert result.returncode == 0, result.stderr
+    ((case,),) = json.loads(file.read_text())['cases'].values()
+    ours, again, plain = case['measurements']
+    # The gradients alone are as large as the 3.4 million parameters.
+    assert ours['peak_bytes'] > 3.3e6 * 4
+    assert plain['peak_bytes'] > 3.3e6 * 4
+    assert again['peak_bytes'] is None, 'it is ours once more'
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'parts'),
+    [
+        (('backbone', '--rivals', 'timm,tim'), ('--rivals', 'timm, torchvision', 'got tim')),
+        (('backbone', '--sizes', '31'), ('--sizes', 'at least 32', '31')),
+        (('backbone', '--sizes', '64xx'), ('--sizes', '64xx')),
+        (('backbone', '--rounds', '0'), ('--rounds', 'expected 1 or more')),
+        (('backbone', '--device', 'cuda:99'), ('--device', 'cuda:99')),
+        (('head', '--train', '--batch', '1'), ('--batch', 'expected 2 or more')),
+        (('segmentor', '--config', 'none.py'), ('--config', 'none.py')),
+        (('detector', '--config', SAMPLES_CONFIG), ('--config', 'roi_head')),
+    ],
+)
+def test_wrong_arguments_are_told_in_one_line(monkeypatch, arguments, parts) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, 'argv', ['tools/benchmark.py', *arguments])
+    tool = load(TOOL, monkeypatch)
+    with pytest.raises(SystemExit) as end, one_line_errors():
+        tool.main()
+    line = str(end.value)  # Python writes it to stderr and ends with 1
+    assert line.startswith('error: ')
+    assert '\n' not in line
+    assert all(part in line for part in parts)
