@@ -15,6 +15,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -53,35 +54,44 @@ def alternate(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, l
     return seconds
 
 
-def add_row(table: Table, what: str, seconds: dict[str, list[float]]) -> None:
+def add_row(table: Table, *what: str, seconds: dict[str, list[float]]) -> None:
     ratios = [theirs / ours for ours, theirs in zip(seconds['ours'], seconds['mmseg'])]
     table.add_row(
-        what,
-        *(f'{statistics.median(seconds[name]) * 1000:.0f}' for name in ('mmseg', 'ours')),
+        *what,
+        *(f'{statistics.median(seconds[name]) * 1000:.1f}' for name in ('mmseg', 'ours')),
         f'{statistics.median(ratios):.1f} ({min(ratios):.1f}…{max(ratios):.1f})',
     )
 
 
 def measure_loss(rounds: int) -> Table:
-    """Forward and backward of the loss and the accuracy of 2 pictures of 512²."""
+    """Forward and backward of the loss and the accuracy, from the head's logits on."""
     from mmseg.structures import SegDataSample
 
-    table = Table('logits', 'mmseg, ms', 'ours, ms', 'ratio', title='loss and accuracy, 2 × 512²')
-    labels = torch.randint(0, CLASSES, (2, 512, 512)).where(torch.rand(2, 512, 512) > 0.1, 255)
-    samples = [SegDataSample(gt_sem_seg=PixelData(data=label[None])) for label in labels]
-    for side in (128, 32):
-        logits = torch.randn(2, CLASSES, side, side, requires_grad=True)
-
-        def step(fast: bool, logits: Tensor = logits) -> Tensor:
-            head = FCNHead(in_channels=1, channels=1, num_classes=CLASSES, fast=fast)
-            losses = head.loss_by_feat(logits, samples)
-            losses['acc_seg'].item()  # what the logger reads
-            return torch.autograd.grad(losses['loss_ce'], logits)[0]
-
-        torch.testing.assert_close(step(True), step(False), rtol=1e-3, atol=1e-9)
-        ways = {'mmseg': lambda: step(False), 'ours': lambda: step(True)}
-        add_row(table, f'{CLASSES} × {side}²', alternate(ways, rounds))
+    table = Table('logits', 'labels', 'mmseg, ms', 'ours, ms', 'ratio', title='loss and accuracy')
+    # Of the main head, of the auxiliary head, of the generated samples.
+    for number, classes, low, side in (
+        (2, CLASSES, 128, 512),
+        (2, CLASSES, 32, 512),
+        (8, 6, 24, 96),
+    ):
+        labels = torch.randint(0, classes, (number, side, side))
+        labels[torch.rand(labels.shape) < 0.1] = 255
+        samples = [SegDataSample(gt_sem_seg=PixelData(data=label[None])) for label in labels]
+        logits = torch.randn(number, classes, low, low, requires_grad=True)
+        ways = {
+            name: partial(step, logits, samples, fast=name == 'ours') for name in ('mmseg', 'ours')
+        }
+        torch.testing.assert_close(ways['ours'](), ways['mmseg'](), rtol=1e-3, atol=1e-9)
+        sizes = f'{number} × {classes} × {low}²', f'{number} × {side}²'
+        add_row(table, *sizes, seconds=alternate(ways, rounds))
     return table
+
+
+def step(logits: Tensor, samples: list, fast: bool) -> Tensor:
+    head = FCNHead(in_channels=1, channels=1, num_classes=logits.shape[1], fast=fast)
+    losses = head.loss_by_feat(logits, samples)
+    losses['acc_seg'].item()  # what the logger reads
+    return torch.autograd.grad(losses['loss_ce'], logits)[0]
 
 
 def build(mode: str, fast: bool, **options: object) -> EncoderDecoder:
@@ -148,7 +158,7 @@ def measure_evaluation(data_root: str, rounds: int) -> Table:
         if results['ours'] != results['mmseg']:
             sys.exit(f'{mode}: different metrics: {results}')
         both = ', '.join(f'{name} {value:.2f}' for name, value in results['ours'].items())
-        add_row(table, f'{mode}, {len(pictures)} pictures; both {both}', seconds)
+        add_row(table, f'{mode}, {len(pictures)} pictures; both {both}', seconds=seconds)
     return table
 
 

@@ -15,6 +15,7 @@ import importlib
 import inspect
 import json
 import platform
+import re
 import shlex
 import sys
 import time
@@ -331,6 +332,8 @@ def _architectures() -> list[str]:
 
 def check_arguments(arguments: argparse.Namespace) -> list[str] | None:
     """The rivals asked for, None for all; refuses what cannot be measured."""
+    if arguments.device != 'cpu' and not arguments.device.startswith('cuda'):
+        raise UserError(f'--device: expected cpu or cuda, got {arguments.device}')
     try:
         torch.empty(1, device=arguments.device)
     except (RuntimeError, AssertionError) as error:
@@ -338,6 +341,7 @@ def check_arguments(arguments: argparse.Namespace) -> list[str] | None:
             f'--device: expected cpu or a GPU that is there, got {arguments.device} '
             f'({first_line(error)})'
         ) from error
+    make_folders(arguments)
     for name in ('rounds', 'batch'):
         if getattr(arguments, name) is not None and getattr(arguments, name) < 1:
             raise UserError(f'--{name}: expected 1 or more, got {getattr(arguments, name)}')
@@ -353,11 +357,28 @@ def check_arguments(arguments: argparse.Namespace) -> list[str] | None:
     return names
 
 
+def make_folders(arguments: argparse.Namespace) -> None:
+    """Now: what cannot be written is to be told before minutes of measuring."""
+    folders = [('--out', arguments.out)]
+    if arguments.json:
+        folders.append(('--json', arguments.json.parent))
+        if arguments.json.is_dir():
+            raise UserError(f'--json: expected a file to write, got the folder {arguments.json}')
+    for option, folder in folders:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f'{option}: expected a folder to write to ({error})') from error
+
+
 def parse_size(text: str) -> tuple[int, int]:
     sides = text.lower().split('x')
-    if len(sides) > 2 or not all(side.isdigit() and int(side) >= 32 for side in sides):
-        raise UserError(f'--sizes: expected SIDE or HxW, at least 32 pixels, got {text}')
-    return int(sides[0]), int(sides[-1])
+    if len(sides) > 2 or not all(re.fullmatch('[0-9]+', side) for side in sides):
+        raise UserError(f'--sizes: expected SIDE or HxW, such as 512 or 800x1344, got {text}')
+    size = int(sides[0]), int(sides[-1])
+    if min(size) < 32:
+        raise UserError(f'--sizes: expected at least 32 pixels, got {text}')
+    return size
 
 
 def model_configs(kind: str, arguments: argparse.Namespace) -> Iterator[tuple[str, dict]]:
@@ -547,16 +568,15 @@ def main() -> None:
             case = measure(job, f'{number}/{len(todo)}', arguments, memory)
             cases.setdefault(job.kind, []).append(case)
             console.print(table(case))
+    if arguments.json:
+        content = {'machine': here, 'left_out': left_out}
+        content['cases'] = {k: [dataclasses.asdict(c) for c in v] for k, v in cases.items()}
+        arguments.json.write_text(json.dumps(content, indent=1, ensure_ascii=False) + '\n')
+        print(f'written: {arguments.json}')
     for kind, measured in cases.items():
         path = arguments.out / f'{kind}.png'
         draw(measured, path)
         print(f'written: {path}')
-    if arguments.json:
-        content = {'machine': here, 'left_out': left_out}
-        content['cases'] = {k: [dataclasses.asdict(c) for c in v] for k, v in cases.items()}
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(content, indent=1, ensure_ascii=False) + '\n')
-        print(f'written: {arguments.json}')
 
 
 if __name__ == '__main__':

@@ -12,6 +12,7 @@ import torch
 from mmengine.model import BaseModule, initialize
 from mmengine.model.weight_init import PretrainedInit
 from torch import Tensor, nn
+from torch.nn.modules.module import _has_any_global_hook
 from torch.utils.checkpoint import checkpoint
 
 from mmconvnext.backbones.deploy import Replaced, fold_layer_scale, fold_norm, restore
@@ -52,8 +53,16 @@ ARCHITECTURES: dict[str, Architecture] = {
 }
 
 
-# The layers whose arithmetic the fused block repeats.
-FUSED = {nn.Conv2d, LayerNorm, nn.Linear, nn.GELU, nn.Identity, GlobalResponseNorm, StochasticDepth}
+# The kinds of layers whose arithmetic the fused block repeats.
+FUSED: dict[str, tuple[type[nn.Module], ...]] = {
+    'dwconv': (nn.Conv2d,),
+    'norm': (LayerNorm,),
+    'pwconv1': (nn.Linear,),
+    'act': (nn.GELU,),
+    'grn': (GlobalResponseNorm, nn.Identity),
+    'pwconv2': (nn.Linear,),
+    'drop_path': (StochasticDepth,),
+}
 
 
 class ConvNeXtBlock(nn.Module):
@@ -113,11 +122,11 @@ class ConvNeXtBlock(nn.Module):
             self.grn.beta if with_grn else None,
         )
         kept, scale = None, 1.0
-        if self.training and self.drop_path.p > 0:
+        if self.drop_path.training and self.drop_path.p > 0:
             drawn = self.drop_path.draw(x.shape[0])
             scale = 1 / (1 - self.drop_path.p)
             if not drawn.all():
-                kept = drawn.nonzero().flatten().to(x.device)
+                kept = drawn.nonzero().flatten().to(x.device, non_blocking=True)
         grn_eps = self.grn.eps if with_grn else 0.0
         return fused_block(x, weights, BlockSettings(self.norm.eps, grn_eps, kept, scale))
 
@@ -129,13 +138,28 @@ class ConvNeXtBlock(nn.Module):
         """
         if torch.compiler.is_compiling() or torch.jit.is_tracing() or x.is_meta:
             return False
-        return all(
-            type(module) in FUSED and not (module._forward_hooks or module._forward_pre_hooks)
-            for module in self.children()
+        return not _has_any_global_hook() and self._is_as_built()
+
+    def _is_as_built(self) -> bool:
+        """Whether all layers are of the kind they were, and nobody waits for their calls."""
+        conv, kernel = self.dwconv, self.dwconv.weight.shape[2:]
+        return (
+            all(_is_plain(getattr(self, name), kinds) for name, kinds in FUSED.items())
+            and self.act.approximate == 'none'
+            and (conv.stride, conv.dilation, conv.padding_mode) == ((1, 1), (1, 1), 'zeros')
+            and conv.padding == (kernel[0] // 2,) * 2 == (kernel[1] // 2,) * 2
+            and conv.groups == conv.in_channels == conv.out_channels
+            and all(layer.bias is not None for layer in (conv, self.pwconv1, self.pwconv2))
+            and (self.norm.weight is None) == (self.norm.bias is None)
         )
 
     def fold(self) -> list[Replaced]:
-        """Fold LayerNorm's affine part and layer scale into the linear layers next to them."""
+        """Fold LayerNorm's affine part and layer scale into the linear layers next to them.
+
+        Not where a layer was replaced or is waited for: who did that expects its own factors.
+        """
+        if not self._is_as_built():
+            return []
         folded = fold_norm(self.norm, self.pwconv1)
         if self.gamma is not None:
             folded += fold_layer_scale(self.pwconv2, self, 'gamma')
@@ -284,20 +308,43 @@ class ConvNeXt(BaseModule):
         into that layer, and every layer scale into the one before it. The model is then for
         inference, in eval mode, and its state dict lacks what was folded: load checkpoints first.
         :meth:`switch_back` restores the very parameters; until then they are kept in memory.
+        Layers that were replaced or that hooks wait for are left as they are.
         """
-        if self._before_deploy:
+        if self.is_deployed():
             return
         self.eval()
         for downsample, blocks in zip(self.downsample_layers, self.stages):
-            if isinstance(downsample[0], LayerNorm2d):
-                self._before_deploy += fold_norm(downsample[0], downsample[1])
+            norm, conv = downsample
+            if _is_plain(norm, (LayerNorm2d,)) and _is_plain(conv, (nn.Conv2d,)):
+                self._before_deploy += fold_norm(norm, conv)
             for block in blocks:
                 self._before_deploy += block.fold()
 
     def switch_back(self) -> None:
-        """Undo :meth:`switch_to_deploy`."""
+        """Undo :meth:`switch_to_deploy`, but for the eval mode."""
         restore(self._before_deploy)
         self._before_deploy = []
+
+    def is_deployed(self) -> bool:
+        """Whether it is in the deploy form."""
+        return bool(self._before_deploy)
+
+    def _apply(self, fn, recurse: bool = True) -> Self:
+        # What moves or converts a model, `to` and `half`, goes through here.
+        for replaced in self._before_deploy:
+            replaced.original.data = fn(replaced.original.data)
+        return super()._apply(fn, recurse)
+
+    def _load_from_state_dict(self, *args: object) -> None:
+        self._require_training_form('load_state_dict')
+        super()._load_from_state_dict(*args)
+
+    def _require_training_form(self, action: str) -> None:
+        if self.is_deployed():
+            raise ArgumentError(
+                f'ConvNeXt.{action}: expected a model in its training form, got its deploy form; '
+                'call switch_back() first'
+            )
 
     def train(self, mode: bool = True) -> Self:
         """As torch's, except that frozen parts stay in eval mode; returns self.
@@ -305,11 +352,8 @@ class ConvNeXt(BaseModule):
         Raises:
             ArgumentError: (a ValueError) the model is in its deploy form.
         """
-        if mode and self._before_deploy:
-            raise ArgumentError(
-                'ConvNeXt.train: expected a model in its training form, got its deploy form; '
-                'call switch_back() first'
-            )
+        if mode:
+            self._require_training_form('train')
         super().train(mode)
         for module in self._frozen_modules():
             module.eval()
@@ -400,6 +444,18 @@ class ConvNeXt(BaseModule):
         else:
             depth = last + 1
         return depth, last + 2
+
+
+def _is_plain(module: nn.Module, kinds: tuple[type[nn.Module], ...]) -> bool:
+    """Whether it is exactly of one of the kinds, and its call is nobody else's business."""
+    return (
+        type(module) in kinds
+        and 'forward' not in vars(module)
+        and not module._forward_hooks
+        and not module._forward_pre_hooks
+        and not module._backward_hooks
+        and not module._backward_pre_hooks
+    )
 
 
 def _init_truncated_normal(module: nn.Module) -> None:

@@ -23,19 +23,24 @@ def replace(module: nn.Module, name: str, value: Tensor | None) -> Replaced:
     return replaced
 
 
+def _exact(x: Tensor) -> Tensor:
+    # On the CPU, since not every device has float64.
+    return x.detach().cpu().double()
+
+
 @torch.no_grad()
 def fold_norm(norm: nn.LayerNorm, layer: nn.Linear | nn.Conv2d) -> list[Replaced]:
     """Fold the affine part of a LayerNorm into the layer after it, which must not pad.
 
     ``W (w · x + b) + c = (W · w) x + (W b + c)``, with w and b for each input channel.
     """
-    weight = layer.weight.double()
+    weight = _exact(layer.weight)
     per_channel = (1, -1) + (1,) * (weight.ndim - 2)
-    scaled = weight * norm.weight.double().view(per_channel)
-    shift = (weight * norm.bias.double().view(per_channel)).flatten(1).sum(1)
+    scaled = weight * _exact(norm.weight).view(per_channel)
+    shift = (weight * _exact(norm.bias).view(per_channel)).flatten(1).sum(1)
     return [
         replace(layer, 'weight', scaled),
-        replace(layer, 'bias', layer.bias.double() + shift),
+        replace(layer, 'bias', _exact(layer.bias) + shift),
         replace(norm, 'weight', None),
         replace(norm, 'bias', None),
     ]
@@ -44,10 +49,10 @@ def fold_norm(norm: nn.LayerNorm, layer: nn.Linear | nn.Conv2d) -> list[Replaced
 @torch.no_grad()
 def fold_layer_scale(layer: nn.Linear, owner: nn.Module, name: str) -> list[Replaced]:
     """Fold the layer scale ``owner.name``, (C,), into the linear layer before it."""
-    scale = getattr(owner, name).double()
+    scale = _exact(getattr(owner, name))
     return [
-        replace(layer, 'weight', layer.weight.double() * scale[:, None]),
-        replace(layer, 'bias', layer.bias.double() * scale),
+        replace(layer, 'weight', _exact(layer.weight) * scale[:, None]),
+        replace(layer, 'bias', _exact(layer.bias) * scale),
         replace(owner, name, None),
     ]
 

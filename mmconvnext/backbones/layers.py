@@ -81,7 +81,7 @@ class StochasticDepth(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.p == 0:
             return x
-        kept = self.draw(x.shape[0]).to(x.device, x.dtype).div_(1 - self.p)
+        kept = self.draw(x.shape[0]).to(x.device, x.dtype, non_blocking=True).div_(1 - self.p)
         return x * kept.view(-1, *(1 for _ in x.shape[1:]))
 
     def draw(self, samples: int) -> Tensor:

@@ -9,19 +9,26 @@ from mmconvnext.registry import HOOKS
 class DeployHook(Hook):
     """Puts all that has a deploy form into it for the test, and back afterwards.
 
-    The parts are those with ``switch_to_deploy`` and ``switch_back``, as
-    :class:`~mmconvnext.backbones.ConvNeXt`. Training and validation are left alone.
+    The parts are those with ``switch_to_deploy``, ``switch_back`` and ``is_deployed``, as
+    :class:`~mmconvnext.backbones.ConvNeXt`; what is deployed already stays so. Training and
+    validation are left alone.
     """
 
-    def before_test(self, runner) -> None:
-        self._deployed = [
-            module
-            for module in runner.model.modules()
-            if hasattr(module, 'switch_to_deploy') and hasattr(module, 'switch_back')
-        ]
-        for module in self._deployed:
-            module.switch_to_deploy()
+    # EMAHook exchanges parameters before the first iteration, and again after the test: the model
+    # has to be in its training form then.
+    priority = 'VERY_HIGH'
 
-    def after_test(self, runner) -> None:
-        for module in self._deployed:
-            module.switch_back()
+    def __init__(self) -> None:
+        self._deployed = []
+
+    def before_test_iter(self, runner, batch_idx: int, data_batch=None) -> None:
+        if batch_idx > 0:
+            return
+        for module in runner.model.modules():
+            if hasattr(module, 'switch_to_deploy') and not module.is_deployed():
+                module.switch_to_deploy()
+                self._deployed.append(module)
+
+    def after_test_epoch(self, runner, metrics=None) -> None:
+        while self._deployed:
+            self._deployed.pop().switch_back()

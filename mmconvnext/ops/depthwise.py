@@ -15,10 +15,10 @@ def depthwise_weight_grad(x: Tensor, grad: Tensor, kernel: int) -> Tensor:
     Shapes: x and grad (N, C, H, W), any memory layout, channels-last ones best → (C, 1, kernel,
     kernel), ``kernel`` odd.
 
-    On a CPU in float32 it is computed as a *forward* depthwise convolution: the gradient of the
-    output, sample by sample and band by band, is the kernel that slides over the input. oneDNN has
-    no depthwise form of the weight gradient at 7 × 7 and falls back to one for dense groups of 16
-    channels, five to eight times slower; benchmarks/README.md has the figures. Elsewhere it is
+    On a CPU, but in 16 bits, it is computed as a *forward* depthwise convolution: the gradient of
+    the output, sample by sample and band by band, is the kernel that slides over the input. oneDNN
+    has no depthwise form of the weight gradient at 7 × 7 and falls back to one for dense groups of
+    16 channels, five to eight times slower; benchmarks/README.md has the figures. Elsewhere it is
     torch's own.
     """
     if x.device.type == 'cpu' and x.dtype in (torch.float32, torch.float64):

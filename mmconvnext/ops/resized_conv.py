@@ -41,7 +41,7 @@ def conv_of_resized(base: Tensor, x: Tensor, weight: Tensor, align_corners: bool
     if 2 * x.shape[-2] * x.shape[-1] > base.shape[-2] * base.shape[-1]:
         resized = F.interpolate(x, base.shape[-2:], mode='bilinear', align_corners=align_corners)
         return base + F.conv2d(resized, weight, padding=1)
-    if torch.compiler.is_compiling() or torch.onnx.is_in_onnx_export():
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
         return base + _expression(x, weight, base.shape[-2:], align_corners)
     return _ConvOfResized.apply(base, x, weight, align_corners)
 
@@ -137,14 +137,17 @@ class _Tile(NamedTuple):
         """Its part of the output, (n, k, H, W), a view."""
         return x[self.samples, self.channels, self.rows.target, self.columns.target]
 
-    def resize(self, mixed: Tensor, channels: int) -> Iterator[Tensor]:
-        """(n, 9 · k, h · w) → (n, k, H, W), to be summed over the three columns of taps."""
+    def add_resized(self, out: Tensor, mixed: Tensor) -> None:
+        """Add (n, 9 · k, h · w) to ``out``, (n, k, H, W)."""
         rows = self.rows.matrix.flatten(1)
         mixed = mixed.view(-1, rows.shape[1], self.columns.matrix.shape[2])
         tall = torch.bmm(rows.expand(len(mixed), *rows.shape), mixed)
-        tall = tall.unflatten(0, (-1, 3, channels))
-        for tap in range(3):
-            yield tall[:, tap] @ self.columns.matrix[:, tap].t()
+        tall = tall.unflatten(0, (-1, 3, out.shape[1]))
+        columns = self.columns.matrix.transpose(0, 2)  # (w, 3, W)
+        for sample, sample_tall in zip(out, tall):
+            for tap in range(3):
+                widen = columns[:, tap].expand(len(sample), -1, -1)
+                sample.baddbmm_(sample_tall[tap], widen)
 
     def resize_back(self, grad: Tensor) -> Tensor:
         """The transpose: (n, k, H, W) → (n, 9 · k, h · w)."""
@@ -181,10 +184,8 @@ class _ConvOfResized(torch.autograd.Function):
         ctx.align_corners = align_corners
         ctx.mark_dirty(base)
         for tile in _tiles(base.shape, x, align_corners):
-            out = tile.target(base)
             mixed = torch.matmul(_taps_first(weight[tile.channels]), tile.source(x).flatten(2))
-            for part in tile.resize(mixed, out.shape[1]):
-                out += part
+            tile.add_resized(tile.target(base), mixed)
         return base
 
     @staticmethod

@@ -1,5 +1,6 @@
 """From a head's logits to a map of labels, a tile at a time."""
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -7,18 +8,28 @@ import torch
 from torch import Tensor
 
 from mmconvnext.errors import ArgumentError
-from mmconvnext.segmentation.row_bands import AxisMap, Tile, interpolation, window_mean
+from mmconvnext.segmentation.row_bands import Tile, interpolation, window_mean
 
-# Rows and columns of a tile: 16 × 64 × 150 classes are 614 KB in float32, within a processor's
-# second cache. Elsewhere, starting a kernel costs more than leaving a cache.
-_TILE = (16, 64)
+# Columns of a tile, and its logits: 16 rows of 150 classes in float32 are 614 KB, within a
+# processor's second cache. Fewer rows than 8 would widen too many low rows twice, and of more than
+# 64 the matrix is too large. Elsewhere, starting a kernel costs more than leaving a cache.
+_TILE_COLUMNS = 64
+_TILE_BYTES = 5 << 17
 _TILE_ELSEWHERE = (128, 256)
+
+
+def _tile_size(like: Tensor) -> tuple[int, int]:
+    """Rows and columns of a tile of logits like some, (h, w, C)."""
+    if like.device.type != 'cpu':
+        return _TILE_ELSEWHERE
+    rows = _TILE_BYTES // (_TILE_COLUMNS * like.shape[2] * like.element_size())
+    return min(max(rows, 8), 64), _TILE_COLUMNS
 
 
 class Windows(NamedTuple):
     """Where windows lie along one axis of the input."""
 
-    starts: Sequence[int]
+    starts: tuple[int, ...]
     size: int
     length: int  # of the input
 
@@ -55,15 +66,13 @@ class View:
         self.shape: tuple[int, int] = tuple(meta['ori_shape'][:2])
         self.classes = like.shape[2]
         self._like = like.new_empty(0)
-        tile = _TILE if like.device.type == 'cpu' else _TILE_ELSEWHERE
+        along = (
+            (rows, len(like), (top, bottom), flip == 'vertical', self.shape[0]),
+            (columns, like.shape[1], (left, right), flip == 'horizontal', self.shape[1]),
+        )
         self.bands, self._columns = (
-            _way_back(*along, align_corners, like.dtype).tiles(tile[axis], like)
-            for axis, along in enumerate(
-                (
-                    (rows, len(like), (top, bottom), flip == 'vertical', self.shape[0]),
-                    (columns, like.shape[1], (left, right), flip == 'horizontal', self.shape[1]),
-                )
-            )
+            _way_back(*axis, align_corners, size, like.dtype, like.device)
+            for axis, size in zip(along, _tile_size(like))
         )
         self._strips: dict[int, Sequence[Tensor]] = {}
 
@@ -100,6 +109,7 @@ class View:
         return torch.cat([self._strips[n][j][rows] for n, rows, _ in band.pieces])
 
 
+@functools.lru_cache(64)  # a data set has few sizes, or else this costs 2 ms a picture
 def _way_back(
     windows: Windows,
     low: int,
@@ -107,15 +117,16 @@ def _way_back(
     flipped: bool,
     length: int,
     align_corners: bool,
+    tile: int,
     dtype: torch.dtype,
-) -> AxisMap:
-    """From ``low`` logits a window to ``length`` of the picture."""
-    of_windows = interpolation(low, windows.size, align_corners, dtype).repeated(
-        len(windows.starts)
-    )
-    of_input = of_windows.then(window_mean(*windows))
+    device: torch.device,
+) -> list[Tile]:
+    """From ``low`` logits a window to ``length`` of the picture, ``tile`` of them at a time."""
+    of_window = interpolation(low, windows.size, align_corners, dtype)
+    of_input = of_window.repeated(len(windows.starts)).then(window_mean(*windows))
     upright = of_input.kept(slice(padding[0], windows.length - padding[1]), flipped)
-    return upright.then(interpolation(len(upright.taps), length, align_corners, dtype))
+    resized = upright.then(interpolation(len(upright.taps), length, align_corners, dtype))
+    return resized.tiles(tile, torch.empty(0, dtype=dtype, device=device))
 
 
 class LabelMap:

@@ -53,7 +53,7 @@ def resized_cross_entropy(
     """
     if torch.compiler.is_compiling() or torch.jit.is_tracing():
         return _plain(logits, labels, align_corners, ignore_index)
-    if logits.ndim != 4 or labels.ndim != 3 or len(logits) != len(labels):
+    if logits.ndim != 4 or labels.ndim != 3 or not 0 < len(logits) == len(labels):
         raise ArgumentError(
             'resized_cross_entropy: expected logits (N, C, h, w) and labels (N, H, W), got '
             f'{tuple(logits.shape)} and {tuple(labels.shape)}'

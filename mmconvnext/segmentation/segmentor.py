@@ -15,6 +15,15 @@ from mmconvnext.registry import MODELS
 from mmconvnext.segmentation.label_map import LabelMap, View, Windows
 from mmconvnext.segmentation.row_bands import full_precision
 
+# What mmseg's ``predict`` calls. A subclass with one of its own expects it to be called.
+_STEPS = (
+    'inference',
+    'slide_inference',
+    'whole_inference',
+    'encode_decode',
+    'postprocess_result',
+)
+
 
 @MODELS.register_module()
 class EncoderDecoder(PlainEncoderDecoder):
@@ -69,6 +78,7 @@ class EncoderDecoder(PlainEncoderDecoder):
         return (
             self.fast
             and not (self.test_cfg or {}).get('seg_logits', False)
+            and all(getattr(type(self), name) is getattr(EncoderDecoder, name) for name in _STEPS)
             and head.predict is BaseDecodeHead.predict
             and head.predict_by_feat is BaseDecodeHead.predict_by_feat
         )
@@ -130,7 +140,7 @@ class EncoderDecoder(PlainEncoderDecoder):
             size = meta['pad_shape'][:2]
         else:
             size = meta['img_shape']
-        return tuple(Windows([0], length, length) for length in size)
+        return tuple(Windows((0,), length, length) for length in size)
 
     def slide_inference(self, inputs: Tensor, batch_img_metas: list[dict]) -> Tensor:
         """Mean of the windows' logits, (N, C, H, W), of inputs (N, 3, H, W)."""
@@ -152,7 +162,7 @@ def _slide(length: int, size: int, stride: int) -> Windows:
     """Windows every ``stride``, the last one moved back to end where the input does."""
     size = min(size, length)
     number = max(length - size + stride - 1, 0) // stride + 1
-    return Windows([min(i * stride, length - size) for i in range(number)], size, length)
+    return Windows(tuple(min(i * stride, length - size) for i in range(number)), size, length)
 
 
 def _check_test_cfg(test_cfg: Mapping | None) -> None:

@@ -7,6 +7,7 @@ from mmseg.models.decode_heads import UPerHead as PlainUPerHead
 from mmseg.models.utils import resize
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.module import _has_any_global_hook
 
 from mmconvnext.ops.resized_conv import conv_of_resized
 from mmconvnext.registry import MODELS
@@ -68,10 +69,18 @@ class UPerHead(FastPixelLoss, PlainUPerHead):
 
 
 def _is_plain_conv3x3(module: ConvModule) -> bool:
-    """Whether it is convolution, norm, activation with nothing special about the convolution."""
+    """Whether it is convolution, norm, activation with nothing special about the convolution.
+
+    Nor does a hook wait for a call that would not come.
+    """
     conv = module.conv
     return (
         type(conv) is nn.Conv2d
+        and not _has_any_global_hook()
+        and not any(
+            part._forward_hooks or part._forward_pre_hooks or part._backward_hooks
+            for part in (module, conv)
+        )
         and module.order == ('conv', 'norm', 'act')
         and not module.with_spectral_norm
         and not module.with_explicit_padding

@@ -70,6 +70,44 @@ def test_is_for_inference() -> None:
     assert backbone.train().training
 
 
+def test_replaced_layers_keep_their_factors() -> None:
+    torch.manual_seed(0)
+    backbone = a_backbone().eval()
+
+    class Adapted(nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x) + x.mean(-1, keepdim=True)
+
+    block = backbone.stages[1][0]
+    adapted = Adapted(8, 32)
+    adapted.load_state_dict(block.pwconv1.state_dict())
+    block.pwconv1 = adapted
+    image = torch.randn(1, 3, 64, 64)
+    expected = backbone(image)
+    backbone.switch_to_deploy()
+    assert block.gamma is not None
+    for ours, plain in zip(backbone(image), expected):
+        torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-4)
+
+
+def test_takes_no_checkpoint() -> None:
+    backbone = a_backbone()
+    state = backbone.state_dict()
+    backbone.switch_to_deploy()
+    with pytest.raises(ValueError, match='load_state_dict: expected a model in its training form'):
+        backbone.load_state_dict(state, strict=False)
+    backbone.switch_back()
+    backbone.load_state_dict(state)
+
+
+def test_converting_converts_what_is_restored() -> None:
+    backbone = a_backbone()
+    backbone.switch_to_deploy()
+    backbone.double()
+    backbone.switch_back()
+    assert {parameter.dtype for parameter in backbone.parameters()} == {torch.float64}
+
+
 def test_exports() -> None:
     backbone = a_backbone(use_grn=True)
     backbone.switch_to_deploy()

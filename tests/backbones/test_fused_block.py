@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook
 
 from mmconvnext.backbones.convnext import ConvNeXt, ConvNeXtBlock
 from mmconvnext.backbones.fused_block import parts
@@ -135,6 +136,32 @@ def test_frozen_parameters_get_no_gradient() -> None:
             assert parameter.grad is None
 
 
+@pytest.mark.parametrize('grn', [False, True])
+@pytest.mark.parametrize('gamma', [1e-6, 1e-3, 0.0])
+def test_float16_keeps_what_a_small_layer_scale_leaves(grn: bool, gamma: float) -> None:
+    torch.manual_seed(0)
+    plain = ConvNeXtBlock(16, 0.0, gamma, grn, 1e-6, with_cp=False, fast=False)
+    for name, parameter in plain.named_parameters():
+        if name != 'gamma':
+            nn.init.trunc_normal_(parameter, std=0.02)
+    with torch.no_grad():
+        plain.pwconv1.bias[::3] -= 6  # channels that are nearly dead after GELU
+    x = torch.randn(2, 16, 8, 8)
+    losses = {}
+    for name, block in (('exact', plain), ('plain', plain), ('ours', as_fast(plain))):
+        block, image = copy.deepcopy(block), x.clone().requires_grad_()
+        with torch.autocast('cpu', torch.float16, enabled=name != 'exact'):
+            out = block(image)
+        (out * 2.0**12).sum().backward()  # as a GradScaler does
+        losses[name] = [out.detach(), *(p.grad for p in block.parameters())]
+    for ours, theirs, exact in zip(losses['ours'], losses['plain'], losses['exact']):
+        assert ours.isfinite().all()
+        error, allowed = (ours - exact).norm(), (theirs - exact).norm()
+        # The output is mostly the residual, in float32.
+        relative = 1e-7 if exact is losses['exact'][0] else 1e-3
+        assert error <= 2 * allowed + relative * exact.norm()
+
+
 class _Doubled(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         return 2 * super().forward(x)
@@ -148,10 +175,29 @@ def test_replaced_and_hooked_layers_are_called() -> None:
     doubled.pwconv1 = _Doubled(8, 32)
     doubled.pwconv1.load_state_dict(block.pwconv1.state_dict())
     assert not torch.allclose(doubled(x), before)
+    approximate = copy.deepcopy(block)
+    approximate.act = nn.GELU(approximate='tanh')
+    assert not torch.equal(approximate(x), before)
+    for attribute, value in (('dilation', (2, 2)), ('padding_mode', 'reflect')):
+        other = copy.deepcopy(block)
+        setattr(other.dwconv, attribute, value)
+        other.dwconv.padding = (6, 6) if attribute == 'dilation' else (3, 3)
+        other.dwconv._reversed_padding_repeated_twice = [3, 3, 3, 3]
+        assert not other._can_fuse(x)
+    patched = copy.deepcopy(block)
+    patched.pwconv1.forward = lambda y: torch.zeros(*y.shape[:3], 32)
+    assert not torch.allclose(patched(x), before)
     seen = []
+    with register_module_forward_hook(lambda module, args, out: seen.append(module)):
+        block(x)
+    assert block.pwconv2 in seen
+    seen.clear()
     block.act.register_forward_hook(lambda module, args, out: seen.append(out))
-    torch.testing.assert_close(block(x), before)
-    assert len(seen) == 1
+    block.norm.register_full_backward_hook(lambda module, *grads: seen.append(grads))
+    out = block(x)
+    torch.testing.assert_close(out, before)
+    out.sum().backward()
+    assert len(seen) == 2
 
 
 @pytest.mark.parametrize('grn', [False, True])
@@ -172,8 +218,11 @@ def test_what_is_kept_for_the_backward_pass(grn: bool, low: torch.dtype | None) 
         torch.autocast('cpu', low or torch.bfloat16, enabled=low is not None),
     ):
         block(x)
-    # The input, the depthwise convolution's output, and four times as many hidden values.
-    values = 6 * x.numel() + (2 * 4 * 32 * 2 if grn and low else 2 * 4 * 32 if grn else 0)
+    # The input, the depthwise convolution's output, four times as many hidden values; in 16 bits
+    # what layer scale multiplies too.
+    values = (7 if low else 6) * x.numel() + (
+        2 * 4 * 32 * 2 if grn and low else 2 * 4 * 32 if grn else 0
+    )
     assert sum(kept.values()) == values * (2 if low else 4)
 
 

@@ -134,6 +134,15 @@ def test_the_switch_is_mmseg() -> None:
         assert torch.equal(a, b)
 
 
+@pytest.mark.parametrize('name', ['fpn_bottleneck', 'bottleneck', 'fpn_bottleneck.conv'])
+def test_hooks_are_called(name: str) -> None:
+    ours, _ = a_pair()
+    seen = []
+    ours.get_submodule(name).register_forward_hook(lambda *args: seen.append(args))
+    ours(some_maps(16, 16, dtype=torch.float32))
+    assert len(seen) == 1
+
+
 @pytest.mark.parametrize('dynamic', [False, True])
 def test_compiles_without_graph_breaks(dynamic: bool) -> None:
     torch.manual_seed(0)

@@ -49,7 +49,9 @@ class _FusedBlock(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, low: torch.dtype, settings: BlockSettings, *weights):
         out, kept = forward(x, low, BlockWeights(*weights), settings, keep=True)
-        ctx.save_for_backward(*weights, kept.x, kept.depthwise, kept.norms, *kept.hidden)
+        fixed = (*weights, kept.x, kept.depthwise, kept.norms)
+        ctx.save_for_backward(*fixed, *kept.hidden, *kept.branch)
+        ctx.parts = len(kept.hidden)
         ctx.settings = settings
         return out
 
@@ -59,7 +61,8 @@ class _FusedBlock(torch.autograd.Function):
         saved = ctx.saved_tensors
         count = len(BlockWeights._fields)
         weights = BlockWeights(*saved[:count])
-        kept = Kept(*saved[count : count + 3], hidden=saved[count + 3 :])
+        hidden, branch = count + 3, count + 3 + ctx.parts
+        kept = Kept(*saved[count:hidden], hidden=saved[hidden:branch], branch=saved[branch:])
         needs_x, _, _, *needs = ctx.needs_input_grad
         with torch.autocast(grad.device.type, enabled=False):
             backward = BackwardPass(kept, weights, ctx.settings, BlockWeights(*needs))

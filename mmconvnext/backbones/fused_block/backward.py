@@ -14,6 +14,7 @@ from mmconvnext.backbones.fused_block.weights import (
     BlockWeights,
     branch_scale,
     exact,
+    folds_scale,
     grn_response,
     norm_affine,
     normalize,
@@ -59,8 +60,10 @@ class BackwardPass:
         self.sums = _Sums.zeros(weights)
         self.scale = branch_scale(weights, settings)
         low = kept.x.dtype
+        self.folds = folds_scale(weights, low)
         # As the layers that carry gradients back.
-        self.project = (weights.project * self.scale[:, None]).to(low).t().contiguous()
+        project = weights.project * self.scale[:, None] if self.folds else weights.project
+        self.project = project.to(low).t().contiguous()
         self.expand = weights.expand.to(low).t().contiguous()
 
     def __call__(self, grad: Tensor, needs_x: bool) -> tuple[Tensor | None, list[Tensor | None]]:
@@ -72,7 +75,8 @@ class BackwardPass:
             # waits for it, and weight decay applies to them.
             wanted = zip(self.weights, self.needs)
             return grad, [torch.zeros_like(weight) if need else None for weight, need in wanted]
-        grad_depthwise = self._through_pointwise(upper.to(self.kept.x.dtype))
+        scaled = upper if self.folds else upper * self.scale
+        grad_depthwise = self._through_pointwise(scaled.to(self.kept.x.dtype))
         grads = self._parameter_grads(upper, grad_depthwise)
         if not needs_x:
             return None, grads
@@ -116,13 +120,16 @@ class BackwardPass:
             part.by_sample(values * upper).sum(1, dtype=norms.dtype)
             for part, values, upper in zip(group, active, uppers)
         )
-        of_norms = self._through_response(of_response, norms)[:, None].to(grad.dtype)
-        response = grn_response(norms, self.weights, self.settings)[:, None].to(grad.dtype)
+        of_norms = self._through_response(of_response, norms)[:, None]
+        response = grn_response(norms, self.weights, self.settings)[:, None]
         for part, values, upper in zip(group, active, uppers):
             values = part.by_sample(values)
-            part.by_sample(upper).mul_(response).addcmul_(values, of_norms)
-            _add_product(self.sums.cross, part.rows(grad).t(), values.mul_(response).flatten(0, 1))
-            yield upper
+            # In float32, since a channel that is nearly zero has a large `of_norms`.
+            through = part.by_sample(upper).to(response.dtype).mul_(response)
+            through.addcmul_(values.to(response.dtype), of_norms)
+            values.mul_(response.to(values.dtype))
+            _add_product(self.sums.cross, part.rows(grad).t(), values.flatten(0, 1))
+            yield through.to(upper.dtype).flatten(0, 1)
 
     def _through_response(self, grad: Tensor, norms: Tensor) -> Tensor:
         """Gradient of the norms divided by them, (samples, 4C): times x, it is that of x."""
@@ -180,9 +187,9 @@ class BackwardPass:
             norm_bias=self.sums.norm_bias,
             expand=self.sums.expand,
             expand_bias=self.sums.expand_bias,
-            project=self._cross(total) * self.scale[:, None],
+            project=self._project_grad(total),
             project_bias=total * self.scale,
-            gamma=self._gamma_grad(total) if self.needs.gamma else None,
+            gamma=self._gamma_grad(grad, total) if self.needs.gamma else None,
             grn_gamma=self.sums.grn_gamma,
             grn_beta=self._beta_grad(total) if self.needs.grn_beta else None,
         )
@@ -193,14 +200,19 @@ class BackwardPass:
         x, grad = self.kept.x.permute(0, 3, 1, 2), grad.permute(0, 3, 1, 2)
         return depthwise_weight_grad(x, grad, self.weights.depthwise.shape[-1])
 
-    def _cross(self, total: Tensor) -> Tensor:
-        """The sum ``cross`` with GRN's shift, which was not part of the values in it."""
+    def _project_grad(self, total: Tensor) -> Tensor:
+        grad = self.sums.cross * self.scale[:, None] if self.folds else self.sums.cross
         if self.weights.grn_beta is None:
-            return self.sums.cross
-        return torch.addr(self.sums.cross, total, self.weights.grn_beta.to(total.dtype))
+            return grad
+        # GRN's shift was not part of the values in the sum.
+        return torch.addr(grad, total * self.scale, self.weights.grn_beta.to(total.dtype))
 
-    def _gamma_grad(self, total: Tensor) -> Tensor:
-        branch = (self.sums.cross * self.weights.project).sum(1)
+    def _gamma_grad(self, grad: Tensor, total: Tensor) -> Tensor:
+        if self.folds:
+            branch = (self.sums.cross * self.weights.project).sum(1)
+        else:
+            kept = torch.cat(list(self.kept.branch)).view(grad.shape)
+            branch = (grad * kept).sum((0, 1, 2), dtype=total.dtype)
         return (branch + total * shifted_bias(self.weights)) * self.settings.scale
 
     def _beta_grad(self, total: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from mmconvnext.backbones.fused_block.weights import (
     BlockWeights,
     branch_scale,
     exact,
+    folds_scale,
     grn_response,
     normalize,
     shifted_bias,
@@ -27,6 +28,7 @@ class Kept(NamedTuple):
     depthwise: Tensor  # (K, H, W, C)
     norms: Tensor | None  # (K, 4C), of GRN, float32 or more
     hidden: Sequence[Tensor]  # (P, 4C) before GELU, for each part
+    branch: Sequence[Tensor]  # (P, C) before layer scale, where that is not folded; else none
 
 
 def forward(
@@ -38,13 +40,13 @@ def forward(
     # Layer scale is a float32 factor of its own in the plain block.
     out = inputs + (bias.to(low) if weights.gamma is None else bias)
     inputs = inputs.to(low)
-    depthwise, norms, hidden = inputs, None, []
+    depthwise, norms, hidden, branch = inputs, None, [], []
     if len(inputs):
         depthwise = _depthwise(inputs, weights)
-        norms, hidden = _add_pointwise(out, depthwise, weights, settings, keep)
+        norms, hidden, branch = _add_pointwise(out, depthwise, weights, settings, keep)
     if settings.kept is not None:
         out = x.to(out.dtype, copy=True).index_copy_(0, settings.kept, out)
-    return out, Kept(inputs, depthwise, norms, hidden) if keep else None
+    return out, Kept(inputs, depthwise, norms, hidden, branch) if keep else None
 
 
 def _depthwise(x: Tensor, weights: BlockWeights) -> Tensor:
@@ -56,13 +58,13 @@ def _depthwise(x: Tensor, weights: BlockWeights) -> Tensor:
 
 def _add_pointwise(
     out: Tensor, depthwise: Tensor, weights: BlockWeights, settings: BlockSettings, keep: bool
-) -> tuple[Tensor | None, list[Tensor]]:
-    """Adds what follows the depthwise convolution to ``out``; norms and hidden values."""
+) -> tuple[Tensor | None, list[Tensor], list[Tensor]]:
+    """Adds what follows the depthwise convolution to ``out``; see :class:`Kept` for the results."""
     with_grn = weights.with_grn()
     depthwise, out = by_pixel(depthwise, with_grn), by_pixel(out, with_grn)
     low = depthwise.dtype
     expand, bias = weights.expand.to(low), weights.expand_bias.to(low)
-    project = (weights.project * branch_scale(weights, settings)[:, None]).to(low)
+    project = _Projection(weights, settings, low, keep)
     norms, hidden = [], []
     for group in groups_of_parts(depthwise, len(expand)):
         active = []
@@ -75,20 +77,44 @@ def _add_pointwise(
             if with_grn:
                 active.append(values)
             else:
-                part.rows(out).add_(linear(values, project))
+                project.add(part.rows(out), values)
         if with_grn:
             norms.append(_norms(group, active))
             response = grn_response(norms[-1], weights, settings)[:, None].to(low)
             for part, values in zip(group, active):
                 part.by_sample(values).mul_(response)
-                part.rows(out).add_(linear(values, project))
-    return torch.cat(norms) if with_grn else None, hidden
+                project.add(part.rows(out), values)
+    return torch.cat(norms) if with_grn else None, hidden, project.kept
+
+
+class _Projection:
+    """The second linear layer and layer scale; ``kept`` is of each part, in their order."""
+
+    def __init__(
+        self, weights: BlockWeights, settings: BlockSettings, low: torch.dtype, keep: bool
+    ) -> None:
+        scale = branch_scale(weights, settings)
+        self._scale = None if folds_scale(weights, low) else scale
+        weight = weights.project if self._scale is not None else weights.project * scale[:, None]
+        self._weight = weight.to(low)
+        self._keep = keep
+        self.kept: list[Tensor] = []
+
+    def add(self, out: Tensor, values: Tensor) -> None:
+        """Add the branch of (P, 4C) to ``out``, (P, C)."""
+        branch = linear(values, self._weight)
+        if self._scale is None:
+            out.add_(branch)
+            return
+        out.addcmul_(branch.to(out.dtype), self._scale.to(out.dtype))
+        if self._keep:
+            self.kept.append(branch)
 
 
 def _norms(group: list[Part], active: list[Tensor]) -> Tensor:
     """L2 norms over the pixels of each sample, (samples, 4C)."""
     squares = sum(
-        part.by_sample(values).to(exact(values.dtype)).square().sum(1)
+        torch.linalg.vector_norm(part.by_sample(values), dim=1, dtype=exact(values.dtype)).square()
         for part, values in zip(group, active)
     )
     return squares.sqrt_()

@@ -49,6 +49,14 @@ def branch_scale(weights: BlockWeights, settings: BlockSettings) -> Tensor:
     return weights.gamma * settings.scale
 
 
+def folds_scale(weights: BlockWeights, dtype: torch.dtype) -> bool:
+    """Whether the scale goes into the second linear layer's weight.
+
+    A layer scale of 1e-6 does not in 16 bits: weights of .02 times that are no float16 any more.
+    """
+    return weights.gamma is None or dtype == exact(dtype)
+
+
 def shifted_bias(weights: BlockWeights) -> Tensor:
     """The second linear layer's bias with GRN's shift gone through that layer, (C,)."""
     if weights.grn_beta is None:
