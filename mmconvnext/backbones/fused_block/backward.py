@@ -61,10 +61,10 @@ class BackwardPass:
         self.scale = branch_scale(weights, settings)
         low = kept.x.dtype
         self.folds = folds_scale(weights, low)
-        # As the layers that carry gradients back.
+        # As the layers that carry gradients back; views, which oneDNN takes without a copy.
         project = weights.project * self.scale[:, None] if self.folds else weights.project
-        self.project = project.to(low).t().contiguous()
-        self.expand = weights.expand.to(low).t().contiguous()
+        self.project = project.to(low).t()
+        self.expand = weights.expand.to(low).t()
 
     def __call__(self, grad: Tensor, needs_x: bool) -> tuple[Tensor | None, list[Tensor | None]]:
         """Of (N, H, W, C) and of each parameter; None where no gradient is wanted."""
