@@ -12,12 +12,10 @@ import torch
 from mmengine.model import BaseModule, initialize
 from mmengine.model.weight_init import PretrainedInit
 from torch import Tensor, nn
-from torch.nn.modules.module import _has_any_global_hook
-from torch.utils.checkpoint import checkpoint
 
-from mmconvnext.backbones.deploy import Replaced, fold_layer_scale, fold_norm, restore
-from mmconvnext.backbones.fused_block import BlockSettings, BlockWeights, fused_block
-from mmconvnext.backbones.layers import GlobalResponseNorm, LayerNorm, LayerNorm2d, StochasticDepth
+from mmconvnext.backbones.block import ConvNeXtBlock, has_plain_kind
+from mmconvnext.backbones.deploy import Replaced, fold_norm, restore
+from mmconvnext.backbones.layers import LayerNorm2d
 from mmconvnext.checkpoints.load import load_backbone
 from mmconvnext.errors import ArgumentError
 from mmconvnext.registry import MODELS
@@ -51,127 +49,6 @@ ARCHITECTURES: dict[str, Architecture] = {
     'huge': _doubling((3, 3, 27, 3), 352),
     'xxlarge': _doubling((3, 4, 30, 3), 384, eps=1e-5),
 }
-
-
-# The kinds of layers whose arithmetic the fused block repeats.
-FUSED: dict[str, tuple[type[nn.Module], ...]] = {
-    'dwconv': (nn.Conv2d,),
-    'norm': (LayerNorm,),
-    'pwconv1': (nn.Linear,),
-    'act': (nn.GELU,),
-    'grn': (GlobalResponseNorm, nn.Identity),
-    'pwconv2': (nn.Linear,),
-    'drop_path': (StochasticDepth,),
-}
-
-
-class ConvNeXtBlock(nn.Module):
-    """Depthwise 7×7, LayerNorm, 1×1 to 4C, GELU, (GRN,) 1×1 back to C, (layer scale,) residual.
-
-    Shapes: (N, C, H, W) → (N, C, H, W). The pointwise convolutions are linear layers on an
-    (N, H, W, C) view, so the result is channels-last in memory.
-
-    Source: arXiv 2201.03545, figure 4; with GRN: arXiv 2301.00808, figure 5.
-    """
-
-    def __init__(
-        self,
-        channels: int,
-        drop_path: float,
-        layer_scale_init_value: float,
-        use_grn: bool,
-        eps: float,
-        with_cp: bool,
-        fast: bool,
-    ) -> None:
-        super().__init__()
-        self.with_cp = with_cp
-        self.fast = fast
-        self.dwconv = nn.Conv2d(channels, channels, 7, padding=3, groups=channels)
-        self.norm = LayerNorm(channels, eps=eps)
-        self.pwconv1 = nn.Linear(channels, 4 * channels)
-        self.act = nn.GELU()
-        self.grn = GlobalResponseNorm(4 * channels) if use_grn else nn.Identity()
-        self.pwconv2 = nn.Linear(4 * channels, channels)
-        scale = torch.full((channels,), float(layer_scale_init_value))
-        self.gamma = nn.Parameter(scale) if layer_scale_init_value > 0 else None
-        self.drop_path = StochasticDepth(drop_path)
-
-    def forward(self, x: Tensor) -> Tensor:
-        block = self._fused if self.fast and self._can_fuse(x) else self._plain
-        if self.with_cp and torch.is_grad_enabled():
-            return checkpoint(block, x, use_reentrant=False)
-        return block(x)
-
-    def _plain(self, x: Tensor) -> Tensor:
-        return x + self._branch(x)
-
-    def _fused(self, x: Tensor) -> Tensor:
-        with_grn = isinstance(self.grn, GlobalResponseNorm)
-        weights = BlockWeights(
-            self.dwconv.weight,
-            self.dwconv.bias,
-            self.norm.weight,
-            self.norm.bias,
-            self.pwconv1.weight,
-            self.pwconv1.bias,
-            self.pwconv2.weight,
-            self.pwconv2.bias,
-            self.gamma,
-            self.grn.gamma if with_grn else None,
-            self.grn.beta if with_grn else None,
-        )
-        kept, scale = None, 1.0
-        if self.drop_path.training and self.drop_path.p > 0:
-            drawn = self.drop_path.draw(x.shape[0])
-            scale = 1 / (1 - self.drop_path.p)
-            if not drawn.all():
-                kept = drawn.nonzero().flatten().to(x.device, non_blocking=True)
-        grn_eps = self.grn.eps if with_grn else 0.0
-        return fused_block(x, weights, BlockSettings(self.norm.eps, grn_eps, kept, scale))
-
-    def _can_fuse(self, x: Tensor) -> bool:
-        """Whether the block may run as one operation.
-
-        A compiler and an exporter want plain operations; a hook wants its module to be called,
-        and a module that somebody put in place of ours does something else.
-        """
-        if torch.compiler.is_compiling() or torch.jit.is_tracing() or x.is_meta:
-            return False
-        return not _has_any_global_hook() and self._is_as_built()
-
-    def _is_as_built(self) -> bool:
-        """Whether all layers are of the kind they were, and nobody waits for their calls."""
-        conv, kernel = self.dwconv, self.dwconv.weight.shape[2:]
-        return (
-            all(_is_plain(getattr(self, name), kinds) for name, kinds in FUSED.items())
-            and self.act.approximate == 'none'
-            and (conv.stride, conv.dilation, conv.padding_mode) == ((1, 1), (1, 1), 'zeros')
-            and conv.padding == (kernel[0] // 2,) * 2 == (kernel[1] // 2,) * 2
-            and conv.groups == conv.in_channels == conv.out_channels
-            and all(layer.bias is not None for layer in (conv, self.pwconv1, self.pwconv2))
-            and (self.norm.weight is None) == (self.norm.bias is None)
-        )
-
-    def fold(self) -> list[Replaced]:
-        """Fold LayerNorm's affine part and layer scale into the linear layers next to them.
-
-        Not where a layer was replaced or is waited for: who did that expects its own factors.
-        """
-        if not self._is_as_built():
-            return []
-        folded = fold_norm(self.norm, self.pwconv1)
-        if self.gamma is not None:
-            folded += fold_layer_scale(self.pwconv2, self, 'gamma')
-        return folded
-
-    def _branch(self, x: Tensor) -> Tensor:
-        x = self.norm(self.dwconv(x).permute(0, 2, 3, 1))
-        x = self.pwconv2(self.grn(self.act(self.pwconv1(x))))
-        if self.gamma is not None:
-            # Under mixed precision γ stays float32, and the residual path with it.
-            x = x * self.gamma
-        return self.drop_path(x.permute(0, 3, 1, 2))
 
 
 @MODELS.register_module()
@@ -315,7 +192,7 @@ class ConvNeXt(BaseModule):
         self.eval()
         for downsample, blocks in zip(self.downsample_layers, self.stages):
             norm, conv = downsample
-            if _is_plain(norm, (LayerNorm2d,)) and _is_plain(conv, (nn.Conv2d,)):
+            if has_plain_kind(norm, (LayerNorm2d,)) and has_plain_kind(conv, (nn.Conv2d,)):
                 self._before_deploy += fold_norm(norm, conv)
             for block in blocks:
                 self._before_deploy += block.fold()
@@ -444,18 +321,6 @@ class ConvNeXt(BaseModule):
         else:
             depth = last + 1
         return depth, last + 2
-
-
-def _is_plain(module: nn.Module, kinds: tuple[type[nn.Module], ...]) -> bool:
-    """Whether it is exactly of one of the kinds, and its call is nobody else's business."""
-    return (
-        type(module) in kinds
-        and 'forward' not in vars(module)
-        and not module._forward_hooks
-        and not module._forward_pre_hooks
-        and not module._backward_hooks
-        and not module._backward_pre_hooks
-    )
 
 
 def _init_truncated_normal(module: nn.Module) -> None:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 
-from mmconvnext.backbones.convnext import ConvNeXt, ConvNeXtBlock
+from mmconvnext.backbones.block import ConvNeXtBlock
+from mmconvnext.backbones.convnext import ConvNeXt
 from mmconvnext.backbones.fused_block import parts
 
 

@@ -1,6 +1,6 @@
 """The ConvNeXt block as one operation: fewer passes over memory, and less of it kept.
 
-The arithmetic is that of :class:`~mmconvnext.backbones.convnext.ConvNeXtBlock`, in another order:
+The arithmetic is that of :class:`~mmconvnext.backbones.block.ConvNeXtBlock`, in another order:
 
 - all that follows the depthwise convolution treats pixels alone (but for the norms of Global
   Response Normalization), so it runs in parts that stay in a CPU's cache (``parts.py``);
