@@ -2,12 +2,13 @@
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+
+from tests.tool_process import run_script
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / 'configs'
@@ -78,15 +79,11 @@ def run_tool() -> Callable[..., subprocess.CompletedProcess]:
     """Runs ``python tools/NAME.py …`` as a person would, from the repository's root."""
 
     def run(*arguments: object, cwd: Path = ROOT, **environment: str):
-        command = [sys.executable, *(str(argument) for argument in arguments)]
-        return subprocess.run(
-            command,
+        return run_script(
+            [str(argument) for argument in arguments],
             cwd=cwd,
-            env={**os.environ, 'OMP_NUM_THREADS': '2', **environment},
-            capture_output=True,
-            text=True,
+            environment={**os.environ, 'OMP_NUM_THREADS': '2', **environment},
             timeout=600,
-            check=False,
         )
 
     return run
