@@ -40,7 +40,7 @@ $(DETECTION_CHECKPOINT): | .venv/installed
 	@$(BIN)/python tools/make_samples.py data/samples/detection --kind detection
 	@$(BIN)/python tools/train.py $(DETECTION_CONFIG) --work-dir $(DETECTION) --resume
 
-test: lint .rivals/installed
+test: lint .rivals/installed .openmim/installed
 	$(BIN)/python -m pytest tests --ignore tests/oracles
 	PYTHONPATH=.rivals $(BIN)/python -m pytest tests/oracles
 
@@ -76,4 +76,12 @@ lint: .venv/installed-tests
 	@rm -rf .rivals
 	@$(BIN)/python -m pip --disable-pip-version-check install --no-deps \
 	    --target .rivals --requirement requirements/rivals.txt
+	@touch $@
+
+# In a folder of its own: tests/test_mim.py makes environments that see it and .venv.
+.openmim/installed: requirements/mim.txt | .venv/installed
+	@echo 'Installing openmim for its tests into .openmim …'
+	@rm -rf .openmim
+	@$(BIN)/python -m pip --disable-pip-version-check install --no-deps \
+	    --target .openmim --requirement requirements/mim.txt
 	@touch $@

@@ -24,6 +24,7 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=40 + 1),
     dict(type='PolyLR', power=1.0, eta_min=0.0, by_epoch=False, begin=0, end=max_iters + 1),
 ]
+auto_scale_lr = dict(base_batch_size=8)
 train_cfg = dict(max_iters=max_iters, val_interval=400)
 default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=400, max_keep_ckpts=2))
 env_cfg = dict(cudnn_benchmark=False)

@@ -97,8 +97,8 @@ def test_training_says_what_it_does(trained) -> None:
     # stage_wise, rate .9, N = 6: the stem is seven powers below the heads.
     assert stem == pytest.approx(base * 0.9**7, rel=1e-3)
     assert float(rates['lr']) == base
-    # --auto-scale-lr: 2 pictures instead of 16.
-    assert base < 2e-3 / 8 * 1.001
+    # --auto-scale-lr: 2 pictures instead of 8.
+    assert base < 2e-3 / 4 * 1.001
 
 
 def test_resume_goes_on_where_it_was(trained, samples: Path, run_tool, tmp_path) -> None:

@@ -15,7 +15,7 @@ def test_names_what_is_missing_where_it_belongs_and_the_remedy() -> None:
         require_data(config, 'train', 'val')
     message = str(caught.value)
     assert '/nowhere/images/training does not exist (train_dataloader' in message
-    assert 'ADEChallengeData2016.zip' in message
+    assert 'prepare_ade20k.py' in message
     assert message.endswith('--cfg-options data_root=DIR')
     assert '\n' not in message
     config.data_root = None

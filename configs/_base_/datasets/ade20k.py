@@ -3,10 +3,7 @@
 dataset_type = 'ADE20KDataset'
 data_root = 'data/ade/ADEChallengeData2016'
 # Said where the data are missing.
-data_hint = (
-    'get ADE20K from http://data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip and '
-    'unpack it in data/ade'
-)
+data_hint = 'get it with: python tools/prepare_ade20k.py'
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', reduce_zero_label=True),

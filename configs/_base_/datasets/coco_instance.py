@@ -8,11 +8,7 @@ facebookresearch/ConvNeXt @048efce, object_detection/configs/convnext/.
 dataset_type = 'CocoDataset'
 data_root = 'data/coco'
 # Said where the data are missing.
-data_hint = (
-    'get http://images.cocodataset.org/zips/{train,val}2017.zip and '
-    'http://images.cocodataset.org/annotations/annotations_trainval2017.zip and unpack them in '
-    'data/coco'
-)
+data_hint = 'get it with: python tools/prepare_coco.py'
 multi_scale = dict(
     type='RandomChoiceResize',
     scales=[(side, 1333) for side in range(480, 801, 32)],
