@@ -6,19 +6,14 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from mmconvnext.hooks.panels import FONT, enlarge
+from mmconvnext.hooks.panels import enlarge
+from mmconvnext.hooks.plates import Colour, draw_plate, measure, shade
 
-_FONT_SIZE = 0.4  # at scale 1, as are the pixels below
-_BOX_LINE = 2
-_PADDING = 3  # of a label, around its text
+_BOX_LINE = 2  # at scale 1
 _TALL = 4  # lines of text in a box that has room for a label inside
 _SMALL = 4  # times a label's area: boxes that a label would hide a good part of
 _ROWS = 6  # lines that a label is moved away from its box at most
 _NEARNESS = 0.3  # of a label's area: small boxes that it may cover to be a line nearer to its own
-_BRIGHT = 140  # of 255, from which black is easier to read on a colour than white
-_WHITE, _BLACK = (255, 255, 255), (0, 0, 0)
-
-_Colour = tuple[int, int, int]
 
 
 class Instances(NamedTuple):
@@ -37,7 +32,7 @@ class Instances(NamedTuple):
 class _Label(NamedTuple):
     text: str
     box: np.ndarray  # of its instance
-    colour: _Colour
+    colour: Colour
 
 
 def draw_instances(
@@ -88,7 +83,7 @@ def class_name(index: int, classes: Sequence[str]) -> str:
     return classes[index] if index < len(classes) else str(index)
 
 
-def class_colour(index: int, palette: Sequence[Sequence[int]]) -> _Colour:
+def class_colour(index: int, palette: Sequence[Sequence[int]]) -> Colour:
     """RGB of a class; one of its own for a class that the palette lacks."""
     if index < len(palette):
         red, green, blue = (int(value) for value in palette[index])
@@ -102,7 +97,7 @@ def class_colour(index: int, palette: Sequence[Sequence[int]]) -> _Colour:
 def _draw_mask(
     canvas: np.ndarray,
     mask: np.ndarray,
-    colour: _Colour,
+    colour: Colour,
     opacity: float,
     factor: int,
     scale: float,
@@ -119,10 +114,10 @@ def _draw_mask(
     np.copyto(region, mixed, where=inside[..., None])
     outlines, _ = cv2.findContours(inside.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     thickness, offset = round(scale), (left, top)
-    cv2.drawContours(canvas, outlines, -1, _shade(colour), thickness, cv2.LINE_AA, offset=offset)
+    cv2.drawContours(canvas, outlines, -1, shade(colour), thickness, cv2.LINE_AA, offset=offset)
 
 
-def _draw_box(canvas: np.ndarray, box: np.ndarray, colour: _Colour, scale: float) -> None:
+def _draw_box(canvas: np.ndarray, box: np.ndarray, colour: Colour, scale: float) -> None:
     """Lines just inside the box: OpenCV's would be half outside a box along the border."""
     limit = np.array(canvas.shape[1::-1])
     start = np.clip(np.rint(box[:2]), 0, limit - 1).astype(int)
@@ -141,21 +136,15 @@ def _draw_labels(canvas: np.ndarray, labels: Sequence[_Label], scale: float) -> 
     drawn = []
     taken = np.empty((0, 4), int)
     for label in labels:
-        size, baseline, font_size = _measure(label.text, canvas.shape[1], scale)
-        small = boxes[_areas(boxes) < _SMALL * size[0] * size[1]]
-        place = place_label(label.box, size, canvas.shape[1::-1], taken, small)
+        text = measure(label.text, canvas.shape[1], scale)
+        small = boxes[_areas(boxes) < _SMALL * text.size[0] * text.size[1]]
+        place = place_label(label.box, text.size, canvas.shape[1::-1], taken, small)
         taken = np.vstack([taken, place])
-        drawn.append((label, place, baseline, font_size))
-    for label, place, *_ in drawn:
+        drawn.append((label, place, text))
+    for label, place, _ in drawn:
         _draw_leader(canvas, label, place, scale)
-    for label, place, baseline, font_size in reversed(drawn):
-        left, top, right, bottom = place
-        corners = (left, top), (right - 1, bottom - 1)
-        cv2.rectangle(canvas, *corners, label.colour, -1)
-        cv2.rectangle(canvas, *corners, _shade(label.colour), round(scale))
-        ink = _BLACK if _is_bright(label.colour) else _WHITE
-        origin = left + round(_PADDING * scale), bottom - baseline
-        cv2.putText(canvas, label.text, origin, FONT, font_size, ink, round(scale), cv2.LINE_AA)
+    for label, place, text in reversed(drawn):
+        draw_plate(canvas, text, place[:2], label.colour, scale)
 
 
 def _draw_leader(canvas: np.ndarray, label: _Label, place: Sequence[int], scale: float) -> None:
@@ -168,23 +157,6 @@ def _draw_leader(canvas: np.ndarray, label: _Label, place: Sequence[int], scale:
         start.append(round(float(near)))
         end.append(round(float(np.clip(near, label.box[axis], label.box[axis + 2]))))
     cv2.line(canvas, start, end, label.colour, round(scale), cv2.LINE_AA)
-
-
-def _measure(text: str, widest: int, scale: float) -> tuple[tuple[int, int], int, float]:
-    """A label's (width, height), its baseline above the bottom, its font's size.
-
-    The font shrinks where the text is wider than the picture.
-    """
-    padding = round(_PADDING * scale)
-    font_size = _FONT_SIZE * scale
-    (width, height), below = cv2.getTextSize(text, FONT, font_size, round(scale))
-    room = widest - 2 * padding
-    if width > room:
-        font_size *= room / width
-        (width, height), below = cv2.getTextSize(text, FONT, font_size, round(scale))
-    # Half of OpenCV's room for tails: all that a 'g' needs, and the text stands in the middle.
-    baseline = padding + (below + 1) // 2
-    return (min(width + 2 * padding, widest), height + padding + baseline), baseline, font_size
 
 
 def place_label(
@@ -251,15 +223,3 @@ def _areas(boxes: np.ndarray) -> np.ndarray:
 def _text(instances: Instances, index: int, classes: Sequence[str]) -> str:
     name = class_name(int(instances.ids[index]), classes)
     return name if instances.scores is None else f'{name} {instances.scores[index]:.2f}'
-
-
-def _shade(colour: _Colour) -> _Colour:
-    """A darker one of a bright BGR colour, a brighter one of a dark."""
-    blue, green, red = (value // 2 if _is_bright(colour) else 128 + value // 2 for value in colour)
-    return blue, green, red
-
-
-def _is_bright(colour: _Colour) -> bool:
-    """Whether black is easier to read on a BGR colour than white, by Rec. 601's luma."""
-    blue, green, red = colour
-    return 0.114 * blue + 0.587 * green + 0.299 * red > _BRIGHT

@@ -54,18 +54,27 @@ def side_by_side(
         gap = np.full((len(column), round(_GAP * scale), 3), 255, np.uint8)
         columns += [gap, column]
     row = np.hstack(columns[1:])
-    return np.vstack([row, *_legend(row.shape[1], legend, scale)])
+    return np.vstack([row, *legend_lines(row.shape[1], legend, scale)])
 
 
-def _legend(
-    width: int, entries: Iterable[tuple[str, Sequence[int]]], scale: float
+def legend_lines(
+    width: int, entries: Iterable[tuple[str, Sequence[int]]], scale: float = 1.0
 ) -> list[np.ndarray]:
-    """Lines of (swatch, name), as many as the width asks for."""
+    """Lines of (swatch, name), as many as the width asks for.
+
+    Args:
+        width: Of each line; an entry that is wider is cut (:func:`entry_width`).
+        entries: Name and RGB colour of each.
+        scale: Size of the text; 1 suits panels of a few hundred pixels.
+
+    Returns:
+        (height of a line, width, 3) uint8, BGR, each.
+    """
     lines: list[np.ndarray] = []
     height = round(_LINE * scale)
     x = width
     for name, colour in entries:
-        needed = height + _text_width(name, scale)
+        needed = entry_width(name, scale)
         if x + needed > width:
             lines.append(_text_line(width, '', scale))
             x = 0
@@ -75,6 +84,11 @@ def _legend(
         _write(lines[-1], name, x + height, scale)
         x += needed
     return lines
+
+
+def entry_width(name: str, scale: float = 1.0) -> int:
+    """Pixels that an entry of a legend takes, with the space up to the next one."""
+    return round(_LINE * scale) + _text_width(name, scale)
 
 
 def _text_line(width: int, text: str, scale: float) -> np.ndarray:

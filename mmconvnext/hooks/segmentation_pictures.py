@@ -89,6 +89,6 @@ def overlay(
     Returns:
         (H, W, 3) uint8, BGR.
     """
-    table = np.full((256, 3), _WHITE, np.uint8)
+    table = np.full((max(256, len(palette)), 3), _WHITE, np.uint8)
     table[: len(palette)] = np.asarray(palette, np.uint8)[:, ::-1]
-    return cv2.addWeighted(table[labels.astype(np.uint8)], opacity, image, 1 - opacity, 0)
+    return cv2.addWeighted(table[labels.astype(np.uint16)], opacity, image, 1 - opacity, 0)

@@ -37,10 +37,9 @@ class _KeyValue(DictAction):
             parser.error(f'{option_string}: expected KEY=VALUE, got {values} ({error})')
 
 
-def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments that training and testing have in common, named as in mmdet and mmseg."""
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """The config and what overrides it: all that a tool which runs nothing asks for."""
     parser.add_argument('config', help='config file')
-    parser.add_argument('--work-dir', help='logs and results go here; work_dirs/CONFIG by default')
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -48,6 +47,12 @@ def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='KEY=VALUE',
         help='override entries of the config, such as train_dataloader.batch_size=4',
     )
+
+
+def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments that training and testing have in common, named as in mmdet and mmseg."""
+    add_config_arguments(parser)
+    parser.add_argument('--work-dir', help='logs and results go here; work_dirs/CONFIG by default')
     parser.add_argument(
         '--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none', help='who '
         'starts the processes: pytorch is torchrun',
@@ -58,12 +63,13 @@ def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def load_config(arguments: argparse.Namespace) -> Config:
-    """Read the config file and apply the shared arguments.
+    """Read the config file and apply the shared arguments, of those that the tool has.
 
     Raises:
         UserError: the file is missing or is no config.
     """
-    os.environ.setdefault('LOCAL_RANK', str(arguments.local_rank))
+    if hasattr(arguments, 'local_rank'):
+        os.environ.setdefault('LOCAL_RANK', str(arguments.local_rank))
     if not Path(arguments.config).is_file():
         raise UserError(f'{arguments.config}: no such config file; see configs/ for those there')
     try:
@@ -79,9 +85,9 @@ def load_config(arguments: argparse.Namespace) -> Config:
         ) from error
     if not isinstance(config.get('model'), dict):
         raise UserError(f'{arguments.config}: expected a config with a model, found none')
-    config.launcher = arguments.launcher
+    config.launcher = getattr(arguments, 'launcher', 'none')
     config.work_dir = (
-        arguments.work_dir
+        getattr(arguments, 'work_dir', None)
         or config.get('work_dir')
         or str(Path('work_dirs') / Path(arguments.config).stem)
     )
@@ -143,7 +149,7 @@ def set_learning_rate_scaling(config: Config) -> None:
     Raises:
         UserError: the config does not say for which batch size its learning rate is.
     """
-    if 'base_batch_size' not in config.get('auto_scale_lr', {}):
+    if 'base_batch_size' not in (config.get('auto_scale_lr') or {}):
         raise UserError('--auto-scale-lr: expected auto_scale_lr.base_batch_size in the config')
     config.auto_scale_lr.enable = True
 

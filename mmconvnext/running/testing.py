@@ -45,7 +45,7 @@ def set_pictures(config: Config, folder: str) -> None:
             'mmconvnext.SegmentationPictureHook, mmconvnext.DetectionPictureHook or '
             f'DetVisualizationHook, got {hook.get("type")}'
         )
-    _make_folder('--show-dir', Path(folder))
+    make_folder('--show-dir', Path(folder))
     hook.update({'draw': True, folder_option: str(Path(folder).absolute())})
 
 
@@ -59,7 +59,7 @@ def set_predictions(config: Config, out: str) -> None:
         UserError: no metric of the config can write predictions.
     """
     pickled = out.endswith(('.pkl', '.pickle'))
-    _make_folder('--out', Path(out).parent if pickled else Path(out))
+    make_folder('--out', Path(out).parent if pickled else Path(out))
     if pickled:
         detection = config.get('default_scope') == 'mmdet'
         kind = 'mmdet.DumpDetResults' if detection else 'DumpResults'
@@ -79,7 +79,12 @@ def set_predictions(config: Config, out: str) -> None:
     raise UserError('--out: expected IoUMetric or CocoMetric as test_evaluator, or a .pkl file')
 
 
-def _make_folder(option: str, folder: Path) -> None:
+def make_folder(option: str, folder: Path) -> None:
+    """Make the folder that an option names, before any work is done.
+
+    Raises:
+        UserError: it cannot be made or written to.
+    """
     # Now: what cannot be written is to be told before hours of testing.
     try:
         folder.mkdir(parents=True, exist_ok=True)

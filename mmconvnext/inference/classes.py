@@ -1,0 +1,130 @@
+"""Names, colours and ids of the classes that a model knows."""
+
+import inspect
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from mmengine.config import Config
+from mmengine.fileio import list_from_file
+from mmengine.registry import DATASETS, DefaultScope
+from torch import nn
+
+from mmconvnext.errors import UserError
+from mmconvnext.hooks.instances import class_colour
+
+# Of segmentors and detectors, a cascade's included; auxiliary and proposal heads are others.
+_HEAD = re.compile(r'(?:^|\.)(?:decode|bbox|mask)_head(?:\.\d+)?$')
+
+
+class Classes(NamedTuple):
+    """Of each class its name and its RGB colour; ``source`` tells a person where they are from."""
+
+    names: tuple[str, ...]
+    colours: tuple[tuple[int, int, int], ...]
+    source: str
+
+
+def find_classes(config: Config, meta: Mapping, model: nn.Module, checkpoint: str) -> Classes:
+    """The checkpoint's own classes, else the config's dataset's, else numbers.
+
+    A class without a colour in the palette gets one of its own.
+
+    Args:
+        config: A config, whose test dataset is asked.
+        meta: ``classes`` and ``palette`` of the checkpoint, as far as it has them.
+        model: The model, whose heads have to have as many classes.
+        checkpoint: What a message calls it.
+
+    Raises:
+        UserError: the model's heads are for another number of classes, or nothing tells how many.
+    """
+    heads = count_classes(model)
+    for source, given in (
+        (checkpoint, meta),
+        ("the config's dataset", dataset_meta(config)),
+    ):
+        if given.get('classes'):
+            names = _names(given['classes'])
+            if heads and any(count != len(names) for count in heads.values()):
+                raise UserError(_disagreement(names, source, heads))
+            return Classes(names, _colours(len(names), given.get('palette')), source)
+    if not heads:
+        raise UserError(
+            f"classes: expected their names in {checkpoint} or in the config's dataset "
+            '(metainfo), or a head that tells their number; got none'
+        )
+    number = max(heads.values())
+    return Classes(tuple(map(str, range(number))), _colours(number, None), 'numbers')
+
+
+def dataset_meta(config: Config) -> dict:
+    """``metainfo`` of the config's test dataset, over what its class says of itself."""
+    dataset = tested_dataset(config)
+    kind = _dataset_class(config, dataset)
+    return {**(getattr(kind, 'METAINFO', None) or {}), **(dataset.get('metainfo') or {})}
+
+
+def zero_is_reduced(config: Config) -> bool:
+    """Whether the annotations' label 0 is none, so that their ids are the model's plus one."""
+    dataset = tested_dataset(config)
+    given = dataset.get('reduce_zero_label')
+    if given is None:
+        kind = _dataset_class(config, dataset)
+        option = kind and inspect.signature(kind.__init__).parameters.get('reduce_zero_label')
+        given = option is not None and option.default is True
+    return bool(given)
+
+
+def tested_dataset(config: Config) -> Mapping:
+    """The config's test dataset, out of its wrappers; an empty one where there is none."""
+    dataset = (config.get('test_dataloader') or {}).get('dataset') or {}
+    while dataset.get('dataset') or dataset.get('datasets'):
+        dataset = dataset.get('dataset') or dataset['datasets'][0]
+    return dataset
+
+
+def count_classes(model: nn.Module) -> dict[str, int]:
+    """Classes of each head of a segmentor or detector that predicts them, by its name."""
+    return {
+        name: module.num_classes
+        for name, module in model.named_modules()
+        if _HEAD.search(name) and isinstance(getattr(module, 'num_classes', None), int)
+    }
+
+
+def _dataset_class(config: Config, dataset: Mapping) -> type | None:
+    kind = dataset.get('type')
+    if not isinstance(kind, str):
+        return kind
+    with (
+        DefaultScope.overwrite_default_scope(config.get('default_scope')),
+        DATASETS.switch_scope_and_registry(None) as registry,
+    ):
+        return registry.get(kind)
+
+
+def _names(classes: Sequence[str] | str) -> tuple[str, ...]:
+    if isinstance(classes, str):  # mmengine: a file with one in each line
+        classes = list_from_file(classes) if Path(classes).is_file() else [classes]
+    return tuple(map(str, classes))
+
+
+def _colours(number: int, palette: object) -> tuple[tuple[int, int, int], ...]:
+    # mmdet also has palettes that are words, such as 'random'.
+    usable = palette if isinstance(palette, Sequence) and not isinstance(palette, str) else ()
+    return tuple(class_colour(i, usable) for i in range(number))
+
+
+def _disagreement(names: Sequence[str], source: str, heads: Mapping[str, int]) -> str:
+    counts = ', '.join(f'{name} {count}' for name, count in _shortened(heads))
+    return (
+        f'classes: expected as many names as the model has classes ({counts}), got {len(names)} '
+        f'from {source} ({", ".join(names[:3])}{", …" if len(names) > 3 else ""}); take the config '
+        'that the checkpoint was trained with'
+    )
+
+
+def _shortened(heads: Mapping[str, int]) -> Iterator[tuple[str, int]]:
+    return ((name.removeprefix('roi_head.'), count) for name, count in heads.items())

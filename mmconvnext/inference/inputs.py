@@ -1,0 +1,155 @@
+"""Which pictures and videos a command line means, and what their results are called."""
+
+import glob
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path, PurePath
+from typing import NamedTuple
+
+from mmconvnext.errors import UserError
+
+# fmt: off
+PICTURE_SUFFIXES = frozenset([
+    '.avif', '.bmp', '.dib', '.gif', '.jp2', '.jpe', '.jpeg', '.jpg', '.pbm', '.pgm', '.png',
+    '.pnm', '.ppm', '.tif', '.tiff', '.webp',
+])
+VIDEO_SUFFIXES = frozenset([
+    '.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.webm', '.wmv',
+])
+# fmt: on
+
+
+class Input(NamedTuple):
+    """A picture or a video.
+
+    ``path`` is the file; ``given`` its path below the folder that was named, or its file name;
+    ``name`` what its results are called, without suffix: a relative path, unique among the inputs.
+    """
+
+    path: Path
+    given: PurePath
+    name: PurePath
+
+    @property
+    def is_video(self) -> bool:
+        return self.path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def find_inputs(named: Sequence[str], leave_out: Path | None = None) -> list[Input]:
+    """The pictures and videos that files, folders and globs name, each once, in the given order.
+
+    A folder gives the pictures in it, then those below, in alphabetical order, no videos; a glob
+    (``**`` goes through folders) the pictures and videos that it matches; a file is taken for a
+    picture whatever its suffix, unless that is a video's. Hidden files are found by their own name
+    only.
+
+    Args:
+        named: Files, folders and globs.
+        leave_out: Folder whose files no folder and no glob finds: where results are written.
+
+    Raises:
+        UserError: one of them is not there, is a folder without pictures or a glob without match.
+    """
+    found: dict[str, tuple[Path, PurePath]] = {}
+    for one in named:
+        by_name = Path(one).expanduser().is_file()
+        for path, given in _find(one):
+            if by_name or leave_out is None or not _is_below(path, leave_out):
+                found.setdefault(os.path.abspath(path), (path, given))
+    if not found:
+        raise UserError(f'{", ".join(named)}: expected pictures, found none but earlier results')
+    paths, given = zip(*found.values())
+    return list(map(Input, paths, given, _names(paths, given)))
+
+
+def _is_below(path: Path, folder: Path) -> bool:
+    return path.resolve().is_relative_to(folder.resolve())
+
+
+def _find(named: str) -> Iterator[tuple[Path, PurePath]]:
+    path = Path(named).expanduser()
+    if path.is_dir():
+        pictures = [Path(file) for file in _files_below(path)]
+        pictures = [file for file in pictures if file.suffix.lower() in PICTURE_SUFFIXES]
+        if not pictures:
+            raise UserError(
+                f'{named}: expected a folder with pictures in it or below, found none '
+                f'({" ".join(sorted(PICTURE_SUFFIXES))}); videos are named one by one'
+            )
+        for file in pictures:
+            yield file, file.relative_to(path)
+    elif path.is_file():
+        yield path, PurePath(path.name)
+    elif glob.has_magic(named):
+        matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]
+        known = PICTURE_SUFFIXES | VIDEO_SUFFIXES
+        matches = [match for match in matches if match.suffix.lower() in known and match.is_file()]
+        if not matches:
+            raise UserError(f'{named}: expected a glob that matches pictures or videos, got none')
+        for match in matches:
+            yield match, PurePath(match.name)
+    else:
+        raise UserError(f'{named}: no such file or folder; expected pictures, folders or globs')
+
+
+def _files_below(folder: Path) -> Iterator[str]:
+    """Files in alphabetical order; hidden ones and those in hidden folders are left out."""
+    for parent, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith('.'))
+        yield from (os.path.join(parent, name) for name in sorted(files) if name[0] != '.')
+
+
+def _names(paths: Sequence[Path], given: Sequence[PurePath]) -> list[PurePath]:
+    """A name for each file, none twice, also where upper and lower case are the same.
+
+    Its path below the folder that was named, without suffix; for those of which this is the same,
+    with suffix; where that does not tell them apart, the path below the folder that they have in
+    common.
+    """
+
+    def told_apart(these: Sequence[int]) -> list[PurePath]:
+        with_suffix = [given[i] for i in these]
+        if len({str(name).casefold() for name in with_suffix}) == len(these):
+            return with_suffix
+        return _below_common([paths[i].with_suffix('') for i in these])
+
+    names = _rename([one.with_suffix('') for one in given], told_apart)
+    names = _rename(
+        names, lambda these: [names[i].with_name(names[i].name + paths[i].suffix) for i in these]
+    )
+    return _number(names)
+
+
+def _rename(
+    names: list[PurePath], of_these: Callable[[Sequence[int]], list[PurePath]]
+) -> list[PurePath]:
+    """Other names for those that are not unique."""
+    groups: dict[str, list[int]] = {}
+    for i, name in enumerate(names):
+        groups.setdefault(str(name).casefold(), []).append(i)
+    names = list(names)
+    for these in groups.values():
+        if len(these) > 1:
+            for i, name in zip(these, of_these(these)):
+                names[i] = name
+    return names
+
+
+def _below_common(paths: Sequence[Path]) -> list[PurePath]:
+    whole = [path.absolute() for path in paths]
+    common = os.path.commonpath([path.parent for path in whole])
+    return [PurePath(path.relative_to(common)) for path in whole]
+
+
+def _number(names: Sequence[PurePath]) -> list[PurePath]:
+    """A number behind what is there already even so; almost never any."""
+    unique: list[PurePath] = []
+    taken: set[str] = set()
+    for name in names:
+        candidate, number = name, 2
+        while str(candidate).casefold() in taken:
+            candidate = name.with_name(f'{name.name}-{number}')
+            number += 1
+        taken.add(str(candidate).casefold())
+        unique.append(candidate)
+    return unique

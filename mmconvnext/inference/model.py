@@ -1,0 +1,132 @@
+"""A config and a checkpoint made a model that is ready for pictures."""
+
+import warnings
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.device import get_device
+from mmengine.registry import MODELS, DefaultScope
+from mmengine.structures import BaseDataElement
+from torch import nn
+
+from mmconvnext.checkpoints.meta import described, find_meta
+from mmconvnext.checkpoints.read import read_checkpoint
+from mmconvnext.errors import UserError, first_line
+from mmconvnext.hooks import StrictLoadingHook
+from mmconvnext.inference.classes import Classes, find_classes, zero_is_reduced
+from mmconvnext.inference.pipeline import Pipeline
+from mmconvnext.running.hardware import fit_to_hardware
+
+_SMALLEST = 32  # pixels a side, which the backbone's strides make one
+_KINDS = {'mmseg': 'segmentation', 'mmdet': 'detection'}
+
+
+class Predictor(NamedTuple):
+    """A model with all that it takes to use it.
+
+    ``kind`` is ``'segmentation'`` or ``'detection'``; ``first_id`` the id of the first class in
+    the dataset's label pictures.
+    """
+
+    model: nn.Module
+    pipeline: Pipeline
+    classes: Classes
+    kind: str
+    first_id: int
+
+    @torch.no_grad()
+    def predict(self, image: np.ndarray) -> BaseDataElement:
+        """The data sample of a picture, with its predictions in the pixels of the picture.
+
+        Args:
+            image: (H, W, C) as the pipeline loads it, or a frame, (H, W, 3) uint8 BGR.
+        """
+        return self.model.test_step(self.pipeline.prepare(image))[0]
+
+
+def load_predictor(
+    config: Config, checkpoint: str, device: str | None = None, score_thr: float = 0.0
+) -> Predictor:
+    """Build the config's model with a checkpoint's weights, all of which have to fit.
+
+    Args:
+        config: Of a segmentor or detector; changed where the machine asks for it.
+        checkpoint: File, URL or hf:// address, as for tools/test.py.
+        device: Such as ``'cpu'`` or ``'cuda:1'``; the best of this machine by default.
+        score_thr: Least score of detections that somebody wants. The detector then makes no masks
+            of others, which of a large picture take a lot of memory; those left are the same.
+
+    Raises:
+        UserError: the device is not there, the checkpoint does not fit, the classes disagree, or
+            the config is none that this is for.
+    """
+    scope = config.get('default_scope')
+    if scope not in _KINDS:
+        raise UserError(
+            f"default_scope: expected a config of a segmentor ('mmseg') or a detector ('mmdet'), "
+            f'got {scope!r}'
+        )
+    place = usable_device(device)
+    _spare_low_scores(config.model, score_thr)
+    _pad_tiny_pictures(config.model)
+    fit_to_hardware(config)
+    content = read_checkpoint(checkpoint)
+    with DefaultScope.overwrite_default_scope(scope), warnings.catch_warnings():
+        # Of mmseg's losses, which nothing here computes.
+        warnings.filterwarnings('ignore', '``build_loss``|Default ``avg_non_ignore``')
+        model = MODELS.build(config.model)
+    load_strictly(model, content, checkpoint)
+    classes = find_classes(config, described(find_meta(content)), model, checkpoint)
+    first_id = int(_KINDS[scope] == 'segmentation' and zero_is_reduced(config))
+    pipeline = Pipeline(config)
+    return Predictor(model.to(place).eval(), pipeline, classes, _KINDS[scope], first_id)
+
+
+def _spare_low_scores(model: ConfigDict, score_thr: float) -> None:
+    """Raise the threshold before suppression: a lower score suppresses no higher one."""
+    test_cfg = model.get('test_cfg') or {}
+    for options in (test_cfg, test_cfg.get('rcnn') or {}):
+        if 'score_thr' in options:
+            just_below = float(np.nextafter(np.float32(score_thr), np.float32(-1)))
+            options['score_thr'] = max(options['score_thr'], just_below)
+
+
+def _pad_tiny_pictures(model: ConfigDict) -> None:
+    """Let mmseg's preprocessor pad what is smaller than the backbone takes; mmdet's does."""
+    preprocessor = model.get('data_preprocessor') or {}
+    if str(preprocessor.get('type')).endswith('SegDataPreProcessor'):
+        preprocessor.setdefault('test_cfg', dict(size=(_SMALLEST, _SMALLEST)))
+
+
+def load_strictly(model: nn.Module, content: object, source: str) -> None:
+    """Load a checkpoint's content into a model as tools/test.py does.
+
+    Raises:
+        CheckpointError: a tensor is missing, unexpected, of another shape or not finite.
+    """
+    content = dict(content) if isinstance(content, Mapping) else {'state_dict': content}
+    # Of a runner the hook asks for nothing but its model.
+    hook = StrictLoadingHook(source=source)
+    hook.after_load_checkpoint(SimpleNamespace(model=model), content)
+    model.load_state_dict(content['state_dict'])
+
+
+def usable_device(name: str | None) -> torch.device:
+    """The device of a name, or this machine's best.
+
+    Raises:
+        UserError: there is no such device here.
+    """
+    try:
+        device = torch.device(name or get_device())
+        torch.zeros(1, device=device).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError, ValueError) as error:
+        raise UserError(
+            f'--device: expected a device of this machine, got {name} ({first_line(error)}); '
+            f'leave it out to have {get_device()}'
+        ) from error
+    return device

@@ -1,0 +1,81 @@
+"""A config's test pipeline for pictures that have no annotation."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from mmcv.transforms import Compose
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.registry import TRANSFORMS, DefaultScope
+
+from mmconvnext.errors import UserError, first_line
+from mmconvnext.inference.classes import tested_dataset
+
+# Steps whose names contain one of these read or change annotations only.
+_OF_ANNOTATIONS = ('LoadAnnotations', 'LoadPanopticAnnotations', 'FilterAnnotations')
+
+
+class Pipeline:
+    """Loads pictures and makes batches of one as the config's test dataset does.
+
+    Args:
+        config: With ``test_dataloader.dataset.pipeline``, its first step LoadImageFromFile.
+
+    Raises:
+        UserError: there is no such pipeline.
+    """
+
+    def __init__(self, config: Config) -> None:
+        steps = [dict(step) for step in tested_dataset(config).get('pipeline') or ()]
+        if not steps or not str(steps[0].get('type')).endswith('LoadImageFromFile'):
+            raise UserError(
+                'test_dataloader.dataset.pipeline: expected steps that begin with '
+                f'LoadImageFromFile, got {steps[0] if steps else "none"}'
+            )
+        loading, *others = steps
+        from_array = dict(type='LoadImageFromNDArray', to_float32=loading.pop('to_float32', False))
+        others = [
+            step
+            for step in others
+            if not any(name in str(step['type']) for name in _OF_ANNOTATIONS)
+        ]
+        scope = DefaultScope.overwrite_default_scope(config.get('default_scope'))
+        with scope, TRANSFORMS.switch_scope_and_registry(None) as registry:
+            self._load = registry.build(loading)
+            self._prepare = Compose([registry.build(step) for step in (from_array, *others)])
+
+    def load(self, path: Path) -> np.ndarray:
+        """A picture's pixels as the config's model is given them: (H, W, C), BGR as a rule.
+
+        Raises:
+            UserError: the file is no picture that can be read.
+        """
+        try:
+            return self._load(dict(img_path=str(path)))['img']
+        except (AssertionError, OSError, ValueError, cv2.error) as error:
+            raise UserError(f'{path}: {_reason(path)}') from error
+
+    def prepare(self, image: np.ndarray) -> dict:
+        """What the model's ``test_step`` takes, for one picture.
+
+        Raises:
+            UserError: the picture is so narrow that resizing leaves nothing of it.
+        """
+        try:
+            return pseudo_collate([self._prepare(dict(img=image, img_id=0))])
+        except cv2.error as error:
+            height, width = image.shape[:2]
+            raise UserError(
+                f'a picture of {width} × {height} pixels does not go through the test pipeline '
+                f'({first_line(error)})'
+            ) from error
+
+
+def _reason(path: Path) -> str:
+    try:
+        size = path.stat().st_size
+        path.open('rb').close()
+    except OSError as error:
+        return f'could not be opened ({error.strerror})'
+    return 'is no picture that OpenCV reads, or is cut short' if size else 'is empty'

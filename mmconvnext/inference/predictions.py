@@ -1,0 +1,125 @@
+"""Detections as COCO json, written while they come."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from pycocotools import mask as mask_api
+
+from mmconvnext.errors import UserError
+from mmconvnext.hooks.instances import Instances
+
+
+class PredictionFile:
+    """A COCO json of ``categories``, ``annotations`` with scores, and ``images``.
+
+    ``annotations`` alone is what COCO calls results; with ``id``, ``area`` and ``iscrowd`` in each,
+    pycocotools and labelling tools read the whole file as a data set. Boxes are left, top, width,
+    height in pixels; masks are compressed RLE.
+
+    The file is there when it is closed, whole; until then annotations go to another beside it, so
+    that no number of frames fills the memory.
+
+    Args:
+        path: File to write; its folder has to be there.
+        categories: COCO's id and the name of each of the model's classes.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+
+    def __init__(self, path: Path, categories: Sequence[tuple[int, str]]) -> None:
+        self.path = path
+        self._ids = [number for number, _ in categories]
+        self._partial = path.with_name(f'.{path.name}.partial')
+        self._images: list[dict] = []
+        self._count = 0
+        try:
+            self._file = self._partial.open('w')
+        except OSError as error:
+            raise UserError(f'{path}: could not be written ({error.strerror})') from error
+        listed = [{'id': number, 'name': name} for number, name in categories]
+        self._file.write(f'{{"categories": {json.dumps(listed)},\n"annotations": [')
+
+    def add(self, shape: tuple[int, int], found: Instances, image: Mapping[str, object]) -> None:
+        """Take in a picture's detections.
+
+        Args:
+            shape: Height and width of the picture.
+            found: Its detections; no ids beyond the categories.
+            image: What ``images`` is to tell of it, ``file_name`` at least.
+        """
+        number = len(self._images) + 1
+        self._images.append({'id': number, **image, 'height': shape[0], 'width': shape[1]})
+        for i in range(len(found.ids)):
+            self._count += 1
+            self._file.write(',\n' if self._count > 1 else '\n')
+            json.dump(self._annotation(found, i, number), self._file)
+
+    def _annotation(self, found: Instances, i: int, image: int) -> dict:
+        left, top, right, bottom = found.boxes[i].tolist()
+        box = [left, top, right - left, bottom - top]
+        annotation = {
+            'id': self._count,
+            'image_id': image,
+            'category_id': self._ids[int(found.ids[i])],
+            'bbox': [round(value, 2) for value in box],
+            'area': round(box[2] * box[3], 2),
+            'iscrowd': 0,
+            'score': round(float(found.scores[i]), 5),
+        }
+        if found.masks is not None:
+            mask = np.asfortranarray(found.masks[i].astype(np.uint8))
+            encoded = mask_api.encode(mask)
+            annotation['area'] = int(mask.sum())
+            annotation['segmentation'] = {
+                'size': encoded['size'],
+                'counts': encoded['counts'].decode('ascii'),
+            }
+        return annotation
+
+    def close(self) -> None:
+        """Write what is left, and put the file in its place."""
+        self._file.write(f'\n],\n"images": {json.dumps(self._images)}}}\n')
+        self._file.close()
+        os.replace(self._partial, self.path)
+
+    def __enter__(self) -> 'PredictionFile':
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self._file.close()
+            self._partial.unlink(missing_ok=True)
+
+
+def categories(names: Sequence[str], annotations: Path | None) -> list[tuple[int, str]]:
+    """COCO's id and name of each class.
+
+    The ids are those of the data set's annotation file where it is on this machine and has all
+    the names, as tools/test.py --out writes them; else 1, 2, 3 ….
+
+    Args:
+        names: Of the model's classes, in their order.
+        annotations: The annotation file, or None.
+    """
+    ids: dict[str, int] = {}
+    if annotations is not None and annotations.is_file():
+        try:
+            listed = json.loads(annotations.read_bytes())['categories']
+            ids = {category['name']: int(category['id']) for category in listed}
+        except (OSError, ValueError, KeyError, TypeError):
+            ids = {}  # pictures are looked at without it just as well
+    if not ids.keys() >= set(names):
+        return list(enumerate(names, 1))
+    return [(ids[name], name) for name in names]

@@ -1,0 +1,29 @@
+"""A bar on stderr that counts pictures and frames."""
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+from mmconvnext.inference.inputs import Input
+
+_COLUMNS = ('{task.description}', BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+
+
+class InputProgress(Progress):
+    """Counts each picture as one, and a video as the frames that it announces.
+
+    Args:
+        number: Of inputs.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(*_COLUMNS, console=Console(stderr=True))
+        self._task = self.add_task('pictures and frames', total=number)
+        self._announced: set[Input] = set()
+
+    def advance_input(self, source: Input, announced: int) -> None:
+        """One more picture or frame is done; ``announced`` are all of its input."""
+        if source.is_video and source not in self._announced:
+            self._announced.add(source)
+            task = self.tasks[self._task]
+            self.update(self._task, total=task.total + max(announced, 1) - 1)
+        self.update(self._task, advance=1)

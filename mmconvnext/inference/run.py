@@ -1,0 +1,138 @@
+"""A predictor over all inputs: what is found is written as it comes, what is broken is listed."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from mmconvnext.errors import UserError
+from mmconvnext.inference.inputs import Input
+from mmconvnext.inference.model import Predictor
+from mmconvnext.inference.overlay import viewable
+from mmconvnext.inference.png import write_png
+from mmconvnext.inference.results import Results
+from mmconvnext.inference.video import VideoReader, VideoWriter
+
+_LEGEND_LINES = 3  # below a video's frames, which are all of one size
+
+
+class Unreadable(NamedTuple):
+    """An input that could not be read, or not to its end."""
+
+    path: Path
+    reason: str
+
+
+class Outcome(NamedTuple):
+    """What came of one input.
+
+    ``amounts`` are shares of the pixels of each class, or its instances, the most first, over all
+    frames of a video; ``files`` what was written, by kind; ``frames`` 1 for a picture.
+    """
+
+    source: Input
+    files: dict[str, str]
+    amounts: dict[str, float]
+    frames: int
+
+
+def run(
+    predictor: Predictor,
+    inputs: Sequence[Input],
+    results: Results,
+    folder: Path,
+    advance: Callable[[Input, int], None] = lambda source, announced: None,
+) -> tuple[list[Outcome], list[Unreadable]]:
+    """Predict, draw and write every input in turn.
+
+    Args:
+        predictor: Model and pipeline.
+        inputs: What to look at.
+        results: Draws and keeps what is predicted.
+        folder: Overlays go to ``pictures/`` in it.
+        advance: Called after each picture or frame with its input and, of a video, the number of
+            frames that it announces, else 1.
+
+    Returns:
+        Outcomes of the inputs of which anything could be read, and the unreadable ones. A video
+        that breaks off is in both.
+
+    Raises:
+        UserError: what cannot be put right by leaving out an input, such as a full disk.
+    """
+    outcomes, unreadable = [], []
+    for source in inputs:
+        of_one = _Single(predictor, results, folder, source, advance)
+        outcome, reason = of_one.video() if source.is_video else of_one.picture()
+        if outcome is not None:
+            outcomes.append(outcome)
+        if reason is not None:
+            unreadable.append(Unreadable(source.path, reason))
+    return outcomes, unreadable
+
+
+class _Single:
+    """One input on its way."""
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        results: Results,
+        folder: Path,
+        source: Input,
+        advance: Callable[[Input, int], None],
+    ) -> None:
+        self.predictor = predictor
+        self.results = results
+        self.source = source
+        self.stem = folder / 'pictures' / source.name
+        self.advance = advance
+        self.amounts: Counter[str] = Counter()
+
+    def picture(self) -> tuple[Outcome | None, str | None]:
+        try:
+            image = self.predictor.pipeline.load(self.source.path)
+            sample = self.predictor.predict(image)
+        except UserError as error:
+            self.advance(self.source, 1)
+            return None, self._reason(error)
+        found = self.results.found(sample)
+        path = self.stem.with_name(f'{self.stem.name}.png')
+        write_png(path, self.results.picture(viewable(image), found))
+        self.amounts.update(self.results.amounts(found))
+        files = {'picture': str(path), **self.results.keep(image, found, self.source)}
+        self.advance(self.source, 1)
+        return self._outcome(files, 1), None
+
+    def video(self) -> tuple[Outcome | None, str | None]:
+        try:
+            reader = VideoReader(self.source.path)
+        except UserError as error:
+            self.advance(self.source, 1)
+            return None, self._reason(error)
+        frames, files = 0, {}
+        with VideoWriter(self.stem, reader.rate) as writer:
+            for image in reader:
+                files |= self._frame(writer, image, frames)
+                frames += 1
+                self.advance(self.source, reader.announced)
+        files = {'video': str(writer.path), **files}
+        return (self._outcome(files, frames) if frames else None), reader.shortfall()
+
+    def _frame(self, writer: VideoWriter, image: np.ndarray, number: int) -> dict[str, str]:
+        found = self.results.found(self.predictor.predict(image))
+        writer.write(self.results.picture(image, found, _LEGEND_LINES))
+        self.amounts.update(self.results.amounts(found))
+        return self.results.keep(image, found, self.source, number)
+
+    def _outcome(self, files: dict[str, str], frames: int) -> Outcome:
+        amounts = dict(self.amounts.most_common())
+        if self.results.unit == 'pixels':
+            pixels = self.amounts.total()
+            amounts = {name: area / pixels for name, area in amounts.items()}
+        return Outcome(self.source, files, amounts, frames)
+
+    def _reason(self, error: UserError) -> str:
+        return str(error).removeprefix(f'{self.source.path}: ')

@@ -1,0 +1,120 @@
+"""Segment or detect what is in pictures and videos: overlays, label pictures, COCO json.
+
+Pictures are files, folders (searched with all folders below) and quoted globs; videos are files
+and globs. Written to --out:
+
+  pictures/NAME.png   the picture under its labels or detections, with a legend; a video as .mp4
+  labels/NAME.png     segmentation: ids as in the dataset's annotations and as tools/test.py --out
+                      writes them (1 for the first class where the config says reduce_zero_label,
+                      else 0), 8 bits or, where an id is above 255, 16; of a video the frames
+                      in NAME.frames/
+  predictions.json    detection: COCO's images, categories and annotations with scores
+
+NAME is the file's path below the folder that was named. What cannot be read is listed at the end,
+after all else is written, and the exit code is 1.
+
+Example:
+    python tools/infer.py configs/upernet_convnext_t_ade20k.py iter_160000.pth photos/ --out found
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+import mmconvnext  # noqa: F401  (makes the stack work on this torch before it is used)
+from mmconvnext.errors import one_line_errors
+from mmconvnext.inference.inputs import find_inputs
+from mmconvnext.inference.model import load_predictor
+from mmconvnext.inference.progress import InputProgress
+from mmconvnext.inference.results import open_results
+from mmconvnext.inference.run import Unreadable, run
+from mmconvnext.inference.summary import summary, table
+from mmconvnext.running import options
+from mmconvnext.running.testing import make_folder
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    options.add_config_arguments(parser)
+    parser.add_argument('checkpoint', help='checkpoint file, URL or hf://OWNER/REPOSITORY/FILE')
+    parser.add_argument(
+        'inputs', nargs='+', metavar='images', help='pictures, folders, globs, videos'
+    )
+    parser.add_argument(
+        '--out',
+        type=Path,
+        default=Path('work_dirs/infer'),
+        metavar='DIR',
+        help='the results go here; work_dirs/infer by default',
+    )
+    parser.add_argument('--device', help="such as cpu or cuda:1; this machine's best by default")
+    parser.add_argument(
+        '--score-thr',
+        type=_share,
+        default=0.3,
+        metavar='SHARE',
+        help='least score of a detection that is drawn and written, 0 to 1 (0.3 by default); no '
+        "lower than the config's own score_thr",
+    )
+    parser.add_argument(
+        '--opacity',
+        type=_share,
+        default=0.5,
+        metavar='SHARE',
+        help='of the class colours over the picture, 0 to 1; 0.5 by default',
+    )
+    parser.add_argument('--json', action='store_true', help='print a summary as JSON')
+    return parser.parse_intermixed_args()
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f'expected a number of 0 to 1, got {text}')
+    return value
+
+
+def list_unreadable(unreadable: Sequence[Unreadable], number: int) -> None:
+    for one in unreadable:
+        print(f'not read: {one.path}: {one.reason}', file=sys.stderr)
+    if unreadable:
+        sys.exit(f'error: {len(unreadable)} of {number} not read; all else is written')
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    options.force_safe_loading()
+    config = options.load_config(arguments)
+    inputs = find_inputs(arguments.inputs, leave_out=arguments.out)
+    predictor = load_predictor(config, arguments.checkpoint, arguments.device, arguments.score_thr)
+    make_folder('--out', arguments.out)
+    with (
+        open_results(
+            predictor, config, arguments.out, arguments.score_thr, arguments.opacity
+        ) as results,
+        InputProgress(len(inputs)) as progress,
+    ):
+        outcomes, unreadable = run(
+            predictor, inputs, results, arguments.out, progress.advance_input
+        )
+    if arguments.json:
+        found = summary(outcomes, unreadable, results, arguments.out, arguments.checkpoint)
+        print(json.dumps(found, indent=2))
+    else:
+        Console(width=None if sys.stdout.isatty() else 160).print(table(outcomes, results))
+        print(f'written: {arguments.out}')
+    list_unreadable(unreadable, len(inputs))
+
+
+if __name__ == '__main__':
+    with one_line_errors():
+        main()
