@@ -1,0 +1,141 @@
+"""From the official archives of a data set to the layout that the configs expect."""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
+from rich.table import Table
+
+from mmconvnext.data.archives import open_archive, unpack
+from mmconvnext.data.download import download
+from mmconvnext.data.official import Archive, DataSet
+from mmconvnext.errors import UserError
+
+_COLUMNS = ('{task.description}', BarColumn(), DownloadColumn(), TimeRemainingColumn())
+
+
+def prepare(
+    dataset: DataSet, root: Path, archives: Sequence[Path] = (), *, fetch: bool = False
+) -> bool:
+    """Unpack a data set's archives below ``root``, count what is there then, and tell it.
+
+    Archives that lie in ``root`` under their own names need not be named. What is there already is
+    not unpacked again, and a data set that is complete needs no archives.
+
+    Args:
+        dataset: Of :mod:`mmconvnext.data.official`.
+        root: Folder of the data.
+        archives: Zip files, whatever their names: they are told by what they hold.
+        fetch: Download those that are needed and not there, into ``root``.
+
+    Returns:
+        Whether the data set is complete.
+
+    Raises:
+        UserError: an archive is missing, is another one, or is broken or harmful.
+    """
+    # All are looked at before the first one is unpacked.
+    for path, archive in [(path, recognise(path, dataset)) for path in archives]:
+        _unpack(path, root, archive)
+    lacking = []
+    for archive in dataset.archives:
+        path = root / archive.name
+        if not _lacks_files(dataset, root, archive):
+            continue
+        if fetch:
+            with _progress(archive.name) as report:
+                download(archive.url, path, report=report)
+        if not path.is_file():
+            lacking.append(archive)
+        elif path.resolve() not in [given.resolve() for given in archives]:
+            _unpack(path, root, recognise(path, dataset))
+    complete = _tell_counts(dataset, root)
+    if lacking:
+        _say(how_to_get(dataset, root, lacking))
+    return complete
+
+
+def recognise(path: Path, dataset: DataSet) -> Archive:
+    """Which of a data set's archives a file is, by what it holds.
+
+    Raises:
+        UserError: it is none of them, or :func:`~mmconvnext.data.archives.open_archive` refuses it.
+    """
+    with open_archive(path) as archive:
+        names = archive.namelist()
+    for known in dataset.archives:
+        if any(name.startswith(known.marker) for name in names):
+            return known
+    inside = ', '.join(sorted({name.split('/')[0] for name in names})[:3]) or 'nothing'
+    expected = ' or '.join(f'{known.name} (with {known.marker})' for known in dataset.archives)
+    raise UserError(
+        f'{path}: expected {expected}, got a zip file of {inside}; without it, this tells where to '
+        'get the right one'
+    )
+
+
+def how_to_get(dataset: DataSet, root: Path, lacking: Sequence[Archive]) -> str:
+    """Addresses, sizes and places of archives, for a person."""
+    lines = ['To get what is missing, download']
+    lines += [f'  {a.url} (about {_readable(a.size)}) to {root / a.name}' for a in lacking]
+    total = _readable(sum(archive.size for archive in lacking))
+    return '\n'.join(
+        [
+            *lines,
+            'and run this again, or name the files wherever they lie, or add --download: about '
+            f'{total},',
+            f'and as much again to unpack. Terms of {dataset.title}: {dataset.terms}',
+        ]
+    )
+
+
+def _unpack(path: Path, root: Path, archive: Archive) -> None:
+    with _progress(path.name) as report:
+        written = unpack(path, root, folder=archive.folder, report=report)
+    _say(f'{path}: {f"{written:,} files unpacked" if written else "all of it is there already"}')
+
+
+def _lacks_files(dataset: DataSet, root: Path, archive: Archive) -> bool:
+    parts = [part for part in dataset.expected if part.pattern.startswith(f'{archive.folder}/')]
+    return any(part.count(root) < part.number for part in parts)
+
+
+def _tell_counts(dataset: DataSet, root: Path) -> bool:
+    """Print how many files are there; whether they are all that are expected."""
+    table = Table(f'{dataset.title} in {root}', 'expected', 'found')
+    complete = True
+    for part in dataset.expected:
+        found = part.count(root)
+        complete &= found == part.number
+        mark = '' if found == part.number else ' ← differs'
+        table.add_row(part.pattern, f'{part.number:,}', f'{found:,}{mark}')
+    _say(table)
+    return complete
+
+
+def _readable(size: int) -> str:
+    return f'{size / 1e9:.1f} GB' if size >= 1e9 else f'{size / 1e6:.0f} MB'
+
+
+def _say(told: str | Table) -> None:
+    if isinstance(told, str):
+        print(told)
+    else:
+        Console(width=None if sys.stdout.isatty() else 120).print(told)
+
+
+@contextmanager
+def _progress(name: str) -> Iterator[Callable[[int, int | None], None]]:
+    """A bar on stderr; yields what to call with (bytes done, bytes in all)."""
+    console = Console(stderr=True)
+    hidden = not console.is_terminal
+    with Progress(*_COLUMNS, console=console, transient=True, disable=hidden) as bar:
+        task = bar.add_task(name, total=None)
+
+        def report(done: int, total: int | None) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield report

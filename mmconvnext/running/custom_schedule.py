@@ -1,0 +1,163 @@
+"""Learning rate and length of a run on other data and with another batch size."""
+
+import math
+from dataclasses import dataclass
+
+from mmengine.config import Config
+
+from mmconvnext.errors import UserError
+
+_WARM_UP = 20  # a warm-up takes at most one part in so many of a run
+
+
+@dataclass(frozen=True)
+class Length:
+    """How long a run is: exactly one of ``iterations`` and ``epochs``, or None for the base's."""
+
+    iterations: int | None = None
+    epochs: int | None = None
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What a run's length and batch size change in a config.
+
+    ``entries`` are values by name of the entry, ``comments`` say why, ``notices`` are for the
+    person.
+    """
+
+    entries: dict[str, object]
+    comments: dict[str, str]
+    notices: list[str]
+
+
+def plan(
+    base: Config, pictures: int, batch_size: int | None, devices: int, length: Length
+) -> Schedule:
+    """Scale the learning rate by the batch size, and the schedule by the length of the run.
+
+    Args:
+        base: The config whose recipe it is.
+        pictures: Number of training pictures.
+        batch_size: Pictures a device; None for the base's.
+        devices: GPUs, or processes.
+        length: Of the run.
+
+    Raises:
+        UserError: the config has no loop that is known here.
+    """
+    if batch_size is None:
+        batch_size = base.train_dataloader.get('batch_size', 1)
+    total = batch_size * devices
+    schedule = Schedule({}, {}, [])
+    schedule.entries['batch_size'] = batch_size
+    _plan_rate(base, batch_size, devices, schedule)
+    _plan_length(base, math.ceil(pictures / total), length, schedule)
+    return schedule
+
+
+def _plan_rate(base: Config, batch_size: int, devices: int, schedule: Schedule) -> None:
+    total = batch_size * devices
+    original = (base.get('auto_scale_lr') or {}).get('base_batch_size')
+    if not original:
+        schedule.notices.append(
+            'the base does not say for which batch size its learning rate is '
+            '(auto_scale_lr.base_batch_size): it was left as it is'
+        )
+        return
+    rate = base.optim_wrapper.optimizer.lr
+    scaled = float(f'{rate * total / original:.6g}')
+    schedule.entries['optim_wrapper'] = dict(optimizer=dict(lr=scaled))
+    schedule.comments['optim_wrapper'] = (
+        f'{devices} × {batch_size} pictures an iteration = {total}; the rate {rate:g} of the base '
+        f'is for {original}:\n{rate:g} × {total} / {original} = {scaled:g}'
+    )
+    schedule.entries['auto_scale_lr'] = dict(base_batch_size=total)
+    schedule.comments['auto_scale_lr'] = 'so that --auto-scale-lr scales from here on, not twice'
+
+
+def _plan_length(base: Config, an_epoch: int, length: Length, schedule: Schedule) -> None:
+    """Loop, scheduler and intervals; ``an_epoch`` is an epoch's number of iterations."""
+    loop = base.train_cfg
+    by_epoch = loop.get('type') == 'EpochBasedTrainLoop' or bool(loop.get('by_epoch'))
+    unit = 'max_epochs' if by_epoch else 'max_iters'
+    if not isinstance(loop.get(unit), int):
+        raise UserError(
+            f'train_cfg: expected EpochBasedTrainLoop with max_epochs or IterBasedTrainLoop with '
+            f'max_iters in the base, got {dict(loop)}; choose another base'
+        )
+    old = loop[unit]
+    new = _in_unit(length, an_epoch, by_epoch) or old
+    iterations = new * an_epoch if by_epoch else new
+    if new != old:
+        interval = max(1, min(new, round(loop.get('val_interval', 1) * new / old)))
+        schedule.entries['train_cfg'] = {unit: new, 'val_interval': interval}
+        hooks = {'checkpoint': dict(interval=interval)}
+        if iterations < 500:
+            hooks['logger'] = dict(interval=max(1, iterations // 20))
+        schedule.entries['default_hooks'] = hooks
+    steps = _rescaled(base.get('param_scheduler'), old, new, iterations, by_epoch)
+    if steps is not None:
+        schedule.entries['param_scheduler'] = steps
+        schedule.comments['param_scheduler'] = _explain(an_epoch, new, iterations, by_epoch)
+    if not by_epoch and iterations > 300 * an_epoch and new == old:
+        schedule.notices.append(
+            f'{iterations:,} iterations are {iterations // an_epoch:,} epochs of these pictures; '
+            'give --iters or --epochs for a shorter run'
+        )
+
+
+def _in_unit(length: Length, an_epoch: int, by_epoch: bool) -> int | None:
+    if by_epoch:
+        return length.epochs or (length.iterations and math.ceil(length.iterations / an_epoch))
+    return length.iterations or (length.epochs and length.epochs * an_epoch)
+
+
+def _explain(an_epoch: int, new: int, iterations: int, by_epoch: bool) -> str:
+    if by_epoch:
+        run = f'{new} epochs of {an_epoch} iterations = {iterations}'
+    else:
+        run = f'{iterations} iterations'
+    return (
+        f"{run}; the warm-up takes at most a {_WARM_UP}th of them. mmengine's schedulers reach "
+        'their end one step early, hence the 1 in `end`.'
+    )
+
+
+def _rescaled(
+    schedulers: object, old: int, new: int, iterations: int, by_epoch: bool
+) -> list[dict] | None:
+    """The schedulers for a run of the new length; None where they are as they were."""
+    if not schedulers:
+        return None
+    given = schedulers if isinstance(schedulers, list) else [schedulers]
+    warm_up = _end_of_warm_up(given)
+    shorter = min(warm_up, max(1, iterations // _WARM_UP) + 1)
+    changed = [dict(step) for step in given]
+    for step in changed:
+        in_iterations = not step.get('by_epoch', True)
+        for key in step.keys() & {'begin', 'end', 'milestones', 'T_max'}:
+            if in_iterations and step[key] == warm_up:
+                step[key] = shorter
+            elif in_iterations and by_epoch and key == 'end':
+                step[key] = iterations + 1  # whatever the base's epochs were long
+            else:
+                step[key] = _moved(step[key], old, new)
+    return None if changed == given else changed
+
+
+def _end_of_warm_up(schedulers: list[dict]) -> int:
+    ends = [
+        step.get('end', 0)
+        for step in schedulers
+        if step['type'] == 'LinearLR' and not step.get('by_epoch', True)
+    ]
+    return max(ends, default=0)
+
+
+def _moved(place: int | list[int], old: int, new: int) -> int | list[int]:
+    """Where a place in the old schedule lies in the new one."""
+    if isinstance(place, list | tuple):
+        return sorted({max(1, min(_moved(item, old, new), new - 1)) for item in place})
+    # What ends with the run, or a step behind it, goes on to.
+    return new + (place - old) if place >= old else round(place * new / old)

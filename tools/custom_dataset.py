@@ -1,0 +1,91 @@
+r"""Write a config for your own data: classes, paths, heads, learning rate; then train it.
+
+COCO json files suit the Mask R-CNN and Cascade Mask R-CNN configs, folders of label pictures (one
+channel, ids of 0 to 255) the UPerNet ones. Exit code 1 where the data would not train.
+
+Example:
+    python tools/custom_dataset.py configs/mask_rcnn_convnext_t_coco.py configs/mine.py \
+        --train-ann data/mine/train.json --train-images data/mine/train \
+        --val-ann data/mine/val.json --val-images data/mine/val
+    python tools/custom_dataset.py configs/upernet_convnext_t_ade20k.py configs/mine.py \
+        --train-images data/mine/images/train --train-labels data/mine/labels/train \
+        --val-images data/mine/images/val --val-labels data/mine/labels/val \
+        --classes road building sky --batch-size 4 --devices 2 --iters 20000
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from mmengine.config import Config
+from rich.console import Console
+
+import mmconvnext  # noqa: F401  (makes the stack work on this torch before it is used)
+from mmconvnext.data.preflight import preflight, report
+from mmconvnext.errors import one_line_errors
+from mmconvnext.running.custom_dataset import OwnData, train_command, write_custom_config
+from mmconvnext.running.custom_schedule import Length
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('base', metavar='BASE_CONFIG', help='config file, or mmconvnext::NAME.py')
+    parser.add_argument('out', metavar='OUT.py', type=Path, help='config to write')
+    for split, use in (('train', 'to train on'), ('val', 'held out')):
+        parser.add_argument(f'--{split}-images', required=True, help=f'folder of pictures {use}')
+        parser.add_argument(f'--{split}-ann', metavar='FILE', help='their COCO json')
+        parser.add_argument(f'--{split}-labels', metavar='DIR', help='or their label pictures')
+    parser.add_argument(
+        '--classes', nargs='+', metavar='NAME', help='of labels; or one file, a name on each line'
+    )
+    parser.add_argument(
+        '--reduce-zero-label',
+        action=argparse.BooleanOptionalAction,
+        help='label 0 is unlabelled and label k is class k − 1; by default told from the labels',
+    )
+    parser.add_argument(
+        '--ignore-index', type=int, metavar='ID', help='label that does not count; 255 by default'
+    )
+    parser.add_argument(
+        '--batch-size', type=_positive, help="pictures a GPU; the base's by default"
+    )
+    parser.add_argument('--devices', type=_positive, default=1, help='number of GPUs; 1 by default')
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument('--iters', type=_positive, help="length of the run; the base's by default")
+    length.add_argument('--epochs', type=_positive, help='or this')
+    parser.add_argument('--force', action='store_true', help='overwrite OUT.py')
+    return parser.parse_args()
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'expected a number of 1 or more, got {text}')
+    return int(text)
+
+
+def main() -> int:
+    arguments = vars(parse_arguments())
+    base, out, force = (arguments.pop(name) for name in ('base', 'out', 'force'))
+    length = Length(arguments.pop('iters'), arguments.pop('epochs'))
+    batch_size, devices = arguments.pop('batch_size'), arguments.pop('devices')
+    notices = write_custom_config(
+        *(base, out, OwnData(**arguments), length),
+        batch_size=batch_size,
+        devices=devices,
+        force=force,
+    )
+    print(f'written: {out}')
+    for notice in notices:
+        print(f'note: {notice}')
+    # All but the pictures, which are for check_dataset.py to open.
+    checked = preflight(Config.fromfile(out), open_files=False)
+    report.print_findings(checked, Console())
+    print(f'next:\n  python tools/check_dataset.py {out}\n  {train_command(out, devices)}')
+    return int(bool(checked.findings.of('error')))
+
+
+if __name__ == '__main__':
+    with one_line_errors():
+        sys.exit(main())
