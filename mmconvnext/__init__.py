@@ -1,12 +1,17 @@
 """ConvNeXt for OpenMMLab. Importing it registers everything that needs neither mmdet nor mmseg."""
 
+import sys
+
 try:
     import mmengine  # noqa: F401
 except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
+    message = (
         'mmconvnext: expected OpenMMLab beside it, found no mmengine; '
         'pip install "mmconvnext[openmmlab]" (or, for the maintained forks, [onedl])'
-    ) from error
+    )
+    if sys.argv[:1] == ['-m']:  # `python -m mmconvnext` asks for just this
+        sys.exit(f'error: {message} ({error})')
+    raise ModuleNotFoundError(message) from error
 
 from mmconvnext import compat
 

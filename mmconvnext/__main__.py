@@ -1,10 +1,6 @@
-"""``python -m mmconvnext``: what is installed, what is compiled, what would fail."""
+"""What is installed, what is compiled, what would fail; exit code 1 where something would."""
 
-import argparse
-
-from mmconvnext.environment import describe
+from mmconvnext.environment.report import main
 
 if __name__ == '__main__':
-    argparse.ArgumentParser(prog='python -m mmconvnext', description=__doc__).parse_args()
-    for line in describe():
-        print(line)
+    main(__doc__, prog='python -m mmconvnext')

@@ -118,5 +118,5 @@ def keep_optimizers_uncompiled() -> None:
 
 
 def name_package() -> None:
-    """Make ``_base_ = 'mmconvnext::…'`` and mmengine's inferencers find this package."""
+    """Make mmengine's inferencers find this package."""
     MODULE2PACKAGE['mmconvnext'] = 'mmconvnext'

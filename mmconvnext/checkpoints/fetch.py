@@ -9,6 +9,7 @@ from urllib.request import urlopen
 
 import torch
 from filelock import FileLock
+from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
 from mmconvnext.errors import CheckpointError, first_line
@@ -26,6 +27,12 @@ _COLUMNS = ('{task.description}', BarColumn(), DownloadColumn(), TimeRemainingCo
 def is_url(checkpoint: str) -> bool:
     """Whether ``checkpoint`` is an http(s) address rather than a path."""
     return urlparse(str(checkpoint)).scheme in ('http', 'https')
+
+
+def named_hash(name: str) -> str | None:
+    """The beginning of a SHA-256 that a file name claims for the file, or None."""
+    found = _HASH.search(name)
+    return found[1] if found else None
 
 
 def cache_path(url: str) -> Path:
@@ -134,7 +141,7 @@ def _download(url: str, path: Path, sha256: str | None, progress: bool) -> None:
     try:
         with urlopen(url, timeout=_PATIENCE) as response, partial.open('wb') as file:
             announced = response.headers.get('Content-Length')
-            with Progress(*_COLUMNS, disable=not progress) as bar:
+            with Progress(*_COLUMNS, console=Console(stderr=True), disable=not progress) as bar:
                 task = bar.add_task(path.name, total=announced and int(announced))
                 while chunk := response.read(1 << 20):
                     file.write(chunk)
@@ -142,8 +149,7 @@ def _download(url: str, path: Path, sha256: str | None, progress: bool) -> None:
                     bar.update(task, completed=size)
         if announced is not None and size != int(announced):
             raise ValueError(f'expected {announced} bytes, got {size}')
-        named = _HASH.search(path.name)
-        for expected in filter(None, (sha256, named and named[1])):
+        for expected in filter(None, (sha256, named_hash(path.name))):
             _check_hash(partial, expected)
         _origin(path).write_text(url)
         partial.replace(path)

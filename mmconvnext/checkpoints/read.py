@@ -25,6 +25,8 @@ WRAPPERS = ('model', 'ema_state_dict', 'state_dict', 'teacher', 'student')
 # The same for weights averaged over training: official, timm, mmengine.
 EMA_WRAPPERS = ('model_ema', 'state_dict_ema', 'state_dict')
 _MOST_WRAPPERS = 4
+# In the header of a .safetensors file, which holds strings: `meta` as json.
+HEADER_KEY = 'mmconvnext.meta'
 
 
 def read_checkpoint(
@@ -33,7 +35,8 @@ def read_checkpoint(
     """Content of a checkpoint file or URL, opened without running anything in it.
 
     Reads .safetensors, sharded too (its ``.safetensors.index.json``), and all that ``torch.load``
-    reads with ``weights_only=True``; the latter memory-mapped where its format allows.
+    reads with ``weights_only=True``; the latter memory-mapped where its format allows. What
+    tools/publish_model.py wrote is a dict of ``state_dict`` and ``meta`` in either format.
 
     Args:
         checkpoint: File or URL.
@@ -87,14 +90,19 @@ def _beside(checkpoint: str, name: str) -> str:
     return checkpoint.removesuffix(Path(checkpoint).name) + name
 
 
-def _read_safetensors(path: Path, map_location: str) -> dict[str, Tensor]:
-    if map_location != 'meta':
-        return load_file(path, map_location)
+def _read_safetensors(path: Path, map_location: str) -> dict[str, object]:
+    """Tensors by name; under ``state_dict``, beside ``meta``, where the file has such."""
     with safe_open(path, 'pt') as file:
-        return {
-            key: torch.empty(file.get_slice(key).get_shape(), device='meta')
-            for key in file.keys()  # noqa: SIM118 (it is no dict)
-        }
+        header = file.metadata() or {}
+        shapes = {key: file.get_slice(key).get_shape() for key in file.keys()}  # noqa: SIM118
+    tensors = (
+        {key: torch.empty(shape, device='meta') for key, shape in shapes.items()}
+        if map_location == 'meta'
+        else load_file(path, map_location)
+    )
+    if HEADER_KEY not in header:
+        return tensors
+    return {'state_dict': tensors, 'meta': json.loads(header[HEADER_KEY])}
 
 
 def _require_stored(path: Path) -> None:

@@ -1,0 +1,61 @@
+"""The text of a config, without what only the machine it ran on knows.
+
+The text is read as Python's syntax and never run: a checkpoint's may be anybody's.
+"""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import PureWindowsPath
+
+# Where the run was, what it started from and how it was launched.
+# fmt: off
+_OF_THE_RUN = frozenset([
+    'experiment_name', 'gpu_ids', 'launcher', 'load_from', 'randomness', 'resume', 'resume_from',
+    'seed', 'work_dir',
+])
+# fmt: on
+# `/home/…`, `~/…`, `C:\…`, `\\server\…`, `file:///…`.
+_ABSOLUTE = re.compile(r'/[^/]|~|[A-Za-z]:[\\/]|\\\\|file:')
+
+
+def without_machine(text: str) -> str | None:
+    """A config's text without the entries of one run, absolute paths cut to their last part.
+
+    The rest stays letter for letter.
+
+    Returns:
+        The text, or None where it is not Python.
+    """
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError):
+        return None
+    # ast counts columns in bytes.
+    lines = text.encode().split(b'\n')
+    for node, replacement in sorted(_changes(tree), key=_position, reverse=True):
+        first, last = node.lineno - 1, node.end_lineno - 1
+        before, after = lines[first][: node.col_offset], lines[last][node.end_col_offset :]
+        kept = before + replacement.encode() + after
+        lines[first : last + 1] = [kept] if kept.strip() else []
+    return b'\n'.join(lines).decode()
+
+
+def _changes(tree: ast.Module) -> Iterator[tuple[ast.AST, str]]:
+    """Nodes and what takes their place; none is inside another."""
+    for statement in tree.body:
+        if isinstance(statement, ast.Assign) and _OF_THE_RUN & set(_names(statement)):
+            yield statement, ''
+            continue
+        texts = (n for n in ast.walk(statement) if isinstance(n, ast.Constant))
+        for node in texts:
+            if isinstance(node.value, str) and _ABSOLUTE.match(node.value):
+                yield node, repr(PureWindowsPath(node.value).name)
+
+
+def _names(statement: ast.Assign) -> Iterator[str]:
+    return (target.id for target in statement.targets if isinstance(target, ast.Name))
+
+
+def _position(change: tuple[ast.AST, str]) -> tuple[int, int]:
+    return change[0].lineno, change[0].col_offset

@@ -1,0 +1,197 @@
+"""From a checkpoint of training to the file that others load."""
+
+import hashlib
+import json
+import re
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import mmengine
+import torch
+from mmengine.config import Config
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from mmconvnext.checkpoints.config_text import without_machine
+from mmconvnext.checkpoints.fetch import fetch, named_hash
+from mmconvnext.checkpoints.load import require_finite
+from mmconvnext.checkpoints.meta import described, find_meta
+from mmconvnext.checkpoints.read import HEADER_KEY, find_tensors, read_checkpoint
+from mmconvnext.errors import CheckpointError, UserError, first_line
+from mmconvnext.version import __version__
+
+# What is kept of a dataset's metainfo, and of a run's state.
+_OF_THE_DATA = ('classes', 'palette', 'reduce_zero_label')
+_OF_THE_RUN = ('epoch', 'iter')
+_DIGITS = 8
+
+
+class Published(NamedTuple):
+    """A published file, the bytes of the checkpoint it is from, and what its ``meta`` says.
+
+    Attributes:
+        path: The file, its hash in its name.
+        tensors: Number of tensors in it.
+        before: Bytes of the checkpoint.
+        averaged: Whether the weights are those averaged in training.
+        meta: What was kept beside the weights.
+    """
+
+    path: Path
+    tensors: int
+    before: int
+    averaged: bool
+    meta: dict[str, object]
+
+
+def publish(
+    source: str,
+    destination: str | Path,
+    *,
+    config: str | None = None,
+    ema: bool = False,
+    force: bool = False,
+) -> Published:
+    """Write a checkpoint's weights with their classes, palette and config, and nothing else.
+
+    The weights are those that tools/test.py measures: of a run with mmengine's EMAHook the averaged
+    ones, which it saves as ``state_dict``. They stay as they are to the last bit. Optimizer,
+    schedulers, log, seed, time and paths stay behind. The same checkpoint gives the same bytes,
+    whose SHA-256 stands in the file's name as torch.hub and mmengine want it, which
+    :func:`~mmconvnext.checkpoints.fetch.fetch` checks on downloading.
+
+    Args:
+        source: File, URL or hf:// address.
+        destination: ``NAME.pth`` or ``NAME.safetensors``, by which format is chosen; written is
+            ``NAME-<the hash's first digits>.pth``.
+        config: Config file to store in place of the checkpoint's own.
+        ema: Require averaged weights: of mmengine those above, of other files ``model_ema`` or
+            ``state_dict_ema``.
+        force: Replace a file of that name that is another one, such as a broken one.
+
+    Raises:
+        CheckpointError: the source is unreadable, has no weights or weights that are not finite, or
+            the destination has another ending or cannot be written.
+        UserError: the config is not usable.
+    """
+    destination = Path(destination)
+    if destination.suffix not in ('.pth', '.safetensors'):
+        raise CheckpointError(f'{destination}: expected an ending of .pth or .safetensors')
+    stem = re.sub(r'-[a-f0-9]{8,}$', '', destination.stem)  # of an earlier publication
+    if named_hash(f'{stem}.pth') or not stem:
+        raise CheckpointError(f'{destination}: expected a name without a hash; choose another')
+    path = fetch(source)
+    content = read_checkpoint(str(path))
+    tensors, averaged = _weights(content, source, ema)
+    require_finite(tensors, source)
+    meta = _kept(find_meta(content), config)
+    written = _write(tensors, meta, destination.with_name(stem + destination.suffix), force)
+    return Published(written, len(tensors), path.stat().st_size, averaged, meta)
+
+
+def _weights(content: object, source: str, ema: bool) -> tuple[dict[str, Tensor], bool]:
+    """The tensors that a test would take, and whether they are averaged."""
+    is_mmengine_s = isinstance(content, Mapping) and 'state_dict' in content
+    averaged = ema or (is_mmengine_s and 'ema_state_dict' in content)
+    if is_mmengine_s and not ema:
+        content = {'state_dict': content['state_dict']}
+    return find_tensors(content, source, ema=ema).tensors, averaged
+
+
+def _kept(meta: Mapping, config: str | None) -> dict[str, object]:
+    """What goes along, in values that json and ``torch.save`` hold alike."""
+    dataset = meta.get('dataset_meta')
+    dataset = {**(dataset if isinstance(dataset, Mapping) else {}), **described(meta)}
+    text = _config_text(config) if config else dataset.get('cfg')
+    kept = {
+        'dataset_meta': {key: dataset[key] for key in _OF_THE_DATA if dataset.get(key) is not None},
+        'cfg': without_machine(text) if isinstance(text, str) else None,
+        **{key: meta.get(key) for key in _OF_THE_RUN},
+        'mmconvnext_version': __version__,
+        'mmengine_version': _version(meta),
+    }
+    kept = {key: value for key, value in kept.items() if value}
+    return json.loads(json.dumps(kept, default=_plain))
+
+
+def _version(meta: Mapping) -> str:
+    # mmengine appends the commit of whatever repository it ran in, or `unknown`.
+    text = str(meta.get('mmengine_version') or mmengine.__version__)
+    return re.sub(r'(unknown|[0-9a-f]{40})$', '', text)
+
+
+def _plain(value: object) -> object:
+    """For json: numbers and arrays of numpy, which a dataset's metainfo may have."""
+    return value.tolist() if hasattr(value, 'tolist') else str(value)
+
+
+def _config_text(config: str) -> str:
+    if not Path(config).is_file():
+        raise UserError(f'{config}: no such config file; see configs/ for those there')
+    try:
+        return Config.fromfile(config).pretty_text
+    except Exception as error:  # a config is Python, which fails in any way
+        raise UserError(
+            f'{config}: not a usable config ({type(error).__name__}: {first_line(error)})'
+        ) from error
+
+
+def _write(
+    tensors: Mapping[str, Tensor], meta: dict[str, object], destination: Path, force: bool
+) -> Path:
+    try:
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=destination.parent, prefix='.publishing-') as folder:
+            partial = Path(folder) / destination.name
+            _save(tensors, meta, partial)
+            digest = _sha256(partial)
+            name = f'{destination.stem}-{_beginning(digest)}{destination.suffix}'
+            path = destination.with_name(name)
+            if path.exists() and not force:
+                _require_same(path, digest)
+            else:
+                partial.replace(path)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise CheckpointError(
+            f'{destination}: could not be written ({first_line(error)})'
+        ) from error
+    return path
+
+
+def _save(tensors: Mapping[str, Tensor], meta: dict[str, object], path: Path) -> None:
+    """Write the same bytes for the same content, whatever the path."""
+    # One's own copies: parts of a shared or larger storage are not written safely or small.
+    state = {
+        key: value.clone(memory_format=torch.contiguous_format) for key, value in tensors.items()
+    }
+    if path.suffix == '.safetensors':
+        path.touch()
+        mode = path.stat().st_mode  # safetensors makes files that nobody else may read
+        # A header of one entry: the order of several changes from call to call.
+        save_file(state, path, metadata={HEADER_KEY: json.dumps(meta)})
+        path.chmod(mode)
+    else:
+        with path.open('wb') as file:  # a path's name would become part of the bytes
+            torch.save({'meta': meta, 'state_dict': state}, file)
+
+
+def _beginning(digest: str) -> str:
+    """Eight digits, or as many as it takes to have a letter: digits alone pass for a date."""
+    letter = re.search('[a-f]', digest)
+    return digest[: max(_DIGITS, letter.end() if letter else len(digest))]
+
+
+def _require_same(path: Path, digest: str) -> None:
+    if _sha256(path) != digest:
+        raise CheckpointError(
+            f'{path}: expected the file of this name to be the one it names, found another; give '
+            '--force to replace it'
+        )
+
+
+def _sha256(path: Path) -> str:
+    with path.open('rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()
