@@ -10,6 +10,7 @@ from matplotlib.patches import Patch
 from rich.table import Table
 
 from mmconvnext.analysis.benchmark import Case, Measurement, control_name
+from mmconvnext.analysis.figures import save
 
 # Of Okabe and Ito, which colour-blind people tell apart too.
 COLOURS = {
@@ -83,8 +84,7 @@ def draw(cases: Sequence[Case], path: Path) -> None:
     handles = [Patch(color=colour, label=label) for label, colour in COLOURS.items()]
     figure.legend(handles=handles, loc='lower center', ncols=len(handles), frameon=False)
     figure.tight_layout(rect=(0, 0.5 / figure.get_figheight(), 1, 1))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    save(figure, path)
 
 
 def _draw_case(panel, case: Case) -> None:

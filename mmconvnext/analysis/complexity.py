@@ -4,6 +4,8 @@ Convolutions and linear layers only, no bias, one multiply-accumulate (MAC) wher
 FLOP. The models live on the meta device, so that a huge one costs no memory.
 """
 
+import copy
+import warnings
 from typing import NamedTuple
 
 import torch
@@ -11,6 +13,11 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
+
+from mmconvnext.errors import UserError, first_line
+
+# What the papers count a two-stage detector with.
+PROPOSALS, MASKS = 1000, 100
 
 
 class Complexity(NamedTuple):
@@ -24,10 +31,22 @@ def build_on_meta(config: Config) -> nn.Module:
     """The model of a config, in eval mode on the meta device: shapes without memory.
 
     It computes layer by layer, as the model is defined, and as the paper counts.
+
+    Raises:
+        UserError: the model cannot be built.
     """
     init_default_scope(config.get('default_scope', 'mmengine'))
-    with torch.device('meta'):
-        model = MODELS.build(ConfigDict(config.model)).eval()
+    try:
+        with torch.device('meta'), warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # mmseg's, of its own functions
+            # mmseg writes into what it is given.
+            model = MODELS.build(ConfigDict(copy.deepcopy(config.model))).eval()
+    except UserError:
+        raise
+    except Exception as error:  # a model is anybody's code
+        raise UserError(
+            f'model of the config: cannot be built, {type(error).__name__} ({first_line(error)})'
+        ) from error
     for module in model.modules():
         if hasattr(module, 'fast'):
             module.fast = False
@@ -44,14 +63,11 @@ def count_segmentor(config: Config, height: int, width: int) -> Complexity:
         height: Of the input, in pixels.
         width: Of the input, in pixels.
     """
-    model = build_on_meta(config)
-    channels = model.backbone.in_channels
-    image = torch.empty(1, channels, height, width, device='meta')
-    return Complexity(count_macs(model, image), count_parameters(model))
+    return _count(build_on_meta(config), height, width)
 
 
 def count_detector(
-    config: Config, height: int, width: int, *, proposals: int = 1000, masks: int = 100
+    config: Config, height: int, width: int, *, proposals: int = PROPOSALS, masks: int = MASKS
 ) -> Complexity:
     """Count a two-stage detector as the paper's COCO table does.
 
@@ -62,20 +78,54 @@ def count_detector(
         proposals: RoIs that go through each box head.
         masks: RoIs that go through each mask head.
     """
-    model = build_on_meta(config)
-    image = torch.empty(1, model.backbone.in_channels, height, width, device='meta')
+    return _count(build_on_meta(config), height, width, proposals=proposals, masks=masks)
+
+
+def _count(model: nn.Module, height: int, width: int, **rois: int) -> Complexity:
+    passes = forward_passes(model, height, width, **rois)
+    return Complexity(sum(count_macs(*one) for one in passes), count_parameters(model))
+
+
+def forward_passes(
+    model: nn.Module, height: int, width: int, *, proposals: int = PROPOSALS, masks: int = MASKS
+) -> list[tuple[nn.Module, torch.Tensor]]:
+    """Modules of a model on the meta device, and what to call each with, to count one test.
+
+    Args:
+        model: With a ``roi_head``, a two-stage detector; any other is called as a whole.
+        height: Of the input, in pixels.
+        width: Of the input, in pixels.
+        proposals: RoIs that go through each box head.
+        masks: RoIs that go through each mask head.
+    """
+    image = torch.empty(1, input_channels(model), height, width, device='meta')
+    if not hasattr(model, 'roi_head'):
+        return [(model, image)]
     # RoIAlign, which counts nothing, needs boxes; features of its shape do.
-    macs = count_macs(nn.Sequential(model.backbone, model.neck, model.rpn_head), image)
-    roi_head = model.roi_head
-    for extractors, heads, rois in (
-        (roi_head.bbox_roi_extractor, roi_head.bbox_head, proposals),
-        (roi_head.mask_roi_extractor, roi_head.mask_head, masks),
-    ):
+    dense = nn.Sequential(model.backbone, model.neck, model.rpn_head)
+    heads = rois_of_heads(model.roi_head, proposals, masks)
+    return [(dense, image), *((head, torch.empty(rois, device='meta')) for head, rois in heads)]
+
+
+def input_channels(model: nn.Module) -> int:
+    """Channels of the pictures; 3 where the backbone does not say."""
+    return getattr(model.backbone, 'in_channels', 3)
+
+
+def rois_of_heads(
+    roi_head: nn.Module, boxes: int, masks: int
+) -> list[tuple[nn.Module, tuple[int, ...]]]:
+    """Each box and mask head, and the shape (RoIs, C, h, w) of what RoIAlign gives it."""
+    found = []
+    for kind, rois in (('bbox', boxes), ('mask', masks)):
+        heads = getattr(roi_head, f'{kind}_head', None)
+        if heads is None:  # boxes alone
+            continue
+        extractors = getattr(roi_head, f'{kind}_roi_extractor')
         for extractor, head in zip(_stages(extractors), _stages(heads)):
             size = extractor.roi_layers[0].output_size
-            features = torch.empty(rois, extractor.out_channels, *size, device='meta')
-            macs += count_macs(head, features)
-    return Complexity(macs, count_parameters(model))
+            found.append((head, (rois, extractor.out_channels, *size)))
+    return found
 
 
 def _stages(module: nn.Module) -> list[nn.Module]:

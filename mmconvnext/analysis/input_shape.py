@@ -1,0 +1,88 @@
+"""The sizes of pictures that a config names: the one that costs are given for, and the crop."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from mmengine.config import Config
+
+from mmconvnext.errors import UserError
+
+# The paper's detectors are tested at 1333 × 800, and counted at 1280 × 800.
+COCO_SCALE, COCO_SHAPE = (800, 1333), (800, 1280)
+
+
+def counted_shape(config: Config) -> tuple[int, int]:
+    """Height and width in pixels that the papers count at, landscape.
+
+    That is the test scale, such as 512 × 2048 of ADE20K, and 800 × 1280 in COCO's case. Without a
+    resize in the test pipeline it is the training crop.
+
+    Raises:
+        UserError: the config names no size.
+    """
+    shape = _test_shape(config) or training_shape(config)
+    return COCO_SHAPE if shape == COCO_SCALE else shape
+
+
+def training_shape(config: Config) -> tuple[int, int]:
+    """Height and width in pixels of the largest training picture, padding included.
+
+    Of several scales it is the largest one, lying, since most pictures lie; where the training
+    pipeline changes no sizes, the test scale.
+
+    Raises:
+        UserError: the config names no size.
+    """
+    preprocessor = config.model.get('data_preprocessor') or config.get('data_preprocessor') or {}
+    if _is_pair(preprocessor.get('size')):
+        return tuple(preprocessor['size'])
+    shapes = [_shape_after(step) for step in _steps(_pipeline(config, 'train'))]
+    shape = next(filter(None, reversed(shapes)), None) or _test_shape(config)
+    if shape is None:
+        raise UserError(
+            'size of the pictures: expected a resize or a crop in the pipelines of the config, or '
+            'a size of its data_preprocessor, found none; give --shape HEIGHT WIDTH'
+        )
+    divisor = preprocessor.get('pad_size_divisor', 1)
+    return tuple(-(-side // divisor) * divisor for side in shape)
+
+
+def _test_shape(config: Config) -> tuple[int, int] | None:
+    shapes = [_shape_after(step) for step in _steps(_pipeline(config, 'test'))]
+    return next(filter(None, shapes), None)
+
+
+def _shape_after(step: Mapping) -> tuple[int, int] | None:
+    """Height and width that a transform makes at the most; None where it does not say."""
+    if _is_pair(step.get('crop_size')):
+        return tuple(step['crop_size'])
+    for key in ('scales', 'scale', 'img_scale'):
+        value = step.get(key)
+        pairs = [value] if _is_pair(value) else [*filter(_is_pair, _listed(value))]
+        if pairs:
+            return tuple(sorted(max(pairs, key=lambda pair: pair[0] * pair[1])))
+    return None
+
+
+def _pipeline(config: Config, split: str) -> Sequence:
+    dataset = (config.get(f'{split}_dataloader') or {}).get('dataset') or {}
+    while 'pipeline' not in dataset and isinstance(dataset.get('dataset'), Mapping):
+        dataset = dataset['dataset']  # RepeatDataset and the like
+    return dataset.get('pipeline') or []
+
+
+def _steps(value: object) -> Iterator[Mapping]:
+    """Transforms in their order, those within others in."""
+    if isinstance(value, Mapping):
+        yield value
+        yield from _steps(value.get('transforms'))
+    for inner in _listed(value):
+        yield from _steps(inner)
+
+
+def _listed(value: object) -> Sequence:
+    return value if isinstance(value, list | tuple) else ()
+
+
+def _is_pair(value: object) -> bool:
+    numbers = _listed(value)
+    return len(numbers) == 2 and all(isinstance(number, int | float) for number in numbers)

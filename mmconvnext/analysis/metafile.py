@@ -1,0 +1,60 @@
+"""What configs/metafile.yml says of a config: costs and results as published."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+
+from mmconvnext.errors import UserError, first_line
+
+NAME = 'metafile.yml'
+
+
+class Record(NamedTuple):
+    """An entry of the metafile; what it does not say is None or empty."""
+
+    parameters_m: float | None
+    gmacs: float | None
+    results: dict[str, float]
+    source: str
+
+
+def read_record(config: str | Path) -> Record | None:
+    """The record of a config, from the metafile in the config's folder; None where there is none.
+
+    Args:
+        config: Path of the config file.
+
+    Raises:
+        UserError: the metafile is not what it should be.
+    """
+    config = Path(config)
+    path = config.parent / NAME
+    if not path.is_file():
+        return None
+    try:
+        content = yaml.safe_load(path.read_text())
+        models = {Path(model['Config']).name: model for model in content['Models']}
+        collections = {one['Name']: one for one in content.get('Collections', [])}
+        model = models.get(config.name)
+        return model and _record(model, collections)
+    except (OSError, ValueError, yaml.YAMLError, LookupError, TypeError, AttributeError) as error:
+        raise UserError(
+            f'{path}: expected a metafile of OpenMMLab, got {type(error).__name__} '
+            f'({first_line(error)}); mend it or move it away'
+        ) from error
+
+
+def _record(model: dict, collections: dict[str, dict]) -> Record:
+    metadata = model.get('Metadata') or {}
+    results = {
+        name: value
+        for result in model.get('Results') or []
+        for name, value in result['Metrics'].items()
+    }
+    millions = metadata.get('Parameters (M)')
+    if 'Parameters' in metadata:
+        millions = round(metadata['Parameters'] / 1e6, 2)
+    paper = (collections.get(model.get('In Collection')) or {}).get('Paper', '')
+    source = metadata.get('Published By') or (paper['URL'] if isinstance(paper, dict) else paper)
+    return Record(millions, metadata.get('GMACs'), results, str(source))

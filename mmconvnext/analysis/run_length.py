@@ -1,0 +1,122 @@
+"""How many iterations a config trains for, without training."""
+
+import copy
+import io
+import math
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import NamedTuple
+
+from mmengine.config import Config
+from mmengine.registry import DATASETS, init_default_scope
+
+from mmconvnext.data.checks import require_data
+from mmconvnext.errors import UserError, first_line
+
+# A data set with a larger annotation file is not read for its length alone.
+CHEAP_BYTES = 50 << 20
+# Iterations of an epoch where nothing says how many it has; warm-ups are no longer than half.
+ASSUMED = 1000
+_WARM_UPS = ('LinearLR', 'ConstantLR', 'LinearParamScheduler', 'ConstantParamScheduler')
+
+
+class RunLength(NamedTuple):
+    """Iterations of a run; ``per_epoch`` is None where it is not counted in epochs."""
+
+    iterations: int
+    per_epoch: int | None = None
+    notice: str = ''  # where the iterations of an epoch come from
+    assumed: bool = False
+
+    @property
+    def epochs(self) -> int:
+        return self.iterations // self.per_epoch if self.per_epoch else 0
+
+
+def run_length(config: Config, *, per_epoch: int | None = None, processes: int = 1) -> RunLength:
+    """The length of the run of a config.
+
+    Where it is counted in epochs, an epoch's iterations are those given, or those of the data set
+    if it is there and cheap to open, or else assumed, which the notice says.
+
+    Args:
+        config: With its ``train_cfg``.
+        per_epoch: Iterations of an epoch.
+        processes: That train together, as ``tools/dist_train.sh`` starts them.
+
+    Raises:
+        UserError: the config does not say how long it trains.
+    """
+    train = config.get('train_cfg') or {}
+    if train.get('max_iters'):
+        return RunLength(train.max_iters)
+    if not train.get('max_epochs'):
+        raise UserError(
+            'train_cfg: expected max_iters or max_epochs in the config, got '
+            f'{", ".join(train) or "none"}'
+        )
+    notice, assumed = f'{per_epoch} iterations an epoch, as given', False
+    if per_epoch is None:
+        try:
+            pictures = _count_pictures(config)
+            per_epoch = _batches(pictures, config.train_dataloader, processes)
+            notice = f'{per_epoch} iterations an epoch: {pictures} pictures'
+        except UserError as error:
+            per_epoch, assumed = _assume(config, train.max_epochs), True
+            notice = (
+                f'iterations of an epoch unknown ({error}): {per_epoch} assumed; give '
+                '--iters-per-epoch'
+            )
+    return RunLength(train.max_epochs * per_epoch, per_epoch, notice, assumed)
+
+
+def _count_pictures(config: Config) -> int:
+    """Length of the training set, filtered and wrapped as it is in training."""
+    if not (config.get('train_dataloader') or {}).get('dataset'):
+        raise UserError('the config has no train_dataloader')
+    try:
+        require_data(config, 'train')
+    except UserError:
+        raise UserError('the data are not there') from None
+    dataset = copy.deepcopy(config.train_dataloader.dataset)
+    for part in _parts(dataset):
+        part['pipeline'] = []
+        path = Path(part.get('data_root') or '') / (part.get('ann_file') or '')
+        if path.is_file() and path.stat().st_size > CHEAP_BYTES:
+            raise UserError(f'{path.name} is large')
+    init_default_scope(config.get('default_scope', 'mmengine'))
+    try:
+        # pycocotools tells of its progress on stdout.
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+            warnings.simplefilter('ignore')
+            return len(DATASETS.build(dataset))
+    except Exception as error:  # a data set is anybody's code
+        raise UserError(
+            f'the data set cannot be opened, {type(error).__name__}: {first_line(error)}'
+        ) from error
+
+
+def _parts(dataset: Mapping) -> Iterator[Mapping]:
+    """Data sets that read files: those within wrappers such as RepeatDataset."""
+    inner = [dataset.get('dataset'), *(dataset.get('datasets') or [])]
+    found = [part for one in inner if one for part in _parts(one)]
+    yield from found or [dataset]
+
+
+def _batches(pictures: int, loader: Mapping, processes: int) -> int:
+    each = math.ceil(pictures / processes)
+    batch = loader.get('batch_size', 1)
+    return max(1, each // batch if loader.get('drop_last') else math.ceil(each / batch))
+
+
+def _assume(config: Config, epochs: int) -> int:
+    """Iterations of an epoch that suit the schedulers which count iterations."""
+    schedulers = config.get('param_scheduler') or []
+    schedulers = [schedulers] if isinstance(schedulers, Mapping) else schedulers
+    by_iteration = [one for one in schedulers if not one.get('by_epoch', True) and one.get('end')]
+    whole = [one.end for one in by_iteration if one.type not in _WARM_UPS]
+    if whole:  # one of them goes on to the end of the run; the 1 is mmengine's, see the configs
+        return max(1, math.ceil((max(whole) - 1) / epochs))
+    return max([ASSUMED, *(2 * (one.end - 1) for one in by_iteration)])

@@ -1,0 +1,31 @@
+from pathlib import Path
+
+import pytest
+
+from mmconvnext.analysis.metafile import read_record
+from mmconvnext.errors import UserError
+from tests.conftest import CONFIGS
+
+
+def test_a_published_config() -> None:
+    record = read_record(CONFIGS / 'upernet_convnext_t_ade20k.py')
+    assert record.parameters_m == 60.24
+    assert record.gmacs == 938.5
+    assert record.results['mIoU'] == 46.0
+    assert '2201.03545' in record.source
+
+
+def test_none_where_there_is_none(tmp_path: Path) -> None:
+    assert read_record(CONFIGS / 'of_mine.py') is None
+    assert read_record(tmp_path / 'upernet_convnext_t_ade20k.py') is None
+
+
+# Unsafely loaded, a metafile without models.
+CODE = '!!python/object/apply:builtins.dict [[[Models, []]]]'
+
+
+@pytest.mark.parametrize('text', ['a: [', 'Models: 3', 'just text', CODE])
+def test_a_broken_metafile_is_named(text: str, tmp_path: Path) -> None:
+    (tmp_path / 'metafile.yml').write_text(text)
+    with pytest.raises(UserError, match=r'metafile\.yml: expected a metafile'):
+        read_record(tmp_path / 'a.py')
