@@ -1,5 +1,6 @@
 """Errors that a person can put right, and how the tools say them."""
 
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -30,9 +31,18 @@ def first_line(error: Exception) -> str:
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turn a :class:`UserError` into one line on stderr and exit code 1."""
+    """Turn a :class:`UserError` into one line on stderr and exit code 1.
+
+    An interrupt and a closed pipe end without a traceback.
+    """
     try:
         yield
+    except KeyboardInterrupt:
+        sys.exit(130)  # as shells have it
+    except BrokenPipeError:
+        # Whoever read has enough; Python would complain again on closing.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
     except UserError as error:
         # From a worker of a data loader it comes with the worker's traceback before it.
         told = re.fullmatch(

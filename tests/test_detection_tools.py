@@ -139,7 +139,7 @@ def test_missing_coco_is_one_line(run_tool, tmp_path) -> None:
     assert_one_line_error(
         result,
         'data: data/coco/train2017/ does not exist',
-        'images.cocodataset.org',
+        'prepare_coco.py',
         'data_root=DIR',
     )
 

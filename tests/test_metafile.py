@@ -158,6 +158,8 @@ def test_matches_the_papers_tables(name: str) -> None:
     assert list(metrics(MODELS[name]).values()) == scores
     if parameters is not None:
         assert metadata['Parameters'] / 1e6 == pytest.approx(parameters, abs=0.6)
+    assert metadata.get('Published Parameters (M)') == parameters
+    assert metadata.get('Published GFLOPs') == macs
     if macs is not None:  # the paper rounds, mostly up
         assert metadata['GMACs'] == pytest.approx(macs, abs=1)
 

@@ -157,7 +157,7 @@ def test_what_is_missing_is_named_in_one_line(missing, samples, run_tool, tmp_pa
     # From another folder: the repository's own may have the data.
     tool, config = ROOT / 'tools' / 'train.py', ROOT / ADE20K_CONFIG
     options = ['--work-dir', tmp_path / 'run']
-    parts = ['data/ade/ADEChallengeData2016/images/training does not exist', 'get ADE20K from']
+    parts = ['data/ade/ADEChallengeData2016/images/training does not exist', 'prepare_ade20k.py']
     if missing == 'weights':
         roots = [f'{split}_dataloader.dataset.data_root={samples}' for split in ('train', 'val')]
         # Nothing listens there: as good as offline.

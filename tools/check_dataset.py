@@ -76,7 +76,7 @@ def main() -> int:
         json.dump({**report.as_json(checked), 'plots': [*map(str, plots)]}, sys.stdout, indent=2)
         print()
     else:
-        report.print_report(checked, Console())
+        report.print_report(checked, Console(width=None if sys.stdout.isatty() else 120))
         for plot in plots:
             print(f'written: {plot}')
         print(report.verdict(checked))

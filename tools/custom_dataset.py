@@ -81,7 +81,7 @@ def main() -> int:
         print(f'note: {notice}')
     # All but the pictures, which are for check_dataset.py to open.
     checked = preflight(Config.fromfile(out), open_files=False)
-    report.print_findings(checked, Console())
+    report.print_findings(checked, Console(width=None if sys.stdout.isatty() else 120))
     print(f'next:\n  python tools/check_dataset.py {out}\n  {train_command(out, devices)}')
     return int(bool(checked.findings.of('error')))
 

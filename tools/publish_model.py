@@ -15,6 +15,8 @@ import mmconvnext  # noqa: F401  (lets torch read what mmengine writes)
 from mmconvnext.checkpoints.meta import described
 from mmconvnext.checkpoints.publish import Published, publish
 from mmconvnext.errors import one_line_errors
+from mmconvnext.inference.model import require_config_fits
+from mmconvnext.running import options
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -51,6 +53,8 @@ def describe(published: Published) -> dict[str, object]:
 
 def main() -> None:
     arguments = parse_arguments()
+    if arguments.config:
+        require_config_fits(options.load_config(arguments), arguments.checkpoint)
     told = describe(
         publish(
             arguments.checkpoint,

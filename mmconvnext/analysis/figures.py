@@ -1,5 +1,6 @@
 """What all figures have in common: colours, sizes, and how they come to disk."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -46,4 +47,5 @@ def save(figure: Figure, path: Path) -> None:
             f'{path}: expected a place to write a picture to ({error.strerror})'
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)

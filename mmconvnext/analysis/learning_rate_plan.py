@@ -18,8 +18,14 @@ class LearningRatePlan(NamedTuple):
 
     rates: Rates
     length: RunLength
-    schedule: Schedule  # of the heads, the largest rate, and of the stem, the smallest
+    schedule: Schedule  # of the two rates that `ends` names
     explanation: str
+
+    @property
+    def ends(self) -> tuple[str, str]:
+        """Whose rates the schedule shows: without layers, the largest and the smallest."""
+        layered = any(group.layer is not None for group in self.rates.groups)
+        return ('heads', 'stem') if layered else ('largest', 'smallest')
 
     def notices(self) -> list[str]:
         """What the reader has to know of how the numbers came about."""
@@ -43,7 +49,7 @@ class LearningRatePlan(NamedTuple):
     def as_json(self) -> dict:
         """Plain values."""
         at = self.points()
-        heads, stem = self.schedule.rates[:, at].tolist()
+        curves = dict(zip(self.ends, self.schedule.rates[:, at].tolist()))
         return {
             'explanation': self.explanation,
             'notices': self.notices(),
@@ -55,8 +61,7 @@ class LearningRatePlan(NamedTuple):
             'schedule': {
                 'turns': self.schedule.turns,
                 'iterations': at.tolist(),
-                'heads': heads,
-                'stem': stem,
+                **curves,
             },
         }
 
@@ -76,6 +81,17 @@ def make_plan(
     """
     rates = count_rates(config, processes=processes)
     length = run_length(config, per_epoch=per_epoch, processes=processes)
-    ends = [group.lr for group in rates.groups]
-    schedule = run_schedule(config, length, [max(ends), min(ends)])
+    schedule = run_schedule(config, length, _ends(rates))
     return LearningRatePlan(rates, length, schedule, explain(config, rates))
+
+
+def _ends(rates: Rates) -> list[float]:
+    """Rates of the last and the first layer, each of its largest group; else largest, smallest."""
+    layers = sorted({group.layer for group in rates.groups if group.layer is not None})
+    if not layers:
+        every = [group.lr for group in rates.groups]
+        return [max(every), min(every)]
+    return [
+        max((g for g in rates.groups if g.layer == layer), key=lambda group: group.parameters).lr
+        for layer in (layers[-1], layers[0])
+    ]

@@ -109,7 +109,8 @@ def _merge(
         match = _LAYER.match(group.get('group_name', ''))
         lr, decay = group['lr'], group.get('weight_decay', 0.0)
         key = (int(match[1]) if match else None, lr, decay)
-        start = Group(key[0], [], lr / base_lr, lr * factor, decay, 0)
+        scale = lr / base_lr if base_lr else 1.0
+        start = Group(key[0], [], scale, lr * factor, decay, 0)
         one = merged.setdefault(key, start)
         one.names.extend(names[parameter] for parameter in group['params'])
         count = sum(parameter.numel() for parameter in group['params'])
@@ -129,7 +130,8 @@ def layer_names(groups: Iterable[Group], group: Group) -> list[str]:
     others = [
         name
         for one in groups
-        if one is not group and (one.layer is None or one.layer != group.layer)
+        if one is not group
+        and (one.layer is None or one.layer != group.layer or one.lr != group.lr)
         for name in one.names
     ]
     taken = {part for name in others for part in _prefixes(name)}
@@ -184,7 +186,8 @@ def explain(config: Config, rates: Rates) -> str:
     return (
         f"decay_type='{kind}' gives {ids}; num_layers={last - 1} puts the heads at id {last}, so "
         f'that, with decay_rate={rate}, the stem learns at {rate}^{last} = {rate**last:.3g} and '
-        f"the last stage at {rate}^{above} = {rate**above:.3g} of the heads' rate."
+        f"the last stage at {rate}^{above} = {rate**above:.3g} of the heads' rate"
+        f'{"; custom_keys come on top" if options.get("custom_keys") else ""}.'
     )
 
 

@@ -35,15 +35,14 @@ def groups_table(groups: list[Group]) -> Table:
 
 
 def schedule_table(plan: LearningRatePlan) -> Table:
-    """The rates of heads and stem at each turn of the schedule."""
+    """The two rates of a plan, heads and stem as a rule, at each turn of the schedule."""
     per_epoch = plan.length.per_epoch
     table = Table()
-    for header in ('iteration', *(['epoch'] if per_epoch else []), 'heads', 'stem'):
+    for header in ('iteration', *(['epoch'] if per_epoch else []), *plan.ends):
         table.add_column(header, justify='right')
     for turn in plan.schedule.turns:
         epoch = [f'{turn / per_epoch:.4g}'] if per_epoch else []
-        heads, stem = plan.schedule.rates[:, turn]
-        table.add_row(f'{turn:,}', *epoch, f'{heads:.3g}', f'{stem:.3g}')
+        table.add_row(f'{turn:,}', *epoch, *(f'{one:.3g}' for one in plan.schedule.rates[:, turn]))
     return table
 
 
@@ -133,10 +132,9 @@ def _draw_heat_map(
 def _draw_schedule(axes: Axes, plan: LearningRatePlan) -> None:
     at, per_epoch = plan.points(), plan.length.per_epoch
     x = at / per_epoch if per_epoch else at
-    heads, stem = plan.schedule.rates
-    curves = {'heads': heads, 'stem': stem}
-    if np.array_equal(heads, stem):
-        curves = {'all layers': heads}
+    curves = dict(zip(plan.ends, plan.schedule.rates))
+    if np.array_equal(*plan.schedule.rates):
+        curves = {'all layers': plan.schedule.rates[0]}
     for (name, values), colour in zip(curves.items(), COLOURS):
         axes.plot(x, values[at], label=name, color=colour, linewidth=1.6)
     axes.set_ylim(bottom=0)

@@ -73,7 +73,7 @@ def read_runs(folders: Sequence[str | Path]) -> list[Run]:
     Raises:
         UserError: one of them holds no logs of a training, or broken ones.
     """
-    paths = list(dict.fromkeys(Path(folder) for folder in folders))
+    paths = list({Path(folder).resolve(): Path(folder) for folder in folders}.values())
     absolute = [path.absolute() for path in paths]
     longest = max((len(path.parts) for path in absolute), default=1)
     for parts in range(1, longest + 1):

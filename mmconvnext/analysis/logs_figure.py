@@ -77,7 +77,8 @@ def loss_figure(runs: Sequence[Run], window: int | None) -> Figure:
         if size > 1:
             smoothed = True
             axes.plot(x, y, color=style['color'], alpha=0.25, linewidth=1)
-        axes.plot(x, smooth(y, size), linewidth=1.8, label=run.name, **style)
+        marker = 'o' if len(x) == 1 else None
+        axes.plot(x, smooth(y, size), linewidth=1.8, marker=marker, label=run.name, **style)
     axes.set_ylabel('loss')
     note = ', smoothed (light: as logged)' if smoothed else ''
     axes.set_title(f'training loss{note}', loc='left', fontsize=10)

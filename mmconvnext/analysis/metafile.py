@@ -8,6 +8,8 @@ import yaml
 from mmconvnext.errors import UserError, first_line
 
 NAME = 'metafile.yml'
+# As the papers print them, rounded; `Parameters` and `GMACs` are counted from the configs.
+_PUBLISHED = ('Published Parameters (M)', 'Published GFLOPs')
 
 
 class Record(NamedTuple):
@@ -52,9 +54,7 @@ def _record(model: dict, collections: dict[str, dict]) -> Record:
         for result in model.get('Results') or []
         for name, value in result['Metrics'].items()
     }
-    millions = metadata.get('Parameters (M)')
-    if 'Parameters' in metadata:
-        millions = round(metadata['Parameters'] / 1e6, 2)
     paper = (collections.get(model.get('In Collection')) or {}).get('Paper', '')
     source = metadata.get('Published By') or (paper['URL'] if isinstance(paper, dict) else paper)
-    return Record(millions, metadata.get('GMACs'), results, str(source))
+    parameters, macs = (metadata.get(key) for key in _PUBLISHED)
+    return Record(parameters, macs, results, str(source))

@@ -57,7 +57,7 @@ class ModelCost:
             table.add_row(name, *_cells(cost, self.total))
         table.add_section()
         table.add_row('total', *_cells(self.total, self.total), style='bold')
-        if self.published and self.published.parameters_m:
+        if self.published and (self.published.parameters_m or self.published.gmacs):
             figures = (self.published.parameters_m, self.published.gmacs)
             parameters, gmacs = ('–' if one is None else f'{one:,}' for one in figures)
             table.add_row('published', parameters, '', gmacs, '')

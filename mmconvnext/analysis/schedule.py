@@ -18,7 +18,8 @@ class Schedule(NamedTuple):
     """Learning rates used at each iteration, and where they change their course."""
 
     rates: np.ndarray  # (rates, iterations) float64
-    turns: list[int]  # iterations: the first, each at which a scheduler begins or ends, the last
+    # Iterations: the first, each at which a scheduler begins or ends, the peak, the last.
+    turns: list[int]
     notices: list[str]
 
 
@@ -52,7 +53,8 @@ def run_schedule(config: Config, length: RunLength, rates: Sequence[float]) -> S
                 if scheduler.by_epoch:
                     scheduler.step()
         at = until
-    return Schedule(used, _turns(schedulers, length), notices)
+    turns = {*_turns(schedulers, length), int(used[0].argmax())}
+    return Schedule(used, sorted(turns), notices)
 
 
 def _wrapper(rates: Sequence[float]) -> OptimWrapper:

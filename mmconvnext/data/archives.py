@@ -13,6 +13,7 @@ from mmconvnext.errors import UserError, first_line
 # Pictures do not shrink in a zip and json does about fivefold; what claims to grow more than this
 # is made to fill the disk.
 _MOST_GROWTH = 50
+_LONGEST = 255  # bytes of a name, on most disks
 _CHUNK = 1 << 20
 
 # Called with (bytes done, bytes in all).
@@ -154,6 +155,8 @@ def _harm(member: ZipInfo) -> str:
     parts = PurePosixPath(name).parts
     if not parts or name.startswith('/') or any(sign in name for sign in '\\:\0'):
         return 'has an absolute or a foreign path'
+    if any(len(part.encode()) > _LONGEST for part in parts):
+        return 'has a name that no disk takes'
     if '..' in parts:
         return 'leaves its folder'
     kind = stat.S_IFMT(member.external_attr >> 16)

@@ -32,8 +32,8 @@ class Expected(NamedTuple):
     number: int
 
     def count(self, root: Path) -> int:
-        """How many it does find; files still being written do not count."""
-        return sum(path.is_file() for path in root.glob(self.pattern))
+        """How many it does find; empty files and files still being written do not count."""
+        return sum(p.is_file() and p.stat().st_size > 0 for p in root.glob(self.pattern))
 
 
 class DataSet(NamedTuple):

@@ -55,6 +55,11 @@ def prepare(
     complete = _tell_counts(dataset, root)
     if lacking:
         _say(how_to_get(dataset, root, lacking))
+    elif not complete:
+        _say(
+            f'What differs is not from the archives of {dataset.title}: move surplus files away, '
+            'or unpack into another folder with --data-root'
+        )
     return complete
 
 

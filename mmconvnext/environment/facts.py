@@ -127,7 +127,7 @@ def _installed() -> tuple[dict[str, str], str]:
 def _import_problem(module: str) -> str | None:
     try:
         importlib.import_module(module)
-    except Exception as error:  # other people's modules fail in any way
+    except (Exception, SystemExit) as error:  # other people's modules fail in any way
         return first_line(error)
     return None
 

@@ -19,14 +19,15 @@ except ModuleNotFoundError:  # then neither mmengine (through matplotlib) nor mm
     Requirement = None
 
 _STACK = 'pip install "mmconvnext[openmmlab]"'
+_AGAIN = 'pip install --force-reinstall --no-deps'
 # Of what is installed and cannot be imported.
 _REMEDIES = {
     'torch': 'pip install --force-reinstall torch',
-    'mmconvnext': f'reinstall it: {_STACK}',
+    'mmconvnext': f'{_AGAIN} mmconvnext',
     'mmcv': 'most often made for another torch: pip uninstall -y mmcv && pip install '
     'mmcv-lite==2.1.0, or compile it for this one',
-    'mmdet': f'detection needs it: {_STACK}',
-    'mmseg': f'segmentation needs it: {_STACK}',
+    'mmdet': f'detection needs it: {_AGAIN} mmdet==3.3.0',
+    'mmseg': f'segmentation needs it: {_AGAIN} mmsegmentation==1.2.2',
     'torchvision': 'optional: pip uninstall torchvision, or the build made for this torch',
 }
 
@@ -142,14 +143,19 @@ def _broken(facts: Facts) -> Iterator[Problem]:
         told.add('mmconvnext')
     for name, problem in facts.broken.items():
         if name not in told:
-            yield Problem(name, f'cannot be imported: {problem}', _remedy(name, problem))
+            # A broken torchvision is set aside on importing mmconvnext, and nothing here needs it.
+            certain = name != 'torchvision'
+            message = f'cannot be imported: {problem}'
+            yield Problem(name, message, _remedy(name, problem), certain=certain)
 
 
 def _remedy(name: str, problem: str) -> str:
+    if 'mmcv._ext' in problem:
+        return _REMEDIES['mmcv']
     gone = re.search(r"No module named '(\w+)", problem)
     if gone and gone[1] not in (name, 'pkg_resources', *_NEEDED_BY):
         return f'pip install {PROVIDERS.get(gone[1], gone.groups())[0]}'
-    return _REMEDIES.get(name, f'reinstall it: {_STACK}')
+    return _REMEDIES.get(name, f'{_AGAIN} {PROVIDERS.get(name, (name,))[0]}')
 
 
 def _torch(facts: Facts) -> Iterator[Problem]:

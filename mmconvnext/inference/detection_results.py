@@ -41,6 +41,9 @@ class DetectionResults:
         """The overlay over a legend, of so many lines; see :func:`instance_overlay`."""
         return instance_overlay(image, found, self.classes, self.opacity, lines)
 
+    def forget(self, source: Input) -> None:
+        """Nothing: an earlier run's detections are in a file that is replaced as a whole."""
+
     def keep(
         self, image: np.ndarray, found: Instances, source: Input, frame: int | None = None
     ) -> dict[str, str]:

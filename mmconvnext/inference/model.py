@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import torch
 from mmengine.config import Config, ConfigDict
@@ -15,6 +16,7 @@ from torch import nn
 
 from mmconvnext.checkpoints.meta import described, find_meta
 from mmconvnext.checkpoints.read import read_checkpoint
+from mmconvnext.config_types import type_name
 from mmconvnext.errors import UserError, first_line
 from mmconvnext.hooks import StrictLoadingHook
 from mmconvnext.inference.classes import Classes, find_classes, zero_is_reduced
@@ -44,8 +46,20 @@ class Predictor(NamedTuple):
 
         Args:
             image: (H, W, C) as the pipeline loads it, or a frame, (H, W, 3) uint8 BGR.
+
+        Raises:
+            UserError: the pipeline or the model fails at this picture: too narrow, too large for
+                the memory, or of another number of channels.
         """
-        return self.model.test_step(self.pipeline.prepare(image))[0]
+        batch = self.pipeline.prepare(image)
+        try:
+            return self.model.test_step(batch)[0]
+        except (RuntimeError, ValueError, MemoryError, cv2.error) as error:
+            height, width, *channels = image.shape
+            raise UserError(
+                f'the model fails at a picture of {width} × {height} pixels and '
+                f'{channels[0] if channels else 1} channels ({first_line(error)})'
+            ) from error
 
 
 def load_predictor(
@@ -98,7 +112,7 @@ def _spare_low_scores(model: ConfigDict, score_thr: float) -> None:
 def _pad_tiny_pictures(model: ConfigDict) -> None:
     """Let mmseg's preprocessor pad what is smaller than the backbone takes; mmdet's does."""
     preprocessor = model.get('data_preprocessor') or {}
-    if str(preprocessor.get('type')).endswith('SegDataPreProcessor'):
+    if type_name(preprocessor) == 'SegDataPreProcessor':
         preprocessor.setdefault('test_cfg', dict(size=(_SMALLEST, _SMALLEST)))
 
 
@@ -113,6 +127,17 @@ def load_strictly(model: nn.Module, content: object, source: str) -> None:
     hook = StrictLoadingHook(source=source)
     hook.after_load_checkpoint(SimpleNamespace(model=model), content)
     model.load_state_dict(content['state_dict'])
+
+
+def require_config_fits(config: Config, checkpoint: str) -> None:
+    """Check that a checkpoint's weights are all of a config's model.
+
+    Raises:
+        CheckpointError: a tensor is missing, unexpected or of another shape.
+    """
+    fit_to_hardware(config)
+    with DefaultScope.overwrite_default_scope(config.get('default_scope')):
+        load_strictly(MODELS.build(config.model), read_checkpoint(checkpoint), checkpoint)
 
 
 def usable_device(name: str | None) -> torch.device:

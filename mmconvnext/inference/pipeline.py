@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import TRANSFORMS, DefaultScope
 
+from mmconvnext.config_types import type_name
 from mmconvnext.errors import UserError, first_line
 from mmconvnext.inference.classes import tested_dataset
 
@@ -28,7 +29,7 @@ class Pipeline:
 
     def __init__(self, config: Config) -> None:
         steps = [dict(step) for step in tested_dataset(config).get('pipeline') or ()]
-        if not steps or not str(steps[0].get('type')).endswith('LoadImageFromFile'):
+        if not steps or type_name(steps[0]) != 'LoadImageFromFile':
             raise UserError(
                 'test_dataloader.dataset.pipeline: expected steps that begin with '
                 f'LoadImageFromFile, got {steps[0] if steps else "none"}'
@@ -36,9 +37,7 @@ class Pipeline:
         loading, *others = steps
         from_array = dict(type='LoadImageFromNDArray', to_float32=loading.pop('to_float32', False))
         others = [
-            step
-            for step in others
-            if not any(name in str(step['type']) for name in _OF_ANNOTATIONS)
+            step for step in others if not any(name in type_name(step) for name in _OF_ANNOTATIONS)
         ]
         scope = DefaultScope.overwrite_default_scope(config.get('default_scope'))
         with scope, TRANSFORMS.switch_scope_and_registry(None) as registry:
@@ -67,8 +66,8 @@ class Pipeline:
         except cv2.error as error:
             height, width = image.shape[:2]
             raise UserError(
-                f'a picture of {width} × {height} pixels does not go through the test pipeline '
-                f'({first_line(error)})'
+                f'a picture of {width} × {height} pixels does not go through the test pipeline, as '
+                f'one that is too narrow to be resized does not ({first_line(error)})'
             ) from error
 
 

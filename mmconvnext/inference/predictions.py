@@ -53,11 +53,14 @@ class PredictionFile:
             image: What ``images`` is to tell of it, ``file_name`` at least.
         """
         number = len(self._images) + 1
-        self._images.append({'id': number, **image, 'height': shape[0], 'width': shape[1]})
+        texts = []
         for i in range(len(found.ids)):
             self._count += 1
-            self._file.write(',\n' if self._count > 1 else '\n')
-            json.dump(self._annotation(found, i, number), self._file)
+            texts.append(',\n' if self._count > 1 else '\n')
+            texts.append(json.dumps(self._annotation(found, i, number)))
+        # All at once, so that an interrupt does not leave half a picture.
+        self._file.write(''.join(texts))
+        self._images.append({'id': number, **image, 'height': shape[0], 'width': shape[1]})
 
     def _annotation(self, found: Instances, i: int, image: int) -> dict:
         left, top, right, bottom = found.boxes[i].tolist()
@@ -96,8 +99,8 @@ class PredictionFile:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if kind is None:
-            self.close()
+        if kind is None or issubclass(kind, KeyboardInterrupt):
+            self.close()  # of an interrupted run too: what it had found
         else:
             self._file.close()
             self._partial.unlink(missing_ok=True)

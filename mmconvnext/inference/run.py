@@ -113,6 +113,7 @@ class _Single:
             self.advance(self.source, 1)
             return None, self._reason(error)
         frames, files = 0, {}
+        self.results.forget(self.source)
         with VideoWriter(self.stem, reader.rate) as writer:
             for image in reader:
                 files |= self._frame(writer, image, frames)

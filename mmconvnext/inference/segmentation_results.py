@@ -42,6 +42,13 @@ class SegmentationResults:
         """The overlay over a legend, of so many lines; see :func:`label_overlay`."""
         return label_overlay(image, found, self.classes, self.opacity, lines)
 
+    def forget(self, source: Input) -> None:
+        """Remove the label pictures of an earlier run's frames of a video."""
+        folder = (self.folder / 'labels' / frame_name(source.name, 0)).parent
+        if folder.is_dir():
+            for old in folder.glob('*.png'):
+                old.unlink()
+
     def keep(
         self, image: np.ndarray, found: np.ndarray, source: Input, frame: int | None = None
     ) -> dict[str, str]:

@@ -3,17 +3,19 @@
 import colorsys
 import os
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from mmengine.config import Config
 
 import mmconvnext
+from mmconvnext.config_types import type_name
 from mmconvnext.data.own_coco import OwnCoco
 from mmconvnext.data.own_labels import LabelledFolder, Meaning
 from mmconvnext.data.preflight.heads import class_heads, dotted
-from mmconvnext.errors import UserError, first_line
+from mmconvnext.errors import UserError
 from mmconvnext.running.custom_schedule import Schedule
+from mmconvnext.running.options import unusable_config
 from mmconvnext.running.python_source import UNPACKED, Code, assignment
 
 Entries = dict[str, object]
@@ -41,13 +43,12 @@ def read_base(base: Path) -> Config:
     """The config to start from.
 
     Raises:
-        UserError: it is none, or wraps its training data.
+        UserError: it is none, wraps its training data, or names types by their classes.
     """
     try:
         config = Config.fromfile(base)
     except Exception as error:  # a config is Python, which fails in any way
-        kind = type(error).__name__
-        raise UserError(f'{base}: not a usable config ({kind}: {first_line(error)})') from error
+        raise UserError(unusable_config(base, error)) from error
     for split in ('train', 'val'):
         dataset = (config.get(f'{split}_dataloader') or {}).get('dataset') or {}
         if 'pipeline' not in dataset or 'dataset' in dataset:
@@ -56,7 +57,21 @@ def read_base(base: Path) -> Config:
                 f'{dataset.get("type", "none")}; choose a whole config, without wrappers such as '
                 'RepeatDataset'
             )
+        if not all(isinstance(kind, str) for kind in _types(dataset.pipeline)):
+            raise UserError(
+                f'{base}: expected a pipeline whose types are names, got classes, which no config '
+                'of text can hold; choose a base that names them'
+            )
     return config
+
+
+def _types(steps: Sequence) -> Iterator[object]:
+    for step in steps:
+        if isinstance(step, list):
+            yield from _types(step)
+        else:
+            yield step.get('type')
+            yield from _types(step.get('transforms') or [])
 
 
 def is_detector(base: Config) -> bool:
@@ -116,11 +131,11 @@ def for_labels(
             splits[split]['ann_file'] = ''
 
     def change(step: dict) -> None:
-        if step['type'].endswith('LoadAnnotations') and (
+        if type_name(step) == 'LoadAnnotations' and (
             meaning.reduce_zero_label or 'reduce_zero_label' in step
         ):
             step['reduce_zero_label'] = meaning.reduce_zero_label
-        if step['type'].endswith('RandomCrop') and meaning.ignore_index != 255:
+        if type_name(step) == 'RandomCrop' and meaning.ignore_index != 255:
             step['ignore_index'] = meaning.ignore_index
 
     values, evaluator = dict(num_classes=len(meaning.classes)), {}
@@ -156,7 +171,7 @@ def for_coco(base: Config, paths: tuple[str, str, str, str], data: OwnCoco) -> E
         model = _without_masks(base, model)
 
     def change(step: dict) -> None:
-        if step['type'].endswith('LoadAnnotations') and not data.has_masks:
+        if type_name(step) == 'LoadAnnotations' and not data.has_masks:
             step['with_mask'] = False
 
     return _entries(base, root, data.classes, dataset, splits, change, model, evaluator)

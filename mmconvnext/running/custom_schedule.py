@@ -7,6 +7,7 @@ from mmengine.config import Config
 
 from mmconvnext.errors import UserError
 
+_FARTHEST = 8  # times the base's batch, up to which scaling is linear without a word
 _WARM_UP = 20  # a warm-up takes at most one part in so many of a run
 
 
@@ -51,6 +52,11 @@ def plan(
     total = batch_size * devices
     schedule = Schedule({}, {}, [])
     schedule.entries['batch_size'] = batch_size
+    if total > pictures:
+        schedule.notices.append(
+            f'{total} pictures an iteration, and only {pictures} to train on: each comes several '
+            'times in one, or an epoch is one iteration; take a smaller --batch-size'
+        )
     _plan_rate(base, batch_size, devices, schedule)
     _plan_length(base, math.ceil(pictures / total), length, schedule)
     return schedule
@@ -66,6 +72,11 @@ def _plan_rate(base: Config, batch_size: int, devices: int, schedule: Schedule) 
         )
         return
     rate = base.optim_wrapper.optimizer.lr
+    if total > _FARTHEST * original:
+        schedule.notices.append(
+            f'{total} pictures an iteration are {total / original:g} times the {original} of the '
+            'base: the learning rate is scaled likewise, which is more than was tried; lower it'
+        )
     scaled = float(f'{rate * total / original:.6g}')
     schedule.entries['optim_wrapper'] = dict(optimizer=dict(lr=scaled))
     schedule.comments['optim_wrapper'] = (
@@ -115,7 +126,8 @@ def _in_unit(length: Length, an_epoch: int, by_epoch: bool) -> int | None:
 
 def _explain(an_epoch: int, new: int, iterations: int, by_epoch: bool) -> str:
     if by_epoch:
-        run = f'{new} epochs of {an_epoch} iterations = {iterations}'
+        unit = 'iteration' if an_epoch == 1 else 'iterations'
+        run = f'{new} epochs of {an_epoch} {unit} = {iterations}'
     else:
         run = f'{iterations} iterations'
     return (

@@ -62,6 +62,22 @@ def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
                         'launcher')  # fmt: skip
 
 
+def unusable_config(path: str | Path, error: Exception) -> str:
+    """What to say of a config whose Python fails."""
+    cause = error
+    while isinstance(cause, ImportError) and cause.__context__ is not None:
+        cause = cause.__context__
+    if isinstance(cause, ModuleNotFoundError):
+        remedy = f'install {cause.name}, or take what needs it out of the config'
+        if cause.name and cause.name.split('.')[0] == 'mmpretrain':
+            remedy = (
+                "for its ConvNeXt set custom_imports=dict(imports=['mmconvnext']) and "
+                "type='mmconvnext.ConvNeXt', which takes its checkpoints too"
+            )
+        return f'{path}: not a usable config (it imports {cause.name}, which is missing); {remedy}'
+    return f'{path}: not a usable config ({type(error).__name__}: {first_line(error)})'
+
+
 def load_config(arguments: argparse.Namespace) -> Config:
     """Read the config file and apply the shared arguments, of those that the tool has.
 
@@ -74,15 +90,13 @@ def load_config(arguments: argparse.Namespace) -> Config:
         raise UserError(f'{arguments.config}: no such config file; see configs/ for those there')
     try:
         config = Config.fromfile(arguments.config)
-        _check_keys(config, arguments.cfg_options or {})
-        override(config, arguments.cfg_options or {})
+        given = getattr(arguments, 'cfg_options', None) or {}
+        _check_keys(config, given)
+        override(config, given)
     except UserError:
         raise
     except Exception as error:  # a config is Python, which fails in any way
-        kind = type(error).__name__
-        raise UserError(
-            f'{arguments.config}: not a usable config ({kind}: {first_line(error)})'
-        ) from error
+        raise UserError(unusable_config(arguments.config, error)) from error
     if not isinstance(config.get('model'), dict):
         raise UserError(f'{arguments.config}: expected a config with a model, found none')
     config.launcher = getattr(arguments, 'launcher', 'none')

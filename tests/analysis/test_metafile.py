@@ -9,8 +9,8 @@ from tests.conftest import CONFIGS
 
 def test_a_published_config() -> None:
     record = read_record(CONFIGS / 'upernet_convnext_t_ade20k.py')
-    assert record.parameters_m == 60.24
-    assert record.gmacs == 938.5
+    assert record.parameters_m == 60  # as the paper prints them
+    assert record.gmacs == 939
     assert record.results['mIoU'] == 46.0
     assert '2201.03545' in record.source
 

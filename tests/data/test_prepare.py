@@ -38,7 +38,7 @@ def test_what_is_missing_is_told_with_address_size_and_place(tmp_path: Path, cap
 def test_other_numbers_are_told(tmp_path: Path, capsys) -> None:
     archives = write_archives(SMALL_ADE20K, tmp_path)
     prepare(SMALL_ADE20K, tmp_path, archives)
-    (tmp_path / 'ADEChallengeData2016/images/validation/more.jpg').write_bytes(b'')
+    (tmp_path / 'ADEChallengeData2016/images/validation/more.jpg').write_bytes(b'x')
     assert not prepare(SMALL_ADE20K, tmp_path)
     assert '3 ← differs' in capsys.readouterr().out
 

@@ -4,7 +4,7 @@ import torch
 from mmengine.config import Config
 
 from mmconvnext.errors import CheckpointError, UserError
-from mmconvnext.inference.model import load_predictor, usable_device
+from mmconvnext.inference.model import load_predictor, require_config_fits, usable_device
 from tests.inference.conftest import DETECTION, SEGMENTATION, write_checkpoint
 
 
@@ -20,6 +20,18 @@ def test_pictures_smaller_than_the_backbone_takes_are_padded(shape, segmentor, d
     image = np.zeros(shape, np.uint8)
     assert segmentor.predict(image).pred_sem_seg.data.shape[1:] == shape[:2]
     assert detector.predict(image).pred_instances.masks.shape[1:] == shape[:2]
+
+
+def test_a_picture_at_which_the_model_fails_is_told(segmentor) -> None:
+    with pytest.raises(UserError, match=r'picture of 70 × 50 pixels and 4 channels'):
+        segmentor.predict(np.zeros((50, 70, 4), np.uint8))
+
+
+def test_a_config_of_another_model_does_not_fit(tmp_path) -> None:
+    checkpoint = write_checkpoint(Config.fromfile(SEGMENTATION), tmp_path / 'a.pth')
+    require_config_fits(Config.fromfile(SEGMENTATION), str(checkpoint))
+    with pytest.raises(CheckpointError, match='does not fit'):
+        require_config_fits(Config.fromfile(DETECTION), str(checkpoint))
 
 
 def test_padding_changes_nothing_of_larger_pictures(segmentor) -> None:

@@ -65,6 +65,18 @@ def test_nothing_is_left_after_an_error(tmp_path) -> None:
         PredictionFile(tmp_path / 'none' / 'p.json', [])
 
 
+def test_an_interrupt_keeps_what_was_found(tmp_path) -> None:
+    def interrupt() -> None:
+        with PredictionFile(tmp_path / 'p.json', [(1, 'a')]) as file:
+            file.add((40, 60), FOUND._replace(ids=np.array([0])), {'file_name': 'a.jpg'})
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupt()
+    content = json.loads((tmp_path / 'p.json').read_text())
+    assert len(content['annotations']) == len(content['images']) == 1
+
+
 def test_categories_have_the_data_set_s_ids_where_it_has_all_of_them(tmp_path) -> None:
     path = tmp_path / 'a.json'
     listed = [{'id': 4, 'name': 'dog'}, {'id': 90, 'name': 'cat'}, {'id': 2, 'name': 'cow'}]

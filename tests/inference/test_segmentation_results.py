@@ -42,6 +42,13 @@ def test_frames_are_in_a_folder_of_the_video(tmp_path) -> None:
     assert [p.name for p in Path(written['labels']).iterdir()] == ['000012.png']
 
 
+def test_frames_of_an_earlier_run_are_forgotten(tmp_path) -> None:
+    to_folder = results(tmp_path, 2, 0)
+    written = to_folder.keep(IMAGE, np.array([[0, 1]]), SOURCE, 12)
+    to_folder.forget(SOURCE)
+    assert not list(Path(written['labels']).iterdir())
+
+
 def test_amounts_are_pixels_and_a_segmentor_of_one_class_gives_floats(tmp_path) -> None:
     labels = PixelData(data=torch.tensor([[[2.0, 2.0, 0.0]]]))
     to_folder = results(tmp_path, 3, 0)

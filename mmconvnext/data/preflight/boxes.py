@@ -18,6 +18,10 @@ _FAULTS = {
     'boxes of no size': ('warning', f'boxes with a width or height of 0 or less: {_DROPPED}'),
     'boxes below a pixel': ('warning', f'boxes narrower or lower than a pixel: {_DROPPED}'),
     'boxes outside': ('warning', f'boxes wholly outside their picture: {_DROPPED}'),
+    'areas without numbers': (
+        'error',
+        'annotations whose area is no number: training ends there',
+    ),
     'areas of 0': ('warning', f'annotations whose area is 0 or less: {_DROPPED}'),
     'boxes beyond the edge': (
         'warning',
@@ -46,7 +50,10 @@ def boxes_of(file: CocoFile) -> tuple[np.ndarray, np.ndarray]:
 def _numbers(values: object, count: int) -> tuple[float, ...]:
     good = isinstance(values, list | tuple) and len(values) == count
     if good and all(isinstance(value, int | float) for value in values):
-        return tuple(values)
+        try:
+            return tuple(float(value) for value in values)
+        except OverflowError:  # json has integers of any length
+            pass
     return (np.nan,) * count
 
 
@@ -86,7 +93,8 @@ def _faults(file: CocoFile, boxes: np.ndarray, sizes: np.ndarray) -> dict[str, n
         'boxes of no size': (boxes[:, 2:] <= 0).any(axis=1),
         'boxes below a pixel': (boxes[:, 2:] < 1).any(axis=1),
         'boxes outside': (inside <= 0).any(axis=1),
-        'areas of 0': ~(areas > 0),
+        'areas without numbers': np.isnan(areas),
+        'areas of 0': areas <= 0,
         'boxes beyond the edge': beyond.any(axis=1),
     }
     seen = np.zeros(len(boxes), bool)

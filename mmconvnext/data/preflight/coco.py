@@ -25,7 +25,14 @@ def check_coco(dataset: ConfiguredDataset, file: CocoFile, findings: Findings) -
     _check_categories(dataset, file, labels, findings)
     used = check_boxes(dataset.name, file, findings)
     known = np.array([a['category_id'] in labels for a in file.annotations], bool)
-    used = used & known
+    crowds = np.array([bool(a.get('iscrowd')) for a in file.annotations], bool)
+    if crowds.any():
+        findings.add(
+            *('note', dataset.name, 'crowds'),
+            f'{crowds.sum():,} annotations are crowds (iscrowd=1): neither learnt from nor counted '
+            'as missed',
+        )
+    used = used & known & ~crowds
     if dataset.loads_masks:
         check_instance_masks(dataset.name, file, used, findings)
     _check_empty(dataset, file, labels, used, findings)

@@ -7,6 +7,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS, DefaultScope
 
+from mmconvnext.config_types import type_name
 from mmconvnext.data.preflight.findings import Findings
 from mmconvnext.errors import first_line
 
@@ -47,7 +48,7 @@ class ConfiguredDataset:
     def step(self, name: str) -> ConfigDict:
         """The options of the first transform of this name in the pipeline, or none."""
         for step in _steps(self.config.get('pipeline') or []):
-            if step.get('type', '').split('.')[-1] == name:
+            if type_name(step) == name:
                 return step
         return ConfigDict()
 

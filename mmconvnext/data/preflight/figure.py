@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from mmconvnext.data.preflight.run import Summary
 
@@ -199,7 +199,8 @@ def _label(name: str, count: int, thing: str, plural: str = 's') -> str:
 
 
 def _name_decades(panel: Axes) -> None:
-    """Label a logarithmic axis with plain numbers, and not between the decades."""
+    """Label a logarithmic axis with plain numbers at 1, 2 and 5 of each decade."""
+    panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=20))
     panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f'{value:g}'))
     panel.xaxis.set_minor_formatter(NullFormatter())
 

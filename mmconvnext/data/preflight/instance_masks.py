@@ -1,5 +1,7 @@
 """What is wrong with the masks of a COCO annotation file: polygons and run lengths."""
 
+import math
+
 import numpy as np
 
 from mmconvnext.data.preflight.coco_file import CocoFile
@@ -25,7 +27,10 @@ _FAULTS = {
         'segmentations with no polygon of three corners (an even number, six or more, of '
         f'coordinates): {_IGNORED}',
     ),
-    'empty masks': ('warning', 'run lengths with no pixel in them: the mask head learns nothing'),
+    'empty masks': (
+        'warning',
+        'segmentations with no pixel in their picture: the mask head learns that there is nothing',
+    ),
 }
 
 
@@ -60,14 +65,25 @@ def fault(segmentation: object, size: tuple[int, int]) -> str:
         return _fault_of_run_lengths(segmentation, size)
     if not isinstance(segmentation, list):
         return 'broken masks'
-    good = 0
+    good = []
     for polygon in segmentation:
         if not isinstance(polygon, list) or not all(
-            isinstance(value, int | float) for value in polygon
+            isinstance(value, int | float) and math.isfinite(value) for value in polygon
         ):
             return 'broken masks'
-        good += len(polygon) >= 6 and len(polygon) % 2 == 0
-    return '' if good else 'short polygons'
+        if len(polygon) >= 6 and len(polygon) % 2 == 0:
+            good.append(polygon)
+    if not good:
+        return 'short polygons'
+    return '' if any(_covers(polygon, size) for polygon in good) else 'empty masks'
+
+
+def _covers(polygon: list[float], size: tuple[int, int]) -> bool:
+    """Whether what a polygon spans has an extent within a picture of (height, width)."""
+    for places, limit in ((polygon[1::2], size[0]), (polygon[::2], size[1])):
+        if min(max(places), limit) <= max(min(places), 0):
+            return False
+    return True
 
 
 def _fault_of_run_lengths(segmentation: dict, size: tuple[int, int]) -> str:
@@ -87,9 +103,7 @@ def _fault_of_run_lengths(segmentation: dict, size: tuple[int, int]) -> str:
     from pycocotools import mask
 
     try:
-        area = int(mask.area({'size': list(size), 'counts': counts.encode()}))
+        decoded = mask.decode({'size': list(size), 'counts': counts.encode()})
     except (ValueError, TypeError):
         return 'broken masks'
-    if area > pixels:
-        return 'broken masks'
-    return '' if area else 'empty masks'
+    return '' if decoded.any() else 'empty masks'

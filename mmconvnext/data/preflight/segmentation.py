@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from mmconvnext.config_types import type_name
 from mmconvnext.data.preflight.configured import ConfiguredDataset
 from mmconvnext.data.preflight.findings import Findings
 from mmconvnext.data.preflight.heads import class_heads, dotted
@@ -82,7 +83,7 @@ def check_reading(config: Config, dataset: ConfiguredDataset, findings: Findings
     ignored['model.data_preprocessor.seg_pad_val'] = padding
     evaluators = config.get(f'{dataset.split}_evaluator') or []
     for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
-        if evaluator.get('type', '').split('.')[-1] == 'IoUMetric':
+        if type_name(evaluator) == 'IoUMetric':
             ignored[f'{dataset.split}_evaluator.ignore_index'] = evaluator.get(
                 'ignore_index', IGNORED
             )

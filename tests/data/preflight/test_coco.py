@@ -95,6 +95,7 @@ CHANGES = {
     'boxes outside': edit('annotations', bbox=[100, 10, 5, 5]),
     'boxes beyond the edge': edit('annotations', bbox=[50, 10, 30, 5]),
     'areas of 0': edit('annotations', area=0),
+    'areas without numbers': edit('annotations', area='5'),
     'no masks': edit('annotations', segmentation=[]),
     'broken masks': edit('annotations', segmentation=[['a', 'b'] * 3]),
     'short polygons': edit('annotations', segmentation=[[1, 2, 3, 4]]),
@@ -107,6 +108,25 @@ CHANGES = {
     'order of classes': lambda c: c['categories'].reverse(),
     'nothing left': lambda c: c['annotations'].clear(),
 }
+
+
+@pytest.mark.parametrize(
+    'polygon', [[10, 10] * 3, [-9, 1, -1, 1, -1, 9], [70, 1, 80, 1, 80, 9], [1, 5, 9, 5, 20, 5]]
+)
+def test_polygons_without_a_pixel_are_empty(polygon: list[int]) -> None:
+    assert fault([polygon], (64, 64)) == 'empty masks'
+    assert fault([polygon, [1, 1, 9, 1, 9, 9]], (64, 64)) == ''
+    assert fault([[float('nan'), *polygon[1:]]], (64, 64)) == 'broken masks'
+
+
+def test_crowds_are_no_objects(check) -> None:
+    found = kinds(check(lambda c: [a.update(iscrowd=1) for a in c['annotations']]))
+    assert 'neither learnt from' in found['crowds'].message
+    assert found['no boxes'].level == 'error'
+
+
+def test_integers_of_any_length(check) -> None:
+    assert 'boxes without numbers' in errors(check(edit('annotations', bbox=[0, 0, 10**400, 5])))
 
 
 @pytest.mark.parametrize('kind', CHANGES)
@@ -249,5 +269,6 @@ def test_compressed_run_lengths() -> None:
     assert fault(dict(size=[5, 7], counts=good), (7, 5)) == 'run lengths of another size'
     assert fault(dict(size=[5, 7], counts=empty), (5, 7)) == 'empty masks'
     assert fault(dict(size=[5, 7], counts='P1' * 50), (5, 7)) == 'broken masks'
+    assert fault(dict(size=[5, 7], counts='ÿÿÿ'), (5, 7)) == 'broken masks'
     assert fault(dict(size=[5, 7]), (5, 7)) == 'broken masks'
     assert fault(dict(size=[5, 7], counts=[30]), (5, 7)) == 'run lengths of another size'
