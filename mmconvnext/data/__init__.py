@@ -1,1 +1,1 @@
-"""Sample data sets, and checks before a run."""
+"""Sample data sets, official archives, and checks before a run."""
