@@ -7,22 +7,25 @@ mmseg's own names would silently shadow ours. ``locations`` are imported at the 
 
 from importlib.util import find_spec
 
+from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS
+from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import Registry
 
+_CLASSIFICATION = ['mmconvnext.classification']
 # What plugs into mmseg or mmdet is looked for only where that is installed.
 _SEGMENTATION = ['mmconvnext.segmentation'] if find_spec('mmseg') else []
 _DETECTION = ['mmconvnext.detection'] if find_spec('mmdet') else []
 
-# Backbones, heads and test-time augmentation models.
+# Whole models, backbones, heads and test-time augmentation models.
 MODELS = Registry(
     'model',
     parent=MMENGINE_MODELS,
     scope='mmconvnext',
-    locations=['mmconvnext.backbones', *_SEGMENTATION, *_DETECTION],
+    locations=['mmconvnext.backbones', *_CLASSIFICATION, *_SEGMENTATION, *_DETECTION],
 )
 
 # What turns a model and `paramwise_cfg` into an optimizer with parameter groups.
@@ -41,5 +44,13 @@ METRICS = Registry(
     'metric',
     parent=MMENGINE_METRICS,
     scope='mmconvnext',
-    locations=[*_SEGMENTATION, *_DETECTION],
+    locations=[*_CLASSIFICATION, *_SEGMENTATION, *_DETECTION],
+)
+
+# Data sets, and the transforms of their pipelines.
+DATASETS = Registry(
+    'dataset', parent=MMENGINE_DATASETS, scope='mmconvnext', locations=_CLASSIFICATION
+)
+TRANSFORMS = Registry(
+    'transform', parent=MMENGINE_TRANSFORMS, scope='mmconvnext', locations=_CLASSIFICATION
 )

@@ -3,7 +3,14 @@ from mmengine.registry import MODELS as ROOT_MODELS
 from mmengine.registry import DefaultScope, Registry
 
 import mmconvnext
-from mmconvnext.registry import HOOKS, MODELS, OPTIM_WRAPPER_CONSTRUCTORS
+from mmconvnext.registry import (
+    DATASETS,
+    HOOKS,
+    METRICS,
+    MODELS,
+    OPTIM_WRAPPER_CONSTRUCTORS,
+    TRANSFORMS,
+)
 
 
 @pytest.mark.parametrize('scope', ['mmengine', 'mmseg', 'mmdet', 'mmconvnext'])
@@ -22,7 +29,9 @@ def test_builds_from_mmdet_s_and_mmseg_s_registries() -> None:
         assert isinstance(built, mmconvnext.ConvNeXt)
 
 
-@pytest.mark.parametrize('registry', [MODELS, HOOKS, OPTIM_WRAPPER_CONSTRUCTORS])
+@pytest.mark.parametrize(
+    'registry', [MODELS, HOOKS, OPTIM_WRAPPER_CONSTRUCTORS, METRICS, DATASETS, TRANSFORMS]
+)
 def test_takes_no_name_in_the_root(registry: Registry) -> None:
     registry.import_from_location()
     assert registry.scope == 'mmconvnext'

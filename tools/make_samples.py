@@ -3,17 +3,23 @@
 Example:
     python tools/make_samples.py data/samples/segmentation
     python tools/make_samples.py data/samples/detection --kind detection
+    python tools/make_samples.py data/samples/classification --kind classification
 """
 
 import argparse
 
 from rich.progress import Progress
 
+from mmconvnext.data.classification_samples import write_classification_samples
 from mmconvnext.data.detection_samples import write_detection_samples
 from mmconvnext.data.samples import write_segmentation_samples
 from mmconvnext.errors import UserError, one_line_errors
 
-WRITERS = {'segmentation': write_segmentation_samples, 'detection': write_detection_samples}
+WRITERS = {
+    'segmentation': write_segmentation_samples,
+    'detection': write_detection_samples,
+    'classification': write_classification_samples,
+}
 NUMBERS = {
     'training': 'pictures to train on',
     'validation': 'pictures held out',

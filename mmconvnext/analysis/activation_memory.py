@@ -27,7 +27,8 @@ from mmconvnext.errors import UserError, first_line
 # What the numbers are of, for who reads them.
 COUNTED = (
     'float32 tensors that autograd keeps between forward and backward pass, each piece of memory '
-    'once, parameters left out. Segmentors: backbone, heads and their losses. Detectors: backbone, '
+    'once, parameters left out. Segmentors: backbone, heads and their losses. Classifiers: all but '
+    'the loss. Detectors: backbone, '
     "neck and heads, on as many RoIs as the samplers take, without losses and RoIAlign's own. "
     'fast: no sample dropped by stochastic depth (what has to fit; with dropped ones less).'
 )
@@ -47,7 +48,7 @@ def count_kept_memory(config: Config, height: int, width: int) -> KeptMemory:
     """Count a training step of a config's model; :data:`COUNTED` says what is counted.
 
     Args:
-        config: Config of a segmentor or of a two-stage detector; its batch size is taken.
+        config: Config of a segmentor, classifier or two-stage detector; its batch size is taken.
         height: Of the pictures, in pixels.
         width: Of the pictures, in pixels.
 
@@ -135,8 +136,11 @@ def _forward(
     """What holds the graph; adds to ``heads`` those whose loss is to be counted, with its shape."""
     if hasattr(model, 'roi_head'):
         return _forward_detector(model, image)
+    if hasattr(model, 'classify'):
+        # Of the classes' number a picture: its loss keeps as good as nothing.
+        return [model.classify(image)]
     if not isinstance(getattr(model, 'decode_head', None), nn.Module):
-        raise UserError('expected a model with a decode_head or a roi_head')
+        raise UserError('expected a model with a decode_head, a roi_head or classify')
     features = model.extract_feat(image)
     auxiliary = getattr(model, 'auxiliary_head', None) or []
     outputs = []

@@ -414,8 +414,37 @@ def _time(
 ) -> dict[str, list[float]]:
     """Seconds of each step in each round; the first step also runs as its own control."""
     reference, first = next(iter(steps.items()))
-    repeats = max(1, math.ceil(SHORTEST_SECONDS / max(_seconds(first, 0, device), 1e-6)))
+    repeats = repeats_of(first, device)
     runs = {**steps, control_name(reference): first}
+    return time_rounds(
+        runs, rounds=rounds, warm_up=warm_up, device=device, repeats=repeats, report=report
+    )
+
+
+def repeats_of(step: Step, device: str) -> int:
+    """How often a step is run in one measurement, so that it takes long enough to be timed."""
+    return max(1, math.ceil(SHORTEST_SECONDS / max(_seconds(step, 0, device), 1e-6)))
+
+
+def time_rounds(
+    runs: Mapping[str, Step],
+    *,
+    rounds: int,
+    device: str,
+    warm_up: int = 1,
+    repeats: int = 1,
+    report: Report = lambda _: None,
+) -> dict[str, list[float]]:
+    """Seconds of each step in each round; the steps need not compute the same.
+
+    Args:
+        runs: Steps by name. In each round every one runs once, in an order drawn anew.
+        rounds: That are counted.
+        device: On which the steps run.
+        warm_up: Rounds before them.
+        repeats: Runs in one measurement, which is their mean.
+        report: Called with its name before each step.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     order = random.Random(0)
     for number in range(-warm_up, rounds):

@@ -37,10 +37,9 @@ def build_on_meta(config: Config) -> nn.Module:
     """
     init_default_scope(config.get('default_scope', 'mmengine'))
     try:
-        with torch.device('meta'), warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # mmseg's, of its own functions
-            # mmseg writes into what it is given.
-            model = MODELS.build(ConfigDict(copy.deepcopy(config.model))).eval()
+            model = _without_values(config.model).eval()
     except UserError:
         raise
     except Exception as error:  # a model is anybody's code
@@ -51,6 +50,18 @@ def build_on_meta(config: Config) -> nn.Module:
         if hasattr(module, 'fast'):
             module.fast = False
     return model
+
+
+def _without_values(model: ConfigDict) -> nn.Module:
+    # mmseg writes into what it is given.
+    try:
+        with torch.device('meta'):
+            return MODELS.build(ConfigDict(copy.deepcopy(model)))
+    except RuntimeError as error:
+        if 'meta tensors' not in str(error):
+            raise
+        # Swin's constructor, for one, reads the values of a tensor.
+        return MODELS.build(ConfigDict(copy.deepcopy(model))).to('meta')
 
 
 def count_segmentor(config: Config, height: int, width: int) -> Complexity:

@@ -4,10 +4,14 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from mmengine.config import Config
 
+from mmconvnext.config_types import type_name
 from mmconvnext.errors import UserError
 
 # The paper's detectors are tested at 1333 × 800, and counted at 1280 × 800.
 COCO_SCALE, COCO_SHAPE = (800, 1333), (800, 1280)
+
+# A classifier's, to squares.
+_CROPS = ('EvaluationCrop', 'RandomResizedCrop')
 
 
 def counted_shape(config: Config) -> tuple[int, int]:
@@ -53,6 +57,8 @@ def _test_shape(config: Config) -> tuple[int, int] | None:
 
 def _shape_after(step: Mapping) -> tuple[int, int] | None:
     """Height and width that a transform makes at the most; None where it does not say."""
+    if type_name(step) in _CROPS and isinstance(step.get('size'), int):
+        return step['size'], step['size']
     if _is_pair(step.get('crop_size')):
         return tuple(step['crop_size'])
     for key in ('scales', 'scale', 'img_scale'):

@@ -100,9 +100,9 @@ def analyse(config: Config, path: str | Path, shape: tuple[int, int] | None = No
         parts = count_parts(model, height, width)
     except Exception as error:
         raise UserError(
-            f'{path}: expected a segmentor or detector that runs without data at {height} × '
-            f'{width}, got {type(error).__name__} ({first_line(error)}); another size goes with '
-            '--shape HEIGHT WIDTH'
+            f'{path}: expected a segmentor, detector or classifier that runs without data at '
+            f'{height} × {width}, got {type(error).__name__} ({first_line(error)}); another size '
+            'goes with --shape HEIGHT WIDTH'
         ) from error
     memory, problem = None, ''
     try:

@@ -13,14 +13,14 @@ from mmengine.model import BaseModule, initialize
 from mmengine.model.weight_init import PretrainedInit
 from torch import Tensor, nn
 
+from mmconvnext.backbones import arguments
+from mmconvnext.backbones.arguments import STAGES
 from mmconvnext.backbones.block import ConvNeXtBlock, has_plain_kind
 from mmconvnext.backbones.deploy import Replaced, fold_norm, restore
 from mmconvnext.backbones.layers import LayerNorm2d
 from mmconvnext.checkpoints.load import load_backbone
 from mmconvnext.errors import ArgumentError
 from mmconvnext.registry import MODELS
-
-STAGES = 4
 
 
 class Architecture(NamedTuple):
@@ -108,20 +108,18 @@ class ConvNeXt(BaseModule):
                 'gap_before_final_norm: expected False, got True: a backbone for dense '
                 'prediction returns maps; leave the argument out'
             )
-        if in_channels < 1:
-            raise ArgumentError(f'in_channels: expected 1 or more, got {in_channels}')
+        arguments.require_possible(
+            in_channels=in_channels,
+            drop_path_rate=drop_path_rate,
+            layer_scale_init_value=layer_scale_init_value,
+            frozen_stages=frozen_stages,
+        )
         self.in_channels = in_channels
         self.arch = _resolve_architecture(arch)
         self.depths, self.channels, self.eps = self.arch
-        self.out_indices = _resolve_out_indices(out_indices)
+        self.out_indices = arguments.resolve_out_indices(out_indices)
         self.fast = fast
-        self.frozen_stages = _resolve_frozen_stages(frozen_stages)
-        if not 0 <= drop_path_rate < 1:
-            raise ArgumentError(f'drop_path_rate: expected [0, 1), got {drop_path_rate}')
-        if layer_scale_init_value is not None and layer_scale_init_value < 0:
-            raise ArgumentError(
-                f'layer_scale_init_value: expected 0 or more, or None, got {layer_scale_init_value}'
-            )
+        self.frozen_stages = frozen_stages
         if layer_scale_init_value is None:
             layer_scale_init_value = 0.0 if use_grn else 1e-6
         self._block_options = {
@@ -132,13 +130,12 @@ class ConvNeXt(BaseModule):
             'fast': fast,
         }
         self._before_deploy: list[Replaced] = []
+        self._handed_over: list[nn.Module] = []  # in a list, so that they are no part of this one
         self._build(in_channels, drop_path_rate)
         self._freeze()
 
     def _build(self, in_channels: int, drop_path_rate: float) -> None:
-        total = sum(self.depths)
-        # The rate of block k of n is rate · k / (n − 1): the official linspace.
-        rates = [drop_path_rate * block / max(total - 1, 1) for block in range(total)]
+        rates = arguments.drop_path_rates(drop_path_rate, sum(self.depths))
         self.downsample_layers = nn.ModuleList()
         self.stages = nn.ModuleList()
         for stage in range(max(self.out_indices) + 1):
@@ -162,12 +159,7 @@ class ConvNeXt(BaseModule):
         return nn.Sequential(norm, nn.Conv2d(before, channels, 2, stride=2))
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        smallest = 4 * 2 ** (len(self.stages) - 1)
-        if min(x.shape[-2:]) < smallest:
-            raise ArgumentError(
-                f'input: expected at least {smallest} × {smallest} pixels, got '
-                f'{x.shape[-2]} × {x.shape[-1]}'
-            )
+        arguments.require_size(x.shape[-2:], 4 * 2 ** (len(self.stages) - 1))
         if self.fast:
             # Every layer takes channels-last maps as they are and returns them so.
             x = x.contiguous(memory_format=torch.channels_last)
@@ -177,6 +169,33 @@ class ConvNeXt(BaseModule):
             if stage in self.out_indices:
                 outputs[stage] = getattr(self, f'norm{stage}')(x).contiguous()
         return tuple(outputs[stage] for stage in self.out_indices)
+
+    def take_last_norm(self) -> nn.Module:
+        """Hand the output norm of the last stage over; its map is returned raw from then on.
+
+        For a classifier, which applies the norm after the pooling, as in the papers. An
+        ``init_cfg`` of type ``'Pretrained'`` goes on to load that norm as well, where the file
+        has one: as the official fine-tuning does, for other classes too.
+
+        Raises:
+            ArgumentError: (a ValueError) other maps are returned too, or instead; their norms
+                would then have no use.
+        """
+        last = STAGES - 1
+        if self.out_indices != (last,):
+            raise ArgumentError(
+                f'out_indices: expected ({last},) under a classifier, which uses the last map '
+                f'alone, got {self.out_indices}'
+            )
+        if not self._handed_over:
+            self._handed_over.append(self.norm3)
+            self.norm3 = nn.Identity()
+        return self._handed_over[0]
+
+    @property
+    def out_channels(self) -> tuple[int, ...]:
+        """Channels of the maps that are returned, in their order."""
+        return tuple(self.channels[stage] for stage in self.out_indices)
 
     def switch_to_deploy(self) -> None:
         """Fold what inference need not compute; outputs stay the same to rounding.
@@ -282,6 +301,17 @@ class ConvNeXt(BaseModule):
                 f'init_cfg: expected checkpoint, {", ".join(known)}, got '
                 f'{", ".join(sorted(set(options) - set(known)))}'
             )
+        place = self.norm3 if self._handed_over else None
+        if self._handed_over:
+            self.norm3 = self._handed_over[0]  # to be loaded with the rest
+            options.setdefault('norm3', 'from_file')
+        try:
+            self._load_from_file(checkpoint, options)
+        finally:
+            if self._handed_over:
+                self.norm3 = place
+
+    def _load_from_file(self, checkpoint: str, options: Mapping[str, object]) -> None:
         # The official classifiers hold no norm0–3, and fine-tuning starts these anew. Their
         # `norm` and `head`, and stages that `out_indices` leaves unbuilt, have no use here.
         unbuilt = range(len(self.stages), STAGES)
@@ -340,35 +370,8 @@ def _resolve_architecture(arch: str | Mapping[str, Sequence[int]]) -> Architectu
     if not isinstance(arch, Mapping) or set(arch) != {'depths', 'channels'}:
         raise ArgumentError(f'arch: expected a name or dict(depths=…, channels=…), got {arch!r}')
     for key, values in arch.items():
-        if len(_integers(values)) != STAGES or any(value < 1 for value in values):
+        if len(arguments.integers(values)) != STAGES or any(value < 1 for value in values):
             raise ArgumentError(
                 f'arch: expected four positive integers in {key!r}, one a stage, got {values!r}'
             )
     return Architecture(tuple(arch['depths']), tuple(arch['channels']))
-
-
-def _resolve_out_indices(out_indices: int | Sequence[int]) -> tuple[int, ...]:
-    given = (out_indices,) if isinstance(out_indices, int) else _integers(out_indices)
-    resolved = tuple(index + STAGES if index < 0 else index for index in given)
-    bad = not resolved or any(not 0 <= index < STAGES for index in resolved)
-    if bad or len(set(resolved)) != len(resolved):
-        raise ArgumentError(
-            f'out_indices: expected different stages from 0 to 3 (or −4 to −1), got {out_indices!r}'
-        )
-    return resolved
-
-
-def _integers(values: object) -> tuple[int, ...]:
-    """The values as they are, or none where they are not a sequence of integers."""
-    if isinstance(values, Sequence) and all(isinstance(value, int) for value in values):
-        return tuple(values)
-    return ()
-
-
-def _resolve_frozen_stages(frozen_stages: int) -> int:
-    if not -1 <= frozen_stages <= STAGES:
-        raise ArgumentError(
-            'frozen_stages: expected −1 (none), 0 (the stem) or up to 4 (all stages), got '
-            f'{frozen_stages}'
-        )
-    return frozen_stages

@@ -33,7 +33,8 @@ _READABLE = (
     *(torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool),
 )
 _STEM = 'downsample_layers.0.0.weight'
-_NORM3_POLICIES = ('fresh', 'from_classifier')
+_NORM3_POLICIES = ('fresh', 'from_classifier', 'from_file')
+_PAIR = ('weight', 'bias')
 _STEM_POLICIES = ('repeat', 'mean', 'zero_extra', 'random')
 
 
@@ -85,7 +86,8 @@ def load_backbone(
         ema: Take the weights averaged over training.
         sha256: SHA-256 of the file, or its beginning.
         norm3: ``'fresh'`` leaves the output norm of the last stage new where the file has only a
-            classifier's, as the official recipes do; ``'from_classifier'`` starts from that.
+            classifier's, as the official recipes do; ``'from_classifier'`` starts from that;
+            ``'from_file'`` too, where the file has it.
         stem: How a stem for three channels serves another number of them: ``'repeat'`` takes
             them in turn and ``'mean'`` their mean, both scaled to keep the sum; ``'zero_extra'``
             adds zeros; ``'random'`` draws a new stem.
@@ -108,7 +110,7 @@ def load_backbone(
         state,
         source=f'{checkpoint} ({_origin(recognised, found.place)}; {describe_size(state)})',
         target_name=f'this backbone ({describe_size(target)})',
-        cause=_likely_cause(state, target),
+        cause=likely_cause(state, target),
         new=new,
         unused=unused,
     )
@@ -144,7 +146,8 @@ def _adapt(
         key: fit_shape(value, target[key].shape) if key in target else value
         for key, value in recognised.state.items()
     } | recognised.unknown
-    if norm3 == 'from_classifier' and 'norm3.weight' in target:
+    wanted = norm3 == 'from_classifier' or (norm3 == 'from_file' and 'norm.weight' in state)
+    if wanted and 'norm3.weight' in target:
         _take_classifier_norm(state)
     if state[_STEM].shape[1] != target[_STEM].shape[1]:
         notes.append(_adapt_stem(state, target[_STEM].shape[1], stem))
@@ -164,7 +167,7 @@ def _take_classifier_norm(state: dict[str, Tensor]) -> None:
             "norm3='from_classifier': expected a file with a classifier's norm, found none; take "
             "norm3='fresh'"
         )
-    state |= {f'norm3.{p}': state[f'norm.{p}'] for p in ('weight', 'bias') if f'norm.{p}' in state}
+    state |= {f'norm3.{p}': state.pop(f'norm.{p}') for p in _PAIR if f'norm.{p}' in state}
 
 
 def _origin(recognised: Recognised, place: str) -> str:
@@ -210,8 +213,15 @@ def _announce(notice: str) -> None:
     print_log(notice, logger='current')
 
 
-def _likely_cause(state: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> str:
-    """What most often makes a file not fit, said of this one, or ''."""
+def likely_cause(state: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> str:
+    """What most often makes a backbone's file not fit, said of this one, or ''.
+
+    Args:
+        state: The file's tensors, officially named.
+        target: The backbone's.
+    """
+    if _STEM not in state:
+        return ''
     theirs, ours = size_name(state), size_name(target)
     if state[_STEM].shape[2:] != (4, 4):
         return "its stem's patches overlap (timm's _ols models), which is another network"
@@ -304,8 +314,8 @@ def require_fit(
     problems = {'missing': missing, 'unexpected': unexpected, 'of another shape': reshaped}
     if any(problems.values()):
         raise CheckpointError(
-            f'{source} does not fit {target_name}: {_describe(problems)}. '
-            + (cause or 'Check that the config (size, use_grn, num_classes) is the one of the file')
+            f'{source} does not fit {target_name}: {_describe(problems)}; '
+            + (cause or 'check that the config (size, use_grn, num_classes) is the one of the file')
         )
 
 

@@ -1,8 +1,8 @@
 """Published models by file name: the config they are of and what was published for them.
 
-Sources: facebookresearch/ConvNeXt @048efce, semantic_segmentation/README.md and
-object_detection/README.md; mmseg 1.2.2 and mmdet 3.3.0, configs/convnext/metafile.y(a)ml (their own
-re-runs, the backbone in mmpretrain's names).
+Sources: facebookresearch/ConvNeXt @048efce, README.md, semantic_segmentation/README.md and
+object_detection/README.md; facebookresearch/ConvNeXt-V2 @1e48272, README.md; mmseg 1.2.2 and mmdet
+3.3.0, configs/convnext/metafile.y(a)ml (their own re-runs, the backbone in mmpretrain's names).
 """
 
 from collections.abc import Mapping
@@ -29,6 +29,11 @@ def _segmentor(config: str, single_scale: float, multi_scale: float, publisher: 
 def _detector(config: str, box_ap: float, mask_ap: float, publisher: str) -> Published:
     """Box and mask AP on COCO, at one scale."""
     return Published(config, {'coco/bbox_mAP': box_ap, 'coco/segm_mAP': mask_ap}, {}, publisher)
+
+
+def _classifier(config: str, top1: float) -> Published:
+    """Top-1 accuracy on ImageNet-1K, of one central crop or, at 384², the whole picture."""
+    return Published(config, {'top1': top1}, {}, _PAPER)
 
 
 _PAPER = 'the paper'
@@ -102,4 +107,22 @@ PUBLISHED = {
         'cascade_mask_rcnn_convnext-s_p4_w7_fpn_giou_4conv1f_fp16_ms-crop_3x_coco_'
         '20220510_201004-3d24f5a4.pth'
     ): _detector('cascade_mask_rcnn_convnext_s_coco', 51.8, 44.8, _MMDET),
+    'convnext_tiny_1k_224_ema.pth': _classifier('convnext_t_in1k', 82.1),
+    'convnext_small_1k_224_ema.pth': _classifier('convnext_s_in1k', 83.1),
+    'convnext_base_1k_224_ema.pth': _classifier('convnext_b_in1k', 83.8),
+    'convnext_large_1k_224_ema.pth': _classifier('convnext_l_in1k', 84.3),
+    'convnext_xlarge_22k_1k_224_ema.pth': _classifier('convnext_xl_in1k', 87.0),
+    'convnext_tiny_22k_1k_384.pth': _classifier('convnext_t_in22k_in1k_384', 84.1),
+    'convnext_small_22k_1k_384.pth': _classifier('convnext_s_in22k_in1k_384', 85.8),
+    'convnext_base_22k_1k_384.pth': _classifier('convnext_b_in22k_in1k_384', 86.8),
+    'convnext_large_22k_1k_384.pth': _classifier('convnext_l_in22k_in1k_384', 87.5),
+    'convnext_xlarge_22k_1k_384_ema.pth': _classifier('convnext_xl_in22k_in1k_384', 87.8),
+    'convnextv2_atto_1k_224_ema.pt': _classifier('convnextv2_atto_in1k', 76.7),
+    'convnextv2_femto_1k_224_ema.pt': _classifier('convnextv2_femto_in1k', 78.5),
+    'convnextv2_pico_1k_224_ema.pt': _classifier('convnextv2_pico_in1k', 80.3),
+    'convnextv2_nano_1k_224_ema.pt': _classifier('convnextv2_nano_in1k', 81.9),
+    'convnextv2_tiny_1k_224_ema.pt': _classifier('convnextv2_t_in1k', 83.0),
+    'convnextv2_base_1k_224_ema.pt': _classifier('convnextv2_b_in1k', 84.9),
+    'convnextv2_large_1k_224_ema.pt': _classifier('convnextv2_l_in1k', 85.8),
+    'convnextv2_huge_1k_224_ema.pt': _classifier('convnextv2_h_in1k', 86.3),
 }

@@ -6,18 +6,21 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from mmconvnext.data.class_folders import require_a_batch, require_classes
 from mmconvnext.errors import UserError
 
 
 def require_data(config: Config, *splits: str) -> None:
     """Check that the folders and files of the given splits exist, before anything is built.
 
+    Of data with one folder a class, also that every split and the model have the same classes.
+
     Args:
         config: A config; its ``data_hint``, where it has one, tells how to get the data.
         splits: Of ``'train'``, ``'val'``, ``'test'``.
 
     Raises:
-        UserError: the first one missing, in one line.
+        UserError: the first one missing or of other classes, in one line.
     """
     for split in splits:
         dataset = (config.get(f'{split}_dataloader') or {}).get('dataset')
@@ -29,6 +32,9 @@ def require_data(config: Config, *splits: str) -> None:
                     f'data: {path} does not exist ({split}_dataloader of the config); {hint}'
                     f'or name another folder with --cfg-options {_override(config, splits)}'
                 )
+    require_classes(config, *splits)
+    if 'train' in splits:
+        require_a_batch(config)
 
 
 def _override(config: Config, splits: tuple[str, ...]) -> str:

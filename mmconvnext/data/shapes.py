@@ -19,15 +19,17 @@ _OUTLINES = {
 }
 
 
-def draw_background(generator: np.random.Generator, size: int) -> np.ndarray:
-    """A muted gradient with lines and dots on it.
+def draw_background(
+    generator: np.random.Generator, size: int, clutter: int = _CLUTTER
+) -> np.ndarray:
+    """A muted gradient with lines and dots on it, ``clutter`` of them.
 
     Returns:
         (size, size, 3) float32 RGB, 0 to 255.
     """
     corners = generator.uniform(70, 170, (2, 2, 3)).astype(np.float32)
     image = cv2.resize(corners, (size, size), interpolation=cv2.INTER_LINEAR)
-    for _ in range(_CLUTTER):
+    for _ in range(clutter):
         _draw_clutter(generator, image)
     return image
 

@@ -8,6 +8,11 @@ from mmengine.logging import print_log
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import Tensor
 
+from mmconvnext.checkpoints.classifier import (
+    explain_misfit,
+    is_classifier,
+    with_official_classifier,
+)
 from mmconvnext.checkpoints.convert import fit_shape, other_model, with_official_backbone
 from mmconvnext.checkpoints.load import require_finite, require_fit, require_readable
 from mmconvnext.checkpoints.read import find_tensors
@@ -19,7 +24,8 @@ class StrictLoadingHook(Hook):
     """Checks a checkpoint against the model before mmengine loads it.
 
     The tensors of its ConvNeXt get the official names first, so that mmseg's and mmdet's released
-    models, whose backbone is mmpretrain's, load as well as the paper's and our own. mmengine loads
+    models, whose backbone is mmpretrain's, load as well as the paper's and our own; a classifier's
+    norm and head get them too, so that one loads of any family. mmengine loads
     with ``strict=False`` and only logs what does not fit, so that testing a model with another
     one's checkpoint ends in a bad score instead of an error.
 
@@ -46,15 +52,18 @@ class StrictLoadingHook(Hook):
         target, state = model.state_dict(), self._find_state(checkpoint)
         require_readable(state, self.source)
         other = other_model(state)
+        named = with_official_classifier if is_classifier(target) else with_official_backbone
         state = {
             key: fit_shape(value, target[key].shape) if key in target else value
-            for key, value in with_official_backbone(state).items()
+            for key, value in named(state).items()
         }
         checkpoint['state_dict'] = state  # where mmengine looks first
         if not self.heads:
             _log_unfit_heads(target, state)
             target, state = _backbone_of(target), _backbone_of(state)
         cause = f'its keys look like {other}' if other else ''
+        if is_classifier(target) and not cause:
+            cause = explain_misfit(target, state)
         require_fit(target, state, source=self.source, target_name='the model', cause=cause)
         require_finite(state, self.source)
 

@@ -82,7 +82,7 @@ def load_predictor(
     if scope not in _KINDS:
         raise UserError(
             f"default_scope: expected a config of a segmentor ('mmseg') or a detector ('mmdet'), "
-            f'got {scope!r}'
+            f'got {scope!r}; classifiers are evaluated by tools/test.py'
         )
     place = usable_device(device)
     _spare_low_scores(config.model, score_thr)

@@ -8,7 +8,7 @@ import argparse
 import difflib
 import inspect
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict, DictAction
@@ -22,6 +22,9 @@ from mmconvnext.running.hardware import disable_amp
 
 # What mmengine is given in place of a path that it could not read.
 _SAFETENSORS = 'safetensors://'
+
+# Backbones and models that load their weights themselves, strictly.
+_OURS = ('mmconvnext.ConvNeXt', 'mmconvnext.ImageClassifier', 'mmconvnext.RoadmapNet')
 
 # Entries that mmengine looks up in the config itself.
 _READ_BY_THE_RUNNER = ('compile', 'find_unused_parameters', 'model_wrapper_cfg', 'sync_bn')
@@ -182,15 +185,15 @@ def set_pretrained(config: Config, pretrained: str | None) -> list[str]:
     backbones = list(_backbones(config.model))
     if pretrained is not None and not backbones:
         raise UserError('--pretrained: expected a model with a backbone, the config has none')
+    if pretrained is not None:
+        config.model.pop('init_cfg', None)  # a whole model's file, which would hide this one
     for backbone in backbones:
         if pretrained == 'none':
             backbone.init_cfg = None
         elif pretrained is not None:
             backbone.init_cfg = _with_checkpoint(backbone, pretrained)
-        for entry in _pretrained_entries(backbone):
-            if not entry.get('checkpoint'):
-                raise UserError("init_cfg of type 'Pretrained': expected a checkpoint, got none")
-            read_checkpoint(entry.checkpoint, 'meta', entry.get('sha256'))
+        _require_files(_pretrained_entries(backbone))
+    _require_files(_pretrained_entries(config.model))
     if pretrained == 'none':
         return ['NO PRETRAINED WEIGHTS: the backbone starts from scratch (--pretrained none)']
     return []
@@ -205,11 +208,18 @@ def _backbones(model: ConfigDict) -> Iterator[ConfigDict]:
                 yield from _backbones(value)
 
 
-def _pretrained_entries(backbone: ConfigDict) -> Iterator[ConfigDict]:
-    """What our backbone will load; another one's schemes are its own."""
-    init = backbone.get('init_cfg') or []
+def _require_files(entries: Iterable[ConfigDict]) -> None:
+    for entry in entries:
+        if not entry.get('checkpoint'):
+            raise UserError("init_cfg of type 'Pretrained': expected a checkpoint, got none")
+        read_checkpoint(entry.checkpoint, 'meta', entry.get('sha256'))
+
+
+def _pretrained_entries(model: ConfigDict) -> Iterator[ConfigDict]:
+    """What our backbone or classifier will load; another one's schemes are its own."""
+    init = model.get('init_cfg') or []
     for entry in init if isinstance(init, list) else [init]:
-        if backbone.get('type') == 'mmconvnext.ConvNeXt' and entry.get('type') == 'Pretrained':
+        if model.get('type') in _OURS and entry.get('type') == 'Pretrained':
             yield entry
 
 
@@ -254,6 +264,7 @@ def set_resume(config: Config, resume: str | None) -> list[str]:
         )
     config.resume = True
     # Its weights are all in the checkpoint: nothing else need be there or be downloaded.
+    config.model.pop('init_cfg', None)
     for backbone in _backbones(config.model):
         backbone.init_cfg = None
     return [f'Resuming from {resume}']

@@ -39,6 +39,8 @@ class EncoderDecoder(PlainEncoderDecoder):
     samples, or with a head that has its own ``predict``, whole maps are made as by mmseg, but for
     windows being added in place.
 
+    A head whose ``in_channels`` is None gets those of the backbone at the head's ``in_index``.
+
     Args:
         fast: False predicts as mmseg does, and builds those of the backbone and the heads that are
             of this package with ``fast=False`` too.
@@ -46,7 +48,7 @@ class EncoderDecoder(PlainEncoderDecoder):
         kwargs: As ``args``.
 
     Raises:
-        ArgumentError: ``test_cfg`` is not possible.
+        ArgumentError: ``test_cfg`` is not possible, or a head's ``in_channels`` are unknown.
     """
 
     def __init__(
@@ -71,6 +73,37 @@ class EncoderDecoder(PlainEncoderDecoder):
             backbone, decode_head, neck, auxiliary_head, train_cfg, test_cfg, *args, **kwargs
         )
         self.fast = fast
+
+    def _init_decode_head(self, decode_head: dict) -> None:
+        super()._init_decode_head(self._with_in_channels(decode_head))
+
+    def _init_auxiliary_head(self, auxiliary_head: dict | list[dict] | None) -> None:
+        heads = auxiliary_head
+        if isinstance(heads, list):
+            heads = [self._with_in_channels(head) for head in heads]
+        elif heads is not None:
+            heads = self._with_in_channels(heads)
+        super()._init_auxiliary_head(heads)
+
+    def _with_in_channels(self, head: dict) -> dict:
+        """The config of a head, with the channels of the maps it takes where it names none."""
+        if head.get('in_channels', ...) is not None:
+            return head
+        given = getattr(self.backbone, 'out_channels', None)
+        if self.with_neck or not isinstance(given, tuple):
+            raise ArgumentError(
+                f'{head.get("type")}: expected in_channels, got None; only a backbone of '
+                'mmconvnext, and that without a neck, tells what it gives to a head'
+            )
+        index = head.get('in_index', -1)
+        indices = [index] if isinstance(index, int) else index
+        if any(not -len(given) <= i < len(given) for i in indices):
+            raise ArgumentError(
+                f'{head.get("type")}: expected in_index among the {len(given)} maps of the '
+                f'backbone, got {index}; change it, or the out_indices of the backbone'
+            )
+        channels = given[index] if isinstance(index, int) else [given[i] for i in index]
+        return {**head, 'in_channels': channels}
 
     def decides_in_tiles(self) -> bool:
         """Whether :meth:`predict` makes labels without maps of all classes."""

@@ -15,6 +15,9 @@ from tests.conftest import CONFIGS
         ('mask_rcnn_convnextv2_b_coco_lsj', (800, 1280), (1024, 1024)),
         ('upernet_convnext_atto_samples', (96, 96), (96, 96)),
         ('mask_rcnn_convnext_atto_samples', (160, 160), (160, 160)),
+        ('convnext_t_in1k', (224, 224), (224, 224)),
+        ('convnext_b_in22k_in1k_384', (384, 384), (384, 384)),
+        ('roadmap_resnet50_samples', (48, 48), (48, 48)),
     ],
 )
 def test_shapes_of_the_configs(name: str, counted: tuple, training: tuple) -> None:

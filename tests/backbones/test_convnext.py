@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -5,6 +7,7 @@ from torch import nn
 from mmconvnext import ConvNeXt
 from mmconvnext.analysis.complexity import count_macs, count_parameters
 from mmconvnext.backbones import ARCHITECTURES
+from mmconvnext.errors import ArgumentError
 
 # Parameters of the published classifiers in millions and their GMACs at 224²; the classifier has
 # a final norm and a 1000-way head in place of norm0–3. V1: arXiv 2201.03545, table 1, to two
@@ -229,3 +232,32 @@ def test_maps_are_contiguous(small_backbone, memory_format) -> None:
     """mmcv's compiled operators take any map for one that is (open-mmlab/mmcv #2203)."""
     x = torch.randn(2, 3, 64, 96).to(memory_format=memory_format)
     assert all(y.is_contiguous() for y in small_backbone().to(memory_format=memory_format)(x))
+
+
+def test_the_last_norm_handed_over_leaves_the_map_raw(small_backbone) -> None:
+    backbone, whole = small_backbone(out_indices=(3,)), small_backbone(out_indices=(3,))
+    nn.init.normal_(whole.norm3.weight)
+    backbone.load_state_dict(whole.state_dict())
+    norm = backbone.take_last_norm()
+    assert backbone.take_last_norm() is norm
+    assert not [name for name in backbone.state_dict() if name.startswith('norm')]
+    x = torch.randn(2, 3, 64, 64)
+    torch.testing.assert_close(norm(backbone(x)[0]), whole(x)[0])
+    backbone.eval().switch_to_deploy()
+    torch.testing.assert_close(norm(backbone(x)[0]), whole(x)[0])
+
+
+@pytest.mark.parametrize('out_indices', [(0, 1, 2, 3), (2,)])
+def test_only_a_lone_last_norm_is_handed_over(small_backbone, out_indices) -> None:
+    with pytest.raises(ArgumentError, match=r'expected \(3,\) under a classifier'):
+        small_backbone(out_indices=out_indices).take_last_norm()
+
+
+def test_a_copy_has_a_norm_of_its_own(small_backbone) -> None:
+    """As mmengine averages a copy of the model."""
+    holder = nn.Module()
+    holder.backbone = small_backbone(out_indices=(3,))
+    holder.norm = holder.backbone.take_last_norm()
+    copied = copy.deepcopy(holder)
+    assert copied.backbone.take_last_norm() is copied.norm
+    assert copied.norm is not holder.norm

@@ -408,7 +408,7 @@ def test_tensors_without_values(small_backbone, trained, tmp_path) -> None:
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        (dict(norm3='new'), "expected norm3 of fresh, from_classifier, got 'new'"),
+        (dict(norm3='new'), "expected norm3 of fresh, from_classifier, from_file, got 'new'"),
         (dict(stem='tile'), "expected stem of repeat, mean, zero_extra, random, got 'tile'"),
         (dict(checkpoint=''), "of type 'Pretrained': expected a checkpoint"),
         (dict(strict=False), 'expected checkpoint, prefix, ema, sha256, norm3, stem, got strict'),

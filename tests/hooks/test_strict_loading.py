@@ -9,9 +9,10 @@ from mmengine.runner.priority import get_priority
 from mmseg.models.segmentors import SegTTAModel
 
 from mmconvnext.checkpoints.convert import from_official, with_official_backbone
-from mmconvnext.checkpoints.formats import MMPRETRAIN, OFFICIAL
+from mmconvnext.checkpoints.formats import MMPRETRAIN, OFFICIAL, TIMM
 from mmconvnext.errors import CheckpointError
 from mmconvnext.hooks import StrictLoadingHook
+from tests.classification.test_classifier import classifier
 
 
 class Model(BaseModel):
@@ -129,3 +130,25 @@ def test_strange_tensors_and_models(change: dict, message: str) -> None:
 def test_other_backbones_stay_as_they_are() -> None:
     state = {'backbone.conv1.weight': torch.ones(1), 'decode_head.weight': torch.ones(1)}
     assert with_official_backbone(state) == state
+
+
+@pytest.mark.parametrize('format', [OFFICIAL, MMPRETRAIN, TIMM], ids=lambda format: format.name)
+def test_classifiers_of_any_family_load_head_included(format) -> None:
+    model = classifier()
+    official = {
+        key.removeprefix('backbone.'): torch.randn_like(value)
+        for key, value in model.state_dict().items()
+    }
+    checkpoint = {'model': from_official(official, format)}
+    StrictLoadingHook().after_load_checkpoint(SimpleNamespace(model=model), checkpoint)
+    model.load_state_dict(checkpoint['state_dict'], strict=True)
+    assert torch.equal(model.head.weight, official['head.weight'])
+    assert torch.equal(model.norm.bias, official['norm.bias'])
+
+
+def test_a_classifier_of_other_classes_is_told_or_gives_its_body() -> None:
+    model, other = classifier(), classifier(num_classes=9).state_dict()
+    runner = SimpleNamespace(model=model)
+    with pytest.raises(CheckpointError, match='tells 9 classes apart, the config says num_cl'):
+        StrictLoadingHook().after_load_checkpoint(runner, {'state_dict': dict(other)})
+    StrictLoadingHook(heads=False).after_load_checkpoint(runner, {'state_dict': dict(other)})

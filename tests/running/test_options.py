@@ -116,6 +116,16 @@ def test_a_list_of_initialisations_is_looked_through(config, tmp_path: Path) -> 
         options.set_pretrained(config, None)
 
 
+def test_a_classifier_s_own_file_is_checked_and_gives_way(tmp_path: Path) -> None:
+    config = Config.fromfile(CONFIGS / 'convnext_t_in1k.py')
+    missing = dict(type='Pretrained', checkpoint=str(tmp_path / 'none.pth'))
+    config.model.init_cfg = missing
+    with pytest.raises(CheckpointError, match='no such checkpoint file'):
+        options.set_pretrained(config, None)
+    options.set_pretrained(config, 'none')
+    assert 'init_cfg' not in config.model, 'it would hide what --pretrained says'
+
+
 def test_weights_to_start_from_are_checked_too(config, tmp_path: Path) -> None:
     (tmp_path / 'a.pth').write_bytes(b'<html>')
     config.load_from = str(tmp_path / 'a.pth')
@@ -142,6 +152,7 @@ def test_resume(config, tmp_path: Path) -> None:
     assert 'iter_3.pth' in options.set_resume(config, 'auto')[0]
     assert config.resume
     assert config.load_from == str(tmp_path / 'iter_3.pth')
+    assert 'init_cfg' not in config.model
     assert config.model.backbone.init_cfg is None, 'nothing is downloaded to be overwritten'
     assert config.custom_hooks[-1].type == 'mmconvnext.StrictLoadingHook'
 

@@ -69,14 +69,15 @@ def preflight(
         report: Told how far the reading is.
 
     Raises:
-        UserError: a process that read pictures died.
+        UserError: a process that read pictures died, or no data set is of a known kind.
     """
     findings = Findings()
     datasets = configured_datasets(config, findings)
+    _require_a_known_kind(datasets)
     check_heads(config, datasets, findings)
     read, summaries = {}, []
     for dataset in datasets:
-        check = {'coco': _check_coco, 'segmentation': _check_segmentation}.get(dataset.kind)
+        check = _CHECKS.get(dataset.kind)
         if check is None:
             findings.add(
                 *('warning', dataset.name, 'not checked'),
@@ -94,6 +95,14 @@ def preflight(
     check_copies(read, {dataset.name: dataset.split for dataset in datasets}, findings)
     _compare_classes(summaries, findings)
     return Preflight(findings, summaries)
+
+
+def _require_a_known_kind(datasets: Sequence[ConfiguredDataset]) -> None:
+    if datasets and not any(dataset.kind in _CHECKS for dataset in datasets):
+        raise UserError(
+            f'data: expected COCO json or label files, got {datasets[0].config.get("type")} alone, '
+            'which cannot be checked; folders of classes are looked through by tools/train.py'
+        )
 
 
 @dataclass(frozen=True)
@@ -200,3 +209,6 @@ def _compare_classes(summaries: list[Summary], findings: Findings) -> None:
         'classes that never occur in training: they cannot be learnt',
         [name for name, count in zip(names, seen) if not count],
     )
+
+
+_CHECKS = {'coco': _check_coco, 'segmentation': _check_segmentation}

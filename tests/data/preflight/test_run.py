@@ -12,6 +12,7 @@ from mmconvnext.data.preflight.figure import draw_plots
 from mmconvnext.data.preflight.findings import Findings
 from mmconvnext.data.preflight.heads import class_heads
 from mmconvnext.data.preflight.report import as_json, verdict
+from mmconvnext.errors import UserError
 from mmconvnext.running.data_root import override
 from tests.conftest import CONFIGS
 
@@ -146,3 +147,11 @@ def test_plots_any_number_of_classes(classes: int, tmp_path: Path) -> None:
 
 def test_plots_nothing_of_nothing(tmp_path: Path) -> None:
     assert draw_plots([Summary('train', 'pixels', ('a',))], tmp_path) == []
+
+
+def test_refuses_what_it_cannot_check(tmp_path: Path) -> None:
+    (tmp_path / 'train' / 'cat').mkdir(parents=True)
+    loader = dict(dataset=dict(type='mmconvnext.ImageFolder', data_root=str(tmp_path)))
+    config = Config(dict(model=dict(type='mmconvnext.ImageClassifier'), train_dataloader=loader))
+    with pytest.raises(UserError, match=r'expected COCO json or label files, got .*ImageF'):
+        preflight(config)

@@ -1,0 +1,32 @@
+"""300 epochs of ConvNeXt V2-T after FCMAE: 8 GPUs × 32 pictures × 4 iterations = 1024.
+
+Learning rate 8e-4 × 1024 / 256 = 3.2e-3, 40 epochs of warm-up, cosine to 1e-6, layer decay .9.
+Source: facebookresearch/ConvNeXt-V2 @d7cc26f, TRAINING.md. There each of the 18 blocks has an id
+("single": the stem's learning rate is × .9^18 = .15); the ids here are V1's, which is ours
+(× .9^7 = .48).
+"""
+
+_base_ = './imagenet_fcmae_100e.py'
+max_epochs = 300
+warmup_epochs = 40
+optim_wrapper = dict(optimizer=dict(lr=3.2e-3), paramwise_cfg=dict(decay_rate=0.9))
+param_scheduler = [
+    dict(
+        type='LinearLR',
+        start_factor=1e-9,
+        by_epoch=True,
+        begin=0,
+        end=warmup_epochs,
+        convert_to_iter_based=True,
+    ),
+    dict(
+        type='CosineAnnealingLR',
+        T_max=max_epochs - warmup_epochs,
+        eta_min_ratio=1e-6 / 3.2e-3,
+        by_epoch=True,
+        begin=warmup_epochs,
+        end=max_epochs,
+        convert_to_iter_based=True,
+    ),
+]
+train_cfg = dict(max_epochs=max_epochs)

@@ -1,0 +1,16 @@
+"""ConvNeXt-B, ImageNet-1K, 224², 300 epochs from scratch.
+
+Published: top-1 83.8; 89M parameters, 15.4G FLOPs at 224² (arXiv 2201.03545, tables 1 and 5;
+facebookresearch/ConvNeXt @048efce). Not reproduced here.
+Published model: https://dl.fbaipublicfiles.com/convnext/convnext_base_1k_224_ema.pth
+8 GPUs × 128 pictures × 4 iterations = 4096, float32:
+    tools/dist_train.sh configs/convnext_b_in1k.py 8
+"""
+
+_base_ = [
+    '_base_/models/convnext_classifier.py',
+    '_base_/datasets/imagenet.py',
+    '_base_/schedules/imagenet_300e.py',
+    '_base_/classification_runtime_ema.py',
+]
+model = dict(backbone=dict(arch='base', drop_path_rate=0.5))

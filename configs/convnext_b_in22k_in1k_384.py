@@ -1,0 +1,28 @@
+"""ConvNeXt-B, ImageNet-22K, then ImageNet-1K at 384², 30 epochs of fine-tuning.
+
+Published: top-1 86.8; 89M parameters, 45.0G FLOPs at 384² (arXiv 2201.03545, tables 1 and 6;
+facebookresearch/ConvNeXt @048efce). Not reproduced here.
+Starts from https://dl.fbaipublicfiles.com/convnext/convnext_base_22k_224.pth
+Published model: https://dl.fbaipublicfiles.com/convnext/convnext_base_22k_1k_384.pth
+8 GPUs × 16 pictures × 4 iterations = 512, float32:
+    tools/dist_train.sh configs/convnext_b_in22k_in1k_384.py 8
+"""
+
+_base_ = [
+    '_base_/models/convnext_classifier.py',
+    '_base_/datasets/imagenet_384.py',
+    '_base_/schedules/imagenet_30e.py',
+    '_base_/classification_runtime.py',
+]
+model = dict(
+    backbone=dict(
+        arch='base',
+        drop_path_rate=0.2,
+        init_cfg=dict(
+            type='Pretrained',
+            checkpoint='https://dl.fbaipublicfiles.com/convnext/convnext_base_22k_224.pth',
+        ),
+    ),
+    head_init_scale=0.001,
+    mixing=None,
+)

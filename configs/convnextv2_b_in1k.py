@@ -1,0 +1,27 @@
+"""ConvNeXt V2-B (FCMAE), ImageNet-1K, 224², 100 epochs of fine-tuning.
+
+Published: top-1 84.9; 89M parameters, 15.4G FLOPs at 224² (arXiv 2301.00808;
+facebookresearch/ConvNeXt-V2 @1e48272). Not reproduced here. TRAINING.md names every value. Weights:
+CC-BY-NC.
+Starts from https://dl.fbaipublicfiles.com/convnext/convnextv2/pt_only/convnextv2_base_1k_224_fcmae.pt
+Published model: https://dl.fbaipublicfiles.com/convnext/convnextv2/im1k/convnextv2_base_1k_224_ema.pt
+8 GPUs × 32 pictures × 4 iterations = 1024, mixed precision:
+    tools/dist_train.sh configs/convnextv2_b_in1k.py 8
+"""
+
+_base_ = [
+    '_base_/models/convnextv2_classifier.py',
+    '_base_/datasets/imagenet.py',
+    '_base_/schedules/imagenet_fcmae_100e.py',
+    '_base_/classification_runtime_ema.py',
+]
+model = dict(
+    backbone=dict(
+        arch='base',
+        init_cfg=dict(
+            type='Pretrained',
+            checkpoint='https://dl.fbaipublicfiles.com/convnext/convnextv2/pt_only/convnextv2_base_1k_224_fcmae.pt',
+        ),
+    ),
+)
+train_dataloader = dict(batch_size=32)

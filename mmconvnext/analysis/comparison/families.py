@@ -1,0 +1,181 @@
+"""The backbones that are compared, each as it was published in a segmentor and a detector.
+
+Swin and ResNet are mmseg's and mmdet's own, named for their registries; head and neck are those of
+the configs here, so that the backbone alone differs.
+"""
+
+import copy
+from collections.abc import Iterable, Mapping
+from importlib.util import find_spec
+from types import MappingProxyType
+from typing import NamedTuple
+
+from mmengine.config import Config
+
+from mmconvnext.errors import UserError
+
+SIZES = ('T', 'S', 'B', 'L')
+FAMILIES = ('convnext', 'swin', 'resnet', 'convnext_plain')
+
+
+class Model(NamedTuple):
+    """A segmentor or a detector into which the backbones are put.
+
+    Attributes:
+        title: In words.
+        config: File in configs/ that has its head.
+        package: Whose models it needs.
+        counted: Height and width at which the papers count, in pixels.
+        measured: Height and width at which it is timed unless told.
+    """
+
+    title: str
+    config: str
+    package: str
+    counted: tuple[int, int]
+    measured: tuple[int, int]
+
+
+MODELS: Mapping[str, Model] = MappingProxyType(
+    {
+        'upernet': Model(
+            'UperNet, ADE20K', 'upernet_convnext_t_ade20k.py', 'mmseg', (512, 2048), (512, 512)
+        ),
+        'mask_rcnn': Model(
+            'Mask R-CNN, COCO', 'mask_rcnn_convnext_t_coco.py', 'mmdet', (800, 1280), (800, 1344)
+        ),
+    }
+)  # fmt: skip
+
+
+class Backbone(NamedTuple):
+    """A backbone of one family and size.
+
+    Attributes:
+        label: What it is called, such as ``Swin-T``.
+        channels: Of its four maps.
+        config: For the registry of the model that it is put into.
+    """
+
+    family: str
+    size: str
+    label: str
+    channels: tuple[int, ...]
+    config: Mapping[str, object]
+
+
+# Swin Transformer, arXiv 2103.14030, section 3.3: width, depth of stage 3, heads of stage 1.
+_SWIN = {'T': (96, 6, 3), 'S': (96, 18, 3), 'B': (128, 18, 4), 'L': (192, 18, 6)}
+_CONVNEXT = {
+    'T': ('tiny', 96),
+    'S': ('small', 96),
+    'B': ('base', 128),
+    'L': ('large', 192),
+}
+# Which ResNet stands beside which size: by custom. 50 and 101 are of the size of T and S, 152 is
+# smaller than B, and there is none beside L.
+_RESNET = {'T': 50, 'S': 101, 'B': 152}
+
+
+def backbone(family: str, size: str, model: str) -> Backbone | None:
+    """The backbone as it is trained in a model; None where the family has none of that size.
+
+    Args:
+        family: One of :data:`FAMILIES`. ``convnext_plain`` is ConvNeXt without the fused block.
+        size: One of :data:`SIZES`.
+        model: One of :data:`MODELS`.
+    """
+    if family == 'swin':
+        return _swin(size, model)
+    if family == 'resnet':
+        return _resnet(size, model) if size in _RESNET else None
+    arch, width = _CONVNEXT[size]
+    config = dict(
+        type='mmconvnext.ConvNeXt',
+        arch=arch,
+        out_indices=(0, 1, 2, 3),
+        # Of the papers' recipes; XL apart, S in UperNet is the only one with another value.
+        drop_path_rate=0.3 if (model, size) == ('upernet', 'S') else 0.4,
+        layer_scale_init_value=1.0,
+    )
+    label = f'ConvNeXt-{size}'
+    if family == 'convnext_plain':
+        config['fast'] = False
+        label += ', plain'
+    return Backbone(family, size, label, _doubling(width), config)
+
+
+def _swin(size: str, model: str) -> Backbone:
+    width, depth, heads = _SWIN[size]
+    config = dict(
+        type='SwinTransformer',
+        embed_dims=width,
+        depths=(2, 2, depth, 2),
+        num_heads=_doubling(heads),
+        window_size=7,
+        out_indices=(0, 1, 2, 3),
+        # mmseg's and mmdet's own configs.
+        drop_path_rate=0.3 if model == 'upernet' else 0.2,
+    )
+    return Backbone('swin', size, f'Swin-{size}', _doubling(width), config)
+
+
+def _resnet(size: str, model: str) -> Backbone:
+    config = dict(
+        # mmseg's UperNet has the deeper stem, mmdet's Mask R-CNN has not, and freezes stem and
+        # stage 1 and the statistics of its norms.
+        type='ResNetV1c' if model == 'upernet' else 'ResNet',
+        depth=_RESNET[size],
+        num_stages=4,
+        out_indices=(0, 1, 2, 3),
+        frozen_stages=-1 if model == 'upernet' else 1,
+        norm_eval=model != 'upernet',
+        norm_cfg=dict(type='BN', requires_grad=True),
+        style='pytorch',
+    )
+    return Backbone('resnet', size, f'ResNet-{_RESNET[size]}', _doubling(256), config)
+
+
+def _doubling(first: int) -> tuple[int, ...]:
+    return tuple(first * 2**stage for stage in range(4))
+
+
+def chosen(model: str, families: Iterable[str], sizes: Iterable[str]) -> list[Backbone]:
+    """The backbones to compare, size by size."""
+    found = [backbone(family, size, model) for size in sizes for family in families]
+    return [one for one in found if one]
+
+
+def with_backbone(config: Config, one: Backbone) -> Config:
+    """A copy of a segmentor's or a Mask R-CNN's config with another backbone.
+
+    Weights to start from are taken out, and batch norms need no other process.
+    """
+    changed = copy.deepcopy(config)
+    model = changed.model
+    model.backbone = dict(one.config)
+    if 'neck' in model:
+        model.neck.in_channels = list(one.channels)
+    else:
+        model.decode_head.in_channels = one.channels
+        model.decode_head.norm_cfg.type = 'BN'
+        model.auxiliary_head.in_channels = one.channels[model.auxiliary_head.in_index]
+        model.auxiliary_head.norm_cfg.type = 'BN'
+    return changed
+
+
+def require_packages(models: Iterable[str]) -> None:
+    """Raise where a package is not installed that a model is built of.
+
+    Raises:
+        UserError: the package, and what to do.
+    """
+    for name in models:
+        package = MODELS[name].package
+        if find_spec(package) is None:
+            others = [other for other in MODELS if MODELS[other].package != package]
+            raise UserError(
+                f'{name}: expected {package}, which it is built of, it is not installed; run '
+                f'python tools/doctor.py for the command, or compare in --models '
+                f'{" ".join(others)} alone'
+            )

@@ -1,0 +1,55 @@
+"""What a measurement was made on."""
+
+import os
+import platform
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+
+class Machine(NamedTuple):
+    """The device and what runs on it.
+
+    Attributes:
+        device: Its name.
+        threads: Of PyTorch on the CPU.
+        torch: Version.
+        date: Of the measurement, YYYY-MM-DD.
+        load: Processes that were running before, the mean of a minute; None where unknown.
+        command: That measures it again.
+    """
+
+    device: str
+    threads: int
+    torch: str
+    date: str
+    load: float | None
+    command: str
+
+    def __str__(self) -> str:
+        threads = f'{self.threads} thread{"s" if self.threads > 1 else ""}'
+        return f'{self.device}, {threads}, torch {self.torch}, {self.date}'
+
+
+def machine(device: str, command: str) -> Machine:
+    """Look at this machine.
+
+    Args:
+        device: ``'cpu'`` or a CUDA device.
+        command: That measures.
+    """
+    name = _processor() if device == 'cpu' else torch.cuda.get_device_name(device)
+    load = round(os.getloadavg()[0], 1) if hasattr(os, 'getloadavg') else None
+    date = time.strftime('%Y-%m-%d')
+    return Machine(name, torch.get_num_threads(), torch.__version__, date, load, command)
+
+
+def _processor() -> str:
+    try:
+        lines = Path('/proc/cpuinfo').read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.split(':', 1)[1].strip() for line in lines if line.startswith('model name')]
+    return next(iter(names), platform.processor() or 'unknown processor')

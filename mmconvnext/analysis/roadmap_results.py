@@ -1,0 +1,75 @@
+"""The roadmap's figures as the paper published them, and where they contradict each other.
+
+Source: Liu et al., A ConvNet for the 2020s (arXiv 2201.03545v2), figure 2 and tables 10 and 11:
+ImageNet-1K, 224², top-1 in percent. None of the accuracies was reproduced here.
+"""
+
+from typing import NamedTuple
+
+SOURCE = 'arXiv 2201.03545v2, tables 10 and 11'
+
+
+class Published(NamedTuple):
+    """What the paper prints of a network; its FLOPs are multiply-accumulates."""
+
+    top1: float  # in percent; of ResNet-50's way the mean of several runs
+    gflops: float
+    deviation: float | None = None  # of top1 over the runs, where the paper gives it
+    note: str = ''  # what is wrong with it
+
+
+class Rival(NamedTuple):
+    """The network that the paper compares the last step with."""
+
+    name: str
+    published: Published
+
+
+_LAYER_NORM = (
+    'table 10 prints 4.46 GFLOPs and figure 2 prints 4.2, where a LayerNorm changes no convolution '
+    'and table 11 keeps its count; 4.46 is the count of the next step, most likely a slip of a row'
+)
+_LAST = 'table 10 prints 4.49 GFLOPs, which no consistent count yields: it is 4.46'
+
+PUBLISHED: dict[str, dict[str, Published]] = {
+    'resnet50': {
+        'resnet50': Published(78.82, 4.09, 0.07),
+        'stage_ratio': Published(79.36, 4.53, 0.07),
+        'patchify_stem': Published(79.51, 4.42, 0.18),
+        'depthwise': Published(78.28, 2.35, 0.08),
+        'width': Published(80.50, 5.27, 0.02),
+        'inverted_bottleneck': Published(80.64, 4.64, 0.03),
+        'depthwise_up': Published(79.92, 4.07, 0.08),
+        'kernel_5': Published(80.35, 4.10, 0.08),
+        'kernel_7': Published(80.57, 4.15, 0.14),
+        'kernel_9': Published(80.57, 4.21, 0.06),
+        'kernel_11': Published(80.47, 4.29, 0.11),
+        'gelu': Published(80.62, 4.15, 0.14),
+        'fewer_activations': Published(81.27, 4.15, 0.06),
+        'fewer_norms': Published(81.41, 4.15, 0.09),
+        'layer_norm': Published(81.47, 4.46, 0.09, _LAYER_NORM),
+        'separate_downsampling': Published(81.97, 4.49, 0.06, _LAST),
+    },
+    'resnet200': {
+        'resnet50': Published(81.14, 15.01),
+        'stage_ratio': Published(81.33, 14.52),
+        'patchify_stem': Published(81.59, 14.38),
+        'depthwise': Published(80.54, 7.23),
+        'width': Published(81.85, 16.76),
+        'inverted_bottleneck': Published(82.64, 15.68),
+        'depthwise_up': Published(82.04, 14.63),
+        'kernel_5': Published(82.32, 14.70),
+        'kernel_7': Published(82.30, 14.81),
+        'kernel_9': Published(82.27, 14.95),
+        'kernel_11': Published(82.18, 15.13),
+        'gelu': Published(82.19, 14.81),
+        'fewer_activations': Published(82.71, 14.81),
+        'fewer_norms': Published(83.17, 14.81),
+        'layer_norm': Published(83.35, 14.81),
+        'separate_downsampling': Published(83.60, 15.35),
+    },
+}
+RIVALS: dict[str, Rival] = {
+    'resnet50': Rival('Swin-T', Published(81.30, 4.50)),
+    'resnet200': Rival('Swin-B', Published(83.50, 15.43)),
+}

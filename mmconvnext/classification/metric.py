@@ -1,0 +1,56 @@
+"""Top-k accuracy."""
+
+from collections.abc import Sequence
+
+import torch
+from mmengine.evaluator import BaseMetric
+
+from mmconvnext.errors import ArgumentError
+from mmconvnext.registry import METRICS
+
+_NEVER = -1  # a rank that is in no top k
+
+
+@METRICS.register_module()
+class TopKAccuracy(BaseMetric):
+    """Percentage of pictures whose label is among the k classes of the highest scores.
+
+    Takes data samples with ``pred_score`` and ``gt_label``, and gives ``top1``, ``top5``, …. Of
+    equal scores the class of the lower number comes first; a picture with a NaN among its scores
+    counts as wrong.
+
+    Args:
+        topk: Each k that is wanted; above the number of classes it is 100.
+        options: As of mmengine's ``BaseMetric``.
+
+    Raises:
+        ArgumentError: ``topk`` is empty or holds something other than positive integers.
+    """
+
+    default_prefix = ''
+
+    def __init__(self, topk: int | Sequence[int] = (1, 5), **options: object) -> None:
+        super().__init__(**options)
+        self.topk = (topk,) if isinstance(topk, int) else tuple(topk)
+        if not self.topk or any(not isinstance(k, int) or k < 1 for k in self.topk):
+            raise ArgumentError(f'topk: expected integers of 1 or more, got {topk!r}')
+
+    def process(self, data_batch: object, data_samples: Sequence[dict]) -> None:
+        # One result a picture: what a sampler added to even out the ranks is cut off by number.
+        self.results += [
+            _rank(sample['pred_score'], int(sample['gt_label'])) for sample in data_samples
+        ]
+
+    def compute_metrics(self, results: list[int]) -> dict[str, float]:
+        return {
+            f'top{k}': 100 * sum(0 <= rank < k for rank in results) / len(results)
+            for k in self.topk
+        }
+
+
+def _rank(scores: torch.Tensor, label: int) -> int:
+    """How many classes come before the label's."""
+    if scores.isnan().any():
+        return _NEVER
+    own = scores[label]
+    return int((scores > own).sum() + (scores[:label] == own).sum())

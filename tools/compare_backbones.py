@@ -1,0 +1,195 @@
+"""ConvNeXt beside Swin and ResNet in UperNet and Mask R-CNN: what they cost, what they reach.
+
+The same head, another backbone: parameters and multiply-accumulates are counted, time and memory
+are measured on this machine, accuracy is as published; each column says which. Without
+--no-bench minutes to an hour, by size.
+
+Example:
+    python tools/compare_backbones.py --sizes T S B L --no-bench
+    python tools/compare_backbones.py --sizes T --models upernet --json comparison.json
+"""
+
+import argparse
+import json
+import os
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from rich.console import Console
+from rich.progress import Progress
+
+import mmconvnext  # noqa: F401  (makes the stack work on this torch before it is used)
+from mmconvnext.analysis.benchmark import MemoryMeter, Report
+from mmconvnext.analysis.comparison.families import (
+    FAMILIES,
+    MODELS,
+    SIZES,
+    chosen,
+    require_packages,
+)
+from mmconvnext.analysis.comparison.figure import draw
+from mmconvnext.analysis.comparison.machine import Machine, machine
+from mmconvnext.analysis.comparison.published import IMAGENET
+from mmconvnext.analysis.comparison.row import Row
+from mmconvnext.analysis.comparison.run import ROUNDS, Settings, compare
+from mmconvnext.analysis.comparison.table import comparison_table, imagenet_table
+from mmconvnext.errors import UserError, first_line, one_line_errors
+
+CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
+MODES = ('inference', 'training')
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--sizes', nargs='+', default=['T'], choices=SIZES,
+                        help='default T; ResNet-50, 101, 152 stand beside T, S, B')  # fmt: skip
+    parser.add_argument('--models', nargs='+', default=list(MODELS), choices=MODELS)
+    parser.add_argument('--families', nargs='+', default=list(FAMILIES[:3]), choices=FAMILIES,
+                        help=f'default {" ".join(FAMILIES[:3])}; convnext_plain is ConvNeXt layer '
+                        'by layer')  # fmt: skip
+    modes = parser.add_mutually_exclusive_group()
+    modes.add_argument('--infer', action='store_true', help='measure inference alone')
+    modes.add_argument('--train', action='store_true', help='measure training steps alone')
+    modes.add_argument('--no-bench', action='store_true', help='measure nothing; seconds')
+    parser.add_argument('--image-size', type=image_size, metavar='SIDE|HxW',
+                        help='of what is measured; default 512, Mask R-CNN 800x1344')  # fmt: skip
+    parser.add_argument('--batch', type=int, help='default: 2 in training, 1 in inference')
+    parser.add_argument('--rounds', type=int, help=f'default: {ROUNDS[0]}, quick {ROUNDS[1]}')
+    parser.add_argument('--quick', action='store_true', help='fewer rounds, smaller pictures')
+    parser.add_argument('--device', default='cpu', help='cpu (default) or cuda')
+    parser.add_argument('--no-memory', action='store_true', help='leave the peak memory out')
+    parser.add_argument('--json', type=Path, metavar='FILE', help='write the numbers')
+    parser.add_argument('--out', type=Path, default=Path('work_dirs/comparison'), metavar='FOLDER',
+                        help='where the picture comparison.png is written')  # fmt: skip
+    return parser.parse_args()
+
+
+def image_size(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r'(\d+)(?:x(\d+))?', text.lower(), re.ASCII)
+    size = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+    if min(size) < 64:
+        raise argparse.ArgumentTypeError(
+            f'expected SIDE or HxW of at least 64 pixels, such as 512 or 800x1344, got {text}'
+        )
+    return size
+
+
+def check_arguments(arguments: argparse.Namespace) -> None:
+    """Refuse what cannot be measured or written, before minutes of measuring."""
+    for name in ('sizes', 'models', 'families'):
+        setattr(arguments, name, list(dict.fromkeys(getattr(arguments, name))))
+    require_packages(arguments.models)
+    if arguments.device != 'cpu' and not arguments.device.startswith('cuda'):
+        raise UserError(f'--device: expected cpu or cuda, got {arguments.device}')
+    try:
+        torch.empty(1, device=arguments.device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(
+            f'--device: expected cpu or a GPU that is there, got {arguments.device} '
+            f'({first_line(error)})'
+        ) from error
+    for name in ('rounds', 'batch'):
+        value = getattr(arguments, name)
+        if value is not None and value < 1:
+            raise UserError(f'--{name}: expected 1 or more, got {value}')
+    if arguments.batch == 1 and 'upernet' in arguments.models and 'training' in modes_of(arguments):
+        raise UserError(
+            '--batch: expected 2 or more to train UperNet, whose batch norms see one pixel a '
+            'picture, got 1; or give --infer'
+        )
+    if not any(chosen(model, arguments.families, arguments.sizes) for model in arguments.models):
+        raise UserError('--families resnet: has sizes T, S and B (ResNet-50, 101, 152), got L')
+    make_folders(arguments)
+
+
+def make_folders(arguments: argparse.Namespace) -> None:
+    folders = {'--out': arguments.out}
+    if arguments.json:
+        folders['--json'] = arguments.json.parent
+        if arguments.json.is_dir():
+            raise UserError(f'--json: expected a file to write, got the folder {arguments.json}')
+    for option, folder in folders.items():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f'{option}: expected a folder to write to ({error})') from error
+
+
+def modes_of(arguments: argparse.Namespace) -> tuple[str, ...]:
+    if arguments.no_bench:
+        return ()
+    return MODES[:1] if arguments.infer else MODES[1:] if arguments.train else MODES
+
+
+def settings_of(arguments: argparse.Namespace) -> Settings:
+    names = ('families', 'sizes', 'image_size', 'batch', 'rounds', 'quick', 'device')
+    values = {name: getattr(arguments, name) for name in names}
+    return Settings(**values, modes=modes_of(arguments))
+
+
+def open_meter(arguments: argparse.Namespace) -> AbstractContextManager[MemoryMeter | None]:
+    if arguments.no_memory or arguments.no_bench:
+        return nullcontext()
+    packages = [f'{MODELS[model].package}.models' for model in arguments.models]
+    return MemoryMeter(arguments.device, ['mmconvnext.analysis.comparison.cost', *packages])
+
+
+@contextmanager
+def watch(title: str, total: int) -> Iterator[Report]:
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task(title, total=total)
+        yield lambda what: progress.update(bar, advance=1, description=f'{title}: {what}')
+
+
+def write_json(path: Path, rows: list[Row], settings: Settings, here: Machine) -> None:
+    models = list(dict.fromkeys(row.model for row in rows))
+    labels = {row.backbone.label for row in rows}
+    content = {
+        'machine': here._asdict(),
+        'measured_pictures': {model: settings.in_words(model) for model in models},
+        'imagenet': {name: one.as_json() for name, one in IMAGENET.items() if name in labels},
+        'rows': [row.as_json() for row in rows],
+    }
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}')
+    temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + '\n')
+    os.replace(temporary, path)
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    check_arguments(arguments)
+    torch.backends.cudnn.allow_tf32 = False  # float32 of all
+    here = machine(arguments.device, shlex.join(['python', *sys.argv]))
+    settings, rows = settings_of(arguments), []
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    with open_meter(arguments) as memory:
+        for model in arguments.models:
+            config = Config.fromfile(CONFIGS / MODELS[model].config)
+            found = compare(model, config, settings, memory, watch)
+            if found:
+                console.print(comparison_table(found, settings.in_words(model)), highlight=False)
+                sys.stdout.flush()  # minutes before the next one, even into a file
+            rows += found
+    if classifiers := imagenet_table(dict.fromkeys(row.backbone.label for row in rows)):
+        console.print(classifiers, highlight=False)
+    console.print(f'Here: {here}; load before: {here.load}', highlight=False)
+    picture = arguments.out / 'comparison.png'
+    sizes = {model: settings.in_words(model) for model in arguments.models}
+    draw(rows, picture, sizes, str(here) if settings.modes else '')
+    if arguments.json:
+        write_json(arguments.json, rows, settings, here)
+        print(f'written: {arguments.json}')
+    print(f'written: {picture}')
+
+
+if __name__ == '__main__':
+    with one_line_errors():
+        main()
