@@ -18,7 +18,6 @@ from mmconvnext import compat
 compat.apply()
 
 from mmconvnext.backbones import ConvNeXt, RoadmapNet  # noqa: E402
-from mmconvnext.classification import ImageClassifier  # noqa: E402
 from mmconvnext.hooks import (  # noqa: E402
     DetectionPictureHook,
     LayerLearningRatesHook,
@@ -30,7 +29,6 @@ from mmconvnext.version import __version__  # noqa: E402
 __all__ = [
     'ConvNeXt',
     'DetectionPictureHook',
-    'ImageClassifier',
     'LayerDecayOptimWrapperConstructor',
     'LayerLearningRatesHook',
     'RoadmapNet',
