@@ -7,7 +7,8 @@ from mmengine.structures import BaseDataElement
 from torch import nn
 from torch.nn import functional as F
 
-from mmconvnext import ConvNeXt, ImageClassifier
+from mmconvnext import ConvNeXt
+from mmconvnext.classification import ImageClassifier
 from mmconvnext.errors import ArgumentError, CheckpointError
 from tests.conftest import SMALL
 

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mmcv.transforms import LoadImageFromFile
 from mmengine.registry import DATASETS
 
 from mmconvnext.classification import ImageFolder
@@ -82,7 +83,8 @@ def test_mistakes_get_one_line(root: Path, options: dict, message: str) -> None:
     assert '\n' not in str(caught.value)
 
 
-def test_an_unreadable_picture_is_named(root: Path) -> None:
+def test_an_unreadable_picture_is_named(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LoadImageFromFile, 'transform', LoadImageFromFile.transform)
     (root / 'train' / 'n01' / 'c.png').write_bytes(b'')
     name_unreadable_images()
     dataset = ImageFolder(str(root), pipeline=PIPELINE)

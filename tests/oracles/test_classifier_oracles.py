@@ -15,10 +15,10 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmconvnext import ImageClassifier
 from mmconvnext.checkpoints.write import convert_checkpoint
 from mmconvnext.classification import (
     EvaluationCrop,
+    ImageClassifier,
     RandomResizedCrop,
     TimmRandAugment,
     TimmRandomErasing,
