@@ -116,7 +116,7 @@ def test_pipelines_are_the_recipe_s(name: str) -> None:
     size = RECIPES[name][1]
     train = config.train_dataloader
     assert train.dataset.pipeline == [
-        dict(type='LoadImageFromFile'),
+        dict(type='LoadImageFromFile', color_type='color_ignore_orientation'),
         dict(type='mmconvnext.RandomResizedCrop', size=size),
         dict(type='RandomFlip', prob=0.5),
         dict(type='mmconvnext.TimmRandAugment', config='rand-m9-mstd0.5-inc1'),
@@ -126,7 +126,7 @@ def test_pipelines_are_the_recipe_s(name: str) -> None:
     assert train.drop_last  # what is mixed is mixed in pairs
     assert train.batch_size % 2 == 0
     test = [
-        dict(type='LoadImageFromFile'),
+        dict(type='LoadImageFromFile', color_type='color_ignore_orientation'),
         dict(type='mmconvnext.EvaluationCrop', size=size),
         dict(type='mmconvnext.PackImage'),
     ]

@@ -19,7 +19,7 @@ def test_measures_and_writes(run_tool, tmp_path) -> None:
     assert result.returncode == 0, result.stderr
     assert 'Warning' not in result.stderr
     content = json.loads(file.read_text())
-    assert content['machine']['threads'] == 1
+    assert content['machine']['threads'] >= 1
     assert content['machine']['command'].startswith(f'python {TOOL} --models upernet')
     assert content['measured_pictures'] == {'upernet': {'inference': '1 × 64 × 96'}}
     assert [*content['imagenet']] == ['Swin-T']
