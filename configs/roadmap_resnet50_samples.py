@@ -1,6 +1,6 @@
 """A step of the way from ResNet-50 to ConvNeXt-T, generated samples: minutes on a CPU.
 
-4 epochs of 2000 pictures from scratch, at any step: `--cfg-options model.backbone.step=depthwise`.
+3 epochs of 2000 pictures from scratch, at any step: `--cfg-options model.backbone.step=depthwise`.
 """
 
 _base_ = [
@@ -20,7 +20,7 @@ model = dict(
     num_classes=5,
     mixing=None,
 )
-max_epochs = 4
+max_epochs = 3
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=2e-4, weight_decay=0.05))
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-3, by_epoch=False, begin=0, end=25),
