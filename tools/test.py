@@ -63,9 +63,9 @@ def main() -> None:
         print(', '.join(f'{name} {value:.4g}' for name, value in numbers.items()))
         for written in filter(None, (arguments.show_dir, arguments.out)):
             print(f'written: {written}')
-    leave_process_group()
 
 
 if __name__ == '__main__':
     with one_line_errors():
         main()
+        leave_process_group()

@@ -69,9 +69,9 @@ def main() -> None:
     for notice in notices:
         runner.logger.warning(notice)
     runner.train()
-    leave_process_group()
 
 
 if __name__ == '__main__':
     with one_line_errors():
         main()
+        leave_process_group()

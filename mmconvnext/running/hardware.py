@@ -3,6 +3,7 @@
 Each function changes the config in place and returns notices for the log.
 """
 
+import gc
 import os
 
 import torch
@@ -91,7 +92,9 @@ def leave_process_group() -> None:
     """End the processes' communication before the interpreter goes; nothing with one process.
 
     Left to the interpreter's end, a thread of gloo now and then aborts a process whose work is
-    done (pytorch warns of it where it can).
+    done (pytorch warns of it where it can). A model that is distributed holds on to them: call
+    this where nothing holds on to the runner any more.
     """
     if torch.distributed.is_available() and torch.distributed.is_initialized():
+        gc.collect()  # a runner and its hooks hold on to each other
         torch.distributed.destroy_process_group()

@@ -1,3 +1,7 @@
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from mmengine.config import Config
 
@@ -48,3 +52,32 @@ def test_pytorch_s_launcher_is_torchrun(config, device: str, monkeypatch) -> Non
     monkeypatch.delenv('RANK', raising=False)
     with pytest.raises(UserError, match=r'expected the environment of torchrun, .*RANK'):
         hardware.fit_to_hardware(config)
+
+
+LEAVING = """
+import sys
+from pathlib import Path
+import torch
+from mmconvnext.running.hardware import leave_process_group
+store = torch.distributed.FileStore(sys.argv[1], 1)
+torch.distributed.init_process_group('gloo', store=store, rank=0, world_size=1)
+def gloo():
+    names = [path.read_text() for path in Path('/proc/self/task').glob('*/comm')]
+    return sum('gloo' in name for name in names)
+def train():
+    model = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(2, 2))
+    model.runner = [model]  # in a circle, as a runner's parts are
+train()
+before = gloo()
+leave_process_group()
+print(before, gloo())
+"""
+
+
+@pytest.mark.skipif(not Path('/proc/self/task').is_dir(), reason='threads are counted on Linux')
+def test_no_thread_of_gloo_outlives_the_group(tmp_path: Path) -> None:
+    command = [sys.executable, '-W', 'ignore', '-c', LEAVING, tmp_path / 'store']
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    before, after = map(int, result.stdout.split())
+    assert before > 0
+    assert after == 0
