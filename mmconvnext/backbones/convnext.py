@@ -9,12 +9,11 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Self
 
 import torch
-from mmengine.model import BaseModule, initialize
-from mmengine.model.weight_init import PretrainedInit
 from torch import Tensor, nn
 
 from mmconvnext.backbones import arguments
 from mmconvnext.backbones.arguments import STAGES
+from mmconvnext.backbones.backbone import Backbone
 from mmconvnext.backbones.block import ConvNeXtBlock, has_plain_kind
 from mmconvnext.backbones.deploy import Replaced, fold_norm, restore
 from mmconvnext.backbones.layers import LayerNorm2d
@@ -52,7 +51,7 @@ ARCHITECTURES: dict[str, Architecture] = {
 
 
 @MODELS.register_module()
-class ConvNeXt(BaseModule):
+class ConvNeXt(Backbone):
     """ConvNeXt V1 and V2, giving one normalised feature map for each stage asked for.
 
     ``forward`` maps (N, in_channels, H, W), H and W at least 32 and otherwise free, to a tuple
@@ -87,6 +86,9 @@ class ConvNeXt(BaseModule):
         ArgumentError: (a ValueError) an argument is not one of the above, or an input is too
             small for the last stage that is built.
     """
+
+    LOADING_OPTIONS = (*Backbone.LOADING_OPTIONS, 'norm3', 'stem')
+    STAGE_PARTS = ('downsample_layers', 'stages')
 
     def __init__(
         self,
@@ -181,21 +183,11 @@ class ConvNeXt(BaseModule):
             ArgumentError: (a ValueError) other maps are returned too, or instead; their norms
                 would then have no use.
         """
-        last = STAGES - 1
-        if self.out_indices != (last,):
-            raise ArgumentError(
-                f'out_indices: expected ({last},) under a classifier, which uses the last map '
-                f'alone, got {self.out_indices}'
-            )
+        self._require_last_map_alone()
         if not self._handed_over:
             self._handed_over.append(self.norm3)
             self.norm3 = nn.Identity()
         return self._handed_over[0]
-
-    @property
-    def out_channels(self) -> tuple[int, ...]:
-        """Channels of the maps that are returned, in their order."""
-        return tuple(self.channels[stage] for stage in self.out_indices)
 
     def switch_to_deploy(self) -> None:
         """Fold what inference need not compute; outputs stay the same to rounding.
@@ -255,10 +247,6 @@ class ConvNeXt(BaseModule):
             module.eval()
         return self
 
-    def _freeze(self) -> None:
-        for module in self._frozen_modules():
-            module.eval().requires_grad_(False)
-
     def _frozen_modules(self) -> list[nn.Module]:
         if self.frozen_stages < 0:
             return []
@@ -269,61 +257,17 @@ class ConvNeXt(BaseModule):
                 modules.append(getattr(self, f'norm{stage}'))
         return modules
 
-    def init_weights(self) -> None:
-        """Draw the weights, or load the file that ``init_cfg`` names.
-
-        Raises:
-            CheckpointError: the file is missing, unsafe, or does not fit the model, which is
-                then as it was, but for other schemes of a list of them in ``init_cfg``.
-        """
-        if self._is_init:
+    def _load(self, checkpoint: str, options: Mapping[str, object]) -> None:
+        if not self._handed_over:
+            load_backbone(self, checkpoint, **options, new=self._new(), unused=self._unused())
             return
-        configs = self.init_cfg if isinstance(self.init_cfg, list) else [self.init_cfg]
-        pretrained = [c for c in configs if c and c['type'] in ('Pretrained', PretrainedInit)]
-        others = [c for c in configs if c and c not in pretrained]
-        if others:
-            initialize(self, others)
-        if pretrained:
-            self._load_pretrained(**{k: v for k, v in pretrained[-1].items() if k != 'type'})
-        elif not others:
-            self.apply(_init_truncated_normal)
-        self._is_init = True
-
-    def _load_pretrained(
-        self, checkpoint: str = '', map_location: str | None = None, **options: object
-    ) -> None:
-        if not checkpoint:
-            raise ArgumentError("init_cfg of type 'Pretrained': expected a checkpoint, got none")
-        # map_location is mmengine's; the file is read on the CPU and copied to where the model is.
-        known = ('prefix', 'ema', 'sha256', 'norm3', 'stem')
-        if set(options) - set(known):
-            raise ArgumentError(
-                f'init_cfg: expected checkpoint, {", ".join(known)}, got '
-                f'{", ".join(sorted(set(options) - set(known)))}'
-            )
-        place = self.norm3 if self._handed_over else None
-        if self._handed_over:
-            self.norm3 = self._handed_over[0]  # to be loaded with the rest
-            options.setdefault('norm3', 'from_file')
+        place = self.norm3
+        self.norm3 = self._handed_over[0]  # to be loaded with the rest
+        options = {'norm3': 'from_file', **options}
         try:
-            self._load_from_file(checkpoint, options)
+            load_backbone(self, checkpoint, **options, new=self._new(), unused=self._unused())
         finally:
-            if self._handed_over:
-                self.norm3 = place
-
-    def _load_from_file(self, checkpoint: str, options: Mapping[str, object]) -> None:
-        # The official classifiers hold no norm0–3, and fine-tuning starts these anew. Their
-        # `norm` and `head`, and stages that `out_indices` leaves unbuilt, have no use here.
-        unbuilt = range(len(self.stages), STAGES)
-        load_backbone(
-            self,
-            checkpoint,
-            **options,
-            new=[f'norm{stage}.' for stage in self.out_indices],
-            unused=['norm.', 'head.']
-            + [f'norm{stage}.' for stage in range(STAGES) if stage not in self.out_indices]
-            + [f'{part}.{stage}.' for stage in unbuilt for part in ('downsample_layers', 'stages')],
-        )
+            self.norm3 = place
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """Depth of a parameter for layer-wise learning-rate decay, and the number of depths.
@@ -351,12 +295,6 @@ class ConvNeXt(BaseModule):
         else:
             depth = last + 1
         return depth, last + 2
-
-
-def _init_truncated_normal(module: nn.Module) -> None:
-    if isinstance(module, nn.Conv2d | nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        nn.init.zeros_(module.bias)
 
 
 def _resolve_architecture(arch: str | Mapping[str, Sequence[int]]) -> Architecture:

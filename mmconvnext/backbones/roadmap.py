@@ -3,16 +3,15 @@
 Source: Liu et al., A ConvNet for the 2020s (arXiv 2201.03545v2), section 2.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Self
 
-from mmengine.model import BaseModule, initialize
-from mmengine.model.weight_init import PretrainedInit
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmconvnext.backbones import arguments
 from mmconvnext.backbones.arguments import STAGES
+from mmconvnext.backbones.backbone import Backbone
 from mmconvnext.backbones.layers import LayerNorm2d
 from mmconvnext.backbones.roadmap_block import RoadmapBlock, convolution, normalisation
 from mmconvnext.backbones.roadmap_steps import REGIMES, ROADMAP, Design, Step, find_design
@@ -24,7 +23,7 @@ __all__ = ['REGIMES', 'ROADMAP', 'Design', 'RoadmapNet', 'Step', 'find_design']
 
 
 @MODELS.register_module()
-class RoadmapNet(BaseModule):
+class RoadmapNet(Backbone):
     """Any network of the roadmap as a multi-scale backbone: ResNet, ConvNeXt, all between.
 
     ``forward`` maps (N, in_channels, H, W), H and W at least 32, to a tuple of (N, C_i, ≈H / s_i,
@@ -59,6 +58,8 @@ class RoadmapNet(BaseModule):
         ArgumentError: (a ValueError) an argument is not one of the above, or an input is too
             small.
     """
+
+    STAGE_PARTS = ('downsampling', 'stages')
 
     def __init__(
         self,
@@ -130,11 +131,6 @@ class RoadmapNet(BaseModule):
                 outputs[stage] = self._output_norm(stage)(x).contiguous()
         return tuple(outputs[stage] for stage in self.out_indices)
 
-    @property
-    def out_channels(self) -> tuple[int, ...]:
-        """Channels of the maps that are returned, in their order."""
-        return tuple(self.channels[stage] for stage in self.out_indices)
-
     def _output_norm(self, stage: int) -> nn.Module:
         return getattr(self, f'norm{stage}', None) or nn.Identity()
 
@@ -150,12 +146,8 @@ class RoadmapNet(BaseModule):
             ArgumentError: (a ValueError) other maps are returned too, or instead; their norms
                 would then have no use.
         """
+        self._require_last_map_alone()
         last = STAGES - 1
-        if self.out_indices != (last,):
-            raise ArgumentError(
-                f'out_indices: expected ({last},) under a classifier, which uses the last map '
-                f'alone, got {self.out_indices}'
-            )
         if not self._handed_over:
             norm = self._output_norm(last)
             self._handed_over.append(norm if self.design.separate_downsampling else nn.Identity())
@@ -174,10 +166,6 @@ class RoadmapNet(BaseModule):
                     module.eval()
         return self
 
-    def _freeze(self) -> None:
-        for module in self._frozen_modules():
-            module.eval().requires_grad_(False)
-
     def _frozen_modules(self) -> list[nn.Module]:
         if self.frozen_stages < 0:
             return []
@@ -186,50 +174,17 @@ class RoadmapNet(BaseModule):
             modules += [self.downsampling[stage], self.stages[stage], self._output_norm(stage)]
         return modules
 
-    def init_weights(self) -> None:
-        """Draw the weights, or load the file that ``init_cfg`` names.
-
-        Raises:
-            CheckpointError: the file is missing, unsafe, or does not fit the model, which is
-                then as it was, but for other schemes of a list of them in ``init_cfg``.
-        """
-        if self._is_init:
-            return
-        configs = self.init_cfg if isinstance(self.init_cfg, list) else [self.init_cfg]
-        pretrained = [c for c in configs if c and c['type'] in ('Pretrained', PretrainedInit)]
-        others = [c for c in configs if c and c not in pretrained]
-        if others:
-            initialize(self, others)
-        if pretrained:
-            self._load_pretrained(**{k: v for k, v in pretrained[-1].items() if k != 'type'})
-        elif not others:
-            self.apply(_init_truncated_normal)
-        self._is_init = True
-
-    def _load_pretrained(
-        self, checkpoint: str = '', map_location: str | None = None, **options: object
-    ) -> None:
-        if not checkpoint:
-            raise ArgumentError("init_cfg of type 'Pretrained': expected a checkpoint, got none")
-        known = ('prefix', 'ema', 'sha256')
-        if set(options) - set(known):
-            raise ArgumentError(
-                f'init_cfg: expected checkpoint, {", ".join(known)}, got '
-                f'{", ".join(sorted(set(options) - set(known)))}'
-            )
-        unbuilt = range(len(self.stages), STAGES)
+    def _load(self, checkpoint: str, options: Mapping[str, object]) -> None:
         # A classifier's last norm stands beside its backbone, and is loaded with it.
         handed_over = [norm for norm in self._handed_over if isinstance(norm, LayerNorm2d)]
         load_own_names(
             self,
             checkpoint,
-            beside={'norm.': handed_over[0]} if handed_over else {},
             what=f'RoadmapNet(step={self.step!r}, regime={self.regime!r})',
             **options,
-            new=[f'norm{stage}.' for stage in self.out_indices],
-            unused=['norm.', 'head.']
-            + [f'norm{stage}.' for stage in range(STAGES) if stage not in self.out_indices]
-            + [f'{part}.{stage}.' for stage in unbuilt for part in ('downsampling', 'stages')],
+            new=self._new(),
+            unused=self._unused(),
+            beside={'norm.': handed_over[0]} if handed_over else {},
         )
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
@@ -279,10 +234,3 @@ def _stem(design: Design, in_channels: int) -> nn.Sequential:
 def _downsampling(design: Design, channels: int, out_channels: int) -> nn.Sequential:
     norm = normalisation(design, channels)
     return nn.Sequential(norm, nn.Conv2d(channels, out_channels, 2, stride=2))
-
-
-def _init_truncated_normal(module: nn.Module) -> None:
-    if isinstance(module, nn.Conv2d):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
