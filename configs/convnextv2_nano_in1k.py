@@ -2,7 +2,7 @@
 
 Published: top-1 81.9; 15.6M parameters, 2.45G FLOPs at 224² (arXiv 2301.00808;
 facebookresearch/ConvNeXt-V2 @1e48272). Not reproduced here. TRAINING.md gives no recipe for nano:
-atto's is taken, which is ours; the ids of layer decay are ours. Weights: CC-BY-NC.
+atto's is taken, which is ours. Weights: CC-BY-NC.
 Starts from https://dl.fbaipublicfiles.com/convnext/convnextv2/pt_only/convnextv2_nano_1k_224_fcmae.pt
 Published model: https://dl.fbaipublicfiles.com/convnext/convnextv2/im1k/convnextv2_nano_1k_224_ema.pt
 8 GPUs × 32 pictures × 4 iterations = 1024, mixed precision:

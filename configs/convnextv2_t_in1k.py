@@ -1,8 +1,8 @@
 """ConvNeXt V2-T (FCMAE), ImageNet-1K, 224², 300 epochs of fine-tuning.
 
 Published: top-1 83.0; 28.6M parameters, 4.47G FLOPs at 224² (arXiv 2301.00808;
-facebookresearch/ConvNeXt-V2 @1e48272). Not reproduced here. TRAINING.md names every value; the ids
-of layer decay are ours. Weights: CC-BY-NC.
+facebookresearch/ConvNeXt-V2 @1e48272). Not reproduced here. TRAINING.md names every value. Weights:
+CC-BY-NC.
 Starts from https://dl.fbaipublicfiles.com/convnext/convnextv2/pt_only/convnextv2_tiny_1k_224_fcmae.pt
 Published model: https://dl.fbaipublicfiles.com/convnext/convnextv2/im1k/convnextv2_tiny_1k_224_ema.pt
 8 GPUs × 32 pictures × 4 iterations = 1024, mixed precision:

@@ -98,7 +98,8 @@ def test_training_is_the_recipe_s(name: str) -> None:
     assert wrapper.optimizer == dict(
         type='AdamW', lr=lr, betas=(0.9, 0.999), weight_decay=weight_decay
     )
-    assert wrapper.paramwise_cfg == dict(decay_rate=decay, decay_type='layer_wise')
+    kind = 'block_wise' if start == 'fcmae' and epochs > 100 else 'layer_wise'
+    assert wrapper.paramwise_cfg == dict(decay_rate=decay, decay_type=kind)
     assert not wrapper.get('clip_grad')
     assert config.train_cfg.max_epochs == epochs
     assert 8 * config.train_dataloader.batch_size == config.auto_scale_lr.base_batch_size
@@ -204,9 +205,10 @@ def test_builds_with_its_optimizer(path: Path) -> None:
         for parameter in group['params']:
             assert group['weight_decay'] == (0.0 if parameter.ndim == 1 else weight_decay)
     rates = [group['lr'] for group in groups]
-    deepest = model.backbone.depths[2]
+    depths = model.backbone.depths
+    steps = {'layer_wise': 13 if depths[2] > 9 else 7, 'block_wise': sum(depths)}
     assert max(rates) == lr
-    assert min(rates) == pytest.approx(lr * decay ** (13 if deepest > 9 else 7))
+    assert min(rates) == pytest.approx(lr * decay ** steps[wrapper.paramwise_cfg.decay_type])
 
 
 @pytest.mark.parametrize('step', ['resnet50', 'inverted_bottleneck', 'fewer_norms'])

@@ -181,12 +181,19 @@ def explain(config: Config, rates: Rates) -> str:
         'stage_wise': 'all downsampling layers id 0 and the stages 1 to 4',
         'layer_wise': 'the stem id 0, the first two stages 1 and 2, every three blocks of the '
         f'third stage one id from 3 on, and the fourth stage {last - 1}',
+        'block_wise': f'every block an id of its own, 1 to {last - 1}, and the stem 1',
     }[kind]
-    above = last - 4 if kind == 'stage_wise' else 1
+    heads = 'the heads have' if kind == 'block_wise' else f'num_layers={last - 1} puts the heads at'
+    stem = last - (kind == 'block_wise')
+    end, above = {
+        'stage_wise': ('last stage', last - 4),
+        'layer_wise': ('last stage', 1),
+        'block_wise': ('last block', 1),
+    }[kind]
     return (
-        f"decay_type='{kind}' gives {ids}; num_layers={last - 1} puts the heads at id {last}, so "
-        f'that, with decay_rate={rate}, the stem learns at {rate}^{last} = {rate**last:.3g} and '
-        f"the last stage at {rate}^{above} = {rate**above:.3g} of the heads' rate"
+        f"decay_type='{kind}' gives {ids}; {heads} id {last}, so that, with decay_rate={rate}, the "
+        f'stem learns at {rate}^{stem} = {rate**stem:.3g} and the {end} at {rate}^{above} = '
+        f"{rate**above:.3g} of the heads' rate"
         f'{"; custom_keys come on top" if options.get("custom_keys") else ""}.'
     )
 

@@ -23,6 +23,7 @@ class Point(NamedTuple):
 
     iteration: int
     values: dict[str, float]
+    epoch: int | None = None  # of an evaluation: the one it ended, where epochs are counted
 
 
 class Run(NamedTuple):
@@ -189,16 +190,13 @@ def _split(records: Iterable[dict], per_epoch: int | None) -> tuple[list[Point],
         elif values:
             # −1: there is nothing to find.
             values = {key: math.nan if one == -1 else one for key, one in values.items()}
-            evaluations.append(Point(_place(record, epoch, iteration, per_epoch), values))
+            step = record.get('step', iteration)
+            if epoch is None or step > epoch:
+                evaluations.append(Point(step, values))
+            else:  # the step is a number of epochs
+                place = step * per_epoch if per_epoch else iteration
+                evaluations.append(Point(place, values, step))
     return training, evaluations
-
-
-def _place(record: dict, epoch: int | None, iteration: int, per_epoch: int | None) -> int:
-    """The iteration of an evaluation, whose ``step`` may be a number of epochs."""
-    step = record.get('step', iteration)
-    if epoch is None or step > epoch:
-        return step
-    return step * per_epoch if per_epoch else iteration
 
 
 def _iterations_per_epoch(records: Iterable[dict]) -> int | None:

@@ -149,9 +149,9 @@ def _own_drawer(data: DataSet) -> Callable[[Axes, Way, Sequence[float]], None]:
         measured = [value for value in values if math.isfinite(value)] or [100]
         low = max(0, math.floor(min(measured)) - 1)
         axes.set_xlim(low, max(measured) + 0.3 * (max(measured) - low))
-        for place, value, error in zip(places, values, errors):
-            if math.isfinite(value):
-                _write(axes, value + error, place, f'{value:.2f}')
+        for place, one, error in zip(places, results, errors):
+            if one is not None:
+                _write(axes, one.top1 + error, place, f'{one.top1:.2f}{"…" * bool(one.unfinished)}')
 
     return draw
 
@@ -258,6 +258,9 @@ def _legend(figure: Figure, ways: Sequence[Way]) -> None:
     if any(way.notes() for way in ways):
         sign = {'marker': '$\\dag$', 'color': 'black', 'linestyle': 'none', 'markersize': 7}
         handles.append(Line2D([], [], label='a contradiction in the paper', **sign))
+    if any(result.unfinished for way in ways for row in way.rows for result in row.own.values()):
+        sign = {'marker': '$\\ldots$', 'color': 'black', 'linestyle': 'none', 'markersize': 9}
+        handles.append(Line2D([], [], label='your training had not ended', **sign))
     columns = min(len(handles), int(figure.get_figwidth() / 2.9))
     place = {'loc': 'outside lower left', 'ncols': columns}
     figure.legend(handles=handles, frameon=False, fontsize=8.5, **place)

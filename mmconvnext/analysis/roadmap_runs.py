@@ -14,7 +14,7 @@ from typing import NamedTuple, Self
 
 from mmengine.config import Config, ConfigDict
 
-from mmconvnext.analysis.logs import read_run
+from mmconvnext.analysis.logs import Point, read_run
 from mmconvnext.backbones.roadmap import REGIMES, ROADMAP, find_design
 from mmconvnext.errors import UserError, first_line
 
@@ -43,6 +43,7 @@ class OwnRun(NamedTuple):
     data: DataSet
     top1: float  # in percent
     start: Path  # its folder
+    unfinished: str = ''  # how far a training was that goes on, or was stopped
 
 
 class OwnResult(NamedTuple):
@@ -51,11 +52,16 @@ class OwnResult(NamedTuple):
     top1: float  # in percent; their mean
     deviation: float | None  # their standard deviation; None of a single run
     runs: int
+    unfinished: str = ''  # how far a single run was, or how many were not at their end
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> Self:
-        deviation = statistics.stdev(values) if len(values) > 1 else None
-        return cls(statistics.mean(values), deviation, len(values))
+    def of(cls, runs: Sequence[OwnRun]) -> Self:
+        values = [run.top1 for run in runs]
+        open_runs = [run.unfinished for run in runs if run.unfinished]
+        if len(runs) == 1:
+            return cls(values[0], None, 1, runs[0].unfinished)
+        unfinished = f'{len(open_runs)} unfinished' if open_runs else ''
+        return cls(statistics.mean(values), statistics.stdev(values), len(runs), unfinished)
 
 
 def read_own_runs(paths: Iterable[str | Path]) -> tuple[list[OwnRun], list[str]]:
@@ -95,7 +101,7 @@ def own_results(runs: Iterable[OwnRun]) -> dict[tuple[str, str], dict[DataSet, O
         work_dirs[run.start.resolve().parent] = run
     results: dict[tuple[str, str], dict[DataSet, OwnResult]] = {}
     for (regime, step, data), work_dirs in latest.items():
-        result = OwnResult.of([run.top1 for run in work_dirs.values()])
+        result = OwnResult.of(list(work_dirs.values()))
         results.setdefault((regime, step), {})[data] = result
     return results
 
@@ -126,9 +132,12 @@ def _read_start(start: Path) -> OwnRun:
         raise UserError(f'{start}: expected a config with a model, found none')
     regime, step = _place(start, config.model)
     test = start / f'{start.name}.json'
-    top1 = _tested(test) if test.is_file() else _last_evaluated(start)
-    split = 'test_dataloader' if test.is_file() else 'val_dataloader'
-    return OwnRun(regime, step, _data_set(config, split), top1, start)
+    if test.is_file():
+        data = _data_set(config, 'test_dataloader')
+        return OwnRun(regime, step, data, _tested(test), start)
+    top1, unfinished = _last_evaluated(start, config)
+    data = _data_set(config, 'val_dataloader')
+    return OwnRun(regime, step, data, top1, start, unfinished)
 
 
 def _read_config(start: Path) -> Config:
@@ -177,11 +186,27 @@ def _tested(path: Path) -> float:
     return _only_top1(path, values if isinstance(values, dict) else {})
 
 
-def _last_evaluated(start: Path) -> float:
+def _last_evaluated(start: Path, config: Config) -> tuple[float, str]:
+    """Top-1 of a training's last evaluation, and how far it was, if not at its end."""
     run = read_run(start, start.name)
-    names = [name for name in run.metrics() if name.split('/')[-1] == METRIC]
-    values = [value for name in names for value in run.curve(name)[1] if math.isfinite(value)]
-    return _only_top1(start, {METRIC: values[-1]} if values else {})
+    found = [
+        (point, value)
+        for point in run.evaluations
+        for name, value in point.values.items()
+        if name.split('/')[-1] == METRIC and math.isfinite(value)
+    ]
+    top1 = _only_top1(start, {METRIC: found[-1][1]} if found else {})
+    return top1, _how_far(config, found[-1][0])
+
+
+def _how_far(config: Config, evaluation: Point) -> str:
+    """Where an evaluation was, if a training of the config goes on after it."""
+    train = config.get('train_cfg') or {}
+    if evaluation.epoch is not None:
+        unit, reached, end = 'epoch', evaluation.epoch, train.get('max_epochs')
+    else:
+        unit, reached, end = 'iteration', evaluation.iteration, train.get('max_iters')
+    return f'{unit} {reached} of {end}' if end and reached < end else ''
 
 
 def _only_top1(path: Path, values: dict) -> float:

@@ -186,8 +186,9 @@ def _own(result: OwnResult | None) -> str:
     if result is None:
         return '–'
     if result.deviation is None:
-        return f'{result.top1:.2f}'
-    return f'{result.top1:.2f} ± {result.deviation:.2f} ({result.runs} work dirs)'
+        return f'{result.top1:.2f}{f" ({result.unfinished})" if result.unfinished else ""}'
+    runs = ', '.join(filter(None, [f'{result.runs} work dirs', result.unfinished]))
+    return f'{result.top1:.2f} ± {result.deviation:.2f} ({runs})'
 
 
 def _sentence(text: str) -> str:

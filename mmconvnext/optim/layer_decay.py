@@ -3,14 +3,16 @@
 Every parameter gets a layer id, 0 at the stem; its learning rate is the base one times
 ``decay_rate ** (last id − id)``. Heads and output norms have the last id, scale 1.
 
-Source of the ids: facebookresearch/ConvNeXt @048efce,
-object_detection/mmcv_custom/layer_decay_optimizer_constructor.py; the same numbers as
-``LearningRateDecayOptimizerConstructor`` of mmdet 3.3.0 and mmseg 1.2.2.
+Sources of the ids: facebookresearch/ConvNeXt @048efce,
+object_detection/mmcv_custom/layer_decay_optimizer_constructor.py, the same numbers as
+``LearningRateDecayOptimizerConstructor`` of mmdet 3.3.0 and mmseg 1.2.2; block_wise:
+facebookresearch/ConvNeXt-V2 @2553895, optim_factory.py, where it is called "single".
 """
 
 import inspect
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from mmengine.logging import print_log
@@ -22,7 +24,7 @@ from mmconvnext.errors import ArgumentError
 from mmconvnext.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 _OPTIONS = ('decay_rate', 'decay_type', 'num_layers', 'custom_keys')
-_DECAY_TYPES = ('layer_wise', 'stage_wise')
+_DECAY_TYPES = ('layer_wise', 'stage_wise', 'block_wise')
 
 
 class LayerPosition(NamedTuple):
@@ -43,20 +45,22 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     ``paramwise_cfg`` takes:
 
     - ``decay_rate``: The factor from one layer id to the one before, in (0, 1].
-    - ``decay_type``: ``'layer_wise'`` (the paper's COCO recipes; default) or ``'stage_wise'``
-      (its ADE20K recipes; ConvNeXt only).
+    - ``decay_type``: ``'layer_wise'`` (the paper's COCO recipes; default), ``'stage_wise'``
+      (its ADE20K recipes; ConvNeXt only) or ``'block_wise'`` (V2's recipes of ImageNet-1K, atto
+      to T; ConvNeXt only).
     - ``num_layers``: N of the assignment below, ConvNeXt only. Default: 12 where the third stage
-      has more than 9 blocks, else 6, as in the paper; another value warns.
+      has more than 9 blocks, else 6, as in the paper; another value warns. Not for block_wise.
     - ``custom_keys``: As mmengine's: ``{part of a name: dict(lr_mult=…, decay_mult=…, …)}``, the
       longest match wins. The factors come on top of the layer's own learning rate and weight
       decay; options of the optimizer, such as ``betas``, go into the parameter group.
 
     Ids of a ConvNeXt, layer_wise: stem 0; downsampling 1, 2, 3 → 2, 3, N; stages 0, 1, 3 → 1, 2,
     N; block b of stage 2 → 3 + b // 3. stage_wise: every downsampling layer 0, stage i → i + 1.
-    All else N + 1. A backbone of another kind takes part, layer_wise, when it has
-    ``get_layer_depth(param_name, prefix) -> (id, count)``. Backbones are found wherever they sit
-    in the model. Parameters of one dimension, GRN and layer scale among them, and biases are not
-    decayed.
+    All else N + 1. block_wise: blocks 1, 2, … through all stages, a downsampling layer as the block
+    after it, all else the number of blocks + 1. A backbone of another kind takes part, layer_wise,
+    when it has ``get_layer_depth(param_name, prefix) -> (id, count)``. Backbones are found wherever
+    they sit in the model. Parameters of one dimension, GRN and layer scale among them, and biases
+    are not decayed.
 
     Raises:
         TypeError: ``paramwise_cfg`` is not a dict.
@@ -76,14 +80,19 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         rate = config.get('decay_rate')
         if not isinstance(rate, int | float) or not 0 < rate <= 1:
             raise ArgumentError(f'paramwise_cfg: expected decay_rate in (0, 1], got {rate!r}')
-        if config.get('decay_type', 'layer_wise') not in _DECAY_TYPES:
+        if self._decay_type not in _DECAY_TYPES:
             raise ArgumentError(
-                f'paramwise_cfg: expected decay_type {" or ".join(map(repr, _DECAY_TYPES))}, '
-                f'got {config["decay_type"]!r}'
+                f'paramwise_cfg: expected decay_type {", ".join(map(repr, _DECAY_TYPES))}, '
+                f'got {self._decay_type!r}'
             )
         layers = config.get('num_layers')
         if layers is not None and (not isinstance(layers, int) or layers < 3):
             raise ArgumentError(f'paramwise_cfg: expected num_layers of 3 or more, got {layers!r}')
+        if layers is not None and self._decay_type == 'block_wise':
+            raise ArgumentError(
+                f"paramwise_cfg: expected no num_layers with decay_type='block_wise', where every "
+                f'block has an id, got {layers}'
+            )
         if self.base_lr is None or self.base_wd is None:
             raise ArgumentError('optimizer: expected lr and weight_decay to be given, got none')
 
@@ -171,42 +180,45 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     def _convnext_positions(
         self, prefix: str, backbone: nn.Module, names: list[str]
     ) -> dict[str, LayerPosition]:
-        layers = self._num_layers(backbone)
-        layer_of = _stage_wise_layer if self._is_stage_wise() else _layer_wise_layer
-        return {
-            name: LayerPosition(layer_of(name[len(prefix) :], layers), layers + 1) for name in names
-        }
+        depths = tuple(backbone.depths)
+        if self._decay_type == 'block_wise':
+            layers, layer_of = sum(depths), partial(_block_wise_layer, depths)
+        else:
+            kind = _stage_wise_layer if self._decay_type == 'stage_wise' else _layer_wise_layer
+            layers = self._num_layers(depths)
+            layer_of = partial(kind, layers)
+        return {name: LayerPosition(layer_of(name[len(prefix) :]), layers + 1) for name in names}
 
-    def _num_layers(self, backbone: nn.Module) -> int:
+    def _num_layers(self, depths: tuple[int, ...]) -> int:
         """N as given, or as it suits the depths; warns where the two differ."""
-        blocks = backbone.depths[2]
+        blocks = depths[2]
         suited = 12 if blocks > 9 else 6
         layers = self.paramwise_cfg.get('num_layers') or suited
         deepest = 3 + (blocks - 1) // 3
         problem = None
         if layers != suited:
             problem = f'the paper uses {suited}'
-        elif not self._is_stage_wise() and deepest > layers + 1:
+        elif self._decay_type == 'layer_wise' and deepest > layers + 1:
             problem = f'blocks would learn faster than the heads; expected {deepest} or more'
         if problem:
             warnings.warn(
-                f'paramwise_cfg: num_layers={layers} does not suit depths '
-                f'{tuple(backbone.depths)}: {problem}',
+                f'paramwise_cfg: num_layers={layers} does not suit depths {depths}: {problem}',
                 stacklevel=2,
             )
         return layers
 
-    def _is_stage_wise(self) -> bool:
-        return self.paramwise_cfg.get('decay_type', 'layer_wise') == 'stage_wise'
+    @property
+    def _decay_type(self) -> str:
+        return self.paramwise_cfg.get('decay_type', 'layer_wise')
 
     def _depth_positions(
         self, prefix: str, backbone: nn.Module, names: list[str]
     ) -> dict[str, LayerPosition]:
         kind = type(backbone).__name__
-        if self._is_stage_wise():
+        if self._decay_type != 'layer_wise':
             raise ArgumentError(
-                f"paramwise_cfg: expected decay_type='layer_wise' with {kind}, got 'stage_wise', "
-                'which is defined for ConvNeXt alone'
+                f"paramwise_cfg: expected decay_type='layer_wise' with {kind}, got "
+                f'{self._decay_type!r}, which is defined for ConvNeXt alone'
             )
         if self.paramwise_cfg.get('num_layers') is not None:
             raise ArgumentError(
@@ -229,7 +241,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     def _summary(self, params: list[dict]) -> str:
         scales = [group['lr_scale'] for group in params]
         return (
-            f'Layer decay: {self.paramwise_cfg.get("decay_type", "layer_wise")}, rate '
+            f'Layer decay: {self._decay_type}, rate '
             f'{self.paramwise_cfg["decay_rate"]}, {len(params)} groups; learning rates from '
             f'{max(scales) * self.base_lr:.4g} (heads) to {min(scales) * self.base_lr:.4g} (stem)'
         )
@@ -255,7 +267,7 @@ def _is_convnext(module: nn.Module) -> bool:
     return all(hasattr(module, part) for part in parts) and len(module.depths) == 4
 
 
-def _layer_wise_layer(name: str, layers: int) -> int:
+def _layer_wise_layer(layers: int, name: str) -> int:
     part, numbers = _parse(name)
     if part == 'downsample_layers':
         return (0, 2, 3, layers)[numbers[0]]
@@ -264,11 +276,19 @@ def _layer_wise_layer(name: str, layers: int) -> int:
     return layers + 1
 
 
-def _stage_wise_layer(name: str, layers: int) -> int:
+def _stage_wise_layer(layers: int, name: str) -> int:
     part, numbers = _parse(name)
     if part == 'downsample_layers':
         return 0
     return numbers[0] + 1 if part == 'stages' else layers + 1
+
+
+def _block_wise_layer(depths: Sequence[int], name: str) -> int:
+    part, numbers = _parse(name)
+    if part not in ('downsample_layers', 'stages'):
+        return sum(depths) + 1
+    block = numbers[1] if part == 'stages' else 0
+    return sum(depths[: numbers[0]]) + block + 1
 
 
 def _parse(name: str) -> tuple[str, list[int]]:

@@ -81,7 +81,7 @@ def test_no_layer_decay_is_one_rate() -> None:
     assert 'backbone.stages.*.*.norm' in layer_names([plain, decayed], plain)
 
 
-def test_explains_both_kinds_with_their_numbers() -> None:
+def test_explains_each_kind_with_their_numbers() -> None:
     stage_wise = Config.fromfile(SEGMENTOR)
     told = explain(stage_wise, count_rates(stage_wise))
     assert "decay_type='stage_wise'" in told
@@ -92,6 +92,10 @@ def test_explains_both_kinds_with_their_numbers() -> None:
     told = explain(layer_wise, count_rates(layer_wise))
     assert 'the fourth stage 12; num_layers=12 puts the heads at id 13' in told
     assert '0.8^13 = 0.055 and the last stage at 0.8^1 = 0.8' in told
+    block_wise = Config.fromfile(CONFIGS / 'convnextv2_t_in1k.py')
+    told = explain(block_wise, count_rates(block_wise))
+    assert 'every block an id of its own, 1 to 18, and the stem 1; the heads have id 19' in told
+    assert '0.9^18 = 0.15 and the last block at 0.9^1 = 0.9' in told
 
 
 def test_a_batch_size_scales_and_a_frozen_parameter_is_left_out() -> None:

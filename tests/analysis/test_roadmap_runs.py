@@ -20,15 +20,20 @@ def roadmap_net(**options: str) -> dict:
 
 
 def write_run(
-    work_dir: Path, timestamp: str, top1: float | None, backbone: dict | None = None
+    work_dir: Path,
+    timestamp: str,
+    top1: float | None,
+    backbone: dict | None = None,
+    train_cfg: dict | None = None,
 ) -> Path:
-    """A start of a training with one evaluation, or with none."""
+    """A start of a training with two evaluations, after its two epochs, or with none."""
     records = training((1, 2), per_epoch=2)
     if top1 is not None:
         records += [{'top1': 1.0, 'step': 1}, *training((3, 4), per_epoch=2)]
         records.append({'top1': top1, 'top5': 100.0, 'time': 0.1, 'step': 2})
     write_start(work_dir, timestamp, records)
     text = CONFIG.format(backbone=backbone or roadmap_net(step='depthwise'))
+    text += f'train_cfg = {train_cfg}\n'
     (work_dir / timestamp / 'vis_data' / 'config.py').write_text(text)
     return work_dir
 
@@ -63,6 +68,30 @@ def test_runs_of_several_work_dirs_have_a_deviation(tmp_path: Path) -> None:
     assert read(tmp_path) == {
         ('resnet50', 'depthwise'): {MINE: OwnResult(71.0, pytest.approx(2**0.5), 2)}
     }
+
+
+def test_a_training_that_has_not_ended_says_how_far_it_was(tmp_path: Path) -> None:
+    ended, going_on = dict(max_epochs=2), dict(max_epochs=300)
+    for name, epochs in (('a', ended), ('b', going_on), ('c', going_on)):
+        write_run(tmp_path / name, '1', 70.0, train_cfg=epochs)
+    place = ('resnet50', 'depthwise')
+    assert read(tmp_path / 'a')[place][MINE] == OwnResult(70.0, None, 1)
+    assert read(tmp_path / 'b')[place][MINE] == OwnResult(70.0, None, 1, 'epoch 2 of 300')
+    assert read(tmp_path)[place][MINE] == OwnResult(70.0, 0.0, 3, '2 unfinished')
+
+
+def test_of_a_single_epoch_and_of_iterations_as_well(tmp_path: Path) -> None:
+    write_run(tmp_path / 'a', '1', None, train_cfg=dict(max_epochs=5))
+    with (tmp_path / 'a' / '1' / 'vis_data' / 'scalars.json').open('a') as log:
+        log.write(json.dumps({'top1': 50.0, 'step': 1}) + '\n')
+    (results,) = read(tmp_path / 'a').values()
+    assert results[MINE].unfinished == 'epoch 1 of 5'
+    write_run(tmp_path / 'b', '1', None, train_cfg=dict(max_iters=9))
+    records = [*training((2, 4)), {'top1': 60.0, 'step': 4}]
+    text = ''.join(json.dumps(record) + '\n' for record in records)
+    (tmp_path / 'b' / '1' / 'vis_data' / 'scalars.json').write_text(text)
+    (results,) = read(tmp_path / 'b').values()
+    assert results[MINE].unfinished == 'iteration 4 of 9'
 
 
 def test_a_test_counts_on_its_own_data(tmp_path: Path) -> None:

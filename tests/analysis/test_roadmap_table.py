@@ -65,6 +65,26 @@ def test_own_accuracy_names_its_data_and_times_their_machine() -> None:
         assert part in text(way)
 
 
+@pytest.mark.parametrize(
+    ('result', 'cell'),
+    [
+        (OwnResult(97.5, None, 1), '97.50 '),
+        (OwnResult(97.5, None, 1, 'epoch 3 of 300'), '97.50 (epoch 3 of 300) '),
+        (OwnResult(97.5, 0.5, 2, '1 unfinished'), '97.50 ± 0.50 (2 work dirs, 1 unfinished) '),
+    ],
+)
+def test_own_accuracy_before_the_end_is_marked(result: OwnResult, cell: str) -> None:
+    steps = ROADMAP[3:4]
+    own = {('resnet50', 'depthwise'): {SAMPLES: result}}
+    way = make_way('resnet50', steps, {'depthwise': Complexity(1, 1)}, own)
+    assert f' {cell}' in f'{line(way, "depthwise conv")} '
+    figure = roadmap_figure([way])
+    texts = [one.get_text() for one in figure.axes[1].texts]
+    assert texts == [f'97.50{"…" * bool(result.unfinished)}']
+    legend = [one.get_text() for one in figure.legends[0].get_texts()]
+    assert ('your training had not ended' in legend) is bool(result.unfinished)
+
+
 def test_json_keeps_apart_what_is_whose() -> None:
     content = make(more=True).as_json()
     step = content['steps'][3]
@@ -72,7 +92,7 @@ def test_json_keeps_apart_what_is_whose() -> None:
     assert step['counted'] == {'macs': 4 * 10**9, 'parameters': 4 * 10**6}
     assert step['published'] == {'top1': 78.28, 'deviation': 0.08, 'gflops': 2.35, 'note': ''}
     (own,) = step['own']
-    assert own == {**SAMPLES._asdict(), 'top1': 97.5, 'deviation': 0.5, 'runs': 2}
+    assert own == {**SAMPLES._asdict(), 'top1': 97.5, 'deviation': 0.5, 'runs': 2, 'unfinished': ''}
     assert step['measured']['training_seconds'] == {'median': 0.2, 'lower': 0.1, 'upper': 0.3}
     assert make().as_json()['steps'][0]['measured'] is None
 

@@ -84,6 +84,29 @@ def test_stage_wise_formula(small_backbone) -> None:
     assert rates['head.0.weight'] == (2e-4, 0.05)
 
 
+def test_block_wise_formula() -> None:
+    """As optim_factory.py of ConvNeXt-V2 @2553895 has it for T, depths 3, 3, 9, 3."""
+    with torch.device('meta'):
+        model = Detector(ConvNeXt('tiny', use_grn=True))
+    rates = groups_by_name(model, decay_type='block_wise')
+    powers = {
+        'backbone.downsample_layers.0.0.weight': 18,
+        'backbone.stages.0.0.pwconv1.weight': 18,
+        'backbone.stages.0.2.pwconv1.weight': 16,
+        'backbone.downsample_layers.1.1.weight': 15,
+        'backbone.stages.1.0.pwconv1.weight': 15,
+        'backbone.stages.2.8.pwconv1.weight': 4,
+        'backbone.downsample_layers.3.1.weight': 3,
+        'backbone.stages.3.2.pwconv1.weight': 1,
+        'head.0.weight': 0,
+    }
+    assert {n: rates[n][0] for n in powers} == {
+        name: pytest.approx(2e-4 * 0.9**power, rel=1e-12) for name, power in powers.items()
+    }
+    assert len({rate for rate, _ in rates.values()}) == 19
+    assert rates['backbone.norm3.weight'] == (2e-4, 0)
+
+
 def test_grn_and_layer_scale_never_decay(small_backbone) -> None:
     for use_grn in (False, True):
         rates = groups_by_name(Detector(small_backbone(use_grn=use_grn)))
@@ -177,8 +200,9 @@ def test_other_backbones_by_get_layer_depth() -> None:
         assert rates[f'backbone.layers.{layer}.weight'][0] == pytest.approx(
             2e-4 * 0.9 ** (4 - layer)
         )
-    with pytest.raises(ValueError, match="'layer_wise' with Transformer, got 'stage_wise'"):
-        groups_by_name(Detector(Transformer()), decay_type='stage_wise')
+    for kind in ('stage_wise', 'block_wise'):
+        with pytest.raises(ValueError, match=f"'layer_wise' with Transformer, got '{kind}'"):
+            groups_by_name(Detector(Transformer()), decay_type=kind)
     with pytest.raises(ValueError, match='Transformer counts its own layers'):
         groups_by_name(Detector(Transformer()), num_layers=12)
 
@@ -193,7 +217,8 @@ def test_unsuited_num_layers_warns(small_backbone) -> None:
     [
         (dict(decay_rate=None), r'decay_rate in \(0, 1\], got None'),
         (dict(decay_rate=1.5), 'got 1.5'),
-        (dict(decay_type='block_wise'), "'layer_wise' or 'stage_wise', got 'block_wise'"),
+        (dict(decay_type='single'), "'stage_wise', 'block_wise', got 'single'"),
+        (dict(decay_type='block_wise', num_layers=6), 'expected no num_layers'),
         (dict(num_layers=2), 'num_layers of 3 or more, got 2'),
         (dict(norm_decay_mult=0.0), 'expected decay_rate, .* got norm_decay_mult'),
         (dict(custom_keys={'decode_haed': dict(lr_mult=2.0)}), 'decode_haed'),

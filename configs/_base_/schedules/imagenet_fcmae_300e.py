@@ -1,15 +1,16 @@
 """300 epochs of ConvNeXt V2-T after FCMAE: 8 GPUs × 32 pictures × 4 iterations = 1024.
 
-Learning rate 8e-4 × 1024 / 256 = 3.2e-3, 40 epochs of warm-up, cosine to 1e-6, layer decay .9.
-Source: facebookresearch/ConvNeXt-V2 @d7cc26f, TRAINING.md. There each of the 18 blocks has an id
-("single": the stem's learning rate is × .9^18 = .15); the ids here are V1's, which is ours
-(× .9^7 = .48).
+Learning rate 8e-4 × 1024 / 256 = 3.2e-3, 40 epochs of warm-up, cosine to 1e-6, layer decay .9
+block by block, so that the stem's learning rate is × .9^18 = .15. Source:
+facebookresearch/ConvNeXt-V2 @d7cc26f, TRAINING.md ("single").
 """
 
 _base_ = './imagenet_fcmae_100e.py'
 max_epochs = 300
 warmup_epochs = 40
-optim_wrapper = dict(optimizer=dict(lr=3.2e-3), paramwise_cfg=dict(decay_rate=0.9))
+optim_wrapper = dict(
+    optimizer=dict(lr=3.2e-3), paramwise_cfg=dict(decay_rate=0.9, decay_type='block_wise')
+)
 param_scheduler = [
     dict(
         type='LinearLR',
