@@ -15,7 +15,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
@@ -66,10 +66,13 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument('--quick', action='store_true', help='fewer rounds, smaller pictures')
     parser.add_argument('--device', default='cpu', help='cpu (default) or cuda')
     parser.add_argument('--no-memory', action='store_true', help='leave the peak memory out')
-    parser.add_argument('--json', type=Path, metavar='FILE', help='write the numbers')
+    parser.add_argument('--json', type=Path, metavar='FILE',
+                        help='where the numbers go; default OUT/comparison.json')  # fmt: skip
     parser.add_argument('--out', type=Path, default=Path('work_dirs/comparison'), metavar='FOLDER',
                         help='where the picture comparison.png is written')  # fmt: skip
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    arguments.json = arguments.json or arguments.out / 'comparison.json'
+    return arguments
 
 
 def image_size(text: str) -> tuple[int, int]:
@@ -111,11 +114,9 @@ def check_arguments(arguments: argparse.Namespace) -> None:
 
 
 def make_folders(arguments: argparse.Namespace) -> None:
-    folders = {'--out': arguments.out}
-    if arguments.json:
-        folders['--json'] = arguments.json.parent
-        if arguments.json.is_dir():
-            raise UserError(f'--json: expected a file to write, got the folder {arguments.json}')
+    folders = {'--out': arguments.out, '--json': arguments.json.parent}
+    if arguments.json.is_dir():
+        raise UserError(f'--json: expected a file to write, got the folder {arguments.json}')
     for option, folder in folders.items():
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -170,10 +171,14 @@ def main() -> None:
     here = machine(arguments.device, shlex.join(['python', *sys.argv]))
     settings, rows = settings_of(arguments), []
     console = Console(width=None if sys.stdout.isatty() else 200)
+
+    def keep(found: Sequence[Row]) -> None:
+        write_json(arguments.json, [*rows, *found], settings, here)
+
     with open_meter(arguments) as memory:
         for model in arguments.models:
             config = Config.fromfile(CONFIGS / MODELS[model].config)
-            found = compare(model, config, settings, memory, watch)
+            found = compare(model, config, settings, memory, watch, keep)
             if found:
                 console.print(comparison_table(found, settings.in_words(model)), highlight=False)
                 sys.stdout.flush()  # minutes before the next one, even into a file
@@ -184,9 +189,8 @@ def main() -> None:
     picture = arguments.out / 'comparison.png'
     sizes = {model: settings.in_words(model) for model in arguments.models}
     draw(rows, picture, sizes, str(here) if settings.modes else '')
-    if arguments.json:
-        write_json(arguments.json, rows, settings, here)
-        print(f'written: {arguments.json}')
+    write_json(arguments.json, rows, settings, here)
+    print(f'written: {arguments.json}')
     print(f'written: {picture}')
 
 

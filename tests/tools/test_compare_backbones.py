@@ -40,6 +40,9 @@ def test_counts_alone(run_tool, tmp_path) -> None:
     assert 'Measured:' not in result.stdout
     assert re.search(r'ResNet-50 .* 40\.9 / 37\.1 .* 44\.40 / 259\.3', result.stdout)
     assert (tmp_path / 'comparison.png').is_file()
+    rows = json.loads((tmp_path / 'comparison.json').read_text())['rows']
+    assert [row['backbone'] for row in rows] == ['ConvNeXt-T', 'Swin-T', 'ResNet-50']
+    assert all(row['measured'] == {} for row in rows)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,8 @@ ROUNDS, WARM_UP = (5, 3), (1, 0)
 QUICK_SIZES = {'upernet': (128, 128), 'mask_rcnn': (256, 320)}
 # Opens a progress bar of a title and a number of steps.
 Watch = Callable[[str, int], AbstractContextManager[Report]]
+# Gets the rows of a model whenever some have been measured.
+Keep = Callable[[Sequence[Row]], None]
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,12 @@ class Settings:
 
 
 def compare(
-    model: str, config: Config, settings: Settings, memory: MemoryMeter | None, watch: Watch
+    model: str,
+    config: Config,
+    settings: Settings,
+    memory: MemoryMeter | None,
+    watch: Watch,
+    keep: Keep = lambda _: None,
 ) -> list[Row]:
     """The rows of one model: everything counted, then measured size by size.
 
@@ -68,6 +75,7 @@ def compare(
         settings: What to compare.
         memory: Takes the peak memory; None leaves it out.
         watch: Shows the progress.
+        keep: Called after each size, for what follows may take an hour, and fail.
 
     Raises:
         UserError: a model cannot be built or run.
@@ -79,6 +87,7 @@ def compare(
             of_size = [row for row in rows if row.backbone.size == size]
             if of_size:
                 _measure(of_size, config, mode, settings, memory, watch)
+                keep(rows)
     return rows
 
 
