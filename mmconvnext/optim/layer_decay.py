@@ -1,6 +1,6 @@
 """Layer-wise learning-rate decay: the deeper a layer, the larger its learning rate.
 
-Every parameter gets a layer id, 0 at the stem; its learning rate is the base one times
+Every parameter gets a layer id, the lowest at the stem; its learning rate is the base one times
 ``decay_rate ** (last id − id)``. Heads and output norms have the last id, scale 1.
 
 Sources of the ids: facebookresearch/ConvNeXt @048efce,
@@ -90,7 +90,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             raise ArgumentError(f'paramwise_cfg: expected num_layers of 3 or more, got {layers!r}')
         if layers is not None and self._decay_type == 'block_wise':
             raise ArgumentError(
-                f"paramwise_cfg: expected no num_layers with decay_type='block_wise', where every "
+                "paramwise_cfg: expected no num_layers with decay_type='block_wise', where every "
                 f'block has an id, got {layers}'
             )
         if self.base_lr is None or self.base_wd is None:
