@@ -19,6 +19,10 @@ class CheckpointError(UserError):
     """A checkpoint is missing, unsafe or does not fit."""
 
 
+class DivergenceError(UserError):
+    """A loss, gradients or weights are NaN or infinite, so that going on would train nothing."""
+
+
 class MissingOperatorError(UserError):
     """One of mmcv's compiled operators was called, and neither mmcv nor this package has it."""
 

@@ -9,9 +9,12 @@ from importlib.util import find_spec
 
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
+from mmengine.registry import LOOPS as MMENGINE_LOOPS
 from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS
+from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
+from mmengine.registry import RUNNERS as MMENGINE_RUNNERS
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import Registry
 
@@ -34,6 +37,25 @@ OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     parent=MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
     scope='mmconvnext',
     locations=['mmconvnext.optim'],
+)
+
+# What steps an optimizer, after a look at the loss and the gradients.
+OPTIM_WRAPPERS = Registry(
+    'optimizer wrapper',
+    parent=MMENGINE_OPTIM_WRAPPERS,
+    scope='mmconvnext',
+    locations=['mmconvnext.optim'],
+)
+
+# What runs a training or a test, and its loops.
+RUNNERS = Registry(
+    'runner',
+    parent=MMENGINE_RUNNERS,
+    scope='mmconvnext',
+    locations=['mmconvnext.running.runner'],
+)
+LOOPS = Registry(
+    'loop', parent=MMENGINE_LOOPS, scope='mmconvnext', locations=['mmconvnext.running.loops']
 )
 
 # Hooks of the training and the test loop.

@@ -8,14 +8,14 @@ import argparse
 from numbers import Real
 
 from mmengine.dist import is_main_process
-from mmengine.runner import Runner
 
 import mmconvnext  # noqa: F401  (makes the stack work on this torch before it is used)
 from mmconvnext.data.checks import require_data
 from mmconvnext.data.images import name_unreadable_images
 from mmconvnext.errors import one_line_errors
-from mmconvnext.running import options, testing
+from mmconvnext.running import options, resuming, testing
 from mmconvnext.running.hardware import fit_to_hardware, leave_process_group
+from mmconvnext.running.runner import Runner
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -43,7 +43,7 @@ def main() -> None:
     config = options.load_config(arguments)
     require_data(config, 'test')
     config.resume = False
-    options.set_checkpoint(config, arguments.checkpoint)
+    resuming.set_checkpoint(config, arguments.checkpoint)
     if arguments.show_dir:
         testing.set_pictures(config, arguments.show_dir)
     if arguments.out:

@@ -5,15 +5,16 @@ Example:
 """
 
 import argparse
-
-from mmengine.runner import Runner
+import sys
 
 import mmconvnext  # noqa: F401  (makes the stack work on this torch before it is used)
 from mmconvnext.data.checks import require_data
 from mmconvnext.data.images import name_unreadable_images
 from mmconvnext.errors import one_line_errors
-from mmconvnext.running import options
+from mmconvnext.hooks.signals import Stopped
+from mmconvnext.running import options, resuming
 from mmconvnext.running.hardware import fit_to_hardware, leave_process_group
+from mmconvnext.running.runner import Runner
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -26,7 +27,12 @@ def parse_arguments() -> argparse.Namespace:
         nargs='?',
         const='auto',
         metavar='auto|FILE',
-        help='go on from a checkpoint; without FILE, from the last one in the work dir',
+        help='go on from a checkpoint; without FILE, from the newest whole one in the work dir',
+    )
+    parser.add_argument(
+        '--overwrite',
+        action='store_true',
+        help='start although the work dir has checkpoints; they go when this run has its first',
     )
     parser.add_argument(
         '--pretrained',
@@ -45,7 +51,8 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
+def main() -> int:
+    """Train; the exit code."""
     arguments = parse_arguments()
     options.force_safe_loading()
     config = options.load_config(arguments)
@@ -54,7 +61,7 @@ def main() -> None:
     options.set_precision(config, arguments.amp)
     if arguments.auto_scale_lr:
         options.set_learning_rate_scaling(config)
-    notices = options.set_resume(config, arguments.resume)
+    notices = resuming.set_resume(config, arguments.resume, overwrite=arguments.overwrite)
     if not config.get('resume'):
         notices += options.set_pretrained(config, arguments.pretrained)
     elif arguments.pretrained:
@@ -68,10 +75,15 @@ def main() -> None:
     runner = Runner.from_cfg(config)
     for notice in notices:
         runner.logger.warning(notice)
-    runner.train()
+    try:
+        runner.train()
+    except Stopped as stopped:
+        return stopped.code
+    return 0
 
 
 if __name__ == '__main__':
     with one_line_errors():
-        main()
+        code = main()
         leave_process_group()
+        sys.exit(code)

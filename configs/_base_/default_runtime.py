@@ -1,6 +1,8 @@
 """Logging, checkpoints and the environment of every run."""
 
 custom_imports = dict(imports=['mmconvnext'], allow_failed_imports=False)
+# For the tools of mmdet and mmseg; those here take it for every config.
+runner_type = 'mmconvnext.Runner'
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),

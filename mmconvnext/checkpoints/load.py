@@ -243,7 +243,7 @@ def require_finite(state: Mapping[str, Tensor], source: str) -> None:
             be looked at.
     """
     require_readable(state, source)
-    broken = [key for key, value in state.items() if not _is_finite(value)]
+    broken = [key for key, value in state.items() if not is_finite(value)]
     if broken:
         raise CheckpointError(
             f'{source}: expected finite numbers, found NaN or infinity in {len(broken)} tensors: '
@@ -266,7 +266,8 @@ def require_readable(state: Mapping[str, Tensor], source: str) -> None:
             )
 
 
-def _is_finite(value: Tensor) -> bool:
+def is_finite(value: Tensor) -> bool:
+    """Whether all elements of a real tensor are finite; no elements are."""
     # The extremes take no memory, unlike isfinite(); NaN makes both of them NaN.
     return not value.numel() or all(math.isfinite(x) for x in value.detach().aminmax())
 

@@ -10,11 +10,13 @@ from urllib.parse import urlsplit
 from zipfile import ZIP_STORED, ZipFile, is_zipfile
 
 import torch
+from mmengine.logging import HistoryBuffer
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
 from mmconvnext.checkpoints.fetch import discard, fetch, is_url
+from mmconvnext.checkpoints.whole import require_intact
 from mmconvnext.errors import CheckpointError, first_line
 
 # Under what the tensors stand, in the order it is looked for. `model`: official files and FCMAE;
@@ -30,23 +32,30 @@ HEADER_KEY = 'mmconvnext.meta'
 
 
 def read_checkpoint(
-    checkpoint: str, map_location: str = 'cpu', sha256: str | None = None
+    checkpoint: str,
+    map_location: str = 'cpu',
+    sha256: str | None = None,
+    *,
+    mapped: bool = True,
 ) -> object:
     """Content of a checkpoint file or URL, opened without running anything in it.
 
     Reads .safetensors, sharded too (its ``.safetensors.index.json``), and all that ``torch.load``
-    reads with ``weights_only=True``; the latter memory-mapped where its format allows. What
-    tools/publish_model.py wrote is a dict of ``state_dict`` and ``meta`` in either format.
+    reads with ``weights_only=True``. What tools/publish_model.py wrote is a dict of ``state_dict``
+    and ``meta`` in either format. Wherever tensors are read, the file is checked against the CRCs
+    in it, which torch does not do.
 
     Args:
         checkpoint: File or URL.
         map_location: Device of the tensors; on ``'meta'`` the file is checked without reading
             them.
         sha256: SHA-256 of the file, or its beginning.
+        mapped: Map the file to memory where its format allows, in place of reading it. The tensors
+            are then good for copying from, and the file has to stay.
 
     Raises:
-        CheckpointError: the file is missing, unreadable, or holds more than weights. Nothing
-            in it has been run then.
+        CheckpointError: the file is missing, unreadable or damaged, has tensors of another size
+            than their bytes, or holds more than weights. Nothing in it has been run then.
     """
     path = fetch(checkpoint, sha256=sha256)
     try:
@@ -54,11 +63,9 @@ def read_checkpoint(
             return _read_shards(checkpoint, path, map_location)
         if path.suffix == '.safetensors':
             return _read_safetensors(path, map_location)
-        zipped = is_zipfile(path)
-        if zipped:
-            _require_stored(path)
-        mapped = zipped and map_location == 'cpu'
-        return torch.load(path, map_location=map_location, weights_only=True, mmap=mapped)
+        content = _load(path, map_location, mapped)
+        _require_all_bytes(content, path)
+        return content
     except CheckpointError:
         raise
     except Exception as error:  # a broken file makes the readers fail in any way
@@ -66,6 +73,48 @@ def read_checkpoint(
         if is_url(checkpoint) and discard(path):
             message += '; the download was removed from the cache'
         raise CheckpointError(message) from error
+
+
+def _load(path: Path, map_location: str, mapped: bool) -> object:
+    zipped = is_zipfile(path)
+    if zipped:
+        _require_stored(path)
+        if map_location != 'meta':
+            require_intact(path)
+    mapped = mapped and zipped and map_location == 'cpu'
+    # A HistoryBuffer in a file adds what it calls its methods to those of all others.
+    methods = dict(HistoryBuffer()._statistics_methods)
+    try:
+        return torch.load(path, map_location=map_location, weights_only=True, mmap=mapped)
+    finally:
+        HistoryBuffer._statistics_methods.clear()
+        HistoryBuffer._statistics_methods.update(methods)
+
+
+def _require_all_bytes(content: object, path: Path) -> None:
+    """Refuse tensors that claim more elements than they have bytes for, by strides of 0.
+
+    A few bytes could otherwise ask for any amount of memory when they are copied. Containers may
+    hold each other in circles, which the pickle format can express.
+    """
+    waiting, seen = [content], set()
+    while waiting:
+        value = waiting.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, Mapping):
+            waiting += value.values()
+        elif isinstance(value, list | tuple | set):
+            waiting += value
+        elif torch.is_tensor(value) and value.layout == torch.strided:
+            available = value.untyped_storage().nbytes() // value.element_size()
+            if value.numel() > available:
+                raise CheckpointError(
+                    f'{path}: refused: expected a tensor of {available} elements, as many as it '
+                    f'has bytes for, found the shape {tuple(value.shape)}; convert it where it '
+                    'was made'
+                )
 
 
 def _read_shards(checkpoint: str, index: Path, map_location: str) -> dict[str, Tensor]:

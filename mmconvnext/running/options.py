@@ -12,16 +12,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict, DictAction
-from mmengine.runner import CheckpointLoader, Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 
-from mmconvnext.checkpoints.fetch import fetch
-from mmconvnext.checkpoints.read import find_tensors, read_checkpoint
+from mmconvnext.checkpoints.read import read_checkpoint
 from mmconvnext.errors import UserError, first_line
 from mmconvnext.running.data_root import override
 from mmconvnext.running.hardware import disable_amp
-
-# What mmengine is given in place of a path that it could not read.
-_SAFETENSORS = 'safetensors://'
 
 # Backbones and models that load their weights themselves, strictly.
 _OURS = ('mmconvnext.ConvNeXt', 'mmconvnext.ImageClassifier', 'mmconvnext.RoadmapNet')
@@ -182,12 +178,12 @@ def set_pretrained(config: Config, pretrained: str | None) -> list[str]:
         UserError: the model has no backbone to give weights to.
         CheckpointError: the weights are missing and could not be downloaded, or are unsafe.
     """
-    backbones = list(_backbones(config.model))
-    if pretrained is not None and not backbones:
+    found = list(backbones(config.model))
+    if pretrained is not None and not found:
         raise UserError('--pretrained: expected a model with a backbone, the config has none')
     if pretrained is not None:
         config.model.pop('init_cfg', None)  # a whole model's file, which would hide this one
-    for backbone in backbones:
+    for backbone in found:
         if pretrained == 'none':
             backbone.init_cfg = None
         elif pretrained is not None:
@@ -199,13 +195,14 @@ def set_pretrained(config: Config, pretrained: str | None) -> list[str]:
     return []
 
 
-def _backbones(model: ConfigDict) -> Iterator[ConfigDict]:
+def backbones(model: ConfigDict) -> Iterator[ConfigDict]:
+    """The entries called ``backbone`` of a model's config, wherever they stand."""
     for name, value in model.items():
         if isinstance(value, dict):
             if name == 'backbone':
                 yield value
             else:
-                yield from _backbones(value)
+                yield from backbones(value)
 
 
 def _require_files(entries: Iterable[ConfigDict]) -> None:
@@ -232,69 +229,3 @@ def _with_checkpoint(backbone: ConfigDict, checkpoint: str) -> ConfigDict:
         if key != 'sha256'
     }
     return ConfigDict(kept, type='Pretrained', checkpoint=checkpoint)
-
-
-def set_resume(config: Config, resume: str | None) -> list[str]:
-    """Go on from a checkpoint, whose weights replace all others.
-
-    Args:
-        config: A config with its ``work_dir``.
-        resume: A file or URL, ``'auto'`` for the last checkpoint in the work dir if there is
-            one, or None.
-
-    Raises:
-        CheckpointError: the checkpoint is missing, unreadable or unsafe.
-    """
-    if resume is None and config.get('resume'):
-        resume = config.get('load_from') or 'auto'
-    if resume is None:
-        if config.get('load_from'):
-            set_checkpoint(config, config.load_from, heads=False)
-        return []
-    if resume == 'auto':
-        resume = find_latest_checkpoint(config.work_dir)
-        if resume is None:
-            return [f'Nothing to resume in {config.work_dir}: starting from the beginning']
-    set_checkpoint(config, resume)
-    missing = {'meta', 'optimizer', 'message_hub'} - set(_read_structure(fetch(resume)))
-    if missing:
-        raise UserError(
-            f'{resume}: expected a checkpoint of training, with its {", ".join(sorted(missing))}; '
-            'to start from its weights alone, give --cfg-options load_from=FILE'
-        )
-    config.resume = True
-    # Its weights are all in the checkpoint: nothing else need be there or be downloaded.
-    config.model.pop('init_cfg', None)
-    for backbone in _backbones(config.model):
-        backbone.init_cfg = None
-    return [f'Resuming from {resume}']
-
-
-def set_checkpoint(config: Config, checkpoint: str, *, heads: bool = True) -> None:
-    """Load a whole model's weights, which must fit it completely.
-
-    Args:
-        config: The config to change.
-        checkpoint: File, URL or hf:// address.
-        heads: Whether what is not in the backbone must fit as well.
-
-    Raises:
-        CheckpointError: the checkpoint is missing, unreadable or unsafe, or holds no tensors.
-    """
-    path = fetch(checkpoint)
-    find_tensors(_read_structure(path), str(path))
-    is_torch_s = path.suffix not in ('.safetensors', '.json')
-    config.load_from = str(path) if is_torch_s else f'{_SAFETENSORS}{path}'
-    config.custom_hooks = [
-        *(config.get('custom_hooks') or []),
-        ConfigDict(type='mmconvnext.StrictLoadingHook', heads=heads, source=str(path)),
-    ]
-
-
-@CheckpointLoader.register_scheme(prefixes=_SAFETENSORS)
-def _load_safetensors(address: str, map_location: str | None = None) -> object:
-    return read_checkpoint(address.removeprefix(_SAFETENSORS), map_location or 'cpu')
-
-
-def _read_structure(path: Path) -> object:
-    return read_checkpoint(str(path), map_location='meta')  # no tensors, which is quick

@@ -238,7 +238,7 @@ def test_the_likely_cause_is_named(tmp_path, change: dict, message: str) -> None
         small = ConvNeXt('small')
         state = {k: torch.empty(v.shape) for k, v in ConvNeXt('tiny').state_dict().items()}
     state = {key: value for key, value in {**state, **change}.items() if value is not None}
-    state = {key: torch.zeros(1).expand(value.shape) for key, value in state.items()}
+    state = {key: torch.zeros(value.shape) for key, value in state.items()}
     torch.save(state, tmp_path / 'a.pth')
     with pytest.raises(CheckpointError, match=message):
         load_backbone(small, str(tmp_path / 'a.pth'))

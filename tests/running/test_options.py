@@ -126,37 +126,6 @@ def test_a_classifier_s_own_file_is_checked_and_gives_way(tmp_path: Path) -> Non
     assert 'init_cfg' not in config.model, 'it would hide what --pretrained says'
 
 
-def test_weights_to_start_from_are_checked_too(config, tmp_path: Path) -> None:
-    (tmp_path / 'a.pth').write_bytes(b'<html>')
-    config.load_from = str(tmp_path / 'a.pth')
-    with pytest.raises(CheckpointError, match='not a readable checkpoint'):
-        options.set_resume(config, None)
-
-
-def test_resume(config, tmp_path: Path) -> None:
-    config.work_dir = str(tmp_path)
-    assert options.set_resume(config, None) == []
-    (notice,) = options.set_resume(config, 'auto')
-    assert 'Nothing to resume' in notice
-    assert not config.resume
-    weights = {'state_dict': {'a': torch.ones(1)}}
-    torch.save(weights, tmp_path / 'weights.pth')
-    with pytest.raises(UserError, match='of training, with its message_hub, meta, optimizer; '):
-        options.set_resume(config, str(tmp_path / 'weights.pth'))
-    assert not config.resume
-    config.merge_from_dict({'resume': True, 'load_from': str(tmp_path / 'weights.pth')})
-    with pytest.raises(UserError, match='expected a checkpoint of training'):
-        options.set_resume(config, None)
-    torch.save({**weights, 'meta': {}, 'optimizer': {}, 'message_hub': {}}, tmp_path / 'iter_3.pth')
-    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'iter_3.pth'))
-    assert 'iter_3.pth' in options.set_resume(config, 'auto')[0]
-    assert config.resume
-    assert config.load_from == str(tmp_path / 'iter_3.pth')
-    assert 'init_cfg' not in config.model
-    assert config.model.backbone.init_cfg is None, 'nothing is downloaded to be overwritten'
-    assert config.custom_hooks[-1].type == 'mmconvnext.StrictLoadingHook'
-
-
 def test_safe_loading_is_forced(monkeypatch) -> None:
     monkeypatch.delenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', raising=False)
     monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')

@@ -1,5 +1,4 @@
 import pytest
-
 from mmconvnext.running.python_source import UNPACKED, Code, assignment
 
 

@@ -1,0 +1,117 @@
+"""Time of writing and checking a checkpoint of training of ConvNeXt-XL, beside plain torch.
+
+Example:
+    python benchmarks/write_xlarge.py --folder /var/tmp
+
+The checkpoint has the weights and AdamW's two averages. Written by ``torch.save`` and a sync of the
+same bytes, and as mmconvnext.Runner writes it: weights looked through for NaN and infinity, a
+temporary file, synced, renamed. Then the file is read once from front to end, and checked against
+its CRCs, each with the page cache emptied of it before, and with it in there. Rounds alternate.
+"""
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+import mmconvnext  # noqa: F401  (makes the stack work on this torch)
+from mmconvnext import ConvNeXt
+from mmconvnext.checkpoints import whole
+from mmconvnext.checkpoints.whole import require_intact, save_whole
+from mmconvnext.running.runner import require_finite
+
+CHUNK = 1 << 24
+
+
+def training_state() -> dict:
+    backbone = ConvNeXt('xlarge')
+    state = backbone.state_dict()
+    averages = {
+        place: dict(
+            step=torch.tensor(1.0), exp_avg=torch.rand_like(v), exp_avg_sq=torch.rand_like(v)
+        )
+        for place, v in enumerate(state.values())
+    }
+    return dict(
+        meta=dict(iter=1), state_dict=state, optimizer=dict(state=averages, param_groups=[])
+    )
+
+
+def plain(content: dict, path: Path) -> None:
+    torch.save(content, path)
+    descriptor = os.open(path, os.O_RDONLY)
+    os.fsync(descriptor)
+    os.close(descriptor)
+
+
+def ours(content: dict, path: Path) -> None:
+    require_finite(content, path)
+    save_whole(content, path)
+
+
+def read_once(path: Path) -> None:
+    buffer = bytearray(CHUNK)
+    with path.open('rb', buffering=0) as file:
+        while file.readinto(buffer):
+            pass
+
+
+def check(path: Path) -> None:
+    whole._intact.clear()
+    require_intact(path)
+
+
+def forget(path: Path) -> None:
+    """Have the system drop what it has of the file in memory."""
+    descriptor = os.open(path, os.O_RDONLY)
+    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    os.close(descriptor)
+
+
+def seconds(action: Callable[[], None]) -> float:
+    os.sync()
+    time.sleep(1)  # for what the disk has still to do
+    started = time.perf_counter()
+    action()
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--rounds', type=int, default=5)
+    parser.add_argument('--folder', type=Path, help='on the disk to measure; a temporary one')
+    arguments = parser.parse_args()
+    content = training_state()
+    taken: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+        for number in range(arguments.rounds):
+            writers = [('torch.save and sync', plain), ('here', ours)]
+            for name, write in writers[:: 1 if number % 2 else -1]:
+                path = Path(folder) / f'{name[:5]}.pth'
+                path.unlink(missing_ok=True)
+                taken.setdefault(f'write: {name}', []).append(
+                    seconds(lambda write=write, path=path: write(content, path))
+                )
+            print(f'{path.stat().st_size / 2**30:.2f} GiB written', flush=True)
+            for cached in (False, True):
+                readers = [('read once', read_once), ('CRCs checked', check)]
+                for name, read in readers[:: 1 if number % 2 else -1]:
+                    (read_once if cached else forget)(path)
+                    label = f'{name}, {"from memory" if cached else "from the disk"}'
+                    taken.setdefault(label, []).append(
+                        seconds(lambda read=read, path=path: read(path))
+                    )
+    for name, times in taken.items():
+        median = statistics.median(times)
+        print(f'{name}: median {median:.2f} s ({min(times):.2f} – {max(times):.2f})')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,114 @@
+"""Which checkpoints a work dir holds, and which of them a run goes on from."""
+
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from mmconvnext.checkpoints.meta import find_meta
+from mmconvnext.checkpoints.read import read_checkpoint
+from mmconvnext.checkpoints.whole import require_intact
+from mmconvnext.errors import CheckpointError
+
+TEMPLATES = ('iter_{}.pth', 'epoch_{}.pth')
+# What mmengine writes beside them: the name of the newest one.
+LAST = 'last_checkpoint'
+# Where those of a run before go when another run takes its work dir, until that has its first.
+OVERWRITTEN = 'overwritten'
+
+
+class Place(NamedTuple):
+    """The folder of a run's checkpoints, and how they are named."""
+
+    folder: Path
+    templates: tuple[str, ...]
+
+
+def checkpoint_place(config: Mapping, work_dir: str) -> Place:
+    """Where the checkpoints of a run are, as the CheckpointHook of its config says."""
+    hook = (config.get('default_hooks') or {}).get('checkpoint') or {}
+    own = hook.get('filename_tmpl')
+    templates = TEMPLATES if own in (None, *TEMPLATES) else (own, *TEMPLATES)
+    if hook.get('out_dir') is None:
+        return Place(Path(work_dir), templates)
+    return Place(Path(hook['out_dir']) / Path(work_dir).absolute().name, templates)
+
+
+class Newest(NamedTuple):
+    """The checkpoint to go on from, if any, and why others were passed over, a line each."""
+
+    path: Path | None
+    passed_over: list[str]
+
+
+def step_of(name: str, templates: Iterable[str] = TEMPLATES) -> int | None:
+    """The iteration or epoch that a file name of a run's checkpoint tells; None for other files."""
+    for template in templates:
+        found = re.fullmatch(re.escape(template).replace(r'\{\}', r'(\d+)'), name)
+        if found:
+            return int(found[1])
+    return None
+
+
+def run_checkpoints(folder: Path, templates: Sequence[str] = TEMPLATES) -> list[Path]:
+    """The checkpoints of training in a folder, by the number in their names."""
+    if not folder.is_dir():
+        return []
+    steps = {path: step_of(path.name, templates) for path in folder.iterdir() if path.is_file()}
+    return sorted((path for path, step in steps.items() if step is not None), key=steps.get)
+
+
+def newest_whole(folder: Path, templates: Sequence[str] = TEMPLATES) -> Newest:
+    """Find the checkpoint with the most iterations that is complete and undamaged.
+
+    The files' own names and content decide: it does not matter whether ``last_checkpoint`` is
+    there, nor where the folder was when they were written.
+    """
+    iterations, passed_over = {}, []
+    for path in run_checkpoints(folder, templates):
+        try:
+            iterations[path] = iterations_of(path)
+        except CheckpointError as error:
+            passed_over.append(str(error))
+    for path in sorted(iterations, key=iterations.get, reverse=True):
+        try:
+            require_intact(path)
+        except CheckpointError as error:
+            passed_over.append(str(error))
+            continue
+        return Newest(path, passed_over)
+    return Newest(None, passed_over)
+
+
+def iterations_of(path: Path) -> int:
+    """How many iterations of training a checkpoint has seen.
+
+    Raises:
+        CheckpointError: it is unreadable, or does not tell.
+    """
+    iteration = find_meta(read_checkpoint(str(path), 'meta')).get('iter')
+    if not isinstance(iteration, int) or iteration < 0:
+        raise CheckpointError(
+            f'{path}: expected a checkpoint of training, with its iteration in meta, got '
+            f'{str(iteration)[:50]!r}'
+        )
+    return iteration
+
+
+def set_aside(place: Place, paths: Sequence[Path], *, whole_run: bool) -> None:
+    """Move checkpoints out of the way of another run, into a folder beside them.
+
+    That run's CheckpointHook removes them there when its first checkpoint is complete.
+
+    Args:
+        place: Where they are.
+        paths: Those to move.
+        whole_run: Whether the best ones and ``last_checkpoint`` go, too.
+    """
+    aside = place.folder / OVERWRITTEN
+    aside.mkdir(exist_ok=True)
+    others = [*place.folder.glob('best_*.pth'), place.folder / LAST] if whole_run else []
+    for path in [*paths, *others]:
+        if path.is_file():
+            os.replace(path, aside / path.name)

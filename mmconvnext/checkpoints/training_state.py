@@ -1,0 +1,156 @@
+"""What a checkpoint says of its run, as data: nothing in it is run, and no path leads elsewhere."""
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path, PureWindowsPath
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+
+from mmconvnext.checkpoints.meta import find_meta
+
+# What the run that goes on sets itself, so that a file need not.
+_SET_ANEW = frozenset(
+    ['cfg', 'dataset_meta', 'experiment_name', 'loop_stage', 'mmengine_version', 'seed']
+)
+_DEEPEST = 8  # containers in containers, which no honest message hub comes near
+_PATH = re.compile(r'[/\\]|^~|^[A-Za-z]:')
+
+
+def as_data(checkpoint: Mapping, folder: Path) -> tuple[dict, list[str]]:
+    """Return a checkpoint without what mmengine would run, or use as a path, on resuming.
+
+    mmengine 0.10.7 runs ``meta['config']`` as a config (runner.py, ``resume``), and its hooks
+    remove the files that ``best_ckpt`` and ``keep_ckpt_ids`` of the message hub name.
+
+    Args:
+        checkpoint: The content of the file; its containers are not changed.
+        folder: Where the run's checkpoints are. A path counts as the file of its name in there.
+
+    Returns:
+        The checkpoint with plain ``meta`` and ``message_hub``, and notices of what was dropped.
+    """
+    content, notices = dict(checkpoint), []
+    if 'meta' in content:
+        content['meta'] = _plain_meta(find_meta(content))
+    hub = content.get('message_hub')
+    if hub is not None:
+        content['message_hub'] = _plain_hub(hub, folder, notices)
+    return content, notices
+
+
+def _plain_meta(meta: Mapping) -> dict[str, object]:
+    """Counters, seed and what is known of the data; no config in any form."""
+    kept = {key: meta[key] for key in ('epoch', 'iter') if _is_count(meta.get(key))}
+    if _is_count(meta.get('seed')):
+        kept['seed'] = meta['seed']
+    if isinstance(meta.get('dataset_meta'), Mapping):
+        # Only compared with the run's own: a class may be called `n/a`.
+        kept['dataset_meta'] = _plain(meta['dataset_meta'], paths=True)
+    return kept
+
+
+def _plain_hub(hub: object, folder: Path, notices: list[str]) -> dict[str, dict]:
+    hub = hub if isinstance(hub, Mapping) else {}
+    scalars, info = _mapping(hub, 'log_scalars'), _mapping(hub, 'runtime_info')
+    kept: dict[str, dict] = {'log_scalars': {}, 'runtime_info': {}}
+    for name, history in scalars.items():
+        plain = _plain_history(history)
+        if plain is None:
+            notices.append(f'message hub: {name!r:.80} is no history of numbers and is dropped')
+        else:
+            kept['log_scalars'][name] = plain
+    for name, value in info.items():
+        if name in _SET_ANEW or _is_best(name, value):
+            continue
+        found = _inside(value, folder) if _is_path(value) else _plain(value)
+        if found is None and value is not None:
+            notices.append(
+                f'message hub: {name!r:.80}: expected plain values, or a file in {folder}, got '
+                f'{value!r:.80}; it is dropped'
+            )
+        else:
+            kept['runtime_info'][name] = found
+    resumed = _mapping(hub, 'resumed_keys')
+    known = {*kept['log_scalars'], *kept['runtime_info']}
+    kept['resumed_keys'] = {key: resumed[key] is not False for key in resumed if key in known}
+    return kept
+
+
+def _is_best(name: str, value: object) -> bool:
+    """Whether it is about the best checkpoints, which CheckpointHook finds in their folder."""
+    if name.startswith('best_score'):
+        return finite_number(value) is not None
+    is_name = isinstance(value, str) and PureWindowsPath(value).name.startswith('best_')
+    return name.startswith('best_ckpt') and (is_name or value is None)
+
+
+def _mapping(hub: Mapping, name: str) -> dict[str, object]:
+    value = hub.get(name)
+    found = value if isinstance(value, Mapping) else {}
+    return {key: value for key, value in found.items() if isinstance(key, str)}
+
+
+def _plain_history(history: object) -> HistoryBuffer | None:
+    """The same numbers in a new buffer: the unpickled one may carry anything as its methods."""
+    if type(history) is not HistoryBuffer:
+        return None
+    state = vars(history)
+    try:
+        values = np.asarray(state['_log_history'], dtype=np.float64)
+        counts = np.asarray(state['_count_history'], dtype=np.float64)
+        length = int(state['max_length'])
+        if values.ndim != 1 or values.shape != counts.shape or not 0 < length <= 10**7:
+            return None
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
+    return HistoryBuffer(values[-length:], counts[-length:], length)
+
+
+def _plain(value: object, *, paths: bool = False, depth: int = 0) -> object:
+    """A copy in plain containers; None in place of all else, and of paths unless they are meant."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, str):
+        return None if _is_path(value) and not paths else value
+    if isinstance(value, np.generic | np.ndarray) and value.dtype.kind in 'biuf':
+        return value
+    if torch.is_tensor(value) and value.layout == torch.strided and value.numel() < 10**6:
+        return value
+    if depth >= _DEEPEST:
+        return None
+    if isinstance(value, Mapping):
+        pairs = value.items()
+        return {k: _plain(v, paths=paths, depth=depth + 1) for k, v in pairs if _is_key(k)}
+    if isinstance(value, list | tuple):
+        items = [_plain(item, paths=paths, depth=depth + 1) for item in value]
+        return tuple(items) if isinstance(value, tuple) else items
+    return None
+
+
+def _is_key(key: object) -> bool:
+    return isinstance(key, str | int)
+
+
+def _is_path(value: object) -> bool:
+    return isinstance(value, str) and bool(_PATH.search(value))
+
+
+def _inside(path: str, folder: Path) -> str | None:
+    """The file of that name in the folder, which may have moved; None where there is none."""
+    place = folder / PureWindowsPath(path).name  # of either kind of path
+    return str(place) if place.is_file() and not place.is_symlink() else None
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def finite_number(value: object) -> float | None:
+    """A real number, of numpy too, as Python's; None for all else, and for NaN and infinity."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+        return None
+    number = float(value)
+    return number if math.isfinite(number) else None

@@ -1,0 +1,143 @@
+"""Checkpoint files that are whole or absent."""
+
+import errno
+import mmap
+import os
+import shutil
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from zipfile import BadZipFile, ZipFile, ZipInfo
+
+import torch
+
+from mmconvnext.errors import CheckpointError, first_line
+
+_PARTIAL = '.partial'
+_LOCAL_HEADER = 30  # bytes of a zip entry's header before its name
+_CHUNK = 1 << 24  # bytes that a CRC is taken of at a time
+_intact: set[tuple[int, ...]] = set()  # files that were checked, by what `stat` says of them
+_LITTLE = 1 << 20  # bytes: with less than this left, a file system is full
+
+
+def save_whole(content: object, path: Path) -> None:
+    """Write by ``torch.save`` such that ``path`` is complete or stays as it was.
+
+    A temporary file in the same folder is written, flushed to the disk and renamed.
+
+    Raises:
+        CheckpointError: it could not be written, such as on a full disk. No partial file is left.
+    """
+    with _replacing(path) as partial:
+        torch.save(content, partial)
+
+
+def write_text_whole(text: str, path: Path) -> None:
+    """Write a text file likewise.
+
+    Raises:
+        CheckpointError: it could not be written.
+    """
+    with _replacing(path) as partial:
+        partial.write_text(text, encoding='utf-8')
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    partial = path.with_name(f'.{path.name}{_PARTIAL}')
+    try:
+        yield partial
+        _sync(partial)
+        os.replace(partial, path)
+        _sync(path.parent)  # the new name, too
+    except (OSError, RuntimeError) as error:  # torch's writer raises RuntimeError
+        raise CheckpointError(_unwritable(path, error)) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some network file systems have no such thing for folders.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP) or not path.is_dir():
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _unwritable(path: Path, error: Exception) -> str:
+    try:
+        full = shutil.disk_usage(path.parent).free < _LITTLE
+    except OSError:
+        full = False
+    if full or getattr(error, 'errno', None) in (errno.ENOSPC, errno.EDQUOT):
+        return (
+            f'{path}: could not be written: no space is left; what was there before is unharmed: '
+            'make room, then go on with --resume'
+        )
+    return f'{path}: could not be written ({first_line(error)}); what was there before is unharmed'
+
+
+def remove_partial(folder: Path) -> list[Path]:
+    """Remove what an earlier process began to write here and did not finish."""
+    found = sorted(folder.glob(f'.*{_PARTIAL}'))
+    for path in found:
+        path.unlink(missing_ok=True)
+    return found
+
+
+def require_intact(path: Path) -> None:
+    """Check the bytes of a file of ``torch.save`` against the CRC-32 that it holds of them.
+
+    torch's own reader does not look at them. The file is read once, on two threads. A file that was
+    written without CRCs (``torch.serialization.set_crc32_options(False)``), or in torch's format of
+    before 1.6, passes.
+
+    Once in a process for each file, as long as it does not change.
+
+    Raises:
+        CheckpointError: the file is cut short or damaged.
+    """
+    try:
+        status = path.stat()
+        state = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        if state in _intact:
+            return
+        with ZipFile(path) as archive:
+            entries = archive.infolist()
+        if not any(entry.CRC for entry in entries):
+            return
+        with (
+            path.open('rb') as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
+            memoryview(content) as view,
+            ThreadPoolExecutor(2) as threads,
+        ):
+            intact = list(threads.map(lambda entry: _crc(view, entry) == entry.CRC, entries))
+    except (BadZipFile, ValueError, OSError) as error:
+        raise CheckpointError(
+            f'{path}: not a complete checkpoint ({first_line(error)}); take another one, or fetch '
+            'it again'
+        ) from error
+    damaged = [entry.filename for entry, good in zip(entries, intact) if not good]
+    if damaged:
+        raise CheckpointError(
+            f'{path}: damaged: the CRC-32 of {damaged[0].partition("/")[2]} is another than when '
+            'it was written; take another one, or fetch it again'
+        )
+    _intact.add(state)
+
+
+def _crc(content: memoryview, entry: ZipInfo) -> int:
+    header = content[entry.header_offset : entry.header_offset + _LOCAL_HEADER]
+    start = entry.header_offset + _LOCAL_HEADER
+    start += int.from_bytes(header[26:28], 'little') + int.from_bytes(header[28:30], 'little')
+    crc, end = 0, start + entry.compress_size
+    for place in range(start, end, _CHUNK):
+        crc = zlib.crc32(content[place : min(place + _CHUNK, end)], crc)
+    return crc

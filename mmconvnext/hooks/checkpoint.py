@@ -1,0 +1,236 @@
+"""Writes checkpoints that are whole, before it removes those they replace."""
+
+import os
+import re
+from pathlib import Path
+
+from mmengine.dist import is_main_process
+from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
+
+from mmconvnext.checkpoints.of_a_run import LAST, OVERWRITTEN, TEMPLATES, step_of
+from mmconvnext.checkpoints.read import read_checkpoint
+from mmconvnext.checkpoints.training_state import finite_number
+from mmconvnext.checkpoints.whole import remove_partial, write_text_whole
+from mmconvnext.errors import CheckpointError
+from mmconvnext.registry import HOOKS
+
+
+@HOOKS.register_module()
+class CheckpointHook(MMEngineCheckpointHook):
+    """mmengine's CheckpointHook, which never leaves a run without a checkpoint.
+
+    It has the same options, and differs in this:
+
+    - A checkpoint takes the place of an older one after it is complete; so does the best one.
+    - ``last_checkpoint`` holds a name relative to the work dir, so that the folder may move.
+    - Which checkpoint is the best is read from the files, not from paths in a checkpoint; nothing
+      but files of its own names in its own folder is ever removed.
+    - A new best checkpoint does not make it write the last one again.
+
+    Needs :class:`mmconvnext.Runner`. In a folder that is not on this machine (``s3://…``) it is
+    mmengine's.
+    """
+
+    def before_train(self, runner) -> None:
+        self._elsewhere = '://' in str(self.out_dir or runner.work_dir)
+        if self._elsewhere:
+            super().before_train(runner)
+            return
+        info = runner.message_hub.runtime_info
+        steps = info.get('keep_ckpt_ids') if self.max_keep_ckpts > 0 else None
+        steps = [s for s in steps if _is_step(s)] if isinstance(steps, list) else []
+        # mmengine removes the files that these name; here the files themselves tell.
+        removes = ('keep_ckpt_ids', 'best_ckpt', 'best_score')
+        for name in [n for n in info if n.startswith(removes)]:
+            runner.message_hub.pop_info(name)
+        super().before_train(runner)
+        self.folder = Path(self.out_dir)
+        self._written_at = -1  # iterations of training in the last checkpoint
+        self._mid_epoch: str | None = None
+        self.keep_ckpt_ids = steps
+        if is_main_process():
+            for path in remove_partial(self.folder) if self.folder.is_dir() else []:
+                runner.logger.warning(f'Removed {path}, which a run began to write and did not end')
+        self._find_best(runner)
+        interrupted = info.get('mid_epoch_ckpt')
+        if isinstance(interrupted, str) and step_of(interrupted) is not None:
+            self._mid_epoch = interrupted
+
+    def _find_best(self, runner) -> None:
+        """Take the best checkpoints of before ``runner.iter`` from their files."""
+        for indicator in self.key_indicators if self.save_best else []:
+            score_key, path_key = self._keys(indicator)
+            found = self._newest_best(indicator, score_key, runner.iter) if runner.iter else None
+            self._set_best(indicator, str(found[0]) if found else None)
+            if found:
+                runner.message_hub.update_info(path_key, str(found[0]))
+                runner.message_hub.update_info(score_key, found[1])
+
+    def _newest_best(self, indicator: str, key: str, iteration: int) -> tuple[Path, float] | None:
+        """Of an indicator, the newest checkpoint, which is the best one, and its score."""
+        found = None
+        newest = -1
+        for path in self.folder.iterdir() if self.folder.is_dir() else []:
+            if not self._is_best(path.name, indicator):
+                continue
+            try:
+                content = read_checkpoint(str(path), 'meta')
+                score = finite_number(content['message_hub']['runtime_info'][key])
+                seen = content['meta']['iter']
+            except (CheckpointError, KeyError, TypeError):
+                continue
+            if score is not None and _is_step(seen) and newest < seen <= iteration:
+                newest, found = seen, (path, score)
+        return found
+
+    def _is_best(self, name: str, indicator: str) -> bool:
+        metric = '.+' if indicator == 'auto' else re.escape(indicator.replace('/', '_'))
+        found = re.fullmatch(f'best_{metric}_(.+)', name)
+        return found is not None and step_of(found[1], (self.filename_tmpl,)) is not None
+
+    def _keys(self, indicator: str) -> tuple[str, str]:
+        if len(self.key_indicators) == 1:
+            return 'best_score', 'best_ckpt'
+        return f'best_score_{indicator}', f'best_ckpt_{indicator}'
+
+    def _set_best(self, indicator: str, path: str | None) -> None:
+        if len(self.key_indicators) == 1:
+            self.best_ckpt_path = path
+        else:
+            self.best_ckpt_path_dict[indicator] = path
+
+    def _save_checkpoint_with_step(self, runner, step: int, meta: dict) -> None:
+        if self._elsewhere:
+            super()._save_checkpoint_with_step(runner, step, meta)
+            return
+        outdated = []
+        if self.max_keep_ckpts > 0:
+            kept = [s for s in self.keep_ckpt_ids if s != step] + [step]
+            outdated = kept[: -self.max_keep_ckpts]
+            # Those to be removed are in the new checkpoint still: a run that is killed now and goes
+            # on from it knows them.
+            runner.message_hub.update_info('keep_ckpt_ids', kept)
+            self.keep_ckpt_ids = kept[-self.max_keep_ckpts :]
+        self._write(runner, self.filename_tmpl.format(step), meta)
+        for old in outdated:
+            self._remove(self.filename_tmpl.format(old))
+        if outdated:
+            runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
+
+    def _write(self, runner, name: str, meta: dict) -> None:
+        path = str(self.folder / name)
+        before = runner.message_hub.runtime_info.get('last_ckpt')
+        runner.message_hub.update_info('last_ckpt', path)
+        try:
+            self._save(runner, name, meta, whole_run=True)
+        except Exception:
+            runner.message_hub.update_info('last_ckpt', before)
+            raise
+        self.last_ckpt = path
+        self._written_at = meta['iter']
+        if is_main_process():
+            place = os.path.relpath(path, runner.work_dir)
+            write_text_whole(f'{place}\n', Path(runner.work_dir) / LAST)
+        self._remove_replaced(runner, name)
+
+    def _save(self, runner, name: str, meta: dict, whole_run: bool) -> None:
+        runner.save_checkpoint(
+            self.out_dir,
+            name,
+            self.file_client_args,
+            save_optimizer=self.save_optimizer and whole_run,
+            save_param_scheduler=self.save_param_scheduler and whole_run,
+            meta=dict(meta),
+            by_epoch=self.by_epoch and whole_run,
+            backend_args=self.backend_args,
+            **(self.args if whole_run else {}),
+        )
+
+    def _remove_replaced(self, runner, name: str) -> None:
+        """What was to go once there is a complete checkpoint: of mid-epoch, of another run."""
+        if self._mid_epoch not in (None, name):
+            self._remove(self._mid_epoch)
+            self._mid_epoch = None
+            runner.message_hub.update_info('mid_epoch_ckpt', None)
+        old = self.folder / OVERWRITTEN
+        if is_main_process() and old.is_dir() and not old.is_symlink():
+            for path in old.iterdir():
+                if path.name == LAST or self._is_ours(path.name):
+                    path.unlink()
+            if not any(old.iterdir()):
+                old.rmdir()
+
+    def _save_best_checkpoint(self, runner, metrics: dict) -> None:
+        if not self.save_best:
+            return
+        if self._elsewhere:
+            super()._save_best_checkpoint(runner, metrics)
+            return
+        if 'auto' in self.key_indicators:
+            self._init_rule(self.rules, [next(iter(metrics))])
+        for indicator, rule in zip(self.key_indicators, self.rules):
+            score_key, path_key = self._keys(indicator)
+            best = runner.message_hub.runtime_info.get(score_key, self.init_value_map[rule])
+            score = finite_number(metrics.get(indicator))
+            if score is not None and self.is_better_than[indicator](score, best):
+                self._replace_best(runner, indicator, score, (score_key, path_key))
+
+    def _replace_best(self, runner, indicator: str, score: float, keys: tuple[str, str]) -> None:
+        done = runner.epoch if self.by_epoch else runner.iter
+        name = f'best_{indicator}_{self.filename_tmpl.format(done)}'.replace('/', '_')
+        runner.message_hub.update_info(keys[0], score)
+        runner.message_hub.update_info(keys[1], str(self.folder / name))
+        meta = dict(epoch=runner.epoch, iter=runner.iter)
+        self._save(runner, name, meta, whole_run=False)
+        self._set_best(indicator, str(self.folder / name))
+        unit = 'epoch' if self.by_epoch else 'iter'
+        runner.logger.info(
+            f'The best checkpoint with {score:0.4f} {indicator} at {done} {unit} is saved to {name}'
+        )
+        for path in list(self.folder.iterdir()) if is_main_process() else []:
+            if path.name != name and self._is_best(path.name, indicator):
+                self._remove(path.name)
+
+    def save_state(self, runner, done: int) -> str:
+        """Write the state of the run between two iterations, where it is not on disk already.
+
+        Args:
+            runner: The run.
+            done: How many iterations it has behind it.
+
+        Returns:
+            The checkpoint's path.
+        """
+        if self._written_at == done:
+            return self.last_ckpt
+        meta = dict(epoch=runner.epoch, iter=done)
+        if not self.by_epoch:
+            self._save_checkpoint_with_step(runner, done, meta)
+        elif runner.epoch and done == runner.epoch * len(runner.train_dataloader):
+            self._save_checkpoint_with_step(runner, runner.epoch, meta)
+        else:
+            name = TEMPLATES[0].format(done)
+            runner.message_hub.update_info('mid_epoch_ckpt', name)
+            before, self._mid_epoch = self._mid_epoch, name
+            self._write(runner, name, meta)
+            if before not in (None, name):
+                self._remove(before)
+        return self.last_ckpt
+
+    def _remove(self, name: str) -> None:
+        path = self.folder / name
+        if is_main_process() and self._is_ours(name) and path.is_file() and not path.is_symlink():
+            path.unlink()
+
+    def _is_ours(self, name: str) -> bool:
+        """Whether this hook gives such names; none has a folder in it."""
+        if Path(name).name != name:
+            return False
+        # best_METRIC_iter_400.pth, where the metric may have underscores too
+        starts = [0, *(m.end() for m in re.finditer('_', name) if name.startswith('best_'))]
+        templates = (self.filename_tmpl, *TEMPLATES)
+        return any(step_of(name[start:], templates) is not None for start in starts)
+
+
+def _is_step(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0

@@ -1,0 +1,94 @@
+"""Signals that ask a run to save, or to stop."""
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from types import FrameType
+
+SAVE = signal.SIGUSR1
+STOP = (signal.SIGINT, signal.SIGTERM)
+# torchrun passes its signal on to processes that may have had it already, and has its own way to
+# end those that do not stop.
+_COPIES_FROM_TORCHRUN = 'TORCHELASTIC_RUN_ID'
+
+
+class Stopped(SystemExit):
+    """A signal ended the run; the exit code is 128 + its number, as shells have it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
+        self.signal = signal.Signals(number)
+
+
+class Signals:
+    """Takes SIGTERM, SIGINT and SIGUSR1 while it is entered.
+
+    A signal is written down in ``pending`` for the next optimizer step; where ``at_once`` is set,
+    as during an evaluation, that is called in its stead. A second signal to stop ends the process
+    and its children. Other threads than the main one cannot take signals: there, nothing changes.
+    """
+
+    def __init__(self) -> None:
+        self.pending = 0  # number of the signal that weighs most; 0 for none
+        self.at_once: Callable[[], None] | None = None
+        self._process = os.getpid()
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> 'Signals':
+        if threading.current_thread() is threading.main_thread():
+            for number in (SAVE, *STOP):
+                self._before[number] = signal.signal(number, self._take)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, before in self._before.items():
+            signal.signal(number, before)
+        self._before.clear()
+
+    def _take(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._process:
+            _as_a_child(number)
+            return
+        if number in STOP and self.pending in STOP:
+            if _COPIES_FROM_TORCHRUN not in os.environ:
+                _end(number)
+            return
+        self.pending = weightier(self.pending, number)
+        if self.at_once is not None:
+            self.at_once()
+
+    def settle(self) -> None:
+        """Forget a signal to save that has been followed; one to stop stays."""
+        if self.pending == SAVE:
+            self.pending = 0
+
+
+def weightier(one: int, other: int) -> int:
+    """Of two signals (0: none) the one to follow: to stop before to save, SIGTERM before SIGINT."""
+    return max(one, other, key=(0, int(SAVE), *map(int, STOP)).index)
+
+
+def _as_a_child(number: int) -> None:
+    """What a forked process, such as a worker of a data loader, does with an inherited handler."""
+    if number == signal.SIGTERM:
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+
+def _end(number: int) -> None:
+    print('A second signal: ended without saving', file=sys.stderr, flush=True)
+    for child in multiprocessing.active_children():
+        child.kill()
+    os._exit(128 + number)
+
+
+def apart_from_signals(*_: object) -> None:
+    """Put a worker of a data loader into a process group of its own.
+
+    Ctrl-C and Slurm signal all processes of the run's group. The run then still needs its workers,
+    to come to its next step; it ends them itself, and they end by themselves when it is gone.
+    """
+    os.setpgid(0, 0)

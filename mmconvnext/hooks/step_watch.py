@@ -1,0 +1,209 @@
+"""Looks at every optimizer step before it is taken."""
+
+import logging
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+
+import torch
+from mmengine.dist import all_gather_object, get_world_size
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from torch import Tensor, nn
+
+from mmconvnext.errors import ArgumentError, DivergenceError
+from mmconvnext.hooks.signals import weightier
+from mmconvnext.registry import HOOKS
+
+# A scaler that starts at 2^16 or has grown to 2^24 is at 1 after so many halvings; gradients that
+# overflow still are not its doing.
+_MOST_SKIPPED = 50
+_IMAGES_NAMED = 8
+
+
+@HOOKS.register_module()
+class StepWatchHook(Hook):
+    """Keeps NaN and infinity out of the weights, and makes all processes stop at one step.
+
+    Before each step the loss, the norm of the gradients and a signal to save or stop are read from
+    the device together, agreed upon by all processes, and acted on:
+
+    - The loss or the norm is not finite: the step is not taken and the run ends with
+      :class:`~mmconvnext.errors.DivergenceError`. Under mixed precision a norm alone that is not
+      finite is the scaler's to handle: the step is left out, and counted in the log.
+    - A signal: ``agreed`` holds it after the step, for
+      :class:`~mmconvnext.hooks.InterruptionHook`.
+
+    It needs mmconvnext's optimizer wrappers, which :class:`mmconvnext.Runner` takes by itself.
+
+    Args:
+        tolerate: How many steps in a row may be left out because they are not finite before the
+            run ends. Batch norms then go back to what they were before such a step.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def __init__(self, tolerate: int = 0) -> None:
+        if not isinstance(tolerate, int) or tolerate < 0:
+            raise ArgumentError(f'tolerate: expected a whole number of 0 or more, got {tolerate!r}')
+        self.tolerate = tolerate
+        self.agreed = 0  # the signal that all processes follow after this step
+        self.skipped_by_scaler = 0
+        self._in_a_row = 0
+        self._scaler_in_a_row = 0
+        self._losses: dict[str, Tensor] = {}
+        self._batch: object = None
+        self._buffers: list[tuple[Tensor, Tensor]] = []
+        self._forward_hook = None
+        self._warned_of_zero = False
+
+    def before_train(self, runner) -> None:
+        self._runner = runner
+        if not hasattr(runner.optim_wrapper, 'watch'):
+            runner.logger.warning(
+                f'{type(runner.optim_wrapper).__name__}: divergence is not looked for, and signals '
+                'are followed at the end of the iteration, each process for itself'
+            )
+            return
+        runner.optim_wrapper.watch = self.look
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        self._forward_hook = model.register_forward_hook(self._remember_losses, with_kwargs=True)
+        if self.tolerate:
+            floating = [b for b in model.buffers() if b.is_floating_point()]
+            self._buffers = [(buffer, buffer.clone()) for buffer in floating]
+
+    def before_train_iter(self, runner, batch_idx: int, data_batch: object = None) -> None:
+        self._batch = data_batch
+        self.agreed = 0
+        self._warn_of_zero_rate(runner)
+
+    def after_train_iter(
+        self, runner, batch_idx: int, data_batch: object = None, outputs: object = None
+    ) -> None:
+        self._losses, self._batch = {}, None
+        if not hasattr(runner.optim_wrapper, 'watch'):
+            self.agreed = runner.signals.pending if hasattr(runner, 'signals') else 0
+        if self.skipped_by_scaler:
+            runner.message_hub.update_scalar('train/skipped_by_scaler', self.skipped_by_scaler)
+
+    def after_val_epoch(self, runner, metrics: dict | None = None) -> None:
+        # Before EMAHook exchanges the weights again: from now on signals wait for a step.
+        if hasattr(runner, 'signals'):
+            runner.signals.at_once = None
+
+    def after_train(self, runner) -> None:
+        if self._forward_hook is not None:
+            self._forward_hook.remove()
+            runner.optim_wrapper.watch = None
+
+    def look(self, loss: Tensor, norm: Tensor, scaled: bool) -> tuple[float, bool]:
+        """Tell the gradients' norm, and whether to step.
+
+        Args:
+            loss: Of the iterations since the last step; no dimension.
+            norm: Of the gradients, unscaled; no dimension.
+            scaled: Whether a scaler handles gradients that overflow.
+
+        Raises:
+            DivergenceError: too many steps in a row are not finite.
+        """
+        bad_loss, bad_norm, self.agreed, number = self._read(loss, norm)
+        if not bad_loss and not bad_norm:
+            self._in_a_row = self._scaler_in_a_row = 0
+            for buffer, before in self._buffers:
+                before.copy_(buffer)
+            return number, True
+        if scaled and not bad_loss:
+            self.skipped_by_scaler += 1
+            self._scaler_in_a_row += 1
+            if self._scaler_in_a_row < _MOST_SKIPPED:
+                return number, False
+        self._in_a_row += 1
+        if self._in_a_row > self.tolerate:
+            raise DivergenceError(self._told(loss, number))
+        self._runner.logger.warning(
+            f'{self._told(loss, number)}; step left out, {self._in_a_row} of at most '
+            f'{self.tolerate} in a row'
+        )
+        for buffer, before in self._buffers:
+            buffer.copy_(before)
+        return number, False
+
+    def _read(self, loss: Tensor, norm: Tensor) -> tuple[bool, bool, int, float]:
+        """All that is to be known of the device and of the other processes, in one read."""
+        pending = self._runner.signals.pending if hasattr(self._runner, 'signals') else 0
+        loss, norm = loss.float(), norm.to(loss.device).float()
+        bad = [~torch.isfinite(value) for value in (loss, norm)]
+        values = torch.stack([*bad, torch.full_like(norm, pending), norm])
+        if get_world_size() == 1:
+            bad_loss, bad_norm, signal, number = values.tolist()
+        else:
+            bad_loss, bad_norm, signal, number = self._agree(values)
+        return bool(bad_loss), bool(bad_norm), int(signal), number
+
+    @staticmethod
+    def _agree(values: Tensor) -> list[float]:
+        # One from each process: a maximum would lose NaN, and the order of signals.
+        everyone = [torch.empty_like(values) for _ in range(get_world_size())]
+        torch.distributed.all_gather(everyone, values)
+        rows = torch.stack(everyone).tolist()
+        signal = 0
+        for row in rows:
+            signal = weightier(signal, int(row[2]))
+        return [max(row[0] for row in rows), max(row[1] for row in rows), signal, rows[0][3]]
+
+    def _remember_losses(self, model: nn.Module, args: tuple, kwargs: dict, output: object) -> None:
+        if isinstance(output, Mapping) and kwargs.get('mode') == 'loss':
+            self._losses = {name: _detached(value) for name, value in output.items()}
+
+    def _told(self, loss: Tensor, norm: float) -> str:
+        """Iteration, loss and its terms, norm, images and what to do, in one line."""
+        runner = self._runner
+        mine = [f'{name} {_number(value):.4g}' for name, value in self._losses.items()]
+        told = (loss.item(), mine, list(islice(_images(self._batch), _IMAGES_NAMED)))
+        everyone = all_gather_object(told)
+        wrong = [one for one in everyone if not math.isfinite(one[0])] or everyone
+        images = [image for one in wrong for image in one[2]]
+        last = runner.message_hub.get_info('last_ckpt') if _has_last(runner) else None
+        return (
+            f'iteration {runner.iter + 1}: expected a finite loss and gradients, got loss '
+            f'{wrong[0][0]:.4g} ({", ".join(wrong[0][1]) or "its terms are unknown"}), gradient '
+            f'norm {norm:.4g}; images: {", ".join(images[:_IMAGES_NAMED]) or "unnamed"}; nothing '
+            f'of it is in the weights; last good checkpoint: {last or "none yet"}; lower the '
+            'learning rate, clip gradients (optim_wrapper.clip_grad), or leave such steps out '
+            '(default_hooks.step_watch.tolerate=N)'
+        )
+
+    def _warn_of_zero_rate(self, runner) -> None:
+        rates = [rate for group in runner.optim_wrapper.get_lr().values() for rate in group]
+        if self._warned_of_zero or any(rates):
+            return
+        self._warned_of_zero = True
+        left = runner.max_iters - runner.iter
+        runner.logger.log(
+            logging.WARNING,
+            f'the learning rate is 0 from iteration {runner.iter + 1} on, with {left} iterations '
+            "left, which change nothing: param_scheduler's `end` comes before the end of the run",
+        )
+
+
+def _has_last(runner) -> bool:
+    return 'last_ckpt' in runner.message_hub.runtime_info
+
+
+def _detached(value: Tensor | Sequence[Tensor]) -> Tensor | list[Tensor]:
+    return value.detach() if torch.is_tensor(value) else [one.detach() for one in value]
+
+
+def _number(value: Tensor | list[Tensor]) -> float:
+    values = [value] if torch.is_tensor(value) else value
+    return float(sum(one.float().mean() for one in values))
+
+
+def _images(batch: object) -> Iterator[str]:
+    """Paths of the images of a batch, of those data samples that know theirs."""
+    samples = batch.get('data_samples') if isinstance(batch, Mapping) else None
+    for sample in samples or []:
+        path = getattr(sample, 'img_path', None)
+        if path:
+            yield str(path)

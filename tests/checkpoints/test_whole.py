@@ -1,0 +1,144 @@
+"""A checkpoint is whole or absent, and damage to it is noticed."""
+
+import os
+import random
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmconvnext.checkpoints import whole
+from mmconvnext.checkpoints.read import read_checkpoint
+from mmconvnext.checkpoints.whole import (
+    remove_partial,
+    require_intact,
+    save_whole,
+    write_text_whole,
+)
+from mmconvnext.errors import CheckpointError
+
+CONTENT = {
+    'state_dict': {'weight': torch.arange(3000.0), 'bias': torch.ones(7)},
+    'meta': {'iter': 3},
+}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    save_whole(CONTENT, tmp_path / 'iter_3.pth')
+    return tmp_path / 'iter_3.pth'
+
+
+def test_what_was_written_is_read(file: Path) -> None:
+    again = read_checkpoint(str(file))
+    assert again['meta'] == CONTENT['meta']
+    assert torch.equal(again['state_dict']['weight'], CONTENT['state_dict']['weight'])
+    assert [p.name for p in file.parent.iterdir()] == ['iter_3.pth']
+
+
+def test_a_write_that_fails_leaves_the_file_before(file: Path, monkeypatch) -> None:
+    before = file.read_bytes()
+
+    def save_in_part(content: object, path: Path) -> None:
+        path.write_bytes(b'half')
+        raise RuntimeError('unexpected pos 640 vs 598')  # what torch says of a full disk
+
+    monkeypatch.setattr(torch, 'save', save_in_part)
+    with pytest.raises(CheckpointError, match=r'could not be written .unexpected pos'):
+        save_whole(CONTENT, file)
+    assert file.read_bytes() == before
+    assert [p.name for p in file.parent.iterdir()] == ['iter_3.pth']
+
+
+def test_the_data_are_on_the_disk_before_the_name(tmp_path: Path, monkeypatch) -> None:
+    done = []
+    monkeypatch.setattr(whole, '_sync', lambda path: done.append(f'sync {path.name}'))
+    replace = os.replace
+    monkeypatch.setattr(os, 'replace', lambda a, b: (done.append('rename'), replace(a, b)))
+    save_whole(CONTENT, tmp_path / 'a.pth')
+    assert done == ['sync .a.pth.partial', 'rename', f'sync {tmp_path.name}']
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / 'small'
+    folder.mkdir()
+    options = ['mount', '-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', str(folder)]
+    if subprocess.run(options, capture_output=True).returncode:
+        pytest.skip('a file system of one megabyte takes the right to mount')
+    yield folder
+    subprocess.run(['umount', str(folder)], check=True)
+
+
+def test_a_full_disk_leaves_the_file_before_and_no_part(small_disk: Path) -> None:
+    path = small_disk / 'iter_1.pth'
+    save_whole(CONTENT, path)
+    write_text_whole('iter_1.pth\n', small_disk / 'last_checkpoint')
+    before = path.read_bytes()
+    with pytest.raises(CheckpointError, match='no space is left'):
+        save_whole({'state_dict': {'weight': torch.ones(10**6)}}, small_disk / 'iter_2.pth')
+    with pytest.raises(CheckpointError, match='no space is left'):
+        save_whole({'state_dict': {'weight': torch.ones(10**6)}}, path)
+    assert path.read_bytes() == before
+    assert {p.name for p in small_disk.iterdir()} == {'iter_1.pth', 'last_checkpoint'}
+
+
+def test_every_flipped_bit_of_the_data_is_noticed(file: Path) -> None:
+    good = file.read_bytes()
+    pick = random.Random(0)
+    for _ in range(150):
+        place, bit = pick.randrange(len(good)), 1 << pick.randrange(8)
+        broken = bytearray(good)
+        broken[place] ^= bit
+        file.write_bytes(broken)
+        try:
+            again = read_checkpoint(str(file))
+        except CheckpointError as error:
+            assert str(file) in str(error)  # noqa: PT017 (most raise; a few bits are padding)
+        else:
+            assert again['meta'] == CONTENT['meta'], place
+            assert torch.equal(again['state_dict']['weight'], CONTENT['state_dict']['weight'])
+            assert torch.equal(again['state_dict']['bias'], CONTENT['state_dict']['bias'])
+
+
+def test_a_damaged_tensor_is_named(file: Path) -> None:
+    content = file.read_bytes()
+    place = content.index(torch.arange(3000.0).numpy().tobytes()) + 400
+    file.write_bytes(content[:place] + b'\xff' + content[place + 1 :])
+    with pytest.raises(CheckpointError, match=r'damaged: the CRC-32 of data/\d is another'):
+        require_intact(file)
+
+
+@pytest.mark.parametrize('kept', [0, 1, 100, 4000, -1])
+def test_a_file_cut_short_is_noticed(file: Path, kept: int) -> None:
+    file.write_bytes(file.read_bytes()[:kept])
+    with pytest.raises(CheckpointError, match=r'iter_3.pth'):
+        read_checkpoint(str(file))
+
+
+def test_a_changed_file_is_looked_at_again(file: Path) -> None:
+    require_intact(file)
+    content = bytearray(file.read_bytes())
+    content[content.index(torch.arange(3000.0).numpy().tobytes()) + 400] ^= 1
+    os.utime(file, ns=(0, 0))
+    file.write_bytes(content)
+    with pytest.raises(CheckpointError, match='damaged'):
+        require_intact(file)
+
+
+def test_files_without_crcs_pass(tmp_path: Path) -> None:
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save(CONTENT, tmp_path / 'a.pth')
+    finally:
+        torch.serialization.set_crc32_options(True)
+    require_intact(tmp_path / 'a.pth')
+
+
+def test_what_a_killed_process_left_is_removed(file: Path) -> None:
+    partial = file.with_name('.iter_4.pth.partial')
+    partial.write_bytes(b'half')
+    assert remove_partial(file.parent) == [partial]
+    assert [p.name for p in file.parent.iterdir()] == ['iter_3.pth']
