@@ -85,10 +85,22 @@ def _end(number: int) -> None:
     os._exit(128 + number)
 
 
-def apart_from_signals(*_: object) -> None:
-    """Put a worker of a data loader into a process group of its own.
+def leave_signals_to_the_run() -> None:
+    """Make a worker of a data loader follow no signals but its run's.
 
-    Ctrl-C and Slurm signal all processes of the run's group. The run then still needs its workers,
-    to come to its next step; it ends them itself, and they end by themselves when it is gone.
+    Ctrl-C and Slurm signal all processes. The run still needs its workers then, to come to its next
+    step. It ends them itself, by SIGTERM where all else fails; which process sent that is known to
+    ``sigwaitinfo`` alone. When the run is gone, workers end by themselves.
     """
-    os.setpgid(0, 0)
+    for number in (SAVE, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, 'sigwaitinfo'):  # macOS has none
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        run = os.getppid()
+        threading.Thread(target=_end_with, args=(run,), name='signals', daemon=True).start()
+
+
+def _end_with(run: int) -> None:
+    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != run:
+        pass
+    os._exit(0)

@@ -84,7 +84,7 @@ class PlannedSchedule:
             if not isinstance(theirs, Mapping) or ours.keys() != theirs.keys():
                 yield f'{name}: another kind in the checkpoint'
                 continue
-            for key in ours.keys() - {*_COUNTERS}:
+            for key in sorted(ours.keys() - {*_COUNTERS}):
                 if not _same(ours[key], theirs[key]):
                     in_file = f'{_short(theirs[key])} in the checkpoint'
                     yield f'{name}: {key} {_short(ours[key])}, {in_file}'

@@ -22,7 +22,7 @@ from mmconvnext.checkpoints.read import read_checkpoint
 from mmconvnext.checkpoints.training_state import as_data
 from mmconvnext.checkpoints.whole import save_whole
 from mmconvnext.errors import CheckpointError, DivergenceError, first_line
-from mmconvnext.hooks.signals import Signals, apart_from_signals
+from mmconvnext.hooks.signals import Signals, leave_signals_to_the_run
 from mmconvnext.registry import RUNNERS
 from mmconvnext.running.resumed_schedule import PlannedSchedule
 
@@ -119,7 +119,7 @@ class Runner(MMEngineRunner):
 
     @staticmethod
     def build_dataloader(*args: object, **kwargs: object) -> DataLoader:
-        """Build a data loader, whose workers are left alone by signals to the run's group."""
+        """Build a data loader whose workers leave signals to the run."""
         loader = MMEngineRunner.build_dataloader(*args, **kwargs)
         if loader.num_workers:
             loader.worker_init_fn = partial(_begin_worker, loader.worker_init_fn)
@@ -280,7 +280,7 @@ def _renamed(config: object, names: dict[str, str]) -> object:
 
 
 def _begin_worker(init: Callable | None, worker_id: int) -> None:
-    apart_from_signals()
+    leave_signals_to_the_run()
     if init is not None:
         init(worker_id)
 

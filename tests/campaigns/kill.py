@@ -4,9 +4,9 @@ Example:
     python -m tests.campaigns.kill --times 50
 
 Each time a run with ``max_keep_ckpts=1`` saves after every iteration, which takes most of its
-time, and is killed (SIGKILL) at a random moment after its first complete checkpoint. Prints where in
-the writing the kills fell; the exit code is 1 if ever no whole checkpoint is left, or one cannot be
-gone on from.
+time, and is killed (SIGKILL) at a random moment after its first complete checkpoint. Prints where
+in the writing the kills fell; the exit code is 1 if ever no whole checkpoint is left, or if one
+cannot be gone on from.
 """
 
 import argparse

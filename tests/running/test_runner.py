@@ -1,5 +1,8 @@
 """mmconvnext's Runner against mmengine's, and what it does not do."""
 
+import os
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -132,19 +135,33 @@ def test_a_test_leaves_the_training_s_config(tmp_path: Path) -> None:
     assert Config.fromfile(Path(runner._log_dir) / 'toy.py').value == 2
 
 
-def test_workers_are_in_groups_of_their_own(tmp_path: Path) -> None:
-    class Groups(ToyData):
+def test_workers_leave_signals_to_the_run() -> None:
+    class Signalled(ToyData):
         def __getitem__(self, index: int) -> dict:
-            import os
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+                # From itself: as from anybody but the run.
+                os.kill(os.getpid(), number)
+            return super().__getitem__(index)
 
-            item = super().__getitem__(index)
-            item['data_samples'].set_metainfo(dict(group=os.getpgid(0), process=os.getpid()))
-            return item
+    sampler = dict(type='DefaultSampler', shuffle=False)
+    options = dict(dataset=Signalled(), batch_size=2, num_workers=1, sampler=sampler)
+    loader = Runner.build_dataloader(options, seed=0)
+    assert len(list(loader)) == 4
 
-    loader = dict(batch_size=2, num_workers=1, sampler=dict(type='InfiniteSampler'))
-    loader = Runner.build_dataloader(dict(dataset=Groups(), **loader), seed=0)
-    sample = next(iter(loader))['data_samples'][0]
-    assert sample.group == sample.process
+
+def test_the_run_can_end_its_workers() -> None:
+    class Stuck(ToyData):
+        def __getitem__(self, index: int) -> dict:
+            time.sleep(600)
+
+    sampler = dict(type='DefaultSampler', shuffle=False)
+    options = dict(dataset=Stuck(), batch_size=2, num_workers=1, sampler=sampler)
+    batches = iter(Runner.build_dataloader(options, seed=0))
+    (worker,) = batches._workers
+    time.sleep(0.3)  # it starts
+    worker.terminate()
+    worker.join(10)
+    assert worker.exitcode == 0
 
 
 def test_a_hub_s_address_is_left_to_mmengine(tmp_path: Path, monkeypatch) -> None:
