@@ -20,6 +20,7 @@ from mmengine.logging import HistoryBuffer
 from mmengine.runner import Runner
 from numpy._core import multiarray
 
+from mmconvnext.config import safe_formats
 from mmconvnext.errors import first_line
 from mmconvnext.ops import extension
 
@@ -30,6 +31,7 @@ set_aside: dict[str, str] = {}
 def apply() -> None:
     """Apply every repair that this environment calls for; safe to call again."""
     extension.install()
+    safe_formats.register()
     allow_mmengine_checkpoints()
     set_aside_broken_torchvision()
     keep_optimizers_uncompiled()

@@ -154,3 +154,37 @@ def test_files(tool: str, good: dict, samples: Path, tmp_path: Path) -> None:
 
 def test_enough_is_tried() -> None:
     assert sum(map(len, TRIED.values())) >= 80
+
+
+_TAGS = {
+    'apply': '!!python/object/apply:os.mkdir [{canary!r}]',
+    'new': '!!python/object/new:os.system [{touch!r}]',
+    'name': '!!python/name:os.system',
+    'module': '!!python/module:subprocess',
+    'object': '!!python/object:argparse.Namespace {{}}',
+}
+_CONFIG_TOOLS = {
+    'train': ['tools/train.py'],
+    'test': ['tools/test.py', 'none.pth'],
+    'analyze_model': ['tools/analyze_model.py'],
+    'show_lr': ['tools/show_lr.py'],
+    'check_dataset': ['tools/check_dataset.py'],
+}
+
+
+def test_yaml_configs(tmp_path: Path) -> None:
+    """Named on the command line, or as the `_base_` of one that is."""
+    canary, commands = tmp_path / 'canary', []
+    for name, tag in _TAGS.items():
+        text = tag.format(canary=str(canary), touch=f'touch {canary}')
+        (tmp_path / f'{name}.yaml').write_text(f'model: {{type: x}}\nevil: {text}\n')
+        (tmp_path / f'{name}.py').write_text(f'_base_ = "{name}.yaml"\n')
+    for tool, *more in _CONFIG_TOOLS.values():
+        commands += [[tool, tmp_path / f'{name}.yaml', *more] for name in _TAGS]
+    commands.append(['tools/train.py', tmp_path / 'apply.py'])
+    for outcome in run_each(commands):
+        assert not canary.exists(), outcome
+        assert outcome.crash == '', outcome
+        assert outcome.code == 1, outcome
+        (line,) = [one for one in outcome.stderr.splitlines() if one.startswith('error: ')]
+        assert 'python/' in line, line

@@ -56,6 +56,7 @@ from mmconvnext.analysis.benchmark import (  # noqa: E402
 )
 from mmconvnext.analysis.benchmark_figure import draw, table  # noqa: E402
 from mmconvnext.backbones import ARCHITECTURES  # noqa: E402
+from mmconvnext.config.config_file import read_config  # noqa: E402
 from mmconvnext.errors import UserError, first_line, one_line_errors  # noqa: E402
 from mmconvnext.registry import MODELS as OUR_MODELS  # noqa: E402
 
@@ -395,7 +396,7 @@ def model_configs(kind: str, arguments: argparse.Namespace) -> Iterator[tuple[st
     path = Path(arguments.config or ROOT / 'configs' / CONFIGS[kind])
     if not path.is_file():
         raise UserError(f'--config: expected a config file, got {path}')
-    model = Config.fromfile(path).model.to_dict()
+    model = read_config(path).model.to_dict()
     required = 'roi_head' if kind == 'detector' else 'decode_head'
     if required not in model:
         raise UserError(f'--config: expected a model with a {required} for {kind}, got {path}')

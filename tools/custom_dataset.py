@@ -17,10 +17,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmengine.config import Config
 from rich.console import Console
 
 import mmconvnext  # noqa: F401  (makes the stack work on this torch before it is used)
+from mmconvnext.config.config_file import read_config
 from mmconvnext.data.preflight import preflight, report
 from mmconvnext.errors import one_line_errors
 from mmconvnext.running.custom_dataset import OwnData, train_command, write_custom_config
@@ -80,7 +80,7 @@ def main() -> int:
     for notice in notices:
         print(f'note: {notice}')
     # All but the pictures, which are for check_dataset.py to open.
-    checked = preflight(Config.fromfile(out), open_files=False)
+    checked = preflight(read_config(out), open_files=False)
     report.print_findings(checked, Console(width=None if sys.stdout.isatty() else 120))
     print(f'next:\n  python tools/check_dataset.py {out}\n  {train_command(out, devices)}')
     return int(bool(checked.findings.of('error')))

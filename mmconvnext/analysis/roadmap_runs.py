@@ -2,7 +2,7 @@
 
 Each start of tools/train.py and tools/test.py leaves a folder ``WORK_DIR/TIMESTAMP`` with its
 config in ``vis_data/config.py``; a training logs its evaluations in ``vis_data/scalars.json``, a
-test its result in ``TIMESTAMP.json``. The configs are Python, which reading them runs.
+test its result in ``TIMESTAMP.json``. The configs are read as literals, which run nothing.
 """
 
 import json
@@ -16,6 +16,7 @@ from mmengine.config import Config, ConfigDict
 
 from mmconvnext.analysis.logs import Point, read_run
 from mmconvnext.backbones.roadmap import REGIMES, ROADMAP, find_design
+from mmconvnext.config.literal_source import LiteralError, read_literals
 from mmconvnext.errors import UserError, first_line
 
 METRIC = 'top1'
@@ -151,11 +152,9 @@ def _read_config(start: Path) -> Config:
             f'got {len(candidates)}'
         )
     try:
-        return Config.fromfile(candidates[0], import_custom_modules=False)
-    except Exception as error:  # a config is Python, which fails in any way
-        raise UserError(
-            f'{candidates[0]}: not a usable config ({type(error).__name__}: {first_line(error)})'
-        ) from error
+        return Config(read_literals(candidates[0].read_text(encoding='utf-8')))
+    except (OSError, UnicodeDecodeError, LiteralError, KeyError) as error:
+        raise UserError(f'{candidates[0]}: not a usable config ({first_line(error)})') from error
 
 
 def _place(start: Path, model: ConfigDict) -> tuple[str, str]:

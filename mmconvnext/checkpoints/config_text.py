@@ -8,6 +8,9 @@ import re
 from collections.abc import Iterator
 from pathlib import PureWindowsPath
 
+from mmconvnext.config.literal_source import LiteralError, parse
+from mmconvnext.config.python_source import literal
+
 # Where the run was, what it started from and how it was launched.
 # fmt: off
 _OF_THE_RUN = frozenset([
@@ -22,15 +25,17 @@ _ABSOLUTE = re.compile(r'/[^/]|~|[A-Za-z]:[\\/]|\\\\|file:')
 def without_machine(text: str) -> str | None:
     """A config's text without the entries of one run, absolute paths cut to their last part.
 
-    The rest stays letter for letter.
+    The rest stays letter for letter, but for line breaks, which become those of Unix. Names of
+    classes stay whatever they look like.
 
     Returns:
         The text, or None where it is not Python.
     """
     try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError):
+        tree = parse(text)
+    except LiteralError:
         return None
+    text = text.replace('\r\n', '\n').replace('\r', '\n')  # as Python counts lines
     # ast counts columns in bytes.
     lines = text.encode().split(b'\n')
     for node, replacement in sorted(_changes(tree), key=_position, reverse=True):
@@ -47,10 +52,26 @@ def _changes(tree: ast.Module) -> Iterator[tuple[ast.AST, str]]:
         if isinstance(statement, ast.Assign) and _OF_THE_RUN & set(_names(statement)):
             yield statement, ''
             continue
-        texts = (n for n in ast.walk(statement) if isinstance(n, ast.Constant))
-        for node in texts:
-            if isinstance(node.value, str) and _ABSOLUTE.match(node.value):
-                yield node, repr(PureWindowsPath(node.value).name)
+        for node in _strings(statement):
+            if _ABSOLUTE.match(node.value):
+                yield node, literal(PureWindowsPath(node.value).name)
+
+
+def _strings(statement: ast.stmt) -> Iterator[ast.Constant]:
+    """Strings in a statement, but for names of classes, and parts of other strings."""
+    waiting = [statement]
+    while waiting:
+        match waiting.pop():
+            case ast.Constant(value=str()) as node:
+                yield node
+            case (
+                ast.JoinedStr()
+                | ast.keyword(arg='classes', value=ast.List() | ast.Tuple())
+                | ast.Assign(targets=[ast.Name(id='classes')], value=ast.List() | ast.Tuple())
+            ):
+                pass
+            case node:
+                waiting += ast.iter_child_nodes(node)
 
 
 def _names(statement: ast.Assign) -> Iterator[str]:

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import mmengine
 import torch
-from mmengine.config import Config
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
@@ -20,7 +19,8 @@ from mmconvnext.checkpoints.fetch import fetch, named_hash
 from mmconvnext.checkpoints.load import require_finite
 from mmconvnext.checkpoints.meta import described, find_meta
 from mmconvnext.checkpoints.read import HEADER_KEY, find_tensors, read_checkpoint
-from mmconvnext.errors import CheckpointError, UserError, first_line
+from mmconvnext.config.config_file import read_config
+from mmconvnext.errors import CheckpointError, first_line
 from mmconvnext.version import __version__
 
 # What is kept of a dataset's metainfo, and of a run's state.
@@ -105,7 +105,7 @@ def _kept(meta: Mapping, config: str | None) -> dict[str, object]:
     """What goes along, in values that json and ``torch.save`` hold alike."""
     dataset = meta.get('dataset_meta')
     dataset = {**(dataset if isinstance(dataset, Mapping) else {}), **described(meta)}
-    text = _config_text(config) if config else dataset.get('cfg')
+    text = read_config(config).pretty_text if config else dataset.get('cfg')
     kept = {
         'dataset_meta': {key: dataset[key] for key in _OF_THE_DATA if dataset.get(key) is not None},
         'cfg': without_machine(text) if isinstance(text, str) else None,
@@ -126,17 +126,6 @@ def _version(meta: Mapping) -> str:
 def _plain(value: object) -> object:
     """For json: numbers and arrays of numpy, which a dataset's metainfo may have."""
     return value.tolist() if hasattr(value, 'tolist') else str(value)
-
-
-def _config_text(config: str) -> str:
-    if not Path(config).is_file():
-        raise UserError(f'{config}: no such config file; see configs/ for those there')
-    try:
-        return Config.fromfile(config).pretty_text
-    except Exception as error:  # a config is Python, which fails in any way
-        raise UserError(
-            f'{config}: not a usable config ({type(error).__name__}: {first_line(error)})'
-        ) from error
 
 
 def _write(

@@ -1,45 +1,36 @@
-"""Values of a config as the containers, strings and numbers that every text format holds."""
+"""Values of a config as containers, strings and numbers, which every text format holds."""
 
-from pathlib import PurePath
-
-# Written as they are; their subclasses (numpy.float64, an Enum) are written as these.
-ATOMS = (bool, int, float, complex, str, bytes)
-CONTAINERS = (dict, list, tuple, set, frozenset)
+_CONTAINERS = (dict, list, tuple, set, frozenset)
+_ATOMS = (bool, int, float, complex, str, bytes)
 
 
 def plain(value: object) -> object:
-    """Return a copy in plain containers, dict keys sorted, and :func:`plain_item` for the rest."""
+    """Return a copy made of plain containers, with sorted dict keys, and of :func:`plain_item`."""
     value = plain_item(value)
     if isinstance(value, dict):
         pairs = sorted(dict.items(value), key=lambda pair: str(pair[0]))
         return {plain(key): plain(item) for key, item in pairs}
-    for kind in CONTAINERS[1:]:
+    for kind in _CONTAINERS[1:]:
         if isinstance(value, kind):
             return kind(plain(item) for item in value)
     return value
 
 
 def plain_item(value: object) -> object:
-    """Return a value that source code or YAML can hold; containers are not looked into.
+    """Return a value that source code can hold; a container is returned as it is.
 
-    numpy's and torch's values become numbers and lists. A class or a function becomes its dotted
+    Values of numpy and torch become numbers and lists. A class or a function becomes its dotted
     name, by which mmengine builds it again. Anything else becomes its ``str``.
     """
-    if value is None or value is ... or isinstance(value, (*CONTAINERS, range)):
+    if value is None or isinstance(value, (*_CONTAINERS, range)):
         return value
-    for kind in ATOMS:
+    for kind in _ATOMS:
         if isinstance(value, kind):
-            # Not kind(value): the str of an Enum is its name.
-            return value if type(value) is kind else _of_kind(kind, value)
+            # A subclass too: numpy.float64, an Enum (whose `str` is its name).
+            return str.__str__(value) if kind is str else kind(value)
     if hasattr(value, 'tolist'):
         listed = value.tolist()
         return str(value) if type(listed) is type(value) else plain_item(listed)
     if hasattr(value, '__qualname__') and hasattr(value, '__module__'):
         return f'{value.__module__}.{value.__qualname__}'
-    return value.as_posix() if isinstance(value, PurePath) else str(value)
-
-
-def _of_kind(kind: type, value: object) -> object:
-    if kind is str:
-        return str.__str__(value) if type(value) is not str else value
-    return kind(value)
+    return str(value)

@@ -1,10 +1,26 @@
-"""Python source of values, laid out as in the configs here."""
+"""Python source of values, laid out as in the configs here, in which no name is ever interpreted.
+
+mmengine substitutes templates (``{{ fileDirname }}``, ``{{$VARIABLE:default}}``,
+``{{ _base_.name }}``) in a config's text before Python reads it, inside strings and comments too.
+No string, key, comment or docstring written here holds a brace of its own, or a character that
+cannot be seen.
+"""
 
 import keyword
+import math
+import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+
+from mmconvnext.config.plain_values import plain_item
 
 _WIDTH = 100  # characters a line
+_DOCSTRING_WIDTH = _WIDTH - len('"""')
+
+# mmengine gives these top-level names a meaning, or drops them.
+_OF_MMENGINE = ('_base_', '_deprecation_')
+# The functions that the source calls, which no entry may replace before its end.
+_CALLED = ('complex', 'dict', 'float', 'frozenset', 'globals', 'range', 'set')
 
 
 class Code(str):
@@ -12,20 +28,71 @@ class Code(str):
 
 
 # In a dict, the key of an expression that is unpacked into it.
-UNPACKED = '**'
+UNPACKED = object()
+
+
+def module(entries: Mapping[str, object]) -> str:
+    """Return the source of a config with these entries.
+
+    mmengine reads exactly these back, but for names that it drops itself (``__x``, ``_base_``).
+    """
+    kept = {
+        name: value
+        for name, value in entries.items()
+        if not str(name).startswith('__') and name not in _OF_MMENGINE
+    }
+    named = [name for name in kept if _is_name(name) and name not in _CALLED]
+    text = ''.join(assignment(name, kept[name]) for name in named)
+    others = {name: value for name, value in kept.items() if name not in named}
+    if others:
+        text += '\n'.join(_lines(others, 'globals().update(', 0, ')')) + '\n'
+    return text
 
 
 def assignment(name: str, value: object, comment: str = '') -> str:
-    """``name = value``, on one line where it fits, below its comment."""
+    """Return ``name = value``, on one line where it fits, below its comment."""
     comments = [
         line
         for paragraph in comment.splitlines()
-        for line in textwrap.wrap(paragraph, _WIDTH, initial_indent='# ', subsequent_indent='# ')
+        for line in textwrap.wrap(
+            _harmless(paragraph), _WIDTH, initial_indent='# ', subsequent_indent='# '
+        )
     ]
     lines = list(_lines(value, f'{name} = ', 0, ''))
     if len(lines) > 1 and _is_list_of_words(value):
         lines = _filled(name, value)
     return '\n'.join([*comments, *lines]) + '\n'
+
+
+def docstring(lines: Sequence[str]) -> str:
+    """Return a docstring of these lines; those that begin with a space are not wrapped."""
+    wrapped = []
+    for line in lines:
+        wrapped += [line] if line.startswith(' ') else textwrap.wrap(line, _DOCSTRING_WIDTH) or ['']
+    text = '\n'.join(_string(line)[1:-1].replace('"""', '\\"\\"\\"') for line in wrapped)
+    return f'"""{text}\n"""\n'
+
+
+def literal(value: object) -> str:
+    """Return the source of a value, on one line."""
+    if isinstance(value, Code):
+        return str(value)
+    value = plain_item(value)
+    parts = _parts(value)
+    if parts is None:
+        return _atom(value)
+    opening, items, closing = parts
+    inner = ', '.join(f'{name}{literal(item)}' for name, item in items)
+    comma = ',' if isinstance(value, tuple) and len(items) == 1 else ''
+    return f'{opening}{inner}{comma}{closing}'
+
+
+def _harmless(comment: str) -> str:
+    """The text of a comment, in which nothing can be escaped."""
+    visible = ''.join(
+        c if c.isprintable() else c.encode('unicode_escape').decode() for c in comment
+    )
+    return re.sub(r'\{(?=\{)', '{ ', visible)
 
 
 def _is_list_of_words(value: object) -> bool:
@@ -39,7 +106,7 @@ def _filled(name: str, value: list | tuple) -> list[str]:
     opening, items, closing = _parts(value)
     lines = ['   ']
     for _, item in items:
-        word = f' {_flat(item)},'
+        word = f' {literal(item)},'
         if len(lines[-1]) + len(word) > _WIDTH:
             lines.append('   ')
         lines[-1] += word
@@ -47,8 +114,9 @@ def _filled(name: str, value: list | tuple) -> list[str]:
 
 
 def _lines(value: object, before: str, indent: int, after: str) -> Iterator[str]:
+    value = value if isinstance(value, Code) else plain_item(value)
     margin = ' ' * indent
-    flat = f'{margin}{before}{_flat(value)}{after}'
+    flat = f'{margin}{before}{literal(value)}{after}'
     parts = _parts(value)
     if parts is None or len(flat) <= _WIDTH or not parts[1]:
         yield flat
@@ -60,31 +128,44 @@ def _lines(value: object, before: str, indent: int, after: str) -> Iterator[str]
     yield f'{margin}{closing}{after}'
 
 
-def _flat(value: object) -> str:
-    if isinstance(value, Code):
-        return str(value)
-    parts = _parts(value)
-    if parts is None:
-        return repr(value)
-    opening, items, closing = parts
-    inner = ', '.join(f'{name}{_flat(item)}' for name, item in items)
-    comma = ',' if isinstance(value, tuple) and len(items) == 1 else ''
-    return f'{opening}{inner}{comma}{closing}'
-
-
 def _parts(value: object) -> tuple[str, list[tuple[str, object]], str] | None:
     """What opens a container, its items with what stands before each, and what closes it."""
     if isinstance(value, dict):
-        if all(_is_name(key) or key == UNPACKED for key in value):
-            items = [('**' if key == UNPACKED else f'{key}=', value[key]) for key in value]
+        if all(key is UNPACKED or _is_name(key) for key in value):
+            items = [('**' if key is UNPACKED else f'{key}=', value[key]) for key in value]
             return 'dict(', items, ')'
-        return '{', [(f'{key!r}: ', value[key]) for key in value], '}'
+        return '{', [(f'{literal(key)}: ', item) for key, item in value.items()], '}'
     if isinstance(value, list):
         return '[', [('', item) for item in value], ']'
     if isinstance(value, tuple):
         return '(', [('', item) for item in value], ')'
+    if isinstance(value, set | frozenset):
+        opening, closing = ('frozenset(', ')') if isinstance(value, frozenset) else ('set(', ')')
+        if value:
+            opening, closing = f'{opening}[', f']{closing}'
+        return opening, [('', item) for item in sorted(value, key=literal)], closing
     return None
 
 
+def _atom(value: object) -> str:
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"float('{value}')"
+    if isinstance(value, complex):
+        return f'complex({_atom(value.real)}, {_atom(value.imag)})'
+    return _string(value) if isinstance(value, str | bytes) else repr(value)
+
+
+def _string(value: str | bytes) -> str:
+    # repr escapes lone surrogates, line breaks of all kinds and marks that turn the direction.
+    return repr(value).replace('{', r'\x7b').replace('}', r'\x7d')
+
+
 def _is_name(key: object) -> bool:
-    return isinstance(key, str) and key.isidentifier() and not keyword.iskeyword(key)
+    # Python reads identifiers by NFKC, which would make other names of those beyond ASCII.
+    return (
+        isinstance(key, str)
+        and key.isascii()
+        and key.isidentifier()
+        and not keyword.iskeyword(key)
+        and key != '__debug__'
+    )

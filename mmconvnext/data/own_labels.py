@@ -1,5 +1,6 @@
 """A person's own folders of pictures and label PNGs, and what their ids mean."""
 
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -7,7 +8,7 @@ from pathlib import Path
 
 from mmconvnext.data.preflight.read_files import Pair, read_pairs
 from mmconvnext.data.preflight.segmentation import IGNORED, listed
-from mmconvnext.errors import UserError
+from mmconvnext.errors import UserError, first_line
 
 # What OpenCV decodes and people keep photographs in.
 PICTURES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
@@ -127,11 +128,8 @@ def read_classes(given: Sequence[str] | None) -> tuple[str, ...] | None:
     """
     if not given:
         return None
-    if len(given) == 1 and Path(given[0]).is_file():
-        lines = Path(given[0]).read_text(encoding='utf-8').splitlines()
-        names = [line.strip() for line in lines if line.strip()]
-    else:
-        names = list(given)
+    # os.path answers for a name that no file can have, too.
+    names = _lines(given[0]) if len(given) == 1 and os.path.isfile(given[0]) else list(given)
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice or not names:
         raise UserError(
@@ -140,6 +138,17 @@ def read_classes(given: Sequence[str] | None) -> tuple[str, ...] | None:
             else f'--classes {given[0]}: expected a name on each line, got an empty file; fill it'
         )
     return tuple(names)
+
+
+def _lines(file: str) -> list[str]:
+    try:
+        lines = Path(file).read_text(encoding='utf-8').split('\n')
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f'--classes {file}: expected a file of names in UTF-8, could not read it '
+            f'({first_line(error)})'
+        ) from error
+    return [line.strip() for line in lines if line.strip()]
 
 
 def decide(

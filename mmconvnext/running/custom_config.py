@@ -2,24 +2,22 @@
 
 import colorsys
 import os
-import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from mmengine.config import Config
 
 import mmconvnext
+from mmconvnext.config.config_file import read_config
+from mmconvnext.config.python_source import UNPACKED, Code, assignment, docstring, literal
 from mmconvnext.config_types import type_name
 from mmconvnext.data.own_coco import OwnCoco
 from mmconvnext.data.own_labels import LabelledFolder, Meaning
 from mmconvnext.data.preflight.heads import class_heads, dotted
 from mmconvnext.errors import UserError
 from mmconvnext.running.custom_schedule import Schedule
-from mmconvnext.running.options import unusable_config
-from mmconvnext.running.python_source import UNPACKED, Code, assignment
 
 Entries = dict[str, object]
-_WIDTH = 97  # characters a line of a docstring, its quotes left aside
 
 
 def find_base(base: str) -> Path:
@@ -45,10 +43,7 @@ def read_base(base: Path) -> Config:
     Raises:
         UserError: it is none, wraps its training data, or names types by their classes.
     """
-    try:
-        config = Config.fromfile(base)
-    except Exception as error:  # a config is Python, which fails in any way
-        raise UserError(unusable_config(base, error)) from error
+    config = read_config(base)
     for split in ('train', 'val'):
         dataset = (config.get(f'{split}_dataloader') or {}).get('dataset') or {}
         if 'pipeline' not in dataset or 'dataset' in dataset:
@@ -87,11 +82,20 @@ def _heads(base: Config) -> list[tuple[tuple, dict]]:
 
 
 def base_path(base: Path, out: Path) -> str:
-    """How the written file names its base: relative in the same tree, else absolute."""
+    """Return how the written file names its base: relative in the same tree, else absolute.
+
+    Raises:
+        UserError: mmengine would take the path for another one.
+    """
     there, here, tree = base.absolute(), out.absolute().parent, Path.cwd()
-    if there.is_relative_to(tree) and here.is_relative_to(tree):
-        return Path(os.path.relpath(there, here)).as_posix()
-    return there.as_posix()
+    in_tree = there.is_relative_to(tree) and here.is_relative_to(tree)
+    path = Path(os.path.relpath(there, here) if in_tree else there).as_posix()
+    if '::' in path:
+        raise UserError(
+            f'{path}: expected a path to the base config without `::`, by which mmengine names a '
+            'package; rename the folder'
+        )
+    return path
 
 
 def palette(count: int) -> list[tuple[int, int, int]]:
@@ -163,9 +167,7 @@ def for_coco(base: Config, paths: tuple[str, str, str, str], data: OwnCoco) -> E
         for split, file, images in zip(('train', 'val'), places[::2], places[1::2])
     }
     model = _heads_with(base, dict(num_classes=len(data.classes)))
-    evaluator = dict(ann_file=Code(f"f'{{data_root}}/{places[2]}'"))
-    if "'" in places[2] or '{' in places[2] or '\\' in places[2]:
-        evaluator['ann_file'] = os.path.join(root, places[2])
+    evaluator = dict(ann_file=Code(f'data_root + {literal(f"/{places[2]}")}'))
     if not data.has_masks:
         evaluator['metric'] = 'bbox'
         model = _without_masks(base, model)
@@ -256,7 +258,7 @@ def _heads_with(base: Config, values: Entries) -> Entries:
         for folder in folders:
             place = place.setdefault(folder, {})
         if in_list:
-            more = ', '.join(f'{key!r}: {value!r}' for key, value in values.items())
+            more = ', '.join(f'{literal(key)}: {literal(value)}' for key, value in values.items())
             place[name] = Code(f'[{{**head, {more}}} for head in _base_.{dotted(path[:-1])}]')
         else:
             place[name] = dict(values)
@@ -271,25 +273,17 @@ def _without_masks(base: Config, model: Entries) -> Entries:
     return model
 
 
-def source(docstring: str, base: str, entries: Entries, schedule: Schedule) -> str:
-    """The text of the config."""
+def source(record: Sequence[str], base: str, entries: Entries, schedule: Schedule) -> str:
+    """Return the text of the config: a docstring of these lines, its base, its entries."""
     entries = dict(entries)
     entries['train_dataloader'] = {
         'batch_size': schedule.entries['batch_size'],
         **entries['train_dataloader'],
     }
     entries |= {key: value for key, value in schedule.entries.items() if key != 'batch_size'}
-    parts = [f'"""{_escaped(docstring)}\n"""\n\n_base_ = {base!r}\n']
+    parts = [docstring(record), '\n', assignment('_base_', base)]
     pipelines = ('train_pipeline', 'test_pipeline', 'tta_pipeline')
     same = dict.fromkeys(pipelines, 'As in the base, but for what these data need.')
     comments = schedule.comments | same
     parts += [assignment(name, entries[name], comments.get(name, '')) for name in entries]
     return ''.join(parts)
-
-
-def _escaped(text: str) -> str:
-    lines = []
-    for line in text.splitlines():
-        # Commands stay on their lines.
-        lines += [line] if line.startswith(' ') else textwrap.wrap(line, _WIDTH) or ['']
-    return '\n'.join(lines).replace('\\', '\\\\').replace('"""', '\\"\\"\\"')

@@ -78,6 +78,7 @@ def write_custom_config(
     Raises:
         UserError: an argument, a file or the data do not suit.
     """
+    _require_readable_paths(base, str(out), data)
     file = find_base(base)
     _require_place(out, file, force)
     config = read_base(file)
@@ -96,6 +97,14 @@ def train_command(out: Path, devices: int) -> str:
     if devices > 1:
         return f'tools/dist_train.sh {file} {devices}'
     return f'python tools/train.py {file}'
+
+
+def _require_readable_paths(base: str, out: str, data: OwnData) -> None:
+    given = (base, out, data.train_images, data.val_images, data.train_ann, data.val_ann)
+    for path in (*given, data.train_labels, data.val_labels):
+        # Other bytes of a name come as lone surrogates, which cannot be printed.
+        if any('\ud800' <= character <= '\udfff' for character in path or ''):
+            raise UserError(f'{path!r}: expected a path in UTF-8, got other bytes; rename it')
 
 
 def _require_place(out: Path, base: Path, force: bool) -> None:
@@ -164,8 +173,8 @@ def _adapt_labels(config: Config, data: OwnData) -> _Adapted:
     return _Adapted(entries, len(meaning.classes), *counts, meaning.why)
 
 
-def _record(base: Path, out: Path, adapted: _Adapted, devices: int) -> str:
-    """The docstring of the config."""
+def _record(base: Path, out: Path, adapted: _Adapted, devices: int) -> list[str]:
+    """The lines of the config's docstring."""
     lines = [
         f'{base.stem} on other data, {adapted.classes} classes: '
         f'{adapted.training:,} pictures to train on, {adapted.validation:,} to validate.',
@@ -173,12 +182,12 @@ def _record(base: Path, out: Path, adapted: _Adapted, devices: int) -> str:
     ]
     if adapted.told:
         lines += [f'{adapted.told[0].upper()}{adapted.told[1:]}.']
-    lines += [
+    return [
+        *lines,
         'Written by tools/custom_dataset.py. Check the data, then train:',
         f'    python tools/check_dataset.py {shlex.quote(str(out))}',
         f'    {train_command(out, devices)}',
     ]
-    return '\n'.join(lines)
 
 
 def _write(out: Path, text: str) -> None:

@@ -15,7 +15,8 @@ from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.runner import Runner
 
 from mmconvnext.checkpoints.read import read_checkpoint
-from mmconvnext.errors import UserError, first_line
+from mmconvnext.config.config_file import read_config, unusable_config
+from mmconvnext.errors import UserError
 from mmconvnext.running.data_root import override
 from mmconvnext.running.hardware import disable_amp
 
@@ -61,22 +62,6 @@ def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
                         'launcher')  # fmt: skip
 
 
-def unusable_config(path: str | Path, error: Exception) -> str:
-    """What to say of a config whose Python fails."""
-    cause = error
-    while isinstance(cause, ImportError) and cause.__context__ is not None:
-        cause = cause.__context__
-    if isinstance(cause, ModuleNotFoundError):
-        remedy = f'install {cause.name}, or take what needs it out of the config'
-        if cause.name and cause.name.split('.')[0] == 'mmpretrain':
-            remedy = (
-                "for its ConvNeXt set custom_imports=dict(imports=['mmconvnext']) and "
-                "type='mmconvnext.ConvNeXt', which takes its checkpoints too"
-            )
-        return f'{path}: not a usable config (it imports {cause.name}, which is missing); {remedy}'
-    return f'{path}: not a usable config ({type(error).__name__}: {first_line(error)})'
-
-
 def load_config(arguments: argparse.Namespace) -> Config:
     """Read the config file and apply the shared arguments, of those that the tool has.
 
@@ -85,10 +70,8 @@ def load_config(arguments: argparse.Namespace) -> Config:
     """
     if hasattr(arguments, 'local_rank'):
         os.environ.setdefault('LOCAL_RANK', str(arguments.local_rank))
-    if not Path(arguments.config).is_file():
-        raise UserError(f'{arguments.config}: no such config file; see configs/ for those there')
+    config = read_config(arguments.config)
     try:
-        config = Config.fromfile(arguments.config)
         given = getattr(arguments, 'cfg_options', None) or {}
         _check_keys(config, given)
         override(config, given)

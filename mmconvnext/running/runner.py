@@ -8,11 +8,17 @@ from functools import partial
 from pathlib import Path
 
 import mmengine
+import torch
 from mmengine.config import Config as MMEngineConfig
 from mmengine.dist import master_only
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner as MMEngineRunner
-from mmengine.runner.checkpoint import _load_checkpoint, _load_checkpoint_to_model
+from mmengine.runner.checkpoint import (
+    _load_checkpoint,
+    _load_checkpoint_to_model,
+    weights_to_cpu,
+)
+from mmengine.utils import apply_to
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -21,6 +27,7 @@ from mmconvnext.checkpoints.of_a_run import checkpoint_place, newest_whole
 from mmconvnext.checkpoints.read import read_checkpoint
 from mmconvnext.checkpoints.training_state import as_data
 from mmconvnext.checkpoints.whole import save_whole
+from mmconvnext.config.config_file import Config
 from mmconvnext.errors import CheckpointError, DivergenceError, first_line
 from mmconvnext.hooks.signals import Signals, leave_signals_to_the_run
 from mmconvnext.registry import RUNNERS
@@ -31,7 +38,6 @@ _WRAPPERS = {name: f'mmconvnext.{name}' for name in ('OptimWrapper', 'AmpOptimWr
 _HOOKS = {'CheckpointHook': 'mmconvnext.CheckpointHook'}
 _LOOPS = {'EpochBasedTrainLoop': 'mmconvnext.EpochBasedTrainLoop'}
 _OWN_HOOKS = {
-    'checkpoint': dict(type='CheckpointHook', interval=1),
     'step_watch': dict(type='mmconvnext.StepWatchHook'),
     'interruption': dict(type='mmconvnext.InterruptionHook'),
 }
@@ -63,6 +69,10 @@ class Runner(MMEngineRunner):
 
     def __init__(self, *args: object, cfg: MMEngineConfig | dict | None = None, **kwargs: object):
         self.signals = Signals()
+        if isinstance(cfg, dict):
+            cfg = MMEngineConfig(cfg)
+        if cfg is not None:
+            cfg = Config.of(cfg)  # what is written of it is read again as it was
         super().__init__(*args, cfg=cfg, **kwargs)
 
     def dump_config(self) -> None:
@@ -96,9 +106,10 @@ class Runner(MMEngineRunner):
 
     def register_default_hooks(self, hooks: dict | None = None) -> None:
         """Register mmengine's default hooks, with CheckpointHook replaced, and two more."""
-        chosen = {**_OWN_HOOKS, **(hooks or {})}
+        chosen = {**_OWN_HOOKS, 'checkpoint': dict(type='CheckpointHook', interval=1)}
+        chosen |= hooks or {}
         for name, own in _OWN_HOOKS.items():
-            if chosen[name] is None and name != 'checkpoint':  # which mmengine leaves out itself
+            if chosen[name] is None:
                 del chosen[name]
             elif isinstance(chosen[name], dict):
                 chosen[name] = {**own, **chosen[name]}  # options alone, without a type, will do
@@ -255,7 +266,7 @@ class Runner(MMEngineRunner):
         model = self.model.module if is_model_wrapper(self.model) else self.model
         content = {
             'meta': meta,
-            'state_dict': _on_cpu(model.state_dict()),
+            'state_dict': weights_to_cpu(model.state_dict()),
             'message_hub': _on_cpu(self.message_hub.state_dict()),
         }
         if optimizer:
@@ -292,14 +303,7 @@ def _states(schedulers: list | dict) -> list | dict:
 
 
 def _on_cpu(value: object) -> object:
-    """The same containers with tensors on the CPU, where they are not there already not copied."""
-    if isinstance(value, Tensor):
-        return value.detach().cpu()
-    if isinstance(value, dict):
-        return type(value)((key, _on_cpu(item)) for key, item in value.items())
-    if isinstance(value, list | tuple) and type(value) in (list, tuple):
-        return type(value)(_on_cpu(item) for item in value)
-    return value
+    return apply_to(value, torch.is_tensor, Tensor.cpu)
 
 
 def require_finite(content: dict, path: Path) -> None:

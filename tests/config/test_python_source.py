@@ -1,5 +1,5 @@
 import pytest
-from mmconvnext.running.python_source import UNPACKED, Code, assignment
+from mmconvnext.config.python_source import UNPACKED, Code, assignment
 
 
 def evaluate(text: str, **names: object) -> object:

@@ -174,3 +174,25 @@ def test_a_hub_s_address_is_left_to_mmengine(tmp_path: Path, monkeypatch) -> Non
     )
     toy_runner(tmp_path, iters=1).load_checkpoint('s3://bucket/a.pth')
     assert asked == ['s3://bucket/a.pth']
+
+
+@pytest.mark.parametrize(
+    'name', ['x{{$A:.+}}', "it's }}',__import__('os').system('touch made'),#", '\ud800"""\\\n']
+)
+def test_every_config_that_a_run_writes_is_read_as_it_was(tmp_path: Path, name: str) -> None:
+    path = tmp_path / 'toy.py'
+    path.write_text('value = 1\n')
+    config = Config.fromfile(path)
+    config.classes = (name, 'dog')
+    config.weights = {name: 2}
+    runner = toy_runner(tmp_path / 'run', iters=1, cfg=config)
+    runner.train()
+    text = read_checkpoint(str(tmp_path / 'run' / 'iter_1.pth'))['meta']['cfg']
+    (tmp_path / 'meta.py').write_text(text)
+    drawn = Path(runner._log_dir) / 'vis_data' / 'config.py'
+    written = [tmp_path / 'run' / 'toy.py', tmp_path / 'meta.py', drawn]
+    for file in written:
+        again = Config.fromfile(file)
+        assert again.classes == (name, 'dog'), file
+        assert again.weights == {name: 2}, file
+    assert not (tmp_path / 'made').exists()

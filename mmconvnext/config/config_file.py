@@ -1,0 +1,129 @@
+"""Configs that are written so that reading them again gives the same values and runs nothing."""
+
+import json
+from pathlib import Path
+
+import mmengine.config
+import yaml
+
+from mmconvnext.config import python_source
+from mmconvnext.config.plain_values import plain
+from mmconvnext.errors import UserError, first_line
+
+
+class Config(mmengine.config.Config):
+    r"""Like mmengine's Config, but no string in what it writes is interpreted when read again.
+
+    mmengine's own text of a class called ``{{$HOME:x}}`` is another one when it is read, and one of
+    ``x}}',__import__('os').system('…')`` can be run. Here braces are escaped: ``\x7b``. YAML keeps
+    tuples; JSON, which has none, makes lists of them, and strings of keys that are numbers.
+    """
+
+    @staticmethod
+    def fromfile(filename: str | Path, *args: object, **options: object) -> 'Config':
+        return Config.of(mmengine.config.Config.fromfile(filename, *args, **options))
+
+    @classmethod
+    def of(cls, config: mmengine.config.Config) -> 'Config':
+        """Return a config of this class that shares its entries with any config of mmengine."""
+        made = cls.__new__(cls)
+        made.__setstate__(config.__getstate__())
+        return made
+
+    @property
+    def pretty_text(self) -> str:
+        """Python source of the entries, in mmengine's order."""
+        return python_source.module(plain(self.to_dict()))
+
+    def dump(self, file: str | Path | None = None) -> str | None:
+        """Write the config to a .py, .yaml, .yml or .json file, or return its text.
+
+        Args:
+            file: File to write; None returns the text in the format of the config's own file.
+        """
+        suffix = Path(file or self.filename or 'a.py').suffix
+        if suffix == '.py':
+            text = self.pretty_text
+        elif suffix in ('.yaml', '.yml'):
+            text = _yaml(plain(self.to_dict()))
+        elif suffix == '.json':
+            text = _json(plain(self.to_dict()))
+        else:
+            return super().dump(file)
+        if file is None:
+            return text
+        Path(file).write_text(text, encoding='utf-8')
+        return None
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes tuples, and strings with a brace in quotes, where braces can be escaped."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+def _tuple_node(dumper: _Dumper, value: tuple) -> yaml.Node:
+    return dumper.represent_sequence('tag:yaml.org,2002:python/tuple', value)
+
+
+def _string_node(dumper: _Dumper, value: str) -> yaml.Node:
+    style = None if value.isascii() and value.isprintable() and '{' not in value else '"'
+    return dumper.represent_scalar('tag:yaml.org,2002:str', value, style=style)
+
+
+_Dumper.add_representer(tuple, _tuple_node)
+_Dumper.add_representer(str, _string_node)
+_Dumper.add_representer(range, lambda dumper, value: dumper.represent_list(list(value)))
+_Dumper.add_representer(frozenset, _Dumper.represent_set)
+_Dumper.add_representer(complex, lambda dumper, value: dumper.represent_str(str(value)))
+
+
+def _yaml(values: dict) -> str:
+    # On lines without end: folded ones would divide what is replaced.
+    text = yaml.dump(values, Dumper=_Dumper, width=float('inf'))
+    return text.replace('{{', r'\x7b\x7b')
+
+
+def _json(values: dict) -> str:
+    return json.dumps(values, default=_for_json).replace('{{', r'\u007b\u007b')
+
+
+def _for_json(value: object) -> object:
+    return list(value) if isinstance(value, set | frozenset | range) else str(value)
+
+
+def read_config(path: str | Path, *, import_custom_modules: bool = True) -> Config:
+    """Read a config file, which is Python and can run anything: only one that a person named.
+
+    Args:
+        path: A .py, .yaml, .yml or .json file.
+        import_custom_modules: Whether to import what its ``custom_imports`` names.
+
+    Raises:
+        UserError: there is no such file, or reading it fails.
+    """
+    if not Path(path).is_file():
+        raise UserError(f'{path}: no such config file; see configs/ for those there')
+    try:
+        return Config.fromfile(path, import_custom_modules=import_custom_modules)
+    except UserError as error:
+        raise UserError(f'{path}: {error}') from error
+    except Exception as error:  # a config is Python, which fails in any way
+        raise UserError(unusable_config(path, error)) from error
+
+
+def unusable_config(path: str | Path, error: Exception) -> str:
+    """Return what to say of a config whose Python fails."""
+    cause = error
+    while isinstance(cause, ImportError) and cause.__context__ is not None:
+        cause = cause.__context__
+    if isinstance(cause, ModuleNotFoundError):
+        remedy = f'install {cause.name}, or take what needs it out of the config'
+        if cause.name and cause.name.split('.')[0] == 'mmpretrain':
+            remedy = (
+                "for its ConvNeXt set custom_imports=dict(imports=['mmconvnext']) and "
+                "type='mmconvnext.ConvNeXt', which takes its checkpoints too"
+            )
+        return f'{path}: not a usable config (it imports {cause.name}, which is missing); {remedy}'
+    return f'{path}: not a usable config ({type(error).__name__}: {first_line(error)})'

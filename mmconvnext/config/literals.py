@@ -1,0 +1,147 @@
+"""The config in a file that may be anybody's, as far as a predictor needs it, read as data."""
+
+import re
+from collections.abc import Mapping
+
+from mmengine.config import ConfigDict
+
+from mmconvnext.config.allowed_types import ALLOWED, SCOPES
+from mmconvnext.config.literal_source import LiteralError, read_literals
+from mmconvnext.errors import CheckpointError
+
+# What a model and its test pipelines are built from.
+_BUILT = ('model', 'data_preprocessor', 'tta_model', 'tta_pipeline')
+# Options that name files, or say where and how to read them. `class_weight` may be numbers too.
+# fmt: off
+_OF_FILES = frozenset([
+    'init_cfg', 'checkpoint', 'pretrained', 'backend_args', 'file_client_args',
+])
+# fmt: on
+_NUMBERS_OR_FILE = ('class_weight',)
+# `bilinear`, `regnetx_3.2gf`; other strings are paths, URLs, names of modules.
+_WORD = re.compile(r'(?:\w[\w +-]*(?:\.\d\w*)?)?', re.ASCII)
+_NAME = re.compile(r'(?!_)[a-z]\w*|_scope_', re.ASCII | re.IGNORECASE)
+
+
+def read_literal_config(text: str, source: str) -> ConfigDict:
+    """Return what a predictor needs of a config's text, which is read as data and never run.
+
+    These entries are kept: ``model``, ``data_preprocessor``, ``tta_model``, ``tta_pipeline``,
+    ``default_scope``, and of ``test_dataloader.dataset`` its ``pipeline``, ``reduce_zero_label``
+    and the classes and palette of its ``metainfo``. Weights to start from, options of file access,
+    and strings that are no plain words (paths, URLs) are dropped from them.
+
+    Args:
+        text: Python that assigns literals, as ``Config.pretty_text`` writes it.
+        source: Where it is from, for the message.
+
+    Raises:
+        CheckpointError: the text holds anything but literals or has no model, or a ``type`` in what
+            is kept is not on the list of allowed types.
+    """
+    try:
+        return ConfigDict(_needed(read_literals(text)))
+    except LiteralError as error:
+        raise CheckpointError(
+            f'{source}: its config cannot be used as data: {error}; give a config file that you '
+            'trust'
+        ) from error
+
+
+def _needed(entries: Mapping[str, object]) -> dict[str, object]:
+    if not isinstance(entries.get('model'), dict):
+        raise LiteralError('expected a model, got none')
+    kept = {name: _allowed(entries[name], name) for name in _BUILT if entries.get(name)}
+    scope = entries.get('default_scope')
+    if scope is not None:
+        kept['default_scope'] = _scope(scope, 'default_scope')
+    dataset = _tested_dataset(entries)
+    if dataset:
+        kept['test_dataloader'] = {'dataset': _described(dataset)}
+    return kept
+
+
+def _tested_dataset(entries: Mapping[str, object]) -> dict:
+    dataset = _dict(_dict(entries.get('test_dataloader')).get('dataset'))
+    while isinstance(dataset.get('dataset'), dict):  # a wrapper's
+        dataset = dataset['dataset']
+    return dataset
+
+
+def _described(dataset: Mapping[str, object]) -> dict[str, object]:
+    """Pipeline and classes of a dataset, without its type and its files."""
+    kept = {}
+    if isinstance(dataset.get('pipeline'), list):
+        kept['pipeline'] = _allowed(dataset['pipeline'], 'test_dataloader.dataset.pipeline')
+    if isinstance(dataset.get('reduce_zero_label'), bool):
+        kept['reduce_zero_label'] = dataset['reduce_zero_label']
+    metainfo = _dict(dataset.get('metainfo'))
+    classes, palette = metainfo.get('classes'), metainfo.get('palette')
+    kept['metainfo'] = {}
+    # A string would name a file of classes.
+    if _all(classes, str):
+        kept['metainfo']['classes'] = classes
+    if _all(palette, list | tuple) and all(_all(colour, int) for colour in palette):
+        kept['metainfo']['palette'] = palette
+    return kept
+
+
+def _dict(value: object) -> dict:
+    return value if isinstance(value, dict) else {}
+
+
+def _all(values: object, kind: type) -> bool:
+    return isinstance(values, list | tuple) and all(isinstance(value, kind) for value in values)
+
+
+def _allowed(value: object, place: str) -> object:
+    """A value with all that it holds, checked, without what names files."""
+    if isinstance(value, dict):
+        return {
+            name: _entry(name, item, f'{place}.{name}')
+            for name, item in value.items()
+            if not _names_file(name, item)
+        }
+    if isinstance(value, list | tuple):
+        return type(value)(
+            _allowed(item, f'{place}[{index}]')
+            for index, item in enumerate(value)
+            if not _names_file('', item)
+        )
+    return value
+
+
+def _entry(name: str, value: object, place: str) -> object:
+    if not _NAME.fullmatch(name):
+        raise _refusal(place, 'the name of an option', name)
+    if name == 'type':
+        return _type(value, place)
+    if name == '_scope_':
+        return _scope(value, place)
+    return _allowed(value, place)
+
+
+def _names_file(name: str, value: object) -> bool:
+    if name in _OF_FILES:
+        return True
+    if not isinstance(value, str) or name in ('type', '_scope_'):
+        return False
+    return name in _NUMBERS_OR_FILE or not _WORD.fullmatch(value)
+
+
+def _type(value: object, place: str) -> str:
+    scope, _, name = value.rpartition('.') if isinstance(value, str) else ('', '', None)
+    if name not in ALLOWED or scope not in ('', *SCOPES):
+        raise _refusal(place, 'a type on the list of allowed ones', value)
+    return value
+
+
+def _scope(value: object, place: str) -> str:
+    if value not in SCOPES:
+        raise _refusal(place, f'one of {", ".join(SCOPES)}', value)
+    return value
+
+
+def _refusal(place: str, expected: str, value: object) -> LiteralError:
+    # What is foreign is cut, and shown without line breaks or look-alikes.
+    return LiteralError(f'{place[-200:]}: expected {expected}, got {ascii(value)[:100]}')

@@ -1,0 +1,107 @@
+"""mmengine's file formats, read so that a file can hold data and nothing else.
+
+mmengine reads YAML (configs, ``_base_``) by a loader that builds Python objects, and pickle files
+(``ann_file='x.pkl'``, kept predictions) by one that calls any function they name.
+"""
+
+from typing import IO
+
+import yaml
+from mmengine.fileio import JsonHandler, PickleHandler, YamlHandler, register_handler
+
+from mmconvnext.config.safe_pickle import load_pickle
+from mmconvnext.errors import UserError, first_line
+
+_PYTHON = 'tag:yaml.org,2002:python/'
+
+
+class FileContentError(UserError, ValueError):
+    """A file holds something other than the data that its format is for."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Builds plain values, and the tuples that mmengine writes into YAML."""
+
+
+def _build_tuple(loader: _Loader, node: yaml.Node) -> tuple:
+    return tuple(loader.construct_sequence(node, deep=True))
+
+
+def _refuse(loader: _Loader, suffix: str, node: yaml.Node) -> None:
+    raise FileContentError(
+        f'{_place(node.start_mark)}: expected plain values, found the tag !!python/{suffix}, which '
+        'builds a Python object; write its value as text, a number, a list or a mapping'
+    )
+
+
+_Loader.add_constructor(f'{_PYTHON}tuple', _build_tuple)
+_Loader.add_multi_constructor(_PYTHON, _refuse)
+
+
+class SafeYamlHandler(YamlHandler):
+    """Like mmengine's, but reads plain values and tuples alone.
+
+    Raises:
+        FileContentError: the file has another Python tag, or is no YAML.
+    """
+
+    def load_from_fileobj(self, file: IO[str], **options: object) -> object:
+        options.setdefault('Loader', _Loader)
+        try:
+            return yaml.load(file, **options)
+        except yaml.YAMLError as error:
+            mark = getattr(error, 'problem_mark', None)
+            place = _place(mark) if mark else _name(file, 'YAML')
+            told = getattr(error, 'problem', None) or first_line(error)
+            raise FileContentError(f'{place}: not readable ({told})') from error
+        except RecursionError as error:
+            raise FileContentError(f'{_name(file, "YAML")}: nested too deeply') from error
+
+
+class SafeJsonHandler(JsonHandler):
+    """Like mmengine's, but says in one line what is wrong.
+
+    Raises:
+        FileContentError: the file is no JSON.
+    """
+
+    def load_from_fileobj(self, file: IO[str]) -> object:
+        try:
+            return super().load_from_fileobj(file)
+        except (ValueError, RecursionError) as error:
+            raise FileContentError(
+                f'{_name(file, "JSON")}: not readable ({first_line(error)})'
+            ) from error
+
+
+class SafePickleHandler(PickleHandler):
+    """Like mmengine's, but reads plain values, numpy's arrays and torch's tensors alone.
+
+    Raises:
+        FileContentError: the file names anything else, or is no pickle.
+    """
+
+    def load_from_fileobj(self, file: IO[bytes], **options: object) -> object:
+        try:
+            return load_pickle(file, **options)
+        except Exception as error:  # foreign bytes, which fail in any way
+            raise FileContentError(
+                f'{_name(file, "pickle")}: not readable as plain data ({first_line(error)})'
+            ) from error
+
+
+def register() -> None:
+    """Make mmengine read YAML, JSON and pickle files by these handlers."""
+    register_handler(['yaml', 'yml'])(SafeYamlHandler)
+    register_handler('json')(SafeJsonHandler)
+    register_handler(['pickle', 'pkl'])(SafePickleHandler)
+
+
+def _name(file: IO, kind: str) -> str:
+    # mmengine hands over the content alone of files that it opens itself.
+    return str(getattr(file, 'name', kind))
+
+
+def _place(mark: yaml.Mark) -> str:
+    name = 'YAML' if mark.name.startswith('<') else mark.name
+    return f'{name}, line {mark.line + 1}'

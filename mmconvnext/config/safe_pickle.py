@@ -1,0 +1,126 @@
+"""Unpickling of plain data, which calls no function that a file names but those listed here."""
+
+import io
+import pickle
+import re
+from collections import OrderedDict
+from typing import IO, ClassVar
+
+import numpy as np
+import torch
+from numpy._core import multiarray
+
+# Stands for the class, which could be called.
+_NDARRAY = 'numpy.ndarray'
+_NATIVE = '<' if np.little_endian else '>'
+_DTYPE = re.compile(r'(?:b1|[iufc]\d{1,2}|[SUV]\d{0,9}|O8?)')
+
+
+def load_pickle(file: IO[bytes], **options: object) -> object:
+    """Return what a pickle file holds: builtin containers, numbers, strings, arrays, tensors.
+
+    Args:
+        file: Opened for bytes.
+        options: Of ``pickle.load``.
+
+    Raises:
+        pickle.UnpicklingError: it names anything else.
+    """
+    return _Unpickler(file, **options).load()
+
+
+# The one in C cannot be told to check what the state of an array is set to.
+class _Unpickler(pickle._Unpickler):
+    """Finds the functions below by their names, and sets the state of arrays alone."""
+
+    dispatch: ClassVar = dict(pickle._Unpickler.dispatch)
+
+    def find_class(self, module: str, name: str) -> object:
+        found = _ALLOWED.get(_TODAY.get(module, module), {}).get(name)
+        if found is None:
+            raise pickle.UnpicklingError(
+                f'expected plain values, found {module}.{name}, which is not opened; load the file '
+                'with pickle itself if you trust it'
+            )
+        return found
+
+    def load_build(self) -> None:
+        state = self.stack.pop()
+        instance = self.stack[-1]
+        if isinstance(instance, np.dtype):
+            _require_plain(instance, state)
+        elif type(instance) is np.ndarray:
+            instance.__setstate__(state)
+        else:
+            raise pickle.UnpicklingError(f'found a {type(instance).__name__} with a state')
+
+    dispatch[pickle.BUILD[0]] = load_build
+
+
+def _require_plain(dtype: np.dtype, state: tuple) -> None:
+    """Check a dtype's state, which is never set: numpy takes any, and then reads any memory."""
+    _, order, *structure = state[:5]
+    if order not in ('|', '=', _NATIVE) or structure != [None] * 3 or len(state) != 8:
+        raise pickle.UnpicklingError(
+            f'expected arrays of plain numbers in the byte order of this machine, found {dtype} '
+            f'with {state}'
+        )
+
+
+def _dtype(name: str, *_: object) -> np.dtype:
+    if not isinstance(name, str) or not _DTYPE.fullmatch(name):
+        raise pickle.UnpicklingError(f'expected a dtype of plain numbers, found {name!r}')
+    return np.dtype(name)
+
+
+def _empty(kind: str, shape: tuple, code: bytes) -> np.ndarray:
+    if kind != _NDARRAY:
+        raise pickle.UnpicklingError(f'expected an array, found {kind!r}')
+    return np.empty(0, np.int8)
+
+
+def _from_buffer(buffer: bytes, dtype: np.dtype, shape: tuple, order: str) -> np.ndarray:
+    # Of an array, the buffer would go when its state is set.
+    if type(buffer) not in (bytes, bytearray):
+        raise pickle.UnpicklingError(f'expected the bytes of an array, found {type(buffer)}')
+    return np.frombuffer(buffer, dtype).reshape(shape, order=order)
+
+
+def _scalar(dtype: np.dtype, content: bytes) -> object:
+    if dtype.hasobject or type(content) is not bytes:
+        raise pickle.UnpicklingError(f'expected a number, found {dtype} with {type(content)}')
+    return multiarray.scalar(dtype, content)
+
+
+def _latin1(text: str, encoding: str) -> bytes:
+    # How Python 3 pickles bytes for Python 2.
+    if encoding != 'latin1':
+        raise pickle.UnpicklingError(f'expected bytes as latin1, found {encoding!r}')
+    return text.encode('latin1')
+
+
+def _storage(content: bytes) -> torch.storage.TypedStorage:
+    return torch.load(io.BytesIO(content), weights_only=True)
+
+
+def _tensor(storage: object, offset: int, size: tuple, stride: tuple, *_: object) -> torch.Tensor:
+    if not isinstance(storage, torch.storage.TypedStorage):
+        raise pickle.UnpicklingError(f'expected the storage of a tensor, found {type(storage)}')
+    return torch._utils._rebuild_tensor_v2(storage, offset, size, stride, False, OrderedDict())
+
+
+_TODAY = {
+    '__builtin__': 'builtins',
+    'numpy.core.multiarray': 'numpy._core.multiarray',
+    'numpy.core.numeric': 'numpy._core.numeric',
+}
+_ALLOWED = {
+    'builtins': {kind.__name__: kind for kind in (bytes, bytearray, complex, frozenset, set)},
+    'collections': {'OrderedDict': OrderedDict},
+    '_codecs': {'encode': _latin1},
+    'numpy': {'dtype': _dtype, 'ndarray': _NDARRAY},
+    'numpy._core.multiarray': {'_reconstruct': _empty, 'scalar': _scalar},
+    'numpy._core.numeric': {'_frombuffer': _from_buffer},
+    'torch._utils': {'_rebuild_tensor_v2': _tensor},
+    'torch.storage': {'_load_from_bytes': _storage},
+}
