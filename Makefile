@@ -1,6 +1,6 @@
 # make demo            trains and tests a small UperNet-ConvNeXt on generated pictures, on a CPU
 # make demo-detection  the same with a Mask R-CNN
-# make test            lint and the whole suite
+# make test            lint and the whole suite, in two processes (TEST_PROCESSES=N: in N)
 # make campaigns       the long proofs
 # make bench           times ConvNeXt and UperNet against other implementations, in minutes
 # make lint            ruff and the import contracts
@@ -10,6 +10,7 @@
 
 PYTHON ?= python3
 TORCH_INDEX_URL ?=
+TEST_PROCESSES ?= 2
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --constraint requirements/constraints.txt
@@ -41,7 +42,8 @@ $(DETECTION_CHECKPOINT): | .venv/installed
 	@$(BIN)/python tools/train.py $(DETECTION_CONFIG) --work-dir $(DETECTION) --resume
 
 test: lint .rivals/installed .openmim/installed
-	$(BIN)/python -m pytest tests --ignore tests/oracles
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests --ignore tests/oracles \
+	    -n $(TEST_PROCESSES) --dist worksteal
 	PYTHONPATH=.rivals $(BIN)/python -m pytest tests/oracles
 
 campaigns: .venv/installed-tests .rivals/installed

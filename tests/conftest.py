@@ -82,7 +82,7 @@ def run_tool() -> Callable[..., subprocess.CompletedProcess]:
         return run_script(
             [str(argument) for argument in arguments],
             cwd=cwd,
-            environment={**os.environ, 'OMP_NUM_THREADS': '2', **environment},
+            environment={'OMP_NUM_THREADS': '2', **os.environ, **environment},
             timeout=600,
         )
 

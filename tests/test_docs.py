@@ -100,7 +100,7 @@ def _run(command: str, desk: Path, run_tool) -> subprocess.CompletedProcess:
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = str(free.getsockname()[1])
-    environment = {**os.environ, 'PYTHON': sys.executable, 'PORT': port, 'OMP_NUM_THREADS': '2'}
+    environment = {**os.environ, 'PYTHON': sys.executable, 'PORT': port}
     return subprocess.run(
         ['bash', '-c', command],
         cwd=desk,
