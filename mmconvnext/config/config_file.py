@@ -1,6 +1,8 @@
 """Configs that are written so that reading them again gives the same values and runs nothing."""
 
 import json
+import traceback
+import warnings
 from pathlib import Path
 
 import mmengine.config
@@ -59,9 +61,6 @@ class Config(mmengine.config.Config):
 class _Dumper(yaml.SafeDumper):
     """Writes tuples, and strings with a brace in quotes, where braces can be escaped."""
 
-    def ignore_aliases(self, data: object) -> bool:
-        return True
-
 
 def _tuple_node(dumper: _Dumper, value: tuple) -> yaml.Node:
     return dumper.represent_sequence('tag:yaml.org,2002:python/tuple', value)
@@ -80,9 +79,7 @@ _Dumper.add_representer(complex, lambda dumper, value: dumper.represent_str(str(
 
 
 def _yaml(values: dict) -> str:
-    # On lines without end: folded ones would divide what is replaced.
-    text = yaml.dump(values, Dumper=_Dumper, width=float('inf'))
-    return text.replace('{{', r'\x7b\x7b')
+    return yaml.dump(values, Dumper=_Dumper).replace('{{', r'\x7b\x7b')
 
 
 def _json(values: dict) -> str:
@@ -107,10 +104,17 @@ def read_config(path: str | Path, *, import_custom_modules: bool = True) -> Conf
         raise UserError(f'{path}: no such config file; see configs/ for those there')
     try:
         return Config.fromfile(path, import_custom_modules=import_custom_modules)
-    except UserError as error:
-        raise UserError(f'{path}: {error}') from error
     except Exception as error:  # a config is Python, which fails in any way
-        raise UserError(unusable_config(path, error)) from error
+        _close_files(error)
+        is_told = isinstance(error, UserError)
+        raise UserError(f'{path}: {error}' if is_told else unusable_config(path, error)) from error
+
+
+def _close_files(error: Exception) -> None:
+    """Let go of the temporary file that mmengine leaves open where reading fails."""
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', ResourceWarning)
+        traceback.clear_frames(error.__traceback__)
 
 
 def unusable_config(path: str | Path, error: Exception) -> str:

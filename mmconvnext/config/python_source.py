@@ -98,7 +98,7 @@ def _harmless(comment: str) -> str:
 def _is_list_of_words(value: object) -> bool:
     """Whether it is a list of short things, which would take a line each."""
     return isinstance(value, list | tuple) and not any(
-        isinstance(item, dict | list) for item in value
+        isinstance(item, dict | list | set | frozenset) for item in value
     )
 
 
@@ -132,9 +132,10 @@ def _parts(value: object) -> tuple[str, list[tuple[str, object]], str] | None:
     """What opens a container, its items with what stands before each, and what closes it."""
     if isinstance(value, dict):
         if all(key is UNPACKED or _is_name(key) for key in value):
-            items = [('**' if key is UNPACKED else f'{key}=', value[key]) for key in value]
-            return 'dict(', items, ')'
-        return '{', [(f'{literal(key)}: ', item) for key, item in value.items()], '}'
+            opening, name, closing = 'dict(', lambda key: f'{key}=', ')'
+        else:
+            opening, name, closing = '{', lambda key: f'{literal(key)}: ', '}'
+        return opening, [('**' if k is UNPACKED else name(k), value[k]) for k in value], closing
     if isinstance(value, list):
         return '[', [('', item) for item in value], ']'
     if isinstance(value, tuple):
