@@ -31,7 +31,7 @@ set_aside: dict[str, str] = {}
 def apply() -> None:
     """Apply every repair that this environment calls for; safe to call again."""
     extension.install()
-    safe_formats.register()
+    safe_formats.register()  # mmengine's own run what a file names
     allow_mmengine_checkpoints()
     set_aside_broken_torchvision()
     keep_optimizers_uncompiled()

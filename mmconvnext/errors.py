@@ -1,10 +1,14 @@
 """Errors that a person can put right, and how the tools say them."""
 
+import errno
+import logging
 import os
 import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 class UserError(Exception):
@@ -39,6 +43,7 @@ def one_line_errors() -> Iterator[None]:
 
     An interrupt and a closed pipe end without a traceback.
     """
+    logging.raiseExceptions = False  # a log that cannot be written is no reason for tracebacks
     try:
         yield
     except KeyboardInterrupt:
@@ -47,6 +52,13 @@ def one_line_errors() -> Iterator[None]:
         # Whoever read has enough; Python would complain again on closing.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except OSError as error:
+        if error.errno not in _OF_THE_DISK:
+            raise
+        where = error.filename or 'a file'
+        sys.exit(
+            f'error: {where}: could not be written: {error.strerror}; make room or write elsewhere'
+        )
     except UserError as error:
         # From a worker of a data loader it comes with the worker's traceback before it.
         told = re.fullmatch(

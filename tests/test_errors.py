@@ -1,3 +1,5 @@
+import errno
+
 import pytest
 
 from mmconvnext.errors import CheckpointError, UserError, one_line_errors
@@ -20,3 +22,11 @@ def test_an_interrupt_and_a_closed_pipe_end_quietly(monkeypatch, tmp_path) -> No
         with pytest.raises(SystemExit) as end, one_line_errors():
             raise BrokenPipeError
     assert end.value.code == 141
+
+
+def test_a_full_disk_is_one_line() -> None:
+    with (
+        pytest.raises(SystemExit, match=r'log.txt: could not be written: No space left'),
+        one_line_errors(),
+    ):
+        raise OSError(errno.ENOSPC, 'No space left on device', 'log.txt')

@@ -2,6 +2,7 @@
 
 import os
 import re
+import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -45,7 +46,9 @@ class Newest(NamedTuple):
 def step_of(name: str, templates: Iterable[str] = TEMPLATES) -> int | None:
     """The iteration or epoch that a file name of a run's checkpoint tells; None for other files."""
     for template in templates:
-        found = re.fullmatch(re.escape(template).replace(r'\{\}', r'(\d+)'), name)
+        before, _, rest = template.partition('{')  # of `{}` and `{:06d}` alike
+        after = rest.partition('}')[2]
+        found = re.fullmatch(rf'{re.escape(before)}(\d+){re.escape(after)}', name)
         if found:
             return int(found[1])
     return None
@@ -88,10 +91,10 @@ def iterations_of(path: Path) -> int:
         CheckpointError: it is unreadable, or does not tell.
     """
     iteration = find_meta(read_checkpoint(str(path), 'meta')).get('iter')
-    if not isinstance(iteration, int) or iteration < 0:
+    if not isinstance(iteration, int) or isinstance(iteration, bool) or iteration < 0:
         raise CheckpointError(
             f'{path}: expected a checkpoint of training, with its iteration in meta, got '
-            f'{str(iteration)[:50]!r}'
+            f'{reprlib.repr(iteration)}'
         )
     return iteration
 

@@ -107,6 +107,8 @@ def _require_all_bytes(content: object, path: Path) -> None:
             waiting += value.values()
         elif isinstance(value, list | tuple | set):
             waiting += value
+        elif isinstance(value, HistoryBuffer):
+            waiting += vars(value).values()
         elif torch.is_tensor(value) and value.layout == torch.strided:
             available = value.untyped_storage().nbytes() // value.element_size()
             if value.numel() > available:

@@ -2,6 +2,7 @@
 
 import math
 import re
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path, PureWindowsPath
 
@@ -16,6 +17,7 @@ _SET_ANEW = frozenset(
     ['cfg', 'dataset_meta', 'experiment_name', 'loop_stage', 'mmengine_version', 'seed']
 )
 _DEEPEST = 8  # containers in containers, which no honest message hub comes near
+_MOST = 10**5  # values in an entry of a message hub
 _PATH = re.compile(r'[/\\]|^~|^[A-Za-z]:')
 
 
@@ -43,7 +45,7 @@ def as_data(checkpoint: Mapping, folder: Path) -> tuple[dict, list[str]]:
 
 def _plain_meta(meta: Mapping) -> dict[str, object]:
     """Counters, seed and what is known of the data; no config in any form."""
-    kept = {key: meta[key] for key in ('epoch', 'iter') if _is_count(meta.get(key))}
+    kept = {key: meta[key] for key in ('epoch', 'iter', 'epoch_length') if _is_count(meta.get(key))}
     if _is_count(meta.get('seed')):
         kept['seed'] = meta['seed']
     if isinstance(meta.get('dataset_meta'), Mapping):
@@ -59,7 +61,9 @@ def _plain_hub(hub: object, folder: Path, notices: list[str]) -> dict[str, dict]
     for name, history in scalars.items():
         plain = _plain_history(history)
         if plain is None:
-            notices.append(f'message hub: {name!r:.80} is no history of numbers and is dropped')
+            notices.append(
+                f'message hub: {reprlib.repr(name)} is no history of numbers and is dropped'
+            )
         else:
             kept['log_scalars'][name] = plain
     for name, value in info.items():
@@ -68,8 +72,8 @@ def _plain_hub(hub: object, folder: Path, notices: list[str]) -> dict[str, dict]
         found = _inside(value, folder) if _is_path(value) else _plain(value)
         if found is None and value is not None:
             notices.append(
-                f'message hub: {name!r:.80}: expected plain values, or a file in {folder}, got '
-                f'{value!r:.80}; it is dropped'
+                f'message hub: {reprlib.repr(name)}: expected plain values, or a file in {folder}, '
+                f'got {reprlib.repr(value)}; it is dropped'
             )
         else:
             kept['runtime_info'][name] = found
@@ -109,8 +113,13 @@ def _plain_history(history: object) -> HistoryBuffer | None:
     return HistoryBuffer(values[-length:], counts[-length:], length)
 
 
-def _plain(value: object, *, paths: bool = False, depth: int = 0) -> object:
+def _plain(value: object, *, paths: bool = False) -> object:
     """A copy in plain containers; None in place of all else, and of paths unless they are meant."""
+    return _copied(value, paths, _DEEPEST, [_MOST])
+
+
+def _copied(value: object, paths: bool, depth: int, left: list[int]) -> object:
+    left[0] -= 1  # containers that hold each other many times over would take for ever
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, str):
@@ -119,13 +128,13 @@ def _plain(value: object, *, paths: bool = False, depth: int = 0) -> object:
         return value
     if torch.is_tensor(value) and value.layout == torch.strided and value.numel() < 10**6:
         return value
-    if depth >= _DEEPEST:
+    if depth == 0 or left[0] < 0:
         return None
     if isinstance(value, Mapping):
         pairs = value.items()
-        return {k: _plain(v, paths=paths, depth=depth + 1) for k, v in pairs if _is_key(k)}
-    if isinstance(value, list | tuple):
-        items = [_plain(item, paths=paths, depth=depth + 1) for item in value]
+        return {k: _copied(v, paths, depth - 1, left) for k, v in pairs if _is_key(k)}
+    if isinstance(value, list | tuple) and len(value) <= left[0]:
+        items = [_copied(item, paths, depth - 1, left) for item in value]
         return tuple(items) if isinstance(value, tuple) else items
     return None
 

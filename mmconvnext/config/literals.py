@@ -10,7 +10,7 @@ from mmconvnext.config.literal_source import LiteralError, read_literals
 from mmconvnext.errors import CheckpointError
 
 # What a model and its test pipelines are built from.
-_BUILT = ('model', 'data_preprocessor', 'tta_model', 'tta_pipeline')
+_BUILT = {'model': dict, 'data_preprocessor': dict, 'tta_model': dict, 'tta_pipeline': list}
 # Options that name files, or say where and how to read them. `class_weight` may be numbers too.
 # fmt: off
 _OF_FILES = frozenset([
@@ -51,7 +51,11 @@ def read_literal_config(text: str, source: str) -> ConfigDict:
 def _needed(entries: Mapping[str, object]) -> dict[str, object]:
     if not isinstance(entries.get('model'), dict):
         raise LiteralError('expected a model, got none')
-    kept = {name: _allowed(entries[name], name) for name in _BUILT if entries.get(name)}
+    kept = {
+        name: _allowed(entries[name], name)
+        for name, kind in _BUILT.items()
+        if isinstance(entries.get(name), kind)
+    }
     scope = entries.get('default_scope')
     if scope is not None:
         kept['default_scope'] = _scope(scope, 'default_scope')
@@ -97,6 +101,9 @@ def _all(values: object, kind: type) -> bool:
 def _allowed(value: object, place: str) -> object:
     """A value with all that it holds, checked, without what names files."""
     if isinstance(value, dict):
+        for name in value:
+            if not _NAME.fullmatch(name):
+                raise _refusal(place, 'names of options', name)
         return {
             name: _entry(name, item, f'{place}.{name}')
             for name, item in value.items()
@@ -112,13 +119,9 @@ def _allowed(value: object, place: str) -> object:
 
 
 def _entry(name: str, value: object, place: str) -> object:
-    if not _NAME.fullmatch(name):
-        raise _refusal(place, 'the name of an option', name)
     if name == 'type':
         return _type(value, place)
-    if name == '_scope_':
-        return _scope(value, place)
-    return _allowed(value, place)
+    return _scope(value, place) if name == '_scope_' else _allowed(value, place)
 
 
 def _names_file(name: str, value: object) -> bool:
@@ -130,8 +133,8 @@ def _names_file(name: str, value: object) -> bool:
 
 
 def _type(value: object, place: str) -> str:
-    scope, _, name = value.rpartition('.') if isinstance(value, str) else ('', '', None)
-    if name not in ALLOWED or scope not in ('', *SCOPES):
+    *scopes, name = value.split('.') if isinstance(value, str) else ['']
+    if name not in ALLOWED or scopes not in ([], *([scope] for scope in SCOPES)):
         raise _refusal(place, 'a type on the list of allowed ones', value)
     return value
 

@@ -28,9 +28,10 @@ def _build_tuple(loader: _Loader, node: yaml.Node) -> tuple:
 
 
 def _refuse(loader: _Loader, suffix: str, node: yaml.Node) -> None:
+    tag = ascii(f'!!python/{suffix}')[1:100].strip("'")  # which can have line breaks
     raise FileContentError(
-        f'{_place(node.start_mark)}: expected plain values, found the tag !!python/{suffix}, which '
-        'builds a Python object; write its value as text, a number, a list or a mapping'
+        f'{_place(node.start_mark)}: expected plain values, found the tag {tag}, which builds a '
+        'Python object; write its value as text, a number, a list or a mapping'
     )
 
 

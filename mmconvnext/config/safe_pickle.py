@@ -10,8 +10,6 @@ import numpy as np
 import torch
 from numpy._core import multiarray
 
-# Stands for the class, which could be called.
-_NDARRAY = 'numpy.ndarray'
 _NATIVE = '<' if np.little_endian else '>'
 _DTYPE = re.compile(r'(?:b1|[iufc]\d{1,2}|[SUV]\d{0,9}|O8?)')
 
@@ -39,8 +37,8 @@ class _Unpickler(pickle._Unpickler):
         found = _ALLOWED.get(_TODAY.get(module, module), {}).get(name)
         if found is None:
             raise pickle.UnpicklingError(
-                f'expected plain values, found {module}.{name}, which is not opened; load the file '
-                'with pickle itself if you trust it'
+                f'expected plain values, found {f"{module}.{name}"[:100]!r}, which could run code; '
+                'load the file with pickle itself if you trust it'
             )
         return found
 
@@ -73,10 +71,8 @@ def _dtype(name: str, *_: object) -> np.dtype:
     return np.dtype(name)
 
 
-def _empty(kind: str, shape: tuple, code: bytes) -> np.ndarray:
-    if kind != _NDARRAY:
-        raise pickle.UnpicklingError(f'expected an array, found {kind!r}')
-    return np.empty(0, np.int8)
+def _empty(*_: object) -> np.ndarray:
+    return np.empty(0, np.int8)  # until its state is set
 
 
 def _from_buffer(buffer: bytes, dtype: np.dtype, shape: tuple, order: str) -> np.ndarray:
@@ -87,8 +83,8 @@ def _from_buffer(buffer: bytes, dtype: np.dtype, shape: tuple, order: str) -> np
 
 
 def _scalar(dtype: np.dtype, content: bytes) -> object:
-    if dtype.hasobject or type(content) is not bytes:
-        raise pickle.UnpicklingError(f'expected a number, found {dtype} with {type(content)}')
+    if type(content) is not bytes:
+        raise pickle.UnpicklingError(f'expected the bytes of a number, found {type(content)}')
     return multiarray.scalar(dtype, content)
 
 
@@ -114,11 +110,12 @@ _TODAY = {
     'numpy.core.multiarray': 'numpy._core.multiarray',
     'numpy.core.numeric': 'numpy._core.numeric',
 }
+# The class of arrays is its name, which cannot be called.
 _ALLOWED = {
     'builtins': {kind.__name__: kind for kind in (bytes, bytearray, complex, frozenset, set)},
     'collections': {'OrderedDict': OrderedDict},
     '_codecs': {'encode': _latin1},
-    'numpy': {'dtype': _dtype, 'ndarray': _NDARRAY},
+    'numpy': {'dtype': _dtype, 'ndarray': 'numpy.ndarray'},
     'numpy._core.multiarray': {'_reconstruct': _empty, 'scalar': _scalar},
     'numpy._core.numeric': {'_frombuffer': _from_buffer},
     'torch._utils': {'_rebuild_tensor_v2': _tensor},

@@ -57,16 +57,16 @@ class CheckpointHook(MMEngineCheckpointHook):
             self._mid_epoch = interrupted
 
     def _find_best(self, runner) -> None:
-        """Take the best checkpoints of before ``runner.iter`` from their files."""
+        """Take the best checkpoints from their files, those of a part that is trained again too."""
         for indicator in self.key_indicators if self.save_best else []:
             score_key, path_key = self._keys(indicator)
-            found = self._newest_best(indicator, score_key, runner.iter) if runner.iter else None
+            found = self._newest_best(indicator, score_key) if runner.iter else None
             self._set_best(indicator, str(found[0]) if found else None)
             if found:
                 runner.message_hub.update_info(path_key, str(found[0]))
                 runner.message_hub.update_info(score_key, found[1])
 
-    def _newest_best(self, indicator: str, key: str, iteration: int) -> tuple[Path, float] | None:
+    def _newest_best(self, indicator: str, key: str) -> tuple[Path, float] | None:
         """Of an indicator, the newest checkpoint, which is the best one, and its score."""
         found = None
         newest = -1
@@ -79,14 +79,18 @@ class CheckpointHook(MMEngineCheckpointHook):
                 seen = content['meta']['iter']
             except (CheckpointError, KeyError, TypeError):
                 continue
-            if score is not None and _is_step(seen) and newest < seen <= iteration:
+            if score is not None and _is_step(seen) and newest < seen:
                 newest, found = seen, (path, score)
         return found
 
     def _is_best(self, name: str, indicator: str) -> bool:
-        metric = '.+' if indicator == 'auto' else re.escape(indicator.replace('/', '_'))
-        found = re.fullmatch(f'best_{metric}_(.+)', name)
-        return found is not None and step_of(found[1], (self.filename_tmpl,)) is not None
+        beginning = 'best_' if indicator == 'auto' else f'best_{indicator.replace("/", "_")}_'
+        if not name.startswith(beginning):
+            return False
+        # Of `auto` the metric is not known, and may have underscores.
+        starts = [m.end() for m in re.finditer('_', name)]
+        starts = starts if indicator == 'auto' else [len(beginning)]
+        return any(step_of(name[i:], (self.filename_tmpl,)) is not None for i in starts)
 
     def _keys(self, indicator: str) -> tuple[str, str]:
         if len(self.key_indicators) == 1:

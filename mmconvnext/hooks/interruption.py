@@ -1,12 +1,18 @@
 """Saves and stops where a signal asks for it."""
 
+import os
+import signal
+import time
+
 from mmengine.dist import barrier, is_main_process
 from mmengine.hooks import EMAHook, Hook
 
 from mmconvnext.hooks.checkpoint import CheckpointHook
-from mmconvnext.hooks.signals import SAVE, STOP, Signals, Stopped
+from mmconvnext.hooks.signals import STOP, Signals, Stopped
 from mmconvnext.hooks.step_watch import StepWatchHook
 from mmconvnext.registry import HOOKS
+
+_PATIENCE = 25  # seconds that a process waits in an evaluation for another one to write
 
 
 @HOOKS.register_module()
@@ -25,6 +31,7 @@ class InterruptionHook(Hook):
         self._signals: Signals | None = None
         self._checkpoints: CheckpointHook | None = None
         self._watch: StepWatchHook | None = None
+        self._saving = False
 
     def before_train(self, runner) -> None:
         self._signals = getattr(runner, 'signals', None)
@@ -46,15 +53,34 @@ class InterruptionHook(Hook):
             self._signals.at_once()
 
     def _during_evaluation(self, runner) -> None:
+        if self._saving:
+            return  # a signal that comes meanwhile is followed by the loop below
+        self._saving = True
         averages = [hook for hook in runner.hooks if isinstance(hook, EMAHook)]
-        for hook in averages:
-            hook.after_val_epoch(runner)  # the weights that are trained, back into the model
-        number = self._signals.pending
-        self._save(runner, number, runner.iter)
-        if number in STOP:
-            raise Stopped(number)
-        for hook in averages:
-            hook.before_val_epoch(runner)
+        try:
+            while number := self._signals.pending:
+                for hook in averages:
+                    hook.after_val_epoch(runner)  # the trained weights, back into the model
+                self._save(runner, number, runner.iter)
+                if number in STOP:
+                    self._wait_for_the_writer()
+                    raise Stopped(number)
+                for hook in averages:
+                    hook.before_val_epoch(runner)
+        finally:
+            self._saving = False
+
+    def _wait_for_the_writer(self) -> None:
+        """Have no process end, at which launchers end all, before the first one has written.
+
+        Processes are not in step during an evaluation: a barrier might wait for ever.
+        """
+        end = time.monotonic() + _PATIENCE
+        path = self._checkpoints and self._checkpoints.last_ckpt
+        while path and not is_main_process() and time.monotonic() < end:
+            if os.path.isfile(path):
+                return
+            time.sleep(0.1)
 
     def _follow(self, runner, number: int, done: int) -> None:
         self._save(runner, number, done)
@@ -65,7 +91,7 @@ class InterruptionHook(Hook):
     def _save(self, runner, number: int, done: int) -> None:
         if self._signals is not None:
             self._signals.settle()
-        name = number.name if hasattr(number, 'name') else _NAMES.get(number, str(number))
+        name = signal.Signals(number).name
         if self._checkpoints is None:
             runner.logger.warning(f'{name}: there is no mmconvnext.CheckpointHook to save with')
             return
@@ -73,9 +99,6 @@ class InterruptionHook(Hook):
         if is_main_process():
             further = 'go on with --resume' if number in STOP else 'going on'
             runner.logger.warning(f'{name}: saved {path} after {done} iterations; {further}')
-
-
-_NAMES = {int(number): number.name for number in (SAVE, *STOP)}
 
 
 def _only(runner, kind: type) -> object | None:

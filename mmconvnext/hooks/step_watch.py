@@ -1,9 +1,7 @@
 """Looks at every optimizer step before it is taken."""
 
-import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
 
 import torch
 from mmengine.dist import all_gather_object, get_world_size
@@ -55,7 +53,7 @@ class StepWatchHook(Hook):
         self._batch: object = None
         self._buffers: list[tuple[Tensor, Tensor]] = []
         self._forward_hook = None
-        self._warned_of_zero = False
+        self._at_zero = 0  # iterations in a row whose learning rate is 0
 
     def before_train(self, runner) -> None:
         self._runner = runner
@@ -160,7 +158,7 @@ class StepWatchHook(Hook):
         """Iteration, loss and its terms, norm, images and what to do, in one line."""
         runner = self._runner
         mine = [f'{name} {_number(value):.4g}' for name, value in self._losses.items()]
-        told = (loss.item(), mine, list(islice(_images(self._batch), _IMAGES_NAMED)))
+        told = (loss.item(), mine, list(_images(self._batch)))
         everyone = all_gather_object(told)
         wrong = [one for one in everyone if not math.isfinite(one[0])] or everyone
         images = [image for one in wrong for image in one[2]]
@@ -168,23 +166,28 @@ class StepWatchHook(Hook):
         return (
             f'iteration {runner.iter + 1}: expected a finite loss and gradients, got loss '
             f'{wrong[0][0]:.4g} ({", ".join(wrong[0][1]) or "its terms are unknown"}), gradient '
-            f'norm {norm:.4g}; images: {", ".join(images[:_IMAGES_NAMED]) or "unnamed"}; nothing '
-            f'of it is in the weights; last good checkpoint: {last or "none yet"}; lower the '
-            'learning rate, clip gradients (optim_wrapper.clip_grad), or leave such steps out '
+            f'norm {norm:.4g}; images: {_listed(images)}; no step was taken with it; last good '
+            f'checkpoint: {last or "none yet"}; lower the learning rate, clip gradients '
+            '(optim_wrapper.clip_grad), or leave such steps out '
             '(default_hooks.step_watch.tolerate=N)'
         )
 
     def _warn_of_zero_rate(self, runner) -> None:
         rates = [rate for group in runner.optim_wrapper.get_lr().values() for rate in group]
-        if self._warned_of_zero or any(rates):
+        self._at_zero = 0 if any(rates) else self._at_zero + 1
+        if self._at_zero != 2:  # a warm-up may begin with one
             return
-        self._warned_of_zero = True
         left = runner.max_iters - runner.iter
-        runner.logger.log(
-            logging.WARNING,
+        runner.logger.warning(
             f'the learning rate is 0 from iteration {runner.iter + 1} on, with {left} iterations '
             "left, which change nothing: param_scheduler's `end` comes before the end of the run",
         )
+
+
+def _listed(images: Sequence[str]) -> str:
+    more = len(images) - _IMAGES_NAMED
+    listed = ', '.join(images[:_IMAGES_NAMED]) or 'unnamed'
+    return f'{listed} and {more} more' if more > 0 else listed
 
 
 def _has_last(runner) -> bool:

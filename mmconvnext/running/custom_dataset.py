@@ -78,11 +78,12 @@ def write_custom_config(
     Raises:
         UserError: an argument, a file or the data do not suit.
     """
-    _require_readable_paths(base, str(out), data)
+    _require_unicode_paths(base, str(out), data)
     file = find_base(base)
     _require_place(out, file, force)
     config = read_base(file)
     adapted = _adapt(config, file, data)
+    _require_unicode_names(adapted.entries['classes'])
     schedule = plan(config, adapted.training, batch_size, devices, length)
     text = source(
         _record(file, out, adapted, devices), base_path(file, out), adapted.entries, schedule
@@ -99,12 +100,22 @@ def train_command(out: Path, devices: int) -> str:
     return f'python tools/train.py {file}'
 
 
-def _require_readable_paths(base: str, out: str, data: OwnData) -> None:
+def _require_unicode_paths(base: str, out: str, data: OwnData) -> None:
     given = (base, out, data.train_images, data.val_images, data.train_ann, data.val_ann)
     for path in (*given, data.train_labels, data.val_labels):
-        # Other bytes of a name come as lone surrogates, which cannot be printed.
-        if any('\ud800' <= character <= '\udfff' for character in path or ''):
+        if path and not _is_unicode(path):
             raise UserError(f'{path!r}: expected a path in UTF-8, got other bytes; rename it')
+
+
+def _require_unicode_names(classes: Sequence[object]) -> None:
+    for name in classes:
+        if not _is_unicode(str(name)):
+            raise UserError(f'classes: expected names of whole characters, got {name!r}; rename it')
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether there are no lone surrogates in it, which nothing can print."""
+    return not any('\ud800' <= character <= '\udfff' for character in text)
 
 
 def _require_place(out: Path, base: Path, force: bool) -> None:

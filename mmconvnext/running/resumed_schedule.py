@@ -2,6 +2,7 @@
 
 import copy
 import math
+import reprlib
 import warnings
 from collections.abc import Iterator, Mapping
 
@@ -150,5 +151,4 @@ def _counts_up_to(state: Mapping, steps: int) -> bool:
 
 
 def _short(value: object) -> str:
-    text = f'{value:.4g}' if isinstance(value, float) else str(value)
-    return text if len(text) <= 60 else f'{text[:57]}…'
+    return f'{value:.4g}' if isinstance(value, float) else reprlib.repr(value)

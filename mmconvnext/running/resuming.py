@@ -91,6 +91,8 @@ def _newest(place: Place) -> tuple[str | None, list[str]]:
 def _make_way(place: Place, resume: str | None, overwrite: bool) -> list[str]:
     """See that a run which starts, or starts again from earlier, overwrites nothing unasked."""
     in_the_way = run_checkpoints(*place)
+    if resume is None and place.folder.is_dir():
+        in_the_way = [*place.folder.glob('best_*.pth'), *in_the_way]
     if resume is not None and in_the_way:
         begun = iterations_of(fetch(resume))
         in_the_way = [path for path in in_the_way if _is_later(path, begun)]
@@ -103,12 +105,18 @@ def _make_way(place: Place, resume: str | None, overwrite: bool) -> list[str]:
             f'found {in_the_way[-1].name}; go on from it with {instead}, choose another '
             '--work-dir, or give --overwrite'
         )
-    if os.environ.get('RANK', '0') == '0':
+    if _is_first_process():
         set_aside(place, in_the_way, whole_run=resume is None)
     return [
         f'{len(in_the_way)} checkpoints of before were moved to {place.folder / OVERWRITTEN}; they '
         'are removed when this run has one'
     ]
+
+
+def _is_first_process() -> bool:
+    """Whether no other process of the run is before this one, however they were started."""
+    ranks = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
+    return next((os.environ[name] for name in ranks if name in os.environ), '0') == '0'
 
 
 def _is_later(path: Path, iterations: int) -> bool:

@@ -4,6 +4,7 @@ import copy
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch
 from mmengine.config import Config as MMEngineConfig
 from mmengine.dist import master_only
 from mmengine.model import is_model_wrapper
+from mmengine.runner import EpochBasedTrainLoop as MMEngineEpochBasedTrainLoop
 from mmengine.runner import Runner as MMEngineRunner
 from mmengine.runner.checkpoint import (
     _load_checkpoint,
@@ -29,6 +31,7 @@ from mmconvnext.checkpoints.training_state import as_data
 from mmconvnext.checkpoints.whole import save_whole
 from mmconvnext.config.config_file import Config
 from mmconvnext.errors import CheckpointError, DivergenceError, first_line
+from mmconvnext.hooks import InterruptionHook, StepWatchHook
 from mmconvnext.hooks.signals import Signals, leave_signals_to_the_run
 from mmconvnext.registry import RUNNERS
 from mmconvnext.running.resumed_schedule import PlannedSchedule
@@ -69,6 +72,7 @@ class Runner(MMEngineRunner):
 
     def __init__(self, *args: object, cfg: MMEngineConfig | dict | None = None, **kwargs: object):
         self.signals = Signals()
+        self._resuming = False
         if isinstance(cfg, dict):
             cfg = MMEngineConfig(cfg)
         if cfg is not None:
@@ -91,7 +95,9 @@ class Runner(MMEngineRunner):
             DivergenceError: the loss, the gradients or the weights are not finite.
         """
         self._dump_config_to(self.work_dir)
-        with self.signals:
+        kinds = {type(hook) for hook in self.hooks}
+        follows = {StepWatchHook, InterruptionHook} <= kinds
+        with self.signals if follows else nullcontext():
             return super().train()
 
     def val(self) -> dict:
@@ -168,7 +174,8 @@ class Runner(MMEngineRunner):
         if '://' in filename and not filename.startswith(('http://', 'https://', 'hf://')):
             content = _load_checkpoint(filename, map_location='cpu')
         else:
-            content = read_checkpoint(filename, mapped=False)
+            # What is resumed from is kept, such as the optimizer's tensors; weights are copied.
+            content = read_checkpoint(filename, mapped=not self._resuming)
         content = content if isinstance(content, dict) else {'state_dict': content}
         content, notices = as_data(content, checkpoint_place(self.cfg, self.work_dir).folder)
         for notice in notices:
@@ -178,7 +185,7 @@ class Runner(MMEngineRunner):
         content = _load_checkpoint_to_model(model, content, strict, revise_keys=revise_keys)
         self._has_loaded = True
         self.logger.info(f'Load checkpoint from {filename}')
-        self._loaded = content
+        self._loaded = content if self._resuming else None
         return content
 
     def resume(
@@ -194,6 +201,7 @@ class Runner(MMEngineRunner):
             CheckpointError: the file is unusable, or of another run than this config's.
         """
         planned = PlannedSchedule(self) if PlannedSchedule.suits(self) else None
+        self._resuming = True
         try:
             super().resume(
                 filename,
@@ -201,23 +209,43 @@ class Runner(MMEngineRunner):
                 resume_param_scheduler and planned is None,
                 map_location,
             )
-            saved, self._loaded = self._loaded.get('param_schedulers'), None
+            saved, meta = self._loaded.get('param_schedulers'), self._loaded['meta']
+            notices = self._fit_to_epochs(meta)
             if self.iter > self.max_iters or self.epoch > self.max_epochs:
                 raise CheckpointError(
                     f'{filename}: expected at most the {self.max_iters} iterations of the config, '
                     f'got {self.iter}; train for longer, or take an earlier checkpoint'
                 )
-            notices = []
             if planned is not None and resume_param_scheduler and resume_optimizer:
-                notices = planned.go_on(self, saved)
+                notices += planned.go_on(self, saved)
         except _MISFITS as error:
             raise CheckpointError(
                 f'{filename}: expected the state of a run of this config, got another '
                 f'({type(error).__name__}: {first_line(error)}); to start from its weights alone, '
                 'give --cfg-options load_from=FILE'
             ) from error
+        finally:
+            self._resuming, self._loaded = False, None
         for notice in notices:
             self.logger.warning(f'Resuming: {notice}')
+
+    def _fit_to_epochs(self, meta: dict) -> list[str]:
+        """Count iterations by the epochs of this run, whose batches may be of another size."""
+        loop = self.train_loop
+        if not isinstance(loop, MMEngineEpochBasedTrainLoop):
+            return []
+        length, done = len(loop.dataloader), loop.epoch
+        before = meta.get('epoch_length')
+        if before is None and done and loop.iter % done == 0:
+            before = loop.iter // done  # written by mmengine, which saves after whole epochs
+        if not before or before == length:
+            return []
+        within = min(max(loop.iter - done * before, 0), before)
+        loop._iter = done * length + within * length // before
+        return [
+            f'an epoch has {length} batches, {before} in the checkpoint: going on at iteration '
+            f'{loop.iter}'
+        ]
 
     @master_only
     def save_checkpoint(
@@ -260,6 +288,8 @@ class Runner(MMEngineRunner):
             time=time.strftime('%Y%m%d_%H%M%S'),
             mmengine_version=mmengine.__version__,
         )
+        if isinstance(self.train_loop, MMEngineEpochBasedTrainLoop):
+            meta.update(epoch_length=len(self.train_dataloader))
         dataset = self.train_dataloader.dataset
         if hasattr(dataset, 'metainfo'):
             meta.update(dataset_meta=dataset.metainfo)

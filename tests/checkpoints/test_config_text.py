@@ -43,3 +43,26 @@ def test_nothing_is_run(tmp_path) -> None:
     text = f'import os\nos.mkdir({str(tmp_path / "made")!r})\n'
     assert without_machine(text) == "import os\nos.mkdir('made')\n"
     assert not (tmp_path / 'made').exists()
+
+
+def test_what_is_left_of_a_path_is_no_template() -> None:
+    cleaned = without_machine("root = '/home/me/{{$A:x}}'\n")
+    assert cleaned == "root = '\\x7b\\x7b$A:x\\x7d\\x7d'\n"
+
+
+def test_names_of_classes_are_no_paths() -> None:
+    text = "classes = ('/x', '~')\nd = dict(metainfo=dict(classes=['C:\\\\x']), classes='/a/b')\n"
+    assert without_machine(text) == text.replace('/a/b', 'b')
+
+
+def test_any_line_breaks_and_parts_of_strings() -> None:
+    assert without_machine("a = 1\r\nb = '/x/y'\rc = 2\x0c\r") == "a = 1\nb = 'y'\nc = 2\x0c\n"
+    text = "a = f'''/x/{b}\n/y/{c}/z'''\nb = '\\d'\n"
+    assert without_machine(text) == text
+
+
+@pytest.mark.parametrize(
+    'text', ['-' * 100_000 + '1', '(' * 9000, 'a = "\ud800"', 'a = ' + '1+' * 99_999]
+)
+def test_what_python_cannot_read_is_none(text: str) -> None:
+    assert without_machine(text) is None

@@ -5,9 +5,12 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
+import mmengine.config
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 from mmengine.hooks import EMAHook
 from mmengine.logging import HistoryBuffer
 from mmengine.model import ExponentialMovingAverage
@@ -17,7 +20,10 @@ from mmconvnext.checkpoints.fetch import fetch, named_hash
 from mmconvnext.checkpoints.meta import read_meta
 from mmconvnext.checkpoints.publish import _beginning, publish
 from mmconvnext.checkpoints.read import find_tensors, read_checkpoint
+from mmconvnext.config.config_file import Config
+from mmconvnext.config.literal_source import read_literals
 from mmconvnext.errors import CheckpointError, UserError
+from tests.config.foreign import NAMES, TEXT
 from tests.conftest import CONFIGS
 
 ENDINGS = pytest.mark.parametrize('ending', ['.pth', '.safetensors'])
@@ -186,6 +192,28 @@ def test_a_given_config_takes_the_place_of_the_checkpoint_s(checkpoint: Path) ->
             publish(
                 str(checkpoint), checkpoint.parent / 'b.pth', config=str(checkpoint.parent / name)
             )
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.lists(TEXT, min_size=1, max_size=4, unique=True))
+@example([*NAMES, '/absolute', '~', 'C:\\x'])
+def test_a_given_config_is_read_again_as_it_was(checkpoint: Path, names: list[str]) -> None:
+    folder = checkpoint.parent
+    dataset = dict(metainfo=dict(classes=names), pipeline=[dict(type='Resize')])
+    entries = dict(
+        classes=tuple(names),
+        model=dict(type='EncoderDecoder', options={f'_{name}': (1, 2.5) for name in names}),
+        test_dataloader=dict(dataset=dataset),
+    )
+    Config(entries).dump(folder / 'config.py')
+    published = publish(str(checkpoint), folder / 'model.pth', config=str(folder / 'config.py'))
+    text = read_meta(str(published.path))['cfg']
+    (folder / 'read.py').write_text(text)
+    assert mmengine.config.Config.fromfile(folder / 'read.py').to_dict() == entries
+    assert read_literals(text) == entries
+    published.path.unlink()
 
 
 def test_a_config_that_is_no_python_is_left_out(tmp_path: Path) -> None:

@@ -127,3 +127,12 @@ def test_containers_in_circles_and_odd_hubs_end(tmp_path: Path) -> None:
 )
 def test_numbers(value: object, number: float | None) -> None:
     assert finite_number(value) == number
+
+
+def test_containers_that_multiply_do_not_take_for_ever(tmp_path: Path) -> None:
+    many: list = []
+    many += [many] * 60
+    info, _ = cleaned(tmp_path, many=many)
+    content, _ = as_data(dict(meta=dict(dataset_meta=dict(classes=many))), tmp_path)
+    assert {*info} <= {'many'}
+    assert {*content['meta']} == {'dataset_meta'}

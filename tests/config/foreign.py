@@ -14,12 +14,13 @@ NAMES = (
     "'''",
     'line\nbreak\r\x0b\x0c\x1c\x85\u2028\u2029end',
     '\x00\x1b[31m',
-    '\udcff \ud800',
     'עברית \u202e emoji 👩\u200d🚀 ﬁ',
     '${A} %s \\x7b \\N{DIGIT ONE} # noqa',
 )
-# Lone surrogates too, which file names of other bytes and JSON can hold.
-ANY_TEXT = st.sampled_from(NAMES) | st.text(st.characters(exclude_categories=()), max_size=12)
+# Lone surrogates, which file names of other bytes and JSON can hold.
+SURROGATES = '\udcff \ud800'
+TEXT = st.sampled_from(NAMES) | st.text(max_size=12)
+ANY_TEXT = TEXT | st.just(SURROGATES) | st.text(st.characters(exclude_categories=()), max_size=12)
 _NUMBERS = st.integers() | st.floats(allow_nan=False) | st.booleans() | st.none()
 
 

@@ -5,6 +5,7 @@ import functools
 import io
 import os
 import pickle
+import re
 from collections import OrderedDict
 from pathlib import Path
 
@@ -92,13 +93,13 @@ _POINTER = (3, '|', None, ('a',), {'a': (np.dtype('O'), 0)}, 8, 1, 0)
         Reduced(np.dtype, ('O', False, True), (3, '|', None, None, None, -1, -1, 0, {})),
         Reduced(np.dtype, ('f8',), (3, '>', None, None, None, -1, -1, 0)),
         Reduced(multiarray.scalar, (np.dtype('O'), 'x')),
+        Reduced(multiarray.scalar, (np.dtype('O'), b'AAAAAAAA')),
         Reduced(multiarray._reconstruct, (np.matrix, (0,), b'b')),
         Reduced(OrderedDict, (), {'x': 1}),
         Path('x'),
         datetime.date(2026, 1, 1),
         print,
     ],
-    ids=repr,
 )
 def test_nothing_else_is_unpickled(value: object, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -139,20 +140,24 @@ def test_yaml_of_mmengine_comes_back(tmp_path: Path) -> None:
         '!!python/module:os',
         '!!python/object:collections.OrderedDict {}',
         '!!python/str x',
+        '!!python/a%0A%1B[31mb x',
     ],
 )
 def test_other_tags_of_python_are_refused(tag: str, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'base.yaml').write_text(f'a: 1\nb: {tag}\n')
     (tmp_path / 'a.py').write_text("_base_ = 'base.yaml'\n")
-    name = tag.split()[0]
+    name = re.escape(tag.split()[0].replace('%0A', r'\n').replace('%1B', r'\x1b'))
     for read in (lambda: mmengine.load('base.yaml'), lambda: read_config('a.py')):
         with pytest.raises(
             UserError, match=f'line 2: expected plain .*found the tag {name}, '
         ) as e:
             read()
-        assert '\n' not in str(e.value)
-    with (tmp_path / 'base.yaml').open() as file, pytest.raises(UserError, match='base.yaml, line'):
+        assert str(e.value).isprintable()
+    with (
+        (tmp_path / 'base.yaml').open() as file,
+        pytest.raises(UserError, match=r'base\.yaml, line'),
+    ):
         mmengine.load(file, file_format='yaml')
     assert not (tmp_path / 'ran').exists()
 
@@ -161,7 +166,7 @@ def test_broken_json_is_told_in_one_line(tmp_path: Path) -> None:
     (tmp_path / 'a.json').write_text('{"a": [1,]}')
     with pytest.raises(UserError, match='JSON: not readable'):
         mmengine.load(tmp_path / 'a.json')
-    with (tmp_path / 'a.json').open() as file, pytest.raises(UserError, match='a.json: not'):
+    with (tmp_path / 'a.json').open() as file, pytest.raises(UserError, match=r'a\.json: not'):
         mmengine.load(file, file_format='json')
     with pytest.raises(ValueError, match='not readable'):  # as it was for who catches it
         mmengine.load(io.StringIO('[' * 100_000), file_format='json')

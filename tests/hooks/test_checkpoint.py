@@ -141,3 +141,26 @@ def test_several_metrics_have_a_best_each(tmp_path: Path) -> None:
         'best_acc_iter_1.pth',
         'best_auto_loss_iter_2.pth',
     }
+
+
+def test_the_best_of_a_metric_not_named_is_known_too(tmp_path: Path) -> None:
+    options = dict(save_best='auto', rule='greater')
+    more = dict(val_interval=1, checkpoint=options)
+    toy_runner(tmp_path, epochs=1, scores=(0.9,), **more).train()
+    toy_runner(tmp_path, epochs=2, scores=(0.6,), resume=True, **more).train()
+    assert 'best_acc_epoch_1.pth' in names(tmp_path)
+
+
+def test_a_better_one_of_a_part_that_is_trained_again_stays(tmp_path: Path) -> None:
+    more = dict(val_interval=1, checkpoint=dict(save_best='acc'))
+    toy_runner(tmp_path, iters=4, scores=(0.1, 0.2, 0.3, 0.9), **more).train()
+    (tmp_path / 'iter_4.pth').write_bytes(b'cut')
+    toy_runner(tmp_path, iters=5, scores=(0.5,), resume=True, **more).train()
+    assert 'best_acc_iter_4.pth' in names(tmp_path)
+
+
+def test_numbers_in_names_may_have_zeros(tmp_path: Path) -> None:
+    options = dict(filename_tmpl='state_{:04d}.pth', max_keep_ckpts=1)
+    toy_runner(tmp_path, iters=2, checkpoint=options).train()
+    toy_runner(tmp_path, iters=3, checkpoint=options, resume=True).train()
+    assert names(tmp_path) == {'state_0003.pth', 'last_checkpoint'}

@@ -172,3 +172,27 @@ def test_torchrun_s_copy_of_a_signal_is_no_second_one(monkeypatch) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGTERM)
     assert signals.pending == signal.SIGTERM
+
+
+def test_signals_during_a_save_wait_for_its_end(tmp_path: Path, monkeypatch) -> None:
+    """As Slurm sends them: a warning, and soon after it the end."""
+    save = torch.save
+
+    def be_signalled(content: object, path: Path) -> None:
+        if 'iter_2' in path.name:
+            os.kill(os.getpid(), signal.SIGUSR1)
+            os.kill(os.getpid(), signal.SIGTERM)
+        save(content, path)
+
+    monkeypatch.setattr(torch, 'save', be_signalled)
+    hooks = [EMAHook(momentum=0.5), Sender(signal.SIGUSR1, val=1)]
+    options = dict(val_interval=2, checkpoint=dict(interval=100))
+    with pytest.raises(Stopped):
+        toy_runner(tmp_path, custom_hooks=hooks, **options).train()
+    assert read_checkpoint(str(tmp_path / 'iter_2.pth'))['meta']['iter'] == 2
+
+
+def test_without_the_hooks_signals_are_as_ever(tmp_path: Path) -> None:
+    hooks = [Sender(signal.SIGINT, train=2)]
+    with pytest.raises(KeyboardInterrupt):
+        toy_runner(tmp_path, custom_hooks=hooks, default_hooks=dict(step_watch=None)).train()

@@ -93,3 +93,9 @@ def test_only_broken_checkpoints_are_not_overwritten(config, tmp_path: Path) -> 
 def test_resuming_and_overwriting_at_once_makes_no_sense(config) -> None:
     with pytest.raises(UserError, match='--overwrite: expected alone or with --resume FILE'):
         set_resume(config, 'auto', overwrite=True)
+
+
+def test_the_best_checkpoint_alone_is_not_overwritten_either(config, tmp_path: Path) -> None:
+    write(tmp_path / 'best_mIoU_iter_3.pth', 3)
+    with pytest.raises(UserError, match=r'found best_mIoU_iter_3.pth'):
+        set_resume(config, None)

@@ -196,3 +196,15 @@ def test_every_config_that_a_run_writes_is_read_as_it_was(tmp_path: Path, name: 
         assert again.classes == (name, 'dog'), file
         assert again.weights == {name: 2}, file
     assert not (tmp_path / 'made').exists()
+
+
+@pytest.mark.parametrize('batch_size', [4, 8])
+def test_epochs_of_another_length_are_trained_in_full(tmp_path: Path, batch_size: int) -> None:
+    toy_runner(tmp_path, epochs=2).train()
+    sampler = dict(type='DefaultSampler', shuffle=False)
+    loader = dict(dataset=ToyData(), batch_size=batch_size, num_workers=0, sampler=sampler)
+    runner = toy_runner(tmp_path, epochs=3, resume=True, train_dataloader=loader)
+    runner.train()
+    assert runner.iter == 3 * 8 // batch_size
+    assert f'an epoch has {8 // batch_size} batches, 4 in the checkpoint' in logged(runner)
+    assert f'Epoch(train) [3][1/{8 // batch_size}]' in logged(runner)
