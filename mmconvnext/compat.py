@@ -13,14 +13,19 @@ import sys
 from functools import wraps
 from importlib.util import find_spec
 
-import numpy as np
 import torch
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import Runner
-from numpy._core import multiarray
 
 from mmconvnext.config import safe_formats
+from mmconvnext.config.plain_numpy import (
+    PlainArray,
+    PlainDtype,
+    array_class,
+    empty_array,
+    number,
+)
 from mmconvnext.errors import first_line
 from mmconvnext.ops import extension
 
@@ -44,23 +49,22 @@ def allow_mmengine_checkpoints() -> None:
     The message hub of a checkpoint holds HistoryBuffer objects of numpy arrays, which torch's
     safe loader (the default since 2.6) refuses, so that resuming and testing fail
     (open-mmlab/mmengine #1655). The allowed types build plain data and run nothing; ``getattr``,
-    by which the buffers refer to their own methods, is replaced by one that gives no other.
+    by which the buffers refer to their own methods, is replaced by one that gives no other, and
+    numpy's functions by those of :mod:`~mmconvnext.config.plain_numpy`.
     """
-    reconstruct, scalar = multiarray._reconstruct, multiarray.scalar
-    dtypes = {type(np.dtype(name)) for name in ('f8', 'f4', 'i8', 'i4', 'u8', 'u4', 'u1', 'b1')}
     torch.serialization.add_safe_globals(
         [
             HistoryBuffer,
             argparse.Namespace,  # the official and timm's training write their arguments
-            np.ndarray,
-            np.dtype,
-            *dtypes,
+            (PlainDtype, 'numpy.dtype'),
+            (array_class, 'numpy.ndarray'),
+            (PlainArray, 'state'),  # has a state; without a dot, no file can name it
             (_history_statistic, 'builtins.getattr'),
             # numpy 2 and numpy 1 write the same functions under different names.
-            (reconstruct, 'numpy._core.multiarray._reconstruct'),
-            (reconstruct, 'numpy.core.multiarray._reconstruct'),
-            (scalar, 'numpy._core.multiarray.scalar'),
-            (scalar, 'numpy.core.multiarray.scalar'),
+            (empty_array, 'numpy._core.multiarray._reconstruct'),
+            (empty_array, 'numpy.core.multiarray._reconstruct'),
+            (number, 'numpy._core.multiarray.scalar'),
+            (number, 'numpy.core.multiarray.scalar'),
         ]
     )
 

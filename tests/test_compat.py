@@ -11,6 +11,7 @@ from mmengine.logging import HistoryBuffer
 from mmengine.model import BaseModel
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
+from numpy._core import multiarray
 from torch.utils.data import DataLoader
 
 from mmconvnext import compat
@@ -23,6 +24,56 @@ def test_what_mmengine_saves_loads_with_weights_only(tmp_path: Path) -> None:
     loaded = torch.load(tmp_path / 'a.pth', weights_only=True)
     assert loaded['history'].mean() == 1.5
     assert loaded['values'][0] == 1.5
+
+
+class Reduced:
+    """Pickled, it is the call of a function, and a state."""
+
+    def __init__(self, *reduced: object) -> None:
+        self.reduced = reduced
+
+    def __reduce__(self) -> tuple:
+        return self.reduced
+
+
+def dtype(name: str, *state: object) -> Reduced:
+    return Reduced(np.dtype, (name, False, True), *state)
+
+
+def array(kind: Reduced | np.dtype) -> Reduced:
+    state = (1, (1,), kind, False, b'AAAAAAAA')
+    return Reduced(multiarray._reconstruct, (np.ndarray, (0,), b'b'), state)
+
+
+OBJECT = dtype('O8')
+
+
+@pytest.mark.parametrize(
+    'value',
+    [
+        # Eight bytes of the file, which reading an item would take for the address of an object.
+        array(dtype('f8', (3, '<', None, ('a',), {'a': (OBJECT, 0)}, 8, 1, 0))),
+        array(dtype('f8', (3, '<', (OBJECT, (1,)), None, None, 8, 1, 0))),
+        array(dtype('V8', (3, '|', None, ('a',), {'a': (OBJECT, 0)}, 8, 1, 0))),
+        array(OBJECT),
+        Reduced(multiarray.scalar, (dtype('f8', (3, '<', (OBJECT, (1,)), None, None)), b'A' * 8)),
+        array(Reduced(np.dtypes.Float64DType, ())),
+        Reduced(np.ndarray, ((2,), OBJECT, b'A' * 16)),
+    ],
+)
+def test_bytes_of_an_array_are_never_addresses(value: Reduced, tmp_path: Path) -> None:
+    torch.save({'a': value}, tmp_path / 'a.pth')
+    with pytest.raises(pickle.UnpicklingError):
+        torch.load(tmp_path / 'a.pth', weights_only=True)
+
+
+def test_arrays_that_were_loaded_are_saved_as_numpy_s(tmp_path: Path) -> None:
+    value = np.arange(6.0).reshape(2, 3)
+    for _ in range(2):
+        torch.save({'a': value}, tmp_path / 'a.pth')
+        value = torch.load(tmp_path / 'a.pth', weights_only=True)['a']
+    assert b'mmconvnext' not in (tmp_path / 'a.pth').read_bytes()
+    assert (value == np.arange(6.0).reshape(2, 3)).all()
 
 
 class ReachesOut:

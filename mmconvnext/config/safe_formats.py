@@ -50,13 +50,13 @@ class SafeYamlHandler(YamlHandler):
         options.setdefault('Loader', _Loader)
         try:
             return yaml.load(file, **options)
-        except yaml.YAMLError as error:
+        except FileContentError:
+            raise
+        except Exception as error:  # of a date without a month, too, it is a ValueError
             mark = getattr(error, 'problem_mark', None)
             place = _place(mark) if mark else _name(file, 'YAML')
             told = getattr(error, 'problem', None) or first_line(error)
             raise FileContentError(f'{place}: not readable ({told})') from error
-        except RecursionError as error:
-            raise FileContentError(f'{_name(file, "YAML")}: nested too deeply') from error
 
 
 class SafeJsonHandler(JsonHandler):

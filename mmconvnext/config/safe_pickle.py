@@ -2,7 +2,6 @@
 
 import io
 import pickle
-import re
 from collections import OrderedDict
 from typing import IO, ClassVar
 
@@ -10,8 +9,7 @@ import numpy as np
 import torch
 from numpy._core import multiarray
 
-_NATIVE = '<' if np.little_endian else '>'
-_DTYPE = re.compile(r'(?:b1|[iufc]\d{1,2}|[SUV]\d{0,9}|O8?)')
+from mmconvnext.config.plain_numpy import array_class, plain_dtype, require_plain
 
 
 def load_pickle(file: IO[bytes], **options: object) -> object:
@@ -46,29 +44,13 @@ class _Unpickler(pickle._Unpickler):
         state = self.stack.pop()
         instance = self.stack[-1]
         if isinstance(instance, np.dtype):
-            _require_plain(instance, state)
+            require_plain(instance, state)  # and not set
         elif type(instance) is np.ndarray:
             instance.__setstate__(state)
         else:
             raise pickle.UnpicklingError(f'found a {type(instance).__name__} with a state')
 
     dispatch[pickle.BUILD[0]] = load_build
-
-
-def _require_plain(dtype: np.dtype, state: tuple) -> None:
-    """Check a dtype's state, which is never set: numpy takes any, and then reads any memory."""
-    _, order, *structure = state[:5]
-    if order not in ('|', '=', _NATIVE) or structure != [None] * 3 or len(state) != 8:
-        raise pickle.UnpicklingError(
-            f'expected arrays of plain numbers in the byte order of this machine, found {dtype} '
-            f'with {state}'
-        )
-
-
-def _dtype(name: str, *_: object) -> np.dtype:
-    if not isinstance(name, str) or not _DTYPE.fullmatch(name):
-        raise pickle.UnpicklingError(f'expected a dtype of plain numbers, found {name!r}')
-    return np.dtype(name)
 
 
 def _empty(*_: object) -> np.ndarray:
@@ -110,12 +92,11 @@ _TODAY = {
     'numpy.core.multiarray': 'numpy._core.multiarray',
     'numpy.core.numeric': 'numpy._core.numeric',
 }
-# The class of arrays is its name, which cannot be called.
 _ALLOWED = {
     'builtins': {kind.__name__: kind for kind in (bytes, bytearray, complex, frozenset, set)},
     'collections': {'OrderedDict': OrderedDict},
     '_codecs': {'encode': _latin1},
-    'numpy': {'dtype': _dtype, 'ndarray': 'numpy.ndarray'},
+    'numpy': {'dtype': lambda name, *_: plain_dtype(name), 'ndarray': array_class},
     'numpy._core.multiarray': {'_reconstruct': _empty, 'scalar': _scalar},
     'numpy._core.numeric': {'_frombuffer': _from_buffer},
     'torch._utils': {'_rebuild_tensor_v2': _tensor},

@@ -162,6 +162,16 @@ def test_other_tags_of_python_are_refused(tag: str, tmp_path: Path, monkeypatch)
     assert not (tmp_path / 'ran').exists()
 
 
+@pytest.mark.parametrize(
+    'content',
+    ['a: [', 'a: 2026-13-45', 'a: !!bool x', 'a: !!int x', '? [a]\n: 1', 'a\x00', '[' * 5000],
+)
+def test_broken_yaml_is_told_in_one_line(content: str) -> None:
+    with pytest.raises(UserError, match=r'YAML.*: not readable \(') as caught:
+        mmengine.load(io.StringIO(content), file_format='yaml')
+    assert str(caught.value).isprintable()
+
+
 def test_broken_json_is_told_in_one_line(tmp_path: Path) -> None:
     (tmp_path / 'a.json').write_text('{"a": [1,]}')
     with pytest.raises(UserError, match='JSON: not readable'):

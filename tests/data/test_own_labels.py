@@ -68,6 +68,8 @@ def test_classes_come_from_words_or_a_file(tmp_path: Path) -> None:
     file.write_text("Häuser\n\nman's hat\n", encoding='utf-8')
     assert read_classes([str(file)]) == ('Häuser', "man's hat")
     assert read_classes(['a', 'b']) == ('a', 'b')
+    assert read_classes(['a' * 300]) == ('a' * 300,), 'a name that no file can have'
+    assert read_classes(['a\0']) == ('a\0',)
     assert read_classes(None) is None
     with pytest.raises(UserError, match="got 'a' twice"):
         read_classes(['a', 'a'])
@@ -118,3 +120,10 @@ def test_colours_are_no_ids(folders: tuple[str, str], tmp_path: Path) -> None:
     Image.fromarray(np.full((3, 4), 300, np.uint16)).save(tmp_path / 'labels/a/one_mask.png')
     with pytest.raises(UserError, match='got ids up to 300'):
         count_ids(found)
+
+
+def test_a_file_of_classes_in_another_encoding_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / 'a.txt').write_bytes(b'H\xe4user\n')
+    with pytest.raises(UserError, match='expected a file of names in UTF-8') as caught:
+        read_classes([str(tmp_path / 'a.txt')])
+    assert '\n' not in str(caught.value)

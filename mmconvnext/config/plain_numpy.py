@@ -1,0 +1,88 @@
+"""numpy's arrays and numbers as a pickle builds them, without the state that numpy takes unseen.
+
+``numpy.dtype.__setstate__`` takes any fields and parts from a file, also those that make a number
+an object at an address of the file's choice, which reading the array then follows.
+"""
+
+import pickle
+import re
+
+import numpy as np
+from numpy._core import multiarray
+
+_NATIVE = '<' if np.little_endian else '>'
+_NAME = re.compile(r'b1|[iufc]\d{1,2}|[SUV]\d{0,9}|O8?')
+
+
+def plain_dtype(name: str) -> np.dtype:
+    """Return the dtype of a name such as ``'f8'``.
+
+    Raises:
+        pickle.UnpicklingError: it is none of numbers, strings, bytes or objects.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise pickle.UnpicklingError(f'expected a dtype of plain numbers, found {name!r:.100}')
+    return np.dtype(name)
+
+
+def require_plain(dtype: np.dtype, state: tuple) -> None:
+    """Check a dtype's pickled state, which then need not be set.
+
+    Raises:
+        pickle.UnpicklingError: it has fields, parts or metadata, or another byte order than here.
+    """
+    _, order, *structure = state[:5]
+    if order not in ('|', '=', _NATIVE) or structure != [None] * 3 or len(state) != 8:
+        raise pickle.UnpicklingError(
+            f'expected arrays of plain numbers in the byte order of this machine, found {dtype} '
+            f'with {state!r:.100}'
+        )
+
+
+class PlainDtype:
+    """Stands for a dtype until its array is built, where a state cannot be kept from being set."""
+
+    def __init__(self, name: str, *_: object) -> None:
+        self.dtype = plain_dtype(name)
+
+    def __setstate__(self, state: tuple) -> None:
+        require_plain(self.dtype, state)
+
+
+class PlainArray(np.ndarray):
+    """An array whose state has a :class:`PlainDtype`; pickled, it is one of numpy's."""
+
+    def __setstate__(self, state: tuple) -> None:
+        try:
+            version, shape, dtype, in_columns, content = state
+            super().__setstate__((version, shape, _own(dtype), in_columns, content))
+        except (TypeError, ValueError) as error:
+            raise pickle.UnpicklingError(f'expected the state of an array ({error})') from error
+
+    def __reduce_ex__(self, protocol: int) -> tuple:
+        return self.view(np.ndarray).__reduce_ex__(protocol)
+
+
+def array_class(*_: object) -> None:
+    """Stand for ``numpy.ndarray``, which is an argument alone.
+
+    Raises:
+        pickle.UnpicklingError: it is called.
+    """
+    raise pickle.UnpicklingError('expected an array with its state, found a call of numpy.ndarray')
+
+
+def empty_array(*_: object) -> PlainArray:
+    """Return an array that waits for its state: ``numpy._core.multiarray._reconstruct``."""
+    return np.empty(0, np.int8).view(PlainArray)
+
+
+def number(dtype: PlainDtype, content: bytes) -> np.generic:
+    """Return a number of numpy from its bytes: ``numpy._core.multiarray.scalar``."""
+    return multiarray.scalar(_own(dtype), content)
+
+
+def _own(dtype: object) -> np.dtype:
+    if not isinstance(dtype, PlainDtype):
+        raise pickle.UnpicklingError(f'expected a plain dtype, found {type(dtype).__name__}')
+    return dtype.dtype
