@@ -204,7 +204,7 @@ def test_a_given_config_is_read_again_as_it_was(checkpoint: Path, names: list[st
     dataset = dict(metainfo=dict(classes=names), pipeline=[dict(type='Resize')])
     entries = dict(
         classes=tuple(names),
-        model=dict(type='EncoderDecoder', options={f'_{name}': (1, 2.5) for name in names}),
+        model=dict(type='EncoderDecoder', options={f'x{name}': (1, 2.5) for name in names}),
         test_dataloader=dict(dataset=dataset),
     )
     Config(entries).dump(folder / 'config.py')
