@@ -22,8 +22,8 @@ import torch
 import mmconvnext  # noqa: F401  (makes the stack work on this torch)
 from mmconvnext import ConvNeXt
 from mmconvnext.checkpoints import whole
+from mmconvnext.checkpoints.finite import require_finite_run
 from mmconvnext.checkpoints.whole import require_intact, save_whole
-from mmconvnext.running.runner import require_finite
 
 CHUNK = 1 << 24
 
@@ -50,7 +50,7 @@ def plain(content: dict, path: Path) -> None:
 
 
 def ours(content: dict, path: Path) -> None:
-    require_finite(content, path)
+    require_finite_run(content, path)
     save_whole(content, path)
 
 

@@ -8,11 +8,18 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+from mmconvnext.processes import is_first_process
+
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
 
 class UserError(Exception):
-    """The input, not the program, is wrong; the message is one line: expected, got, what to do."""
+    """The input, not the program, is wrong; the message is one line: expected, got, what to do.
+
+    ``everywhere`` says that all processes of the run raise it alike, so that it is printed once.
+    """
+
+    everywhere = False
 
 
 class ArgumentError(UserError, ValueError):
@@ -44,6 +51,9 @@ def one_line_errors() -> Iterator[None]:
     An interrupt and a closed pipe end without a traceback.
     """
     logging.raiseExceptions = False  # a log that cannot be written is no reason for tracebacks
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, 'reconfigure'):  # such as half of a surrogate pair in a class name
+            stream.reconfigure(errors='backslashreplace')
     try:
         yield
     except KeyboardInterrupt:
@@ -56,10 +66,14 @@ def one_line_errors() -> Iterator[None]:
         if error.errno not in _OF_THE_DISK:
             raise
         where = error.filename or 'a file'
+        if error.errno == errno.EACCES:
+            sys.exit(f'error: {where}: {error.strerror}; change its permissions or give another')
         sys.exit(
             f'error: {where}: could not be written: {error.strerror}; make room or write elsewhere'
         )
     except UserError as error:
+        if error.everywhere and not is_first_process():
+            sys.exit(1)
         # From a worker of a data loader it comes with the worker's traceback before it.
         told = re.fullmatch(
             r'Caught \w+ in DataLoader worker .*\n[\w.]+Error: (.*)\n?', str(error), re.S

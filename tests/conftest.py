@@ -1,6 +1,7 @@
 """What several test files share: small models, generated data, the tools in a process."""
 
 import os
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +26,9 @@ def pytest_sessionstart() -> None:
     Not at the top of this file: oracles/conftest.py prepares the way for torchvision first.
     """
     import mmconvnext  # noqa: F401
+
+    # A shell has what it starts in the background ignore Ctrl-C, which tests send to processes.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

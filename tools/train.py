@@ -7,6 +7,8 @@ Example:
 import argparse
 import sys
 
+from mmengine.config import Config
+
 import mmconvnext  # noqa: F401  (makes the stack work on this torch before it is used)
 from mmconvnext.data.checks import require_data
 from mmconvnext.data.images import name_unreadable_images
@@ -15,6 +17,7 @@ from mmconvnext.hooks.signals import Stopped
 from mmconvnext.running import options, resuming
 from mmconvnext.running.hardware import fit_to_hardware, leave_process_group
 from mmconvnext.running.runner import Runner
+from mmconvnext.running.work_dir import hold
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -61,6 +64,11 @@ def main() -> int:
     options.set_precision(config, arguments.amp)
     if arguments.auto_scale_lr:
         options.set_learning_rate_scaling(config)
+    with hold(config.work_dir):
+        return _train(config, arguments)
+
+
+def _train(config: Config, arguments: argparse.Namespace) -> int:
     notices = resuming.set_resume(config, arguments.resume, overwrite=arguments.overwrite)
     if not config.get('resume'):
         notices += options.set_pretrained(config, arguments.pretrained)

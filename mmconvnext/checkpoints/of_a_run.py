@@ -15,6 +15,8 @@ from mmconvnext.errors import CheckpointError
 TEMPLATES = ('iter_{}.pth', 'epoch_{}.pth')
 # What mmengine writes beside them: the name of the newest one.
 LAST = 'last_checkpoint'
+# What is written beside them: after how many iterations the last evaluation came to its end.
+EVALUATED = 'last_evaluation'
 # Where those of a run before go when another run takes its work dir, until that has its first.
 OVERWRITTEN = 'overwritten'
 
@@ -28,12 +30,21 @@ class Place(NamedTuple):
 
 def checkpoint_place(config: Mapping, work_dir: str) -> Place:
     """Where the checkpoints of a run are, as the CheckpointHook of its config says."""
-    hook = (config.get('default_hooks') or {}).get('checkpoint') or {}
+    hook = _checkpoint_hook(config)
     own = hook.get('filename_tmpl')
     templates = TEMPLATES if own in (None, *TEMPLATES) else (own, *TEMPLATES)
     if hook.get('out_dir') is None:
         return Place(Path(work_dir), templates)
     return Place(Path(hook['out_dir']) / Path(work_dir).absolute().name, templates)
+
+
+def is_elsewhere(config: Mapping) -> bool:
+    """Whether a run's checkpoints go to another machine, such as ``s3://…``."""
+    return '://' in str(_checkpoint_hook(config).get('out_dir'))
+
+
+def _checkpoint_hook(config: Mapping) -> Mapping:
+    return (config.get('default_hooks') or {}).get('checkpoint') or {}
 
 
 class Newest(NamedTuple):
@@ -107,11 +118,11 @@ def set_aside(place: Place, paths: Sequence[Path], *, whole_run: bool) -> None:
     Args:
         place: Where they are.
         paths: Those to move.
-        whole_run: Whether the best ones and ``last_checkpoint`` go, too.
+        whole_run: Whether the best ones, and what tells of the last ones, go, too.
     """
     aside = place.folder / OVERWRITTEN
     aside.mkdir(exist_ok=True)
-    others = [*place.folder.glob('best_*.pth'), place.folder / LAST] if whole_run else []
-    for path in [*paths, *others]:
+    others = [*place.folder.glob('best_*.pth'), place.folder / LAST, place.folder / EVALUATED]
+    for path in [*paths, *(others if whole_run else [])]:
         if path.is_file():
             os.replace(path, aside / path.name)

@@ -14,7 +14,8 @@ from mmconvnext.checkpoints.meta import find_meta
 
 # What the run that goes on sets itself, so that a file need not.
 _SET_ANEW = frozenset(
-    ['cfg', 'dataset_meta', 'experiment_name', 'loop_stage', 'mmengine_version', 'seed']
+    ['cfg', 'dataset_meta', 'experiment_name', 'last_ckpt', 'loop_stage']
+    + ['mmengine_version', 'seed']
 )
 _DEEPEST = 8  # containers in containers, which no honest message hub comes near
 _MOST = 10**5  # values in an entry of a message hub

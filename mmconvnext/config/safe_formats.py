@@ -4,6 +4,7 @@ mmengine reads YAML (configs, ``_base_``) by a loader that builds Python objects
 (``ann_file='x.pkl'``, kept predictions) by one that calls any function they name.
 """
 
+import math
 from typing import IO
 
 import yaml
@@ -13,6 +14,7 @@ from mmconvnext.config.safe_pickle import load_pickle
 from mmconvnext.errors import UserError, first_line
 
 _PYTHON = 'tag:yaml.org,2002:python/'
+_MOST_REPEATED = 10**6  # values that aliases (`*name`) stand for, all together
 
 
 class FileContentError(UserError, ValueError):
@@ -43,13 +45,16 @@ class SafeYamlHandler(YamlHandler):
     """Like mmengine's, but reads plain values and tuples alone.
 
     Raises:
-        FileContentError: the file has another Python tag, or is no YAML.
+        FileContentError: the file has another Python tag, is no YAML, or its aliases stand for
+            more than anybody has memory for.
     """
 
     def load_from_fileobj(self, file: IO[str], **options: object) -> object:
         options.setdefault('Loader', _Loader)
         try:
-            return yaml.load(file, **options)
+            content = yaml.load(file, **options)
+            _require_size(content, file)
+            return content
         except FileContentError:
             raise
         except Exception as error:  # of a date without a month, too, it is a ValueError
@@ -57,6 +62,26 @@ class SafeYamlHandler(YamlHandler):
             place = _place(mark) if mark else _name(file, 'YAML')
             told = getattr(error, 'problem', None) or first_line(error)
             raise FileContentError(f'{place}: not readable ({told})') from error
+
+
+def _require_size(content: object, file: IO[str]) -> None:
+    sizes: dict[int, float] = {}
+    if _size(content, sizes) - len(sizes) > _MOST_REPEATED:
+        raise FileContentError(
+            f'{_name(file, "YAML")}: expected aliases that repeat at most {_MOST_REPEATED:,} '
+            'values, got more; write the values out'
+        )
+
+
+def _size(value: object, sizes: dict[int, float]) -> float:
+    """How many containers there are in a value, each counted wherever it stands."""
+    if not isinstance(value, dict | list | tuple):
+        return 0
+    if id(value) not in sizes:
+        sizes[id(value)] = math.inf  # one that holds itself
+        inside = value.values() if isinstance(value, dict) else value
+        sizes[id(value)] = 1 + sum(_size(one, sizes) for one in inside)
+    return sizes[id(value)]
 
 
 class SafeJsonHandler(JsonHandler):

@@ -4,14 +4,14 @@ import os
 import re
 from pathlib import Path
 
-from mmengine.dist import is_main_process
+from mmengine.dist import broadcast_object_list, get_world_size, is_main_process
 from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
 
-from mmconvnext.checkpoints.of_a_run import LAST, OVERWRITTEN, TEMPLATES, step_of
+from mmconvnext.checkpoints.of_a_run import EVALUATED, LAST, OVERWRITTEN, TEMPLATES, step_of
 from mmconvnext.checkpoints.read import read_checkpoint
 from mmconvnext.checkpoints.training_state import finite_number
 from mmconvnext.checkpoints.whole import remove_partial, write_text_whole
-from mmconvnext.errors import CheckpointError
+from mmconvnext.errors import CheckpointError, UserError
 from mmconvnext.registry import HOOKS
 
 
@@ -23,8 +23,10 @@ class CheckpointHook(MMEngineCheckpointHook):
 
     - A checkpoint takes the place of an older one after it is complete; so does the best one.
     - ``last_checkpoint`` holds a name relative to the work dir, so that the folder may move.
-    - Which checkpoint is the best is read from the files, not from paths in a checkpoint; nothing
-      but files of its own names in its own folder is ever removed.
+    - Which checkpoint is the best is read from the files, not from paths in a checkpoint. Files are
+      removed in its own folder alone, and only such as have names of its own: checkpoints, and
+      what a run began to write.
+    - Where the first process cannot write, all processes end.
     - A new best checkpoint does not make it write the last one again.
 
     Needs :class:`mmconvnext.Runner`. In a folder that is not on this machine (``s3://…``) it is
@@ -47,6 +49,7 @@ class CheckpointHook(MMEngineCheckpointHook):
         self.folder = Path(self.out_dir)
         self._written_at = -1  # iterations of training in the last checkpoint
         self._mid_epoch: str | None = None
+        self._together = True  # whether all processes save in step
         self.keep_ckpt_ids = steps
         if is_main_process():
             for path in remove_partial(self.folder) if self.folder.is_dir() else []:
@@ -138,17 +141,25 @@ class CheckpointHook(MMEngineCheckpointHook):
         self._remove_replaced(runner, name)
 
     def _save(self, runner, name: str, meta: dict, whole_run: bool) -> None:
-        runner.save_checkpoint(
-            self.out_dir,
-            name,
-            self.file_client_args,
-            save_optimizer=self.save_optimizer and whole_run,
-            save_param_scheduler=self.save_param_scheduler and whole_run,
-            meta=dict(meta),
-            by_epoch=self.by_epoch and whole_run,
-            backend_args=self.backend_args,
-            **(self.args if whole_run else {}),
-        )
+        error = None
+        try:
+            runner.save_checkpoint(
+                self.out_dir,
+                name,
+                self.file_client_args,
+                save_optimizer=self.save_optimizer and whole_run,
+                save_param_scheduler=self.save_param_scheduler and whole_run,
+                meta=dict(meta),
+                by_epoch=self.by_epoch and whole_run,
+                backend_args=self.backend_args,
+                **(self.args if whole_run else {}),
+            )
+        except UserError as caught:
+            error = caught
+        if self._together and get_world_size() > 1:
+            error = _shared(error)
+        if error is not None:
+            raise error
 
     def _remove_replaced(self, runner, name: str) -> None:
         """What was to go once there is a complete checkpoint: of mid-epoch, of another run."""
@@ -159,7 +170,7 @@ class CheckpointHook(MMEngineCheckpointHook):
         old = self.folder / OVERWRITTEN
         if is_main_process() and old.is_dir() and not old.is_symlink():
             for path in old.iterdir():
-                if path.name == LAST or self._is_ours(path.name):
+                if path.name in (LAST, EVALUATED) or self._is_ours(path.name):
                     path.unlink()
             if not any(old.iterdir()):
                 old.rmdir()
@@ -195,18 +206,29 @@ class CheckpointHook(MMEngineCheckpointHook):
             if path.name != name and self._is_best(path.name, indicator):
                 self._remove(path.name)
 
-    def save_state(self, runner, done: int) -> str:
+    def save_state(self, runner, done: int, *, together: bool = True) -> str:
         """Write the state of the run between two iterations, where it is not on disk already.
 
         Args:
             runner: The run.
             done: How many iterations it has behind it.
+            together: Whether all processes do so now.
 
         Returns:
             The checkpoint's path.
+
+        Raises:
+            UserError: it could not be written, or holds NaN or infinity.
         """
-        if self._written_at == done:
-            return self.last_ckpt
+        if self._written_at != done:
+            self._together = together
+            try:
+                self._write_state(runner, done)
+            finally:
+                self._together = True
+        return self.last_ckpt
+
+    def _write_state(self, runner, done: int) -> None:
         meta = dict(epoch=runner.epoch, iter=done)
         if not self.by_epoch:
             self._save_checkpoint_with_step(runner, done, meta)
@@ -219,7 +241,6 @@ class CheckpointHook(MMEngineCheckpointHook):
             self._write(runner, name, meta)
             if before not in (None, name):
                 self._remove(before)
-        return self.last_ckpt
 
     def _remove(self, name: str) -> None:
         path = self.folder / name
@@ -234,6 +255,18 @@ class CheckpointHook(MMEngineCheckpointHook):
         starts = [0, *(m.end() for m in re.finditer('_', name) if name.startswith('best_'))]
         templates = (self.filename_tmpl, *TEMPLATES)
         return any(step_of(name[start:], templates) is not None for start in starts)
+
+
+def _shared(error: UserError | None) -> UserError | None:
+    """The first process's error in all of them: they would wait for it for ever."""
+    told = [error and (type(error), str(error))]
+    broadcast_object_list(told)
+    if told[0] is None:
+        return None
+    kind, message = told[0]
+    shared = kind(message)
+    shared.everywhere = True
+    return shared
 
 
 def _is_step(value: object) -> bool:

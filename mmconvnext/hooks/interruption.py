@@ -3,12 +3,25 @@
 import os
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
-from mmengine.dist import barrier, is_main_process
+import torch
+from mmengine.dist import (
+    all_gather,
+    barrier,
+    broadcast_object_list,
+    get_world_size,
+    is_main_process,
+)
 from mmengine.hooks import EMAHook, Hook
+from mmengine.runner import EpochBasedTrainLoop
 
+from mmconvnext.checkpoints.of_a_run import EVALUATED
+from mmconvnext.checkpoints.whole import write_text_whole
 from mmconvnext.hooks.checkpoint import CheckpointHook
-from mmconvnext.hooks.signals import STOP, Signals, Stopped
+from mmconvnext.hooks.signals import STOP, Signals, Stopped, weightier
 from mmconvnext.hooks.step_watch import StepWatchHook
 from mmconvnext.registry import HOOKS
 
@@ -20,9 +33,11 @@ class InterruptionHook(Hook):
     """Follows the signals that :class:`mmconvnext.Runner` takes.
 
     SIGTERM and SIGINT save after the next optimizer step, which all processes have agreed on, and
-    end the run with :class:`~mmconvnext.hooks.signals.Stopped`; SIGUSR1 saves and goes on. During
-    an evaluation they do so at once, since no step is under way: the weights are those of the last
-    one.
+    end the run with :class:`~mmconvnext.hooks.signals.Stopped`; SIGUSR1 saves and goes on.
+
+    During an evaluation no step is under way, and the weights saved are those of the last one. One
+    process does so at once; several agree after each batch. An evaluation that was cut off is made
+    up for when the run goes on.
     """
 
     priority = 'LOWEST'  # after all that belongs to an iteration, and after EMAHook's exchange
@@ -32,11 +47,29 @@ class InterruptionHook(Hook):
         self._checkpoints: CheckpointHook | None = None
         self._watch: StepWatchHook | None = None
         self._saving = False
+        self._common_batches = 0  # of an evaluation, that all processes have
 
     def before_train(self, runner) -> None:
         self._signals = getattr(runner, 'signals', None)
         self._checkpoints = _only(runner, CheckpointHook)
         self._watch = _only(runner, StepWatchHook)
+        if _evaluation_is_due(runner):
+            runner.logger.warning(
+                f'The evaluation after {runner.iter} iterations was cut off: evaluating first'
+            )
+            runner.val_loop.run()
+        if self._signals is not None and runner.iter:
+            # Data that was trained on already is passed over now, which may take long.
+            self._act_at_once(self._before_the_first_step)
+
+    def _before_the_first_step(self) -> None:
+        self._signals.settle()
+        if self._signals.pending in STOP:
+            raise Stopped(self._signals.pending)
+
+    def before_train_iter(self, runner, batch_idx: int, data_batch: object = None) -> None:
+        if self._signals is not None:
+            self._signals.at_once = None
 
     def after_train_iter(
         self, runner, batch_idx: int, data_batch: object = None, outputs: object = None
@@ -48,57 +81,116 @@ class InterruptionHook(Hook):
     def before_val_epoch(self, runner) -> None:
         if self._signals is None:
             return
-        self._signals.at_once = lambda: self._during_evaluation(runner)
-        if self._signals.pending:
-            self._signals.at_once()
+        alone = get_world_size() == 1
+        self._common_batches = 0 if alone else _fewest(len(runner.val_loop.dataloader))
+        if not self._common_batches:
+            self._act_at_once(lambda: self._alone_in_evaluation(runner))
 
-    def _during_evaluation(self, runner) -> None:
+    def after_val_iter(
+        self, runner, batch_idx: int, data_batch: object = None, outputs: object = None
+    ) -> None:
+        if self._signals is None or batch_idx >= self._common_batches:
+            return
+        while number := _agreed(self._signals.pending):
+            with _trained_weights(runner):
+                self._follow(runner, number, runner.iter)
+        if batch_idx + 1 == self._common_batches:
+            # From here on processes have different things to do: a barrier might wait for ever.
+            self._act_at_once(lambda: self._alone_in_evaluation(runner))
+
+    def after_val_epoch(self, runner, metrics: dict | None = None) -> None:
+        if self._signals is not None and is_main_process():
+            write_text_whole(f'{runner.iter}\n', Path(runner.work_dir) / EVALUATED)
+
+    def _act_at_once(self, action) -> None:
+        self._signals.at_once = action
+        if self._signals.pending:
+            action()
+
+    def _alone_in_evaluation(self, runner) -> None:
+        """Follow signals in the process that got them, whatever the others do."""
         if self._saving:
             return  # a signal that comes meanwhile is followed by the loop below
         self._saving = True
-        averages = [hook for hook in runner.hooks if isinstance(hook, EMAHook)]
         try:
             while number := self._signals.pending:
-                for hook in averages:
-                    hook.after_val_epoch(runner)  # the trained weights, back into the model
-                self._save(runner, number, runner.iter)
+                with _trained_weights(runner):
+                    self._save(runner, number, runner.iter, together=False)
+                if not self._is_written():
+                    return  # the first process got no signal: the next step's to follow
+                self._signals.settle()
                 if number in STOP:
-                    self._wait_for_the_writer()
                     raise Stopped(number)
-                for hook in averages:
-                    hook.before_val_epoch(runner)
         finally:
             self._saving = False
 
-    def _wait_for_the_writer(self) -> None:
-        """Have no process end, at which launchers end all, before the first one has written.
-
-        Processes are not in step during an evaluation: a barrier might wait for ever.
-        """
+    def _is_written(self) -> bool:
+        """Whether the first process has written; launchers end all when one process ends."""
         end = time.monotonic() + _PATIENCE
         path = self._checkpoints and self._checkpoints.last_ckpt
-        while path and not is_main_process() and time.monotonic() < end:
-            if os.path.isfile(path):
-                return
+        while path and not is_main_process() and not os.path.isfile(path):
+            if time.monotonic() > end:
+                return False
             time.sleep(0.1)
+        return True
 
     def _follow(self, runner, number: int, done: int) -> None:
         self._save(runner, number, done)
+        self._signals.settle()
         if number in STOP:
             barrier()  # nobody ends, which makes launchers end all, before the file is there
             raise Stopped(number)
 
-    def _save(self, runner, number: int, done: int) -> None:
-        if self._signals is not None:
-            self._signals.settle()
+    def _save(self, runner, number: int, done: int, *, together: bool = True) -> None:
         name = signal.Signals(number).name
         if self._checkpoints is None:
             runner.logger.warning(f'{name}: there is no mmconvnext.CheckpointHook to save with')
             return
-        path = self._checkpoints.save_state(runner, done)
+        path = self._checkpoints.save_state(runner, done, together=together)
         if is_main_process():
             further = 'go on with --resume' if number in STOP else 'going on'
             runner.logger.warning(f'{name}: saved {path} after {done} iterations; {further}')
+
+
+def _evaluation_is_due(runner) -> bool:
+    """Whether the run goes on from a step after which it evaluates, and did not to the end."""
+    loop = runner.train_loop
+    if not runner.iter or runner.val_loop is None:
+        return False
+    loop._decide_current_val_interval()
+    by_epoch = isinstance(loop, EpochBasedTrainLoop)
+    done, last = (loop.epoch, loop.max_epochs) if by_epoch else (loop.iter, loop.max_iters)
+    if by_epoch and loop.iter != loop.epoch * len(loop.dataloader):
+        return False
+    if done < loop.val_begin or (done % loop.val_interval and done != last):
+        return False
+    note = Path(runner.work_dir) / EVALUATED
+    evaluated = [note.read_text('utf-8').strip() if note.is_file() else None]
+    broadcast_object_list(evaluated)
+    return evaluated[0] != str(runner.iter)
+
+
+@contextmanager
+def _trained_weights(runner) -> Iterator[None]:
+    """Have the trained weights in the model, not those that an EMAHook evaluates."""
+    averages = [hook for hook in runner.hooks if isinstance(hook, EMAHook)]
+    for hook in averages:
+        hook.after_val_epoch(runner)
+    yield
+    for hook in averages:
+        hook.before_val_epoch(runner)
+
+
+def _fewest(batches: int) -> int:
+    return min(int(one) for one in all_gather(torch.tensor(batches)))
+
+
+def _agreed(pending: int) -> int:
+    """The signal that weighs most, of those of all processes."""
+    number = 0
+    for one in all_gather(torch.tensor(pending)):
+        number = weightier(number, int(one))
+    return number
 
 
 def _only(runner, kind: type) -> object | None:

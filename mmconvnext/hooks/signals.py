@@ -8,6 +8,8 @@ import threading
 from collections.abc import Callable
 from types import FrameType
 
+from mmconvnext.processes import is_first_process
+
 SAVE = signal.SIGUSR1
 STOP = (signal.SIGINT, signal.SIGTERM)
 # torchrun passes its signal on to processes that may have had it already, and has its own way to
@@ -39,7 +41,8 @@ class Signals:
 
     def __enter__(self) -> 'Signals':
         if threading.current_thread() is threading.main_thread():
-            for number in (SAVE, *STOP):
+            ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN  # as shells do for `… &`
+            for number in (SAVE, *(n for n in STOP if n != signal.SIGINT or not ignored)):
                 self._before[number] = signal.signal(number, self._take)
         return self
 
@@ -57,6 +60,8 @@ class Signals:
                 _end(number)
             return
         self.pending = weightier(self.pending, number)
+        if number in STOP and is_first_process():
+            _tell_of(number)
         if self.at_once is not None:
             self.at_once()
 
@@ -69,6 +74,12 @@ class Signals:
 def weightier(one: int, other: int) -> int:
     """Of two signals (0: none) the one to follow: to stop before to save, SIGTERM before SIGINT."""
     return max(one, other, key=(0, int(SAVE), *map(int, STOP)).index)
+
+
+def _tell_of(number: int) -> None:
+    again = '' if _COPIES_FROM_TORCHRUN in os.environ else '; a second signal ends it at once'
+    line = f'{signal.Signals(number).name}: the run saves and ends{again}\n'
+    os.write(sys.stderr.fileno(), line.encode())  # print is not made for signal handlers
 
 
 def _as_a_child(number: int) -> None:

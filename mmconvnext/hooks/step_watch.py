@@ -17,6 +17,7 @@ from mmconvnext.registry import HOOKS
 # overflow still are not its doing.
 _MOST_SKIPPED = 50
 _IMAGES_NAMED = 8
+_LARGEST = torch.finfo(torch.float32).max
 
 
 @HOOKS.register_module()
@@ -49,9 +50,10 @@ class StepWatchHook(Hook):
         self.skipped_by_scaler = 0
         self._in_a_row = 0
         self._scaler_in_a_row = 0
-        self._losses: dict[str, Tensor] = {}
-        self._batch: object = None
-        self._buffers: list[tuple[Tensor, Tensor]] = []
+        # Of the iterations since the last step, which may be several:
+        self._losses: list[dict[str, Tensor | list[Tensor]]] = []
+        self._images: list[str] = []
+        self._buffers: dict[str, tuple[Tensor, Tensor]] = {}
         self._forward_hook = None
         self._at_zero = 0  # iterations in a row whose learning rate is 0
 
@@ -67,18 +69,18 @@ class StepWatchHook(Hook):
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         self._forward_hook = model.register_forward_hook(self._remember_losses, with_kwargs=True)
         if self.tolerate:
-            floating = [b for b in model.buffers() if b.is_floating_point()]
-            self._buffers = [(buffer, buffer.clone()) for buffer in floating]
+            floating = {k: b for k, b in model.named_buffers() if b.is_floating_point()}
+            self._buffers = {k: (buffer, buffer.clone()) for k, buffer in floating.items()}
 
     def before_train_iter(self, runner, batch_idx: int, data_batch: object = None) -> None:
-        self._batch = data_batch
         self.agreed = 0
-        self._warn_of_zero_rate(runner)
+        if self._forward_hook is not None:
+            self._images += _images(data_batch)
+        self._look_at_rates(runner)
 
     def after_train_iter(
         self, runner, batch_idx: int, data_batch: object = None, outputs: object = None
     ) -> None:
-        self._losses, self._batch = {}, None
         if not hasattr(runner.optim_wrapper, 'watch'):
             self.agreed = runner.signals.pending if hasattr(runner, 'signals') else 0
         if self.skipped_by_scaler:
@@ -105,10 +107,16 @@ class StepWatchHook(Hook):
         Raises:
             DivergenceError: too many steps in a row are not finite.
         """
+        try:
+            return self._decided(loss, norm, scaled)
+        finally:
+            self._losses, self._images = [], []
+
+    def _decided(self, loss: Tensor, norm: Tensor, scaled: bool) -> tuple[float, bool]:
         bad_loss, bad_norm, self.agreed, number = self._read(loss, norm)
         if not bad_loss and not bad_norm:
             self._in_a_row = self._scaler_in_a_row = 0
-            for buffer, before in self._buffers:
+            for buffer, before in self._buffers.values():
                 before.copy_(buffer)
             return number, True
         if scaled and not bad_loss:
@@ -118,14 +126,22 @@ class StepWatchHook(Hook):
                 return number, False
         self._in_a_row += 1
         if self._in_a_row > self.tolerate:
-            raise DivergenceError(self._told(loss, number))
+            error = DivergenceError(self._told(loss, number))
+            error.everywhere = True
+            raise error
         self._runner.logger.warning(
             f'{self._told(loss, number)}; step left out, {self._in_a_row} of at most '
             f'{self.tolerate} in a row'
         )
-        for buffer, before in self._buffers:
+        for buffer, before in self._buffers.values():
             buffer.copy_(before)
         return number, False
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        # Between two accumulated batches a broken one is in the batch norms, until the step.
+        for name, (buffer, before) in self._buffers.items():
+            if name in checkpoint['state_dict'] and not torch.isfinite(buffer).all():
+                checkpoint['state_dict'][name] = before.cpu()
 
     def _read(self, loss: Tensor, norm: Tensor) -> tuple[bool, bool, int, float]:
         """All that is to be known of the device and of the other processes, in one read."""
@@ -152,13 +168,13 @@ class StepWatchHook(Hook):
 
     def _remember_losses(self, model: nn.Module, args: tuple, kwargs: dict, output: object) -> None:
         if isinstance(output, Mapping) and kwargs.get('mode') == 'loss':
-            self._losses = {name: _detached(value) for name, value in output.items()}
+            terms = {k: _detached(v) for k, v in output.items() if 'loss' in k}  # as mmengine sums
+            self._losses.append(terms)
 
     def _told(self, loss: Tensor, norm: float) -> str:
         """Iteration, loss and its terms, norm, images and what to do, in one line."""
         runner = self._runner
-        mine = [f'{name} {_number(value):.4g}' for name, value in self._losses.items()]
-        told = (loss.item(), mine, list(_images(self._batch)))
+        told = (loss.item(), self._terms(), self._images)
         everyone = all_gather_object(told)
         wrong = [one for one in everyone if not math.isfinite(one[0])] or everyone
         images = [image for one in wrong for image in one[2]]
@@ -172,8 +188,21 @@ class StepWatchHook(Hook):
             '(default_hooks.step_watch.tolerate=N)'
         )
 
-    def _warn_of_zero_rate(self, runner) -> None:
+    def _terms(self) -> list[str]:
+        """The terms of the loss, of the first iteration since the last step that is not finite."""
+        numbers = [{k: _number(v) for k, v in terms.items()} for terms in self._losses]
+        wrong = [one for one in numbers if not all(map(math.isfinite, one.values()))] or numbers
+        return [f'{name} {value:.4g}' for name, value in wrong[0].items()] if wrong else []
+
+    def _look_at_rates(self, runner) -> None:
         rates = [rate for group in runner.optim_wrapper.get_lr().values() for rate in group]
+        if not all(abs(rate) < _LARGEST for rate in rates):  # NaN, too
+            error = DivergenceError(
+                f'iteration {runner.iter + 1}: expected a finite learning rate, got '
+                f'{max(rates, key=abs):.4g}; see optim_wrapper.optimizer.lr and param_scheduler'
+            )
+            error.everywhere = True
+            raise error
         self._at_zero = 0 if any(rates) else self._at_zero + 1
         if self._at_zero != 2:  # a warm-up may begin with one
             return

@@ -27,8 +27,9 @@ class _Watched:
     _norm: Tensor | None = None
 
     def update_params(self, loss: Tensor, *args: object, **kwargs: object) -> None:
-        # Of the iterations that accumulate to a step, all; NaN and infinity stay in a sum.
-        self._loss = loss.detach() if self._loss is None else self._loss + loss.detach()
+        if self.watch is not None:
+            # Of the iterations that accumulate to a step, all; NaN and infinity stay in a sum.
+            self._loss = loss.detach() if self._loss is None else self._loss + loss.detach()
         super().update_params(loss, *args, **kwargs)
 
     def _ask(self, scaled: bool) -> bool:

@@ -50,6 +50,8 @@ class PlannedSchedule:
         groups = runner.optim_wrapper.param_groups
         before = [_settings(group) for group in groups]
         scheduled = {one.param_name for one in self._schedulers}
+        if 'momentum' in scheduled and 'betas' in groups[0]:
+            scheduled.add('betas')  # mmengine's schedulers of momentum change the first of Adam's
         for group, planned in zip(groups, self._groups):
             for key in [k for k in group if k not in ('params', *planned)]:
                 del group[key]
@@ -92,8 +94,8 @@ class PlannedSchedule:
             steps = runner.epoch if scheduler.by_epoch else runner.iter
             if not _counts_up_to(theirs, steps):
                 yield f'{name}: the checkpoint is at another step than its iteration'
-        numbers = [group.get(name) for group in before for name in scheduled]
-        if not all(isinstance(n, int | float) and math.isfinite(n) for n in numbers):
+        values = [group.get(name) for group in before for name in scheduled]
+        if not all(map(_is_finite, values)):
             yield 'learning rates in the checkpoint are no finite numbers'
 
     def _replay(self, runner) -> None:
@@ -129,6 +131,12 @@ def _changed_settings(before: _Groups, planned: _Groups, scheduled: set[str]) ->
                     f'optimizer: {key} {_short(new[key])}, {_short(old.get(key))} in the '
                     'checkpoint: the config holds'
                 )
+
+
+def _is_finite(value: object) -> bool:
+    if isinstance(value, list | tuple):  # Adam's betas
+        return all(map(_is_finite, value))
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _same(one: object, other: object) -> bool:

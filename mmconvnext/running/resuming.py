@@ -1,6 +1,5 @@
 """Where a run starts: from a checkpoint of its own, of another, or from the beginning."""
 
-import os
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
@@ -10,6 +9,7 @@ from mmconvnext.checkpoints.of_a_run import (
     OVERWRITTEN,
     Place,
     checkpoint_place,
+    is_elsewhere,
     iterations_of,
     newest_whole,
     run_checkpoints,
@@ -17,6 +17,7 @@ from mmconvnext.checkpoints.of_a_run import (
 )
 from mmconvnext.checkpoints.read import find_tensors, read_checkpoint
 from mmconvnext.errors import CheckpointError, UserError
+from mmconvnext.processes import is_first_process
 from mmconvnext.running.options import backbones
 
 
@@ -40,6 +41,11 @@ def set_resume(config: Config, resume: str | None, *, overwrite: bool = False) -
     if resume == 'auto' and overwrite:
         raise UserError('--overwrite: expected alone or with --resume FILE, got --resume too')
     automatic = resume == 'auto'
+    if automatic and is_elsewhere(config):
+        raise UserError(
+            f'{config.default_hooks.checkpoint.out_dir}: expected a folder of this machine to look '
+            'for the newest checkpoint in; give --resume URL'
+        )
     if automatic:
         resume, notices = _newest(place)
     if resume is not None:
@@ -105,18 +111,12 @@ def _make_way(place: Place, resume: str | None, overwrite: bool) -> list[str]:
             f'found {in_the_way[-1].name}; go on from it with {instead}, choose another '
             '--work-dir, or give --overwrite'
         )
-    if _is_first_process():
+    if is_first_process():
         set_aside(place, in_the_way, whole_run=resume is None)
     return [
         f'{len(in_the_way)} checkpoints of before were moved to {place.folder / OVERWRITTEN}; they '
         'are removed when this run has one'
     ]
-
-
-def _is_first_process() -> bool:
-    """Whether no other process of the run is before this one, however they were started."""
-    ranks = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
-    return next((os.environ[name] for name in ranks if name in os.environ), '0') == '0'
 
 
 def _is_later(path: Path, iterations: int) -> bool:

@@ -3,7 +3,7 @@
 import copy
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -24,13 +24,13 @@ from mmengine.utils import apply_to
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from mmconvnext.checkpoints.load import is_finite
-from mmconvnext.checkpoints.of_a_run import checkpoint_place, newest_whole
+from mmconvnext.checkpoints.finite import require_finite_run, require_optimizer_state
+from mmconvnext.checkpoints.of_a_run import checkpoint_place, is_elsewhere, newest_whole
 from mmconvnext.checkpoints.read import read_checkpoint
 from mmconvnext.checkpoints.training_state import as_data
 from mmconvnext.checkpoints.whole import save_whole
 from mmconvnext.config.config_file import Config
-from mmconvnext.errors import CheckpointError, DivergenceError, first_line
+from mmconvnext.errors import CheckpointError, first_line
 from mmconvnext.hooks import InterruptionHook, StepWatchHook
 from mmconvnext.hooks.signals import Signals, leave_signals_to_the_run
 from mmconvnext.registry import RUNNERS
@@ -145,7 +145,7 @@ class Runner(MMEngineRunner):
     def load_or_resume(self) -> None:
         """Load or resume, where ``resume`` names no file from the newest whole checkpoint."""
         resuming = self._resume and not self._has_loaded
-        if resuming and self._load_from is None:
+        if resuming and self._load_from is None and not is_elsewhere(self.cfg):
             place = checkpoint_place(self.cfg, self.work_dir)
             newest = newest_whole(*place)
             for reason in newest.passed_over:
@@ -210,6 +210,8 @@ class Runner(MMEngineRunner):
                 map_location,
             )
             saved, meta = self._loaded.get('param_schedulers'), self._loaded['meta']
+            if resume_optimizer:
+                require_optimizer_state(self.optim_wrapper, filename)
             notices = self._fit_to_epochs(meta)
             if self.iter > self.max_iters or self.epoch > self.max_epochs:
                 raise CheckpointError(
@@ -218,6 +220,11 @@ class Runner(MMEngineRunner):
                 )
             if planned is not None and resume_param_scheduler and resume_optimizer:
                 notices += planned.go_on(self, saved)
+            elif planned is None and self.param_schedulers:
+                notices.append(
+                    "the checkpoint's schedule holds, not the config's, with several optimizers "
+                    'and with schedulers that follow a metric'
+                )
         except _MISFITS as error:
             raise CheckpointError(
                 f'{filename}: expected the state of a run of this config, got another '
@@ -226,6 +233,7 @@ class Runner(MMEngineRunner):
             ) from error
         finally:
             self._resuming, self._loaded = False, None
+        self.message_hub.update_info('last_ckpt', filename)
         for notice in notices:
             self.logger.warning(f'Resuming: {notice}')
 
@@ -274,7 +282,7 @@ class Runner(MMEngineRunner):
         path = Path(out_dir) / filename
         content = self._state(save_optimizer, save_param_scheduler, dict(meta or {}), by_epoch)
         self.call_hook('before_save_checkpoint', checkpoint=content)
-        require_finite(content, path)
+        require_finite_run(content, path)
         path.parent.mkdir(parents=True, exist_ok=True)
         save_whole(content, path)
 
@@ -334,25 +342,3 @@ def _states(schedulers: list | dict) -> list | dict:
 
 def _on_cpu(value: object) -> object:
     return apply_to(value, torch.is_tensor, Tensor.cpu)
-
-
-def require_finite(content: dict, path: Path) -> None:
-    """Check the weights, averaged ones too, of a checkpoint that is to be written.
-
-    Raises:
-        DivergenceError: some are NaN or infinite.
-    """
-    broken = list(_not_finite(content))
-    if broken:
-        raise DivergenceError(
-            f'{path} is not written: expected finite weights, found NaN or infinity in '
-            f'{", ".join(broken[:5])}; earlier checkpoints are unharmed: go on from one of them '
-            'with a lower learning rate'
-        )
-
-
-def _not_finite(content: dict) -> Iterator[str]:
-    for part in ('state_dict', 'ema_state_dict'):
-        for name, value in (content.get(part) or {}).items():
-            if value.is_floating_point() and not is_finite(value):
-                yield name

@@ -42,24 +42,26 @@ def test_counters_are_whole_numbers(value: object, tmp_path: Path) -> None:
     'path', ['/some/dir', '/etc/passwd', '../../x', 'C:\\x', '~/x', 'a/b', 's3://x/y', '/']
 )
 def test_paths_that_lead_elsewhere_are_dropped_with_a_notice(path: str, tmp_path: Path) -> None:
-    info, (notice,) = cleaned(tmp_path, last_ckpt=path, something={'deep': [path]}, iter=3)
+    info, (notice,) = cleaned(tmp_path, some_file=path, something={'deep': [path]}, iter=3)
     assert info['iter'] == 3
-    assert 'last_ckpt' not in info
+    assert 'some_file' not in info
     assert info['something'] == {'deep': [None]}
-    assert 'last_ckpt' in notice
+    assert 'some_file' in notice
     assert str(tmp_path) in notice
 
 
 def test_a_path_counts_as_the_file_of_its_name_in_the_folder(tmp_path: Path) -> None:
     (tmp_path / 'iter_3.pth').write_text('')
     (tmp_path / 'link.pth').symlink_to('/etc/passwd')
-    info, _ = cleaned(tmp_path, last_ckpt='/before/it/moved/iter_3.pth', other='/x/link.pth')
-    assert info == {'last_ckpt': str(tmp_path / 'iter_3.pth')}
+    info, _ = cleaned(tmp_path, some_file='/before/it/moved/iter_3.pth', other='/x/link.pth')
+    assert info == {'some_file': str(tmp_path / 'iter_3.pth')}
 
 
 def test_what_the_run_sets_itself_is_dropped_without_a_word(tmp_path: Path) -> None:
     best = dict(best_ckpt='/old/best_acc_iter_2.pth', best_score=np.float32(3))
-    own = dict(cfg='import os', seed=3, experiment_name='/x', dataset_meta={})
+    own = dict(
+        cfg='import os', last_ckpt='/old/iter_2.pth', seed=3, experiment_name='/x', dataset_meta={}
+    )
     info, notices = cleaned(tmp_path, **own, **best)
     assert info == {}
     assert notices == []

@@ -181,3 +181,16 @@ def test_broken_json_is_told_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match='not readable'):  # as it was for who catches it
         mmengine.load(io.StringIO('[' * 100_000), file_format='json')
     assert mmengine.load(io.StringIO('[1, NaN]'), file_format='json')[0] == 1
+
+
+@pytest.mark.parametrize(
+    'content',
+    [
+        'a: &a [1, 1]\n'
+        + ''.join(f'{n}: &{n} {[f"*{m}"] * 9}\n' for m, n in zip('abcdefgh', 'bcdefghi')),
+        'a: &a [*a]',
+    ],
+)
+def test_aliases_for_more_than_anybody_has_memory_for(content: str) -> None:
+    with pytest.raises(UserError, match='YAML: expected aliases that repeat at most'):
+        mmengine.load(io.StringIO(content.replace("'", '')), file_format='yaml')

@@ -6,13 +6,15 @@ import pytest
 import torch
 
 from mmconvnext.checkpoints import whole
+from mmconvnext.checkpoints.of_a_run import EVALUATED
 from mmconvnext.checkpoints.read import read_checkpoint
 from mmconvnext.errors import CheckpointError
 from tests.toy_run import toy_runner
 
 
 def names(folder: Path) -> set[str]:
-    return {p.name for p in folder.iterdir() if p.is_file() and p.suffix != '.py'}
+    files = {p.name for p in folder.iterdir() if p.is_file() and p.suffix != '.py'}
+    return files - {EVALUATED}
 
 
 def edit(path: Path, **info: object) -> None:

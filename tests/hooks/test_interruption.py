@@ -10,7 +10,7 @@ from mmengine.hooks import EMAHook, Hook
 
 from mmconvnext.checkpoints.read import read_checkpoint
 from mmconvnext.hooks.signals import Signals, Stopped, weightier
-from tests.toy_run import ToyModel, toy_runner
+from tests.toy_run import ToyData, ToyModel, toy_runner
 
 
 class Sender(Hook):
@@ -196,3 +196,50 @@ def test_without_the_hooks_signals_are_as_ever(tmp_path: Path) -> None:
     hooks = [Sender(signal.SIGINT, train=2)]
     with pytest.raises(KeyboardInterrupt):
         toy_runner(tmp_path, custom_hooks=hooks, default_hooks=dict(step_watch=None)).train()
+
+
+@pytest.mark.parametrize('epochs', [None, 2])
+def test_an_evaluation_that_was_cut_off_is_made_up_for(tmp_path: Path, epochs: int | None) -> None:
+    options = dict(val_interval=1 if epochs else 4, checkpoint=dict(save_best='acc'))
+    options |= dict(epochs=epochs, iters=8)
+    with pytest.raises(Stopped):
+        toy_runner(tmp_path, custom_hooks=[Sender(signal.SIGTERM, val=1)], **options).train()
+    assert not list(tmp_path.glob('best_*'))
+    runner = toy_runner(tmp_path, resume=True, scores=(5.0, 1.0), **options)
+    runner.train()
+    (best,) = tmp_path.glob('best_*')
+    assert best.name == ('best_acc_epoch_1.pth' if epochs else 'best_acc_iter_4.pth')
+    told = 'The evaluation after 4 iterations was cut off'
+    assert logged(runner).count(told) == 1
+    again = toy_runner(tmp_path, resume=True, **options)
+    again.train()
+    assert told not in logged(again).replace(told, '', 1), 'logs of a second are in one file'
+
+
+def test_data_that_is_passed_over_holds_nothing_up(tmp_path: Path) -> None:
+    class Slow(ToyData):
+        def __getitem__(self, index: int) -> dict:
+            if index == 3:
+                os.kill(os.getpid(), signal.SIGUSR1)
+                os.kill(os.getpid(), signal.SIGTERM)
+            return super().__getitem__(index)
+
+    toy_runner(tmp_path, iters=4).train()
+    runner = toy_runner(tmp_path, iters=6, data=Slow(), resume=True)
+    with pytest.raises(Stopped):
+        runner.train()
+    assert names(tmp_path) == {f'iter_{n}.pth' for n in (1, 2, 3, 4)}
+
+
+def test_a_run_in_the_background_leaves_ctrl_c_alone() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with Signals() as signals:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert signals.pending == 0
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def logged(runner) -> str:
+    return Path(runner._log_dir, f'{runner.timestamp}.log').read_text()

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from mmconvnext.checkpoints.read import read_checkpoint
 from mmconvnext.errors import ArgumentError, DivergenceError
 from mmconvnext.hooks import StepWatchHook
 from tests.toy_run import ToyData, ToyModel, toy_runner
@@ -145,3 +146,31 @@ def test_a_rate_of_0_with_iterations_left_warns_once(tmp_path: Path) -> None:
 def test_tolerate_is_a_number(tolerate: object) -> None:
     with pytest.raises(ArgumentError, match='tolerate'):
         StepWatchHook(tolerate)
+
+
+def test_of_accumulated_iterations_the_broken_one_is_named(tmp_path: Path) -> None:
+    class Told(ToyModel):
+        def forward(self, inputs, data_samples=None, mode: str = 'tensor'):
+            output = super().forward(inputs, data_samples, mode)
+            return output | {'acc_top1': torch.zeros(())} if mode == 'loss' else output
+
+    wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.01), accumulative_counts=2)
+    hooks = dict(step_watch=dict(tolerate=1))
+    data = ToyData(8, broken=(1, 5))
+    options = dict(data=data, optim_wrapper=wrapper, default_hooks=hooks, model=Told())
+    runner = toy_runner(tmp_path, iters=6, **options)
+    with pytest.raises(
+        DivergenceError, match=r'got loss nan .loss_sum nan., .*nan; images: 4'
+    ) as e:
+        runner.train()
+    assert 'images: 4.png, 5.png, 6.png, 7.png;' in str(e.value)
+    # Of the middle of what accumulates, with what the broken images did to batch norm left out.
+    for path in tmp_path.glob('iter_*.pth'):
+        assert is_finite(read_checkpoint(str(path))['state_dict'])
+    assert (tmp_path / 'iter_3.pth').is_file()
+
+
+def test_a_learning_rate_beyond_float32_is_told_of(tmp_path: Path) -> None:
+    wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=1e39))
+    with pytest.raises(DivergenceError, match=r'expected a finite learning rate, got 1e\+39'):
+        toy_runner(tmp_path, optim_wrapper=wrapper).train()

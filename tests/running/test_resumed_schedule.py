@@ -122,3 +122,43 @@ def test_an_optimizer_of_another_model_is_one_line(tmp_path: Path) -> None:
     torch.save(content, path)
     with pytest.raises(CheckpointError, match='expected the state of a run of this config'):
         train(tmp_path, None, 4, resume=True)
+
+
+def test_momentum_of_adam_goes_on_to_the_bit(tmp_path: Path) -> None:
+    momentum = dict(type='LinearMomentum', start_factor=0.1, by_epoch=False, begin=0, end=6)
+    adam = dict(optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=0.01)))
+    whole = train(tmp_path / 'whole', momentum, 4, **adam)
+    train(tmp_path / 'parts', momentum, 2, **adam)
+    parts = train(tmp_path / 'parts', momentum, 4, resume=True, **adam)
+    assert 'Resuming: ' not in logged(parts)
+    for one, other in zip(whole.model.parameters(), parts.model.parameters()):
+        assert torch.equal(one, other)
+
+
+def test_a_schedule_that_follows_a_metric_is_the_checkpoint_s(tmp_path: Path) -> None:
+    plateau = dict(type='ReduceOnPlateauLR', monitor='acc', patience=1, rule='greater')
+    runs = dict(epochs=1, scheduler=plateau, val_interval=1)
+    toy_runner(tmp_path, **runs).train()
+    runner = toy_runner(tmp_path, **runs | dict(epochs=2), resume=True)
+    runner.train()
+    assert "the checkpoint's schedule holds, not the config's" in logged(runner)
+
+
+@pytest.mark.parametrize(
+    ('change', 'told'),
+    [
+        (lambda average: average.fill_(torch.nan), 'expected a finite state of the optimizer'),
+        (lambda average: average.resize_(3), r'exp_avg of the optimizer: .*\[1, 8\], got \[3\]'),
+    ],
+)
+def test_broken_averages_of_the_optimizer_are_told_of(tmp_path: Path, change, told: str) -> None:
+    adam = dict(optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=0.01)))
+    train(tmp_path, None, 1, **adam)
+    path = tmp_path / 'iter_1.pth'
+    content = read_checkpoint(str(path), mapped=False)
+    change(
+        next(s for s in content['optimizer']['state'].values() if s['exp_avg'].ndim == 2)['exp_avg']
+    )
+    torch.save(content, path)
+    with pytest.raises(CheckpointError, match=told):
+        train(tmp_path, None, 2, resume=True, **adam)

@@ -99,3 +99,9 @@ def test_the_best_checkpoint_alone_is_not_overwritten_either(config, tmp_path: P
     write(tmp_path / 'best_mIoU_iter_3.pth', 3)
     with pytest.raises(UserError, match=r'found best_mIoU_iter_3.pth'):
         set_resume(config, None)
+
+
+def test_a_store_elsewhere_is_not_looked_through(config) -> None:
+    config.default_hooks.checkpoint.out_dir = 's3://bucket/runs'
+    with pytest.raises(UserError, match=r's3://bucket/runs: expected a folder of this machine'):
+        set_resume(config, 'auto')

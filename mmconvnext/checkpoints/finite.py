@@ -1,0 +1,75 @@
+"""Nothing with NaN or infinity is saved, or gone on from."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import torch
+from mmengine.optim import OptimWrapper, OptimWrapperDict
+from torch import Tensor
+
+from mmconvnext.checkpoints.load import is_finite
+from mmconvnext.errors import CheckpointError, DivergenceError
+
+# What torch's optimizers keep of a parameter that has its shape.
+_AVERAGES = {'exp_avg', 'exp_avg_sq', 'max_exp_avg_sq', 'momentum_buffer', 'square_avg'}
+
+
+def require_finite_run(content: Mapping, path: Path) -> None:
+    """Check what was trained of a checkpoint that is to be written.
+
+    Weights, averaged ones too, and the optimizer's averages.
+
+    Raises:
+        DivergenceError: some are NaN or infinite.
+    """
+    parts = ('state_dict', 'ema_state_dict', 'optimizer')
+    broken = [name for part in parts for name in _not_finite(content.get(part), part)]
+    if broken:
+        raise DivergenceError(
+            f'{path} is not written: expected finite weights, found NaN or infinity in '
+            f'{", ".join(broken[:5])}; earlier checkpoints are unharmed: go on from one of them '
+            'with a lower learning rate'
+        )
+
+
+def require_optimizer_state(wrapper: OptimWrapper | OptimWrapperDict, source: str) -> None:
+    """Check what an optimizer was given of a checkpoint: its averages are the parameters' own.
+
+    torch looks at neither their shapes nor their values.
+
+    Raises:
+        CheckpointError: a shape is another than its parameter's, or there is NaN or infinity.
+    """
+    wrappers = wrapper.optim_wrappers if isinstance(wrapper, OptimWrapperDict) else {'': wrapper}
+    for one in wrappers.values():
+        for parameter, state in one.optimizer.state.items():
+            for name in _AVERAGES & state.keys():
+                _require_average(state[name], parameter, f'{source}: {name} of the optimizer')
+    broken = [name for name, one in wrappers.items() if _broken_averages(one.optimizer.state)]
+    if broken:
+        raise CheckpointError(
+            f'{source}: expected a finite state of the optimizer, found NaN or infinity; take an '
+            'earlier checkpoint, or its weights alone with --cfg-options load_from=FILE'
+        )
+
+
+def _require_average(value: object, parameter: Tensor, name: str) -> None:
+    shape = list(value.shape) if torch.is_tensor(value) else type(value).__name__
+    if shape != list(parameter.shape) and value is not None:
+        raise CheckpointError(
+            f'{name}: expected the shape of its parameter, {list(parameter.shape)}, got {shape}; '
+            'the checkpoint is of another model, or damaged'
+        )
+
+
+def _broken_averages(state: Mapping) -> bool:
+    return any(True for averages in state.values() for _ in _not_finite(averages, ''))
+
+
+def _not_finite(tensors: object, part: str) -> Iterator[str]:
+    """Names of the tensors, in dicts at any depth, that are not finite."""
+    for key, value in tensors.items() if isinstance(tensors, Mapping) else ():
+        if isinstance(value, Mapping):
+            yield from (f'{part}.{name}' for name in _not_finite(value, str(key)))
+        elif torch.is_tensor(value) and value.is_floating_point() and not is_finite(value):
+            yield key if part == 'state_dict' else f'{part}.{key}'

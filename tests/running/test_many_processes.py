@@ -1,0 +1,119 @@
+"""Two processes, one of which alone meets something: both act on it."""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.hooks import Hook
+
+from mmconvnext.checkpoints.read import read_checkpoint
+from mmconvnext.errors import CheckpointError, DivergenceError
+from mmconvnext.hooks.signals import Stopped
+from tests.toy_run import ToyData, toy_runner
+
+# As tools/train.py has it where there is no accelerator.
+_WRAPPER = dict(type='MMDistributedDataParallel', device_ids=None)
+TWO = dict(launcher='pytorch', cfg=dict(model_wrapper_cfg=_WRAPPER))
+
+
+class SignalInEvaluation(Hook):
+    """Signals the second process in an evaluation, before a batch or after the last of them."""
+
+    def __init__(self, number: int, *, batch: int | None) -> None:
+        self.number, self.batch = number, batch
+
+    def before_val_iter(self, runner, batch_idx: int, data_batch: object = None) -> None:
+        if batch_idx == self.batch:
+            self._send()
+
+    def after_val_epoch(self, runner, metrics: dict | None = None) -> None:
+        if self.batch is None:
+            self._send()
+
+    def _send(self) -> None:
+        if torch.distributed.get_rank() == 1 and self.number:
+            os.kill(os.getpid(), self.number)
+            self.number = 0
+
+
+def diverge(folder: Path) -> None:
+    # Of the batches of 2, the second process has those of odd numbers.
+    runner = toy_runner(folder, data=ToyData(8, broken=(5,)), **TWO)
+    with pytest.raises(DivergenceError, match=r'iteration 2: .* images: 5.png, 7.png;') as caught:
+        runner.train()
+    assert caught.value.everywhere
+
+
+def fail_to_write(folder: Path) -> None:
+    runner = toy_runner(folder, **TWO)
+    if torch.distributed.get_rank() == 0:
+        runner.save_checkpoint = _fail
+    with pytest.raises(CheckpointError, match='no space is left') as caught:
+        runner.train()
+    assert caught.value.everywhere
+
+
+def _fail(*_: object, **__: object) -> None:
+    raise CheckpointError('no space is left')
+
+
+def save_in_evaluation(folder: Path) -> None:
+    _evaluate(folder, signal.SIGUSR1, batch=0)
+    assert saved(folder) == {'iter_2.pth', 'iter_4.pth'}
+
+
+def stop_in_evaluation(folder: Path) -> None:
+    with pytest.raises(Stopped) as caught:
+        _evaluate(folder, signal.SIGTERM, batch=0)
+    assert caught.value.code == 143
+    assert saved(folder) == {'iter_2.pth'}
+
+
+def stop_after_the_last_batch(folder: Path) -> None:
+    """Processes are not in step then: the next step is the one to stop at."""
+    import mmconvnext.hooks.interruption as module
+
+    module._PATIENCE = 0.2
+    with pytest.raises(Stopped):
+        _evaluate(folder, signal.SIGTERM, batch=None)
+    assert saved(folder) == {'iter_3.pth'}
+
+
+def _evaluate(folder: Path, number: int, batch: int | None) -> None:
+    hooks = [SignalInEvaluation(number, batch=batch)]
+    options = dict(val_interval=2, checkpoint=dict(interval=100))
+    toy_runner(folder, custom_hooks=hooks, **TWO, **options).train()
+
+
+def saved(folder: Path) -> set[str]:
+    torch.distributed.barrier()
+    names = {path.name for path in folder.glob('iter_*.pth')}
+    assert all(read_checkpoint(str(folder / name)) for name in names)
+    return names
+
+
+SCENES = (
+    diverge,
+    fail_to_write,
+    save_in_evaluation,
+    stop_in_evaluation,
+    stop_after_the_last_batch,
+)
+
+
+def _play(rank: int, folder: Path, scenes: tuple[Callable[[Path], None], ...]) -> None:
+    os.environ |= dict(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2')
+    os.environ |= dict(OMP_NUM_THREADS='1', MKL_NUM_THREADS='1')
+    store = torch.distributed.FileStore(str(folder / 'store'), 2)
+    torch.distributed.init_process_group('gloo', store=store, rank=rank, world_size=2)
+    for scene in scenes:
+        scene(folder / scene.__name__)
+        torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
+
+
+def test_what_one_process_meets_both_act_on(tmp_path: Path) -> None:
+    torch.multiprocessing.spawn(_play, (tmp_path, SCENES), nprocs=2)
