@@ -5,7 +5,7 @@ import mmap
 import os
 import shutil
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,16 +22,24 @@ _intact: set[tuple[int, ...]] = set()  # files that were checked, by what `stat`
 _LITTLE = 1 << 20  # bytes: with less than this left, a file system is full
 
 
-def save_whole(content: object, path: Path) -> None:
+def save_whole(content: object, path: Path, check: Callable[[], None] = lambda: None) -> None:
     """Write by ``torch.save`` such that ``path`` is complete or stays as it was.
 
     A temporary file in the same folder is written, flushed to the disk and renamed.
 
+    Args:
+        content: What to write.
+        path: Where to.
+        check: Called while the disk is busy; what it raises undoes the writing.
+
     Raises:
         CheckpointError: it could not be written, such as on a full disk. No partial file is left.
     """
-    with _replacing(path) as partial:
+    with ThreadPoolExecutor(1) as thread, _replacing(path) as partial:
+        checked = thread.submit(check)
         torch.save(content, partial)
+        _sync(partial)
+        checked.result()
 
 
 def write_text_whole(text: str, path: Path) -> None:
@@ -42,6 +50,7 @@ def write_text_whole(text: str, path: Path) -> None:
     """
     with _replacing(path) as partial:
         partial.write_text(text, encoding='utf-8')
+        _sync(partial)
 
 
 @contextmanager
@@ -49,7 +58,6 @@ def _replacing(path: Path) -> Iterator[Path]:
     partial = path.with_name(f'.{path.name}{_PARTIAL}')
     try:
         yield partial
-        _sync(partial)
         os.replace(partial, path)
         _sync(path.parent)  # the new name, too
     except (OSError, RuntimeError) as error:  # torch's writer raises RuntimeError

@@ -282,9 +282,8 @@ class Runner(MMEngineRunner):
         path = Path(out_dir) / filename
         content = self._state(save_optimizer, save_param_scheduler, dict(meta or {}), by_epoch)
         self.call_hook('before_save_checkpoint', checkpoint=content)
-        require_finite_run(content, path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_whole(content, path)
+        save_whole(content, path, check=partial(require_finite_run, content, path))
 
     def _state(self, optimizer: bool, schedulers: bool, meta: dict, by_epoch: bool) -> dict:
         meta.setdefault('epoch', self.epoch + by_epoch)
