@@ -1,9 +1,11 @@
-"""The block of ConvNeXt V1 and V2, layer by layer, and when it runs as one operation.
+"""The block of ConvNeXt V1 and V2, layer by layer and in its faster forms.
 
 Sources: Liu et al., A ConvNet for the 2020s (arXiv 2201.03545); Woo et al., ConvNeXt V2
 (arXiv 2301.00808). Parameters carry the names of the official repositories
 (facebookresearch/ConvNeXt @048efce, facebookresearch/ConvNeXt-V2).
 """
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +13,10 @@ from torch.nn.modules.module import _has_any_global_hook
 from torch.utils.checkpoint import checkpoint
 
 from mmconvnext.backbones.deploy import Replaced, fold_layer_scale, fold_norm
+from mmconvnext.backbones.forms import form_for
 from mmconvnext.backbones.fused_block import BlockSettings, BlockWeights, fused_block
 from mmconvnext.backbones.layers import GlobalResponseNorm, LayerNorm, StochasticDepth
+from mmconvnext.backbones.lean_block import LeanSettings, lean_block
 
 # The kinds of layers whose arithmetic the fused block repeats.
 FUSED: dict[str, tuple[type[nn.Module], ...]] = {
@@ -59,17 +63,24 @@ class ConvNeXtBlock(nn.Module):
         self.drop_path = StochasticDepth(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
-        block = self._fused if self.fast and self._can_fuse(x) else self._plain
+        block = self._in_form(x)
         if self.with_cp and torch.is_grad_enabled():
             return checkpoint(block, x, use_reentrant=False)
         return block(x)
 
+    def _in_form(self, x: Tensor) -> Callable[[Tensor], Tensor]:
+        # A hook wants its module to be called, and a module that somebody put in place of ours
+        # does something else.
+        plain = not self.fast or _has_any_global_hook() or not self._is_as_built()
+        form = 'plain' if plain else form_for(x)
+        return {'plain': self._plain, 'fused': self._fused, 'lean': self._lean}[form]
+
     def _plain(self, x: Tensor) -> Tensor:
         return x + self._branch(x)
 
-    def _fused(self, x: Tensor) -> Tensor:
+    def _weights(self) -> BlockWeights:
         with_grn = isinstance(self.grn, GlobalResponseNorm)
-        weights = BlockWeights(
+        return BlockWeights(
             self.dwconv.weight,
             self.dwconv.bias,
             self.norm.weight,
@@ -82,24 +93,24 @@ class ConvNeXtBlock(nn.Module):
             self.grn.gamma if with_grn else None,
             self.grn.beta if with_grn else None,
         )
+
+    def _fused(self, x: Tensor) -> Tensor:
         kept, scale = None, 1.0
-        if self.drop_path.training and self.drop_path.p > 0:
+        if self.drop_path.drops():
             drawn = self.drop_path.draw(x.shape[0])
             scale = 1 / (1 - self.drop_path.p)
             if not drawn.all():
                 kept = drawn.nonzero().flatten().to(x.device, non_blocking=True)
-        grn_eps = self.grn.eps if with_grn else 0.0
-        return fused_block(x, weights, BlockSettings(self.norm.eps, grn_eps, kept, scale))
+        settings = BlockSettings(self.norm.eps, self._grn_eps(), kept, scale)
+        return fused_block(x, self._weights(), settings)
 
-    def _can_fuse(self, x: Tensor) -> bool:
-        """Whether the block may run as one operation.
+    def _lean(self, x: Tensor) -> Tensor:
+        factor = self.drop_path.factor(x) if self.drop_path.drops() else None
+        settings = LeanSettings(self.norm.eps, self._grn_eps(), factor)
+        return lean_block(x, self._weights(), settings)
 
-        A compiler and an exporter want plain operations; a hook wants its module to be called,
-        and a module that somebody put in place of ours does something else.
-        """
-        if torch.compiler.is_compiling() or torch.jit.is_tracing() or x.is_meta:
-            return False
-        return not _has_any_global_hook() and self._is_as_built()
+    def _grn_eps(self) -> float:
+        return self.grn.eps if isinstance(self.grn, GlobalResponseNorm) else 0.0
 
     def _is_as_built(self) -> bool:
         """Whether all layers are of the kind they were, and nobody waits for their calls."""

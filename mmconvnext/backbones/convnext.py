@@ -16,6 +16,7 @@ from mmconvnext.backbones.arguments import STAGES
 from mmconvnext.backbones.backbone import Backbone
 from mmconvnext.backbones.block import ConvNeXtBlock, has_plain_kind
 from mmconvnext.backbones.deploy import Replaced, fold_norm, restore
+from mmconvnext.backbones.forms import output_map
 from mmconvnext.backbones.layers import LayerNorm2d
 from mmconvnext.checkpoints.load import load_backbone
 from mmconvnext.errors import ArgumentError
@@ -58,8 +59,9 @@ class ConvNeXt(Backbone):
     of (N, C_i, ⌊H / s_i⌋, ⌊W / s_i⌋) maps, one for each entry of ``out_indices`` and in its
     order, at strides s = 4, 8, 16, 32 (each stride-2 step rounds down on its own).
     Each map goes through an output LayerNorm of its own, ``norm0`` to ``norm3``; a
-    stage beyond the last of ``out_indices`` is not built, so every parameter is used. The maps
-    are contiguous in memory: mmcv's compiled operators misread any others (open-mmlab/mmcv #2203).
+    stage beyond the last of ``out_indices`` is not built, so every parameter is used. On a CPU, and
+    where mmcv's compiled operators are installed, which misread others (open-mmlab/mmcv #2203), the
+    maps are contiguous in memory; elsewhere they are channels-last.
 
     Args:
         arch: A key of :data:`ARCHITECTURES`, or ``dict(depths=…, channels=…)``, four of each.
@@ -72,9 +74,9 @@ class ConvNeXt(Backbone):
         frozen_stages: −1 freezes nothing, 0 the stem, k also the stages before k with their
             downsampling layers and output norms. It holds through ``train()``.
         with_cp: Recompute every block in the backward pass: same gradients, less memory.
-        fast: Run each block as one operation, :mod:`mmconvnext.backbones.fused_block`: the same
-            numbers to rounding, faster and in less memory. False computes layer by layer, so
-            that a doubt can be settled in one run.
+        fast: Run each block in the form that is meant for the device, which
+            :mod:`mmconvnext.backbones.forms` chooses: the same numbers to rounding, in fewer passes
+            over memory. False computes layer by layer, so that a doubt can be settled in one run.
         init_cfg: ``dict(type='Pretrained', checkpoint=FILE or URL)`` loads strictly in
             :meth:`init_weights`, with ``prefix``, ``ema``, ``sha256``, ``norm3``, ``stem`` as in
             :func:`~mmconvnext.checkpoints.load.load_backbone`; None draws truncated normal
@@ -169,7 +171,7 @@ class ConvNeXt(Backbone):
         for stage, (downsample, blocks) in enumerate(zip(self.downsample_layers, self.stages)):
             x = blocks(downsample(x))
             if stage in self.out_indices:
-                outputs[stage] = getattr(self, f'norm{stage}')(x).contiguous()
+                outputs[stage] = output_map(getattr(self, f'norm{stage}')(x))
         return tuple(outputs[stage] for stage in self.out_indices)
 
     def take_last_norm(self) -> nn.Module:

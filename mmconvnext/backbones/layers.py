@@ -79,18 +79,26 @@ class StochasticDepth(nn.Module):
         self.p = p
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.p == 0:
-            return x
-        kept = self.draw(x.shape[0]).to(x.device, x.dtype, non_blocking=True).div_(1 - self.p)
-        return x * kept.view(-1, *(1 for _ in x.shape[1:]))
+        return x * self.factor(x) if self.drops() else x
 
-    def draw(self, samples: int) -> Tensor:
+    def drops(self) -> bool:
+        """Whether it does anything now."""
+        return self.training and self.p > 0
+
+    def factor(self, x: Tensor) -> Tensor:
+        """What the branch of each sample is multiplied by, drawn on its device.
+
+        Shapes: (N, ...) → (N, 1, ...), same dtype.
+        """
+        kept = self.draw(x.shape[0], x.device).to(x.dtype).div_(1 - self.p)
+        return kept.view(-1, *(1 for _ in x.shape[1:]))
+
+    def draw(self, samples: int, device: torch.device | str = 'cpu') -> Tensor:
         """One draw for each sample, 1 where its branch is kept and 0 where it is dropped.
 
-        Shapes: → (samples,), float32. Always on the CPU, and from its generator, so that who asks
-        which samples are kept does not have to wait for a GPU.
+        Shapes: → (samples,), float32.
         """
-        return torch.empty(samples).bernoulli_(1 - self.p)
+        return torch.empty(samples, device=device).bernoulli_(1 - self.p)
 
     def extra_repr(self) -> str:
         return f'p={self.p:g}'

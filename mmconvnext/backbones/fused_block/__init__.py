@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from mmconvnext.backbones.forms import branch_dtype
 from mmconvnext.backbones.fused_block.backward import BackwardPass
 from mmconvnext.backbones.fused_block.forward import Kept, forward
 from mmconvnext.backbones.fused_block.weights import BlockSettings, BlockWeights
@@ -30,9 +31,7 @@ def fused_block(x: Tensor, weights: BlockWeights, settings: BlockSettings) -> Te
     autocast's dtype with statistics in float32. The dtype of the result is the plain block's.
     """
     device = x.device.type
-    low = x.dtype
-    if torch.is_autocast_enabled(device) and low != torch.float64:
-        low = torch.get_autocast_dtype(device)
+    low = branch_dtype(x)
     x = x.permute(0, 2, 3, 1).contiguous()
     tensors = [x, *(weight for weight in weights if weight is not None)]
     with torch.autocast(device, enabled=False):

@@ -1,0 +1,121 @@
+"""The ConvNeXt block in few passes over memory, of whole-batch operations: the form for a GPU.
+
+The arithmetic is that of :class:`~mmconvnext.backbones.block.ConvNeXtBlock`. What differs:
+
+- In 16 bits LayerNorm takes and gives 16-bit values, with no copies in float32 around it: the
+  kernels take its statistics in float32. They want weights of the values' dtype, which would lose
+  digits of them, so its affine part is multiplied into the first linear layer instead.
+- Layer scale is multiplied into the second linear layer, the shift of Global Response
+  Normalization (GRN) into its bias.
+- The backward passes of GRN and of the residual write maps in their own dtype.
+- Stochastic depth computes all samples and draws on the device: shapes are fixed, and a step can be
+  captured as a CUDA graph.
+"""
+
+from functools import reduce
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from mmconvnext.backbones.forms import branch_dtype
+from mmconvnext.backbones.fused_block.weights import BlockWeights, exact
+from mmconvnext.backbones.lean_block.weights import LeanWeights
+
+
+class LeanSettings(NamedTuple):
+    """What is no parameter: the epsilons, and what stochastic depth drew for this pass."""
+
+    eps: float
+    grn_eps: float
+    factor: Tensor | None = None  # (N, 1, 1, 1), of the branch of each sample
+
+
+def lean_block(x: Tensor, weights: BlockWeights, settings: LeanSettings) -> Tensor:
+    """``x + branch(x)``, see above.
+
+    Shapes: (N, C, H, W) → (N, C, H, W), channels-last in memory; another layout of ``x`` is
+    copied to it first. Differentiable once. The dtype of the result is the plain block's.
+    """
+    low = branch_dtype(x)
+    x = x.permute(0, 2, 3, 1).contiguous()
+    with torch.autocast(x.device.type, enabled=False):
+        lean = LeanWeights.of(weights, low)
+        branch = _branch(x.to(low), lean, weights.grn_gamma, settings)
+        if weights.gamma is not None:
+            x = x.to(torch.promote_types(x.dtype, weights.gamma.dtype))
+        return _add(x, branch, lean.gamma, settings.factor).permute(0, 3, 1, 2)
+
+
+def _branch(
+    x: Tensor, weights: LeanWeights, grn_gamma: Tensor | None, settings: LeanSettings
+) -> Tensor:
+    """The branch of (N, H, W, C), but for a layer scale that is apart."""
+    padding = weights.depthwise.shape[-1] // 2
+    x = F.conv2d(
+        x.permute(0, 3, 1, 2),
+        weights.depthwise,
+        weights.depthwise_bias,
+        padding=padding,
+        groups=len(weights.depthwise),
+    )
+    x = x.permute(0, 2, 3, 1)
+    x, _, _ = torch.native_layer_norm(
+        x, x.shape[-1:], weights.norm, weights.norm_bias, settings.eps
+    )
+    x = F.gelu(F.linear(x, weights.expand, weights.expand_bias))
+    if grn_gamma is not None:
+        x = _Respond.apply(x, grn_gamma, settings.grn_eps)
+    return F.linear(x, weights.project, weights.project_bias)
+
+
+class _Respond(torch.autograd.Function):
+    """GRN without its shift: ``x · (1 + γ · N(G(x)))`` of (N, H, W, C)."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, gamma: Tensor, eps: float) -> Tensor:
+        norms = torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True, dtype=exact(x.dtype))
+        divisor = norms.mean(-1, keepdim=True) + eps
+        response = 1 + gamma * (norms / divisor)
+        ctx.save_for_backward(x, gamma, norms, divisor, response)
+        return torch.mul(x, response, out=torch.empty_like(x))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        x, gamma, norms, divisor, response = ctx.saved_tensors
+        relative = norms / divisor
+        of_response = (grad * x).sum((1, 2), keepdim=True, dtype=norms.dtype)
+        of_relative = of_response * gamma / divisor
+        of_norms = of_relative - (of_relative * relative).mean(-1, keepdim=True)
+        of_norms = torch.where(norms > 0, of_norms / norms, 0)
+        grad_x = torch.mul(grad, response, out=torch.empty_like(grad))
+        # In float32, since a channel that is nearly zero has a large `of_norms`; rounded once.
+        torch.addcmul(grad_x, x, of_norms, out=grad_x)
+        return grad_x, (of_response * relative).sum((0, 1, 2)), None
+
+
+def _add(x: Tensor, branch: Tensor, *factors: Tensor | None) -> Tensor:
+    """``x`` plus the branch times what is given."""
+    given = [factor for factor in factors if factor is not None]
+    return _AddScaled.apply(x, branch, reduce(torch.mul, given)) if given else x + branch
+
+
+class _AddScaled(torch.autograd.Function):
+    """``x + branch · scale`` of (N, H, W, C); ``scale`` is broadcast, in float32 or more."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, branch: Tensor, scale: Tensor) -> Tensor:
+        ctx.save_for_backward(branch if ctx.needs_input_grad[2] else None, scale)
+        ctx.dtype = branch.dtype
+        return torch.addcmul(x, branch, scale)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        branch, scale = ctx.saved_tensors
+        of_branch = torch.mul(grad, scale, out=torch.empty_like(grad, dtype=ctx.dtype))
+        of_scale = None if branch is None else (grad * branch).sum_to_size(scale.shape)
+        return grad, of_branch, of_scale

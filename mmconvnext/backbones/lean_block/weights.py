@@ -1,0 +1,113 @@
+"""A block's parameters as the operations of its lean form take them."""
+
+from typing import NamedTuple, Self
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from mmconvnext.backbones.fused_block.weights import BlockWeights, exact, shifted_bias
+
+
+class LeanWeights(NamedTuple):
+    """Weights in the dtype of the branch, with what was multiplied into them.
+
+    ``norm`` and ``norm_bias`` are None where they are in ``expand`` and ``expand_bias``, ``gamma``
+    where it is in ``project`` and ``project_bias``. GRN's shift always is in the latter.
+    """
+
+    depthwise: Tensor  # (C, 1, k, k)
+    depthwise_bias: Tensor  # (C,)
+    expand: Tensor  # (4C, C)
+    expand_bias: Tensor  # (4C,)
+    project: Tensor  # (C, 4C)
+    project_bias: Tensor  # (C,)
+    norm: Tensor | None = None  # (C,)
+    norm_bias: Tensor | None = None  # (C,)
+    gamma: Tensor | None = None  # (C,), float32 or more
+
+    @classmethod
+    def of(cls, weights: BlockWeights, low: torch.dtype) -> Self:
+        """Differentiable; in 16 bits with as few kernels as there can be."""
+        if low != exact(low):
+            # A layer scale of 1e-6 times a weight of .02 is none any more in float16.
+            apart = weights.gamma is not None and low == torch.float16
+            given = weights._replace(gamma=None) if apart else weights
+            low_weights = _InSixteenBits.apply(low, *given)
+            return cls(*low_weights, gamma=weights.gamma if apart else None)
+        project, bias = weights.project, shifted_bias(weights)
+        if weights.gamma is not None:
+            project, bias = project * weights.gamma[:, None], bias * weights.gamma
+        first = weights.depthwise, weights.depthwise_bias, weights.expand, weights.expand_bias
+        return cls(*first, project, bias, weights.norm, weights.norm_bias)
+
+
+class _InSixteenBits(torch.autograd.Function):
+    """The first six of :class:`LeanWeights`, LayerNorm's affine part and layer scale included."""
+
+    @staticmethod
+    def forward(ctx, low: torch.dtype, *parameters: Tensor | None) -> tuple[Tensor, ...]:
+        ctx.save_for_backward(*parameters)
+        weights = BlockWeights(*parameters)
+        expand_bias, project_bias = weights.expand_bias, shifted_bias(weights)
+        if weights.norm is not None:
+            expand_bias = torch.addmv(expand_bias, weights.expand, weights.norm_bias)
+        if weights.gamma is not None:
+            project_bias = project_bias * weights.gamma
+        expand = _empty(weights.expand, low)
+        project = _empty(weights.project, low)
+        copied = {}
+        if weights.norm is None:
+            copied[expand] = weights.expand
+        else:
+            torch.mul(weights.expand, weights.norm, out=expand)
+        if weights.gamma is None:
+            copied[project] = weights.project
+        else:
+            torch.mul(weights.project, weights.gamma[:, None], out=project)
+        small = (weights.depthwise, weights.depthwise_bias, expand_bias, project_bias)
+        depthwise, depthwise_bias, expand_bias, project_bias = lows = [
+            _empty(s, low) for s in small
+        ]
+        torch._foreach_copy_([*lows, *copied], [*small, *copied.values()])
+        return depthwise, depthwise_bias, expand, expand_bias, project, project_bias
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        weights = BlockWeights(*ctx.saved_tensors)
+        places = (weights.depthwise, weights.depthwise_bias, weights.expand, weights.expand_bias)
+        places = [*places, weights.project, weights.project_bias]
+        exacts = [torch.empty_like(place) for place in places]
+        torch._foreach_copy_(exacts, list(grads))
+        depthwise, depthwise_bias, expand, expand_bias, project, project_bias = exacts
+        norm = norm_bias = gamma = grn_gamma = grn_beta = None
+        if weights.norm is not None:
+            norm = (expand * weights.expand).sum(0)
+            norm_bias = expand_bias @ weights.expand
+            expand = expand.mul_(weights.norm).addr_(expand_bias, weights.norm_bias)
+        if weights.gamma is not None:
+            gamma = (project * weights.project).sum(1).addcmul_(project_bias, shifted_bias(weights))
+            project = project.mul_(weights.gamma[:, None])
+            project_bias = project_bias * weights.gamma
+        if weights.grn_beta is not None:
+            grn_beta = project_bias @ weights.project
+            project = project.addr_(project_bias, weights.grn_beta)
+        result = BlockWeights(
+            depthwise,
+            depthwise_bias,
+            norm,
+            norm_bias,
+            expand,
+            expand_bias,
+            project,
+            project_bias,
+            gamma,
+            grn_gamma,
+            grn_beta,
+        )
+        return None, *result
+
+
+def _empty(like: Tensor, dtype: torch.dtype) -> Tensor:
+    return torch.empty_like(like, dtype=dtype)

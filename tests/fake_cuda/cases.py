@@ -1,0 +1,135 @@
+"""What is run on the device that is none; each case returns what it is to be judged by.
+
+Imported after :func:`tests.fake_cuda.device.load` alone.
+"""
+
+from collections.abc import Callable
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+import mmconvnext  # noqa: F401  (before mmseg and mmdet)
+from mmconvnext.backbones.convnext import ConvNeXt
+from tests.fake_cuda.counting import Count
+
+CASES: dict[str, Callable[[], dict]] = {}
+DTYPES = {'float32': None, 'float16': torch.float16, 'bfloat16': torch.bfloat16}
+
+
+def case(name: str, **options: object):
+    """Register a function as a case, with the options that it is called with."""
+
+    def register(function: Callable) -> Callable:
+        CASES[name] = lambda: function(**options)
+        return function
+
+    return register
+
+
+@contextmanager
+def on_device(training: bool):
+    """Fake tensors."""
+    with FakeTensorMode(allow_non_fake_inputs=False), torch.set_grad_enabled(training):
+        yield
+
+
+def mixed(dtype: torch.dtype | None) -> torch.autocast:
+    """Mixed precision, where there is a dtype; for the forward pass, as trainings have it."""
+    return torch.autocast('cuda', dtype or torch.float16, enabled=dtype is not None)
+
+
+def moved(model: nn.Module, dtype: torch.dtype | None = None) -> nn.Module:
+    """The model with its parameters and buffers on the device; inside of :func:`on_device`."""
+    for module in model.modules():
+        for name, value in list(module._parameters.items()):
+            if value is not None:
+                data = torch.empty(value.shape, dtype=dtype or value.dtype, device='cuda')
+                module._parameters[name] = nn.Parameter(data, value.requires_grad)
+        for name, value in list(module._buffers.items()):
+            if value is not None:
+                module._buffers[name] = torch.empty(value.shape, dtype=value.dtype, device='cuda')
+    return model
+
+
+def wrong_gradients(model: nn.Module) -> list[str]:
+    """Names of parameters without a gradient of their own device, dtype and strides."""
+    return [
+        name
+        for name, value in model.named_parameters()
+        if value.requires_grad
+        and (
+            value.grad is None
+            or (value.grad.device, value.grad.dtype, value.grad.stride())
+            != (value.device, value.dtype, value.stride())
+        )
+    ]
+
+
+def judged(model: nn.Module, outputs: list[Tensor], count: Count, **more: object) -> dict:
+    """The common answers of a case."""
+    return dict(
+        devices=sorted({str(out.device) for out in outputs}),
+        dtypes=sorted({str(out.dtype).removeprefix('torch.') for out in outputs}),
+        wrong_gradients=wrong_gradients(model) if torch.is_grad_enabled() else [],
+        to_host=dict(count.to_host),
+        operators=dict(count.kernels.most_common()),
+        **count.total(),
+        **more,
+    )
+
+
+def run_backbone(
+    arch: str = 'atto',
+    training: bool = True,
+    dtype: str = 'float32',
+    size: tuple[int, int, int] = (4, 65, 97),
+    half: bool = False,
+    **options: object,
+) -> dict:
+    """A forward pass and, in training, a backward pass."""
+    samples, height, width = size
+    backbone = ConvNeXt(arch, **options)
+    with on_device(training):
+        model = moved(backbone, DTYPES[dtype] if half else None).train(training)
+        x = torch.empty(samples, 3, height, width, device='cuda')
+        x = x.to(DTYPES[dtype]) if half else x
+        with Count() as count:
+            with mixed(None if half else DTYPES[dtype]):
+                outs = model(x)
+            if training:
+                given = [out for out in outs if out.requires_grad]
+                torch.autograd.backward(given, [torch.empty_like(out) for out in given])
+        last = [out.is_contiguous(memory_format=torch.channels_last) for out in outs]
+        return judged(model, list(outs), count, channels_last=all(last))
+
+
+for _grn in (False, True):
+    _version = 'V2' if _grn else 'V1'
+    for _dtype in DTYPES:
+        for _training in (False, True):
+            _name = f'backbone {_version} {_dtype} {"training" if _training else "inference"}'
+            case(_name, use_grn=_grn, dtype=_dtype, training=_training, drop_path_rate=0.4)(
+                run_backbone
+            )
+    case(f'backbone {_version} with_cp', use_grn=_grn, dtype='float16', with_cp=True)(run_backbone)
+    case(f'backbone {_version} plain', use_grn=_grn, dtype='float16', fast=False)(run_backbone)
+    case(f'backbone {_version} frozen', use_grn=_grn, dtype='bfloat16', frozen_stages=2)(
+        run_backbone
+    )
+    case(f'backbone {_version} half', use_grn=_grn, dtype='float16', half=True, training=False)(
+        run_backbone
+    )
+    for _training in (False, True):
+        for _fast in (True, False):
+            _name = f'count {_version} {"training" if _training else "inference"}'
+            case(
+                _name if _fast else f'{_name} plain',
+                arch='tiny',
+                use_grn=_grn,
+                dtype='bfloat16',
+                training=_training,
+                size=(16, 512, 512),
+                fast=_fast,
+            )(run_backbone)
