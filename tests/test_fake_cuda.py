@@ -14,7 +14,7 @@ from tests.fake_cuda.cases import CASES
 
 BACKBONE = [name for name in CASES if name.startswith('backbone')]
 # Gigabytes and kernels of 16 × 512² in bfloat16, counted; kernels are the plain block's of before.
-BOUNDS = {
+BOUNDS = {  # of the backbone
     'count V1 training': (38, 774),
     'count V2 training': (58, 1286),
     'count V1 inference': (13.1, 314),
@@ -75,3 +75,9 @@ def test_kernels_and_bytes(results, name: str) -> None:
     result, plain = result_of(results, name), result_of(results, f'{name} plain')
     assert result['gigabytes'] <= gigabytes
     assert result['kernels'] <= min(kernels, plain['kernels'])
+
+
+def test_the_loss_moves_no_more_than_mmseg_s(results) -> None:
+    ours, theirs = result_of(results, 'loss'), result_of(results, 'loss mmseg')
+    assert ours['gigabytes'] <= theirs['gigabytes']
+    assert ours['kernels'] <= 2 * theirs['kernels']

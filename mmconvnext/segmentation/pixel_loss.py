@@ -14,11 +14,11 @@ from torch.nn import functional as F
 
 from mmconvnext.errors import ArgumentError
 from mmconvnext.segmentation.row_bands import Tile, full_precision, interpolation
+from mmconvnext.segmentation.whole_loss import WholeCrossEntropy
 
 # Of the logits that are looked at together: 8 rows of 150 classes and 512 columns in float32, which
-# a processor's cache holds. Elsewhere starting a kernel costs more than leaving a cache.
+# a processor's cache holds.
 _TILE_BYTES = 5 << 19
-_TILE_BYTES_ELSEWHERE = 16 * _TILE_BYTES
 # Rows that are widened together: of 64, resized fourfold, 1 in 17 is widened twice.
 _BAND_ROWS = 64
 # A column depends on two columns before the resize; a dense matrix for 64 has 18 × 64 entries.
@@ -32,10 +32,11 @@ def resized_cross_entropy(
 ) -> tuple[Tensor, Tensor]:
     """Cross entropy of logits that are first resized, bilinearly, to the size of the labels.
 
-    Neither the resized logits nor their softmax are ever whole: the forward pass takes a few rows
-    at a time, about 15 MB in all at 150 classes and 512 columns and fourfold resizing, and leaves
-    nothing but the gradient at the size of ``logits``. It computes in float32 at least, under
-    autocast too. A second derivative raises. Compiled or traced, it is the plain formula.
+    On a CPU neither the resized logits nor their softmax are ever whole: the forward pass takes a
+    few rows at a time, about 15 MB in all at 150 classes and 512 columns and fourfold resizing.
+    Elsewhere it takes some pictures at a time (``whole_loss.py``). Both leave nothing but the
+    gradient at the size of ``logits``, and compute in float32 at least, under autocast too. A
+    second derivative raises. Compiled or traced, it is the plain formula.
 
     Args:
         logits: (N, C, h, w), floating point.
@@ -51,15 +52,23 @@ def resized_cross_entropy(
         ArgumentError: a label is neither a class nor ignored (on a CPU; elsewhere it is torch's
             own assertion), or the batches differ.
     """
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+    on_cpu = logits.device.type == 'cpu'
+    if (
+        torch.compiler.is_compiling()
+        or torch.jit.is_tracing()
+        # torch has no deterministic kernel for the gradient of resizing on CUDA; F.interpolate
+        # then takes other operations.
+        or (torch.are_deterministic_algorithms_enabled() and not on_cpu)
+    ):
         return _plain(logits, labels, align_corners, ignore_index)
     if logits.ndim != 4 or labels.ndim != 3 or not 0 < len(logits) == len(labels):
         raise ArgumentError(
             'resized_cross_entropy: expected logits (N, C, h, w) and labels (N, H, W), got '
             f'{tuple(logits.shape)} and {tuple(labels.shape)}'
         )
+    function = _ResizedCrossEntropy if on_cpu else WholeCrossEntropy
     with full_precision(logits.device):
-        return _ResizedCrossEntropy.apply(logits, labels, align_corners, ignore_index)
+        return function.apply(logits, labels, align_corners, ignore_index)
 
 
 def _plain(
@@ -112,8 +121,7 @@ class _ResizedCrossEntropy(torch.autograd.Function):
 
 
 def _check_labels(labels: Tensor, classes: int) -> None:
-    # Elsewhere than on a CPU, looking at them would wait for the device.
-    if labels.device.type != 'cpu' or not labels.numel():
+    if not labels.numel():
         return
     lowest, highest = (int(value) for value in labels.aminmax())
     if lowest < 0 or highest >= classes:
@@ -135,8 +143,7 @@ def _plan(logits: Tensor, size: Sequence[int], align_corners: bool, dtype: torch
         for lengths in zip(logits.shape[2:], size)
     )
     like = logits.new_empty(0, dtype=dtype)
-    tile_bytes = _TILE_BYTES if logits.device.type == 'cpu' else _TILE_BYTES_ELSEWHERE
-    tile_rows = max(1, tile_bytes // (logits.shape[1] * size[1] * like.element_size()))
+    tile_rows = max(1, _TILE_BYTES // (logits.shape[1] * size[1] * like.element_size()))
     per_band = max(1, _BAND_ROWS // tile_rows)
     tiles = rows.tiles(tile_rows, like)
     bands = [

@@ -5,13 +5,19 @@ Imported after :func:`tests.fake_cuda.device.load` alone.
 
 from collections.abc import Callable
 from contextlib import contextmanager
+from unittest import mock
 
 import torch
+from mmengine.structures import PixelData
+from mmseg.models import losses as losses_of_mmseg
+from mmseg.models.decode_heads import decode_head
+from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import mmconvnext  # noqa: F401  (before mmseg and mmdet)
 from mmconvnext.backbones.convnext import ConvNeXt
+from mmconvnext.segmentation.uper_head import UPerHead
 from tests.fake_cuda.counting import Count
 
 CASES: dict[str, Callable[[], dict]] = {}
@@ -67,14 +73,21 @@ def wrong_gradients(model: nn.Module) -> list[str]:
     ]
 
 
-def judged(model: nn.Module, outputs: list[Tensor], count: Count, **more: object) -> dict:
+def judged(
+    model: nn.Module,
+    outputs: list[Tensor],
+    count: Count,
+    trained: bool | None = None,
+    **more: object,
+) -> dict:
     """The common answers of a case."""
+    trained = torch.is_grad_enabled() if trained is None else trained
     return dict(
         devices=sorted({str(out.device) for out in outputs}),
         dtypes=sorted({str(out.dtype).removeprefix('torch.') for out in outputs}),
-        wrong_gradients=wrong_gradients(model) if torch.is_grad_enabled() else [],
+        wrong_gradients=wrong_gradients(model) if trained else [],
         to_host=dict(count.to_host),
-        operators=dict(count.kernels.most_common()),
+        operators={k: [n, round(count.bytes[k] / 1e9, 2)] for k, n in count.kernels.most_common()},
         **count.total(),
         **more,
     )
@@ -133,3 +146,33 @@ for _grn in (False, True):
                 size=(16, 512, 512),
                 fast=_fast,
             )(run_backbone)
+
+
+def pixel_loss(fast: bool) -> dict:
+    """Loss and accuracy of 150 classes at 8 × 512², from logits in float16, and their gradient."""
+    settings = dict(num_classes=150, channels=8, in_channels=[8] * 4, in_index=[0, 1, 2, 3])
+    head = UPerHead(**settings, dropout_ratio=0.0, fast=fast)
+    with on_device(training=True), mock.patch.object(decode_head, 'accuracy', _accuracy):
+        logits = torch.empty(8, 150, 128, 128, device='cuda', dtype=torch.float16)
+        logits.requires_grad_()
+        samples = labelled(8, 512, 512)
+        with Count() as count:
+            with mixed(torch.float16):
+                losses = head.loss_by_feat(logits, samples)
+            losses['loss_ce'].backward()
+        return judged(moved(head), [logits.grad], count, trained=False)
+
+
+def _accuracy(logits: Tensor, labels: Tensor, ignore_index: int) -> Tensor:
+    # mmseg's counts the pixels that are not ignored, for which it waits: a fake tensor cannot.
+    return losses_of_mmseg.accuracy(logits, labels, ignore_index=None)
+
+
+def labelled(samples: int, height: int, width: int) -> list[SegDataSample]:
+    """Data samples with labels on the device."""
+    data = [torch.empty(1, height, width, dtype=torch.int64, device='cuda') for _ in range(samples)]
+    return [SegDataSample(gt_sem_seg=PixelData(data=one)) for one in data]
+
+
+case('loss', fast=True)(pixel_loss)
+case('loss mmseg', fast=False)(pixel_loss)

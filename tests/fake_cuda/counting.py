@@ -105,7 +105,7 @@ def _moved(func: torch._ops.OpOverload, args: tuple, kwargs: dict, outputs: list
     written = {argument.name for argument in func._schema.arguments if argument.is_out}
     read = _tensors((args, {k: v for k, v in kwargs.items() if k not in written}))
     moved = sum(map(_size, outputs))
-    if name in ('zero_', 'fill_'):
+    if name in ('zero_', 'fill_') or name.startswith('new_') or name.endswith('_like'):
         return moved
     if name == 'copy_':
         return _size(args[0]) + _size(args[1])

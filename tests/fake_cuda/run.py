@@ -11,6 +11,7 @@ from tests.fake_cuda.device import load
 def main() -> None:
     library, out, *parts = sys.argv[1:]
     load(Path(library))
+    import mmconvnext  # noqa: F401  (before mmseg and mmdet)
     from tests.fake_cuda.cases import CASES
 
     results = {}
