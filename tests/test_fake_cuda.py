@@ -81,3 +81,9 @@ def test_the_loss_moves_no_more_than_mmseg_s(results) -> None:
     ours, theirs = result_of(results, 'loss'), result_of(results, 'loss mmseg')
     assert ours['gigabytes'] <= theirs['gigabytes']
     assert ours['kernels'] <= 2 * theirs['kernels']
+
+
+def test_the_head_starts_few_kernels(results) -> None:
+    ours, theirs = result_of(results, 'head'), result_of(results, 'head mmseg')
+    assert ours['kernels'] <= 350
+    assert ours['tflop'] <= 0.53 * theirs['tflop']

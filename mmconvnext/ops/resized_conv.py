@@ -10,6 +10,7 @@ one for the columns, ``[3w, W]``. Of UperNet's 3 × 3 convolution over four conc
 155 GMAC at 512², 57 remain. The result is that of the plain formulation to rounding.
 """
 
+import functools
 from collections.abc import Iterator
 from itertools import product
 from typing import NamedTuple
@@ -24,7 +25,7 @@ from torch.nn import functional as F
 _TILE = 128
 # Of the mixed channels that are held at once. A CPU wants them in its cache, a GPU in few kernels.
 _CPU_BYTES = 12 << 20
-_DEVICE_BYTES = 256 << 20
+_DEVICE_BYTES = 512 << 20
 
 
 def conv_of_resized(base: Tensor, x: Tensor, weight: Tensor, align_corners: bool) -> Tensor:
@@ -38,12 +39,18 @@ def conv_of_resized(base: Tensor, x: Tensor, weight: Tensor, align_corners: bool
     A map with more than half as many pixels as the output is resized as usual: mixing first would
     not pay. Under ``torch.compile`` and export it is one expression of plain operations.
     """
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        # Whatever the sizes: a question about them would hold an exported program to its answer.
+        return base + _expression(x, weight, base.shape[-2:], align_corners)
     if 2 * x.shape[-2] * x.shape[-1] > base.shape[-2] * base.shape[-1]:
         resized = F.interpolate(x, base.shape[-2:], mode='bilinear', align_corners=align_corners)
         return base + F.conv2d(resized, weight, padding=1)
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
-        return base + _expression(x, weight, base.shape[-2:], align_corners)
     return _ConvOfResized.apply(base, x, weight, align_corners)
+
+
+def _in_few_kernels(x: Tensor) -> bool:
+    """Whether starting a kernel costs more than leaving a cache: not on a CPU."""
+    return x.device.type != 'cpu'
 
 
 def interpolation_matrix(
@@ -104,12 +111,20 @@ class _Span(NamedTuple):
     matrix: Tensor  # (target, 3 taps, source)
 
 
-def _spans(source: int, target: int, align_corners: bool, like: Tensor) -> list[_Span]:
-    matrix = interpolation_matrix(source, target, align_corners, like.dtype, like.device)
-    shifted = _shifted(matrix)
+@functools.lru_cache(256)  # of a dozen kernels each, for a few kilobytes
+@torch.inference_mode(False)
+def _spans(
+    source: int,
+    target: int,
+    align_corners: bool,
+    dtype: torch.dtype,
+    device: torch.device,
+    tile: int,
+) -> list[_Span]:
+    shifted = _shifted(interpolation_matrix(source, target, align_corners, dtype, device))
     spans = []
-    for first in range(0, target, _TILE):
-        last = min(first + _TILE, target)
+    for first in range(0, target, tile):
+        last = min(first + tile, target)
         # The taps reach one row further; the rest is the arithmetic of interpolation_matrix, and
         # one row more on either side for its rounding.
         scale = (source - 1) / max(target - 1, 1) if align_corners else source / target
@@ -139,6 +154,21 @@ class _Tile(NamedTuple):
 
     def add_resized(self, out: Tensor, mixed: Tensor) -> None:
         """Add (n, 9 · k, h · w) to ``out``, (n, k, H, W)."""
+        if _in_few_kernels(out):
+            self._add_at_once(out, mixed)
+        else:
+            self._add_by_tap(out, mixed)
+
+    def _add_at_once(self, out: Tensor, mixed: Tensor) -> None:
+        # The three taps of a row side by side, while it is short.
+        size = (self.rows.matrix.shape[2], self.columns.matrix.shape[2])
+        mixed = mixed.view(len(out), 3, out.shape[1], 3, *size).permute(0, 2, 3, 4, 1, 5)
+        tall = torch.matmul(
+            self.rows.matrix.flatten(1), mixed.reshape(*out.shape[:2], 3 * size[0], -1)
+        )
+        out += torch.matmul(tall, self.columns.matrix.flatten(1).t())
+
+    def _add_by_tap(self, out: Tensor, mixed: Tensor) -> None:
         rows = self.rows.matrix.flatten(1)
         mixed = mixed.view(-1, rows.shape[1], self.columns.matrix.shape[2])
         tall = torch.bmm(rows.expand(len(mixed), *rows.shape), mixed)
@@ -151,18 +181,27 @@ class _Tile(NamedTuple):
 
     def resize_back(self, grad: Tensor) -> Tensor:
         """The transpose: (n, k, H, W) → (n, 9 · k, h · w)."""
+        if _in_few_kernels(grad):
+            return self._back_at_once(grad)
         columns = self.columns.matrix
         tall = torch.stack([grad @ columns[:, tap] for tap in range(3)], dim=1).flatten(0, 2)
         rows = self.rows.matrix.flatten(1).t()
         mixed = torch.bmm(rows.expand(len(tall), *rows.shape), tall)
         return mixed.view(len(grad), 9 * grad.shape[1], -1)
 
+    def _back_at_once(self, grad: Tensor) -> Tensor:
+        size = (self.rows.matrix.shape[2], self.columns.matrix.shape[2])
+        tall = torch.matmul(grad, self.columns.matrix.flatten(1))
+        mixed = torch.matmul(self.rows.matrix.flatten(1).t(), tall)
+        mixed = mixed.view(*grad.shape[:2], 3, size[0], 3, size[1]).permute(0, 4, 1, 2, 3, 5)
+        return mixed.reshape(len(grad), 9 * grad.shape[1], -1)
+
 
 def _tiles(base_shape: torch.Size, x: Tensor, align_corners: bool) -> Iterator[_Tile]:
     samples, channels, height, width = base_shape
-    rows = _spans(x.shape[-2], height, align_corners, x)
-    columns = _spans(x.shape[-1], width, align_corners, x)
-    budget = _CPU_BYTES if x.device.type == 'cpu' else _DEVICE_BYTES
+    rows = _spans(x.shape[-2], height, align_corners, x.dtype, x.device, _TILE)
+    columns = _spans(x.shape[-1], width, align_corners, x.dtype, x.device, _TILE)
+    budget = _DEVICE_BYTES if _in_few_kernels(x) else _CPU_BYTES
     for row, column in product(rows, columns):
         mixed = 9 * row.matrix.shape[2] * column.matrix.shape[2]  # values of an output channel
         held = max(budget // (mixed * x.element_size()), 1)

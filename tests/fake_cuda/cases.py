@@ -17,6 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 import mmconvnext  # noqa: F401  (before mmseg and mmdet)
 from mmconvnext.backbones.convnext import ConvNeXt
+from mmconvnext.ops import resized_conv
 from mmconvnext.segmentation.uper_head import UPerHead
 from tests.fake_cuda.counting import Count
 
@@ -36,7 +37,8 @@ def case(name: str, **options: object):
 
 @contextmanager
 def on_device(training: bool):
-    """Fake tensors."""
+    """Fake tensors, and none of an earlier case."""
+    resized_conv._spans.cache_clear()
     with FakeTensorMode(allow_non_fake_inputs=False), torch.set_grad_enabled(training):
         yield
 
@@ -176,3 +178,30 @@ def labelled(samples: int, height: int, width: int) -> list[SegDataSample]:
 
 case('loss', fast=True)(pixel_loss)
 case('loss mmseg', fast=False)(pixel_loss)
+
+
+def head(fast: bool) -> dict:
+    """UPerHead of ConvNeXt-T at 8 × 512² under float16, forward and backward."""
+    channels = [96, 192, 384, 768]
+    settings = dict(num_classes=150, channels=512, in_channels=channels, in_index=[0, 1, 2, 3])
+    norm = dict(type='BN', requires_grad=True)
+    head = UPerHead(**settings, pool_scales=(1, 2, 3, 6), norm_cfg=norm, fast=fast)
+    with on_device(training=True):
+        moved(head)
+        maps = [
+            torch.empty(8, c, 128 >> i, 128 >> i, device='cuda', requires_grad=True).to(
+                memory_format=torch.channels_last
+            )
+            for i, c in enumerate(channels)
+        ]
+        for _ in range(2):  # the second time the matrices of resizing are there
+            head.zero_grad()
+            with Count() as count:
+                with mixed(torch.float16):
+                    logits = head(maps)
+                logits.backward(torch.empty_like(logits))
+        return judged(head, [logits], count)
+
+
+case('head', fast=True)(head)
+case('head mmseg', fast=False)(head)

@@ -34,10 +34,11 @@ def results(function, base: Tensor, x: Tensor, weight: Tensor, align_corners: bo
     align_corners=st.booleans(),
     tile=st.sampled_from((1, 3, 16, 128)),
     budget=st.sampled_from((1, 1 << 12, 12 << 20)),
+    few_kernels=st.booleans(),
     seed=st.integers(0, 9),
 )
 def test_matches_resize_and_convolve(
-    samples, channels, size, source, align_corners, tile, budget, seed
+    samples, channels, size, source, align_corners, tile, budget, few_kernels, seed
 ) -> None:
     torch.manual_seed(seed)
     base = torch.randn(samples, channels[0], *size, dtype=torch.float64)
@@ -46,6 +47,8 @@ def test_matches_resize_and_convolve(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(resized_conv, '_TILE', tile)
         patch.setattr(resized_conv, '_CPU_BYTES', budget)
+        patch.setattr(resized_conv, '_DEVICE_BYTES', budget)
+        patch.setattr(resized_conv, '_in_few_kernels', lambda x: few_kernels)
         ours = results(conv_of_resized, base, x, weight, align_corners)
     for a, b in zip(ours, results(plain, base, x, weight, align_corners)):
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
