@@ -63,7 +63,7 @@ def one_line_errors() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except OSError as error:
-        if error.errno not in _OF_THE_DISK:
+        if error.errno not in _OF_THE_DISK or (error.errno == errno.EACCES and not error.filename):
             raise
         where = error.filename or 'a file'
         if error.errno == errno.EACCES:

@@ -64,7 +64,7 @@ def main() -> int:
     options.set_precision(config, arguments.amp)
     if arguments.auto_scale_lr:
         options.set_learning_rate_scaling(config)
-    with hold(config.work_dir):
+    with hold(config.work_dir, config.launcher):
         return _train(config, arguments)
 
 

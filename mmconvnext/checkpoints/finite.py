@@ -12,6 +12,8 @@ from mmconvnext.errors import CheckpointError, DivergenceError
 
 # What torch's optimizers keep of a parameter that has its shape.
 _AVERAGES = {'exp_avg', 'exp_avg_sq', 'max_exp_avg_sq', 'momentum_buffer', 'square_avg'}
+# Others, such as an optimizer's in 8 bits, have no minimum that torch could take.
+_CHECKED = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def require_finite_run(content: Mapping, path: Path) -> None:
@@ -71,5 +73,5 @@ def _not_finite(tensors: object, part: str) -> Iterator[str]:
     for key, value in tensors.items() if isinstance(tensors, Mapping) else ():
         if isinstance(value, Mapping):
             yield from (f'{part}.{name}' for name in _not_finite(value, str(key)))
-        elif torch.is_tensor(value) and value.is_floating_point() and not is_finite(value):
+        elif torch.is_tensor(value) and value.dtype in _CHECKED and not is_finite(value):
             yield key if part == 'state_dict' else f'{part}.{key}'

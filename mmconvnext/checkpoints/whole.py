@@ -22,7 +22,7 @@ _intact: set[tuple[int, ...]] = set()  # files that were checked, by what `stat`
 _LITTLE = 1 << 20  # bytes: with less than this left, a file system is full
 
 
-def save_whole(content: object, path: Path, check: Callable[[], None] = lambda: None) -> None:
+def save_whole(content: object, path: Path, check: Callable[[], None] | None = None) -> None:
     """Write by ``torch.save`` such that ``path`` is complete or stays as it was.
 
     A temporary file in the same folder is written, flushed to the disk and renamed.
@@ -35,11 +35,9 @@ def save_whole(content: object, path: Path, check: Callable[[], None] = lambda: 
     Raises:
         CheckpointError: it could not be written, such as on a full disk. No partial file is left.
     """
-    with ThreadPoolExecutor(1) as thread, _replacing(path) as partial:
-        checked = thread.submit(check)
+    with _replacing(path) as partial, _checked(check):
         torch.save(content, partial)
         _sync(partial)
-        checked.result()
 
 
 def write_text_whole(text: str, path: Path) -> None:
@@ -51,6 +49,18 @@ def write_text_whole(text: str, path: Path) -> None:
     with _replacing(path) as partial:
         partial.write_text(text, encoding='utf-8')
         _sync(partial)
+
+
+@contextmanager
+def _checked(check: Callable[[], None] | None) -> Iterator[None]:
+    """Call ``check`` meanwhile; without one, no thread is started."""
+    if check is None:
+        yield
+        return
+    with ThreadPoolExecutor(1) as thread:
+        result = thread.submit(check)
+        yield
+        result.result()
 
 
 @contextmanager

@@ -50,11 +50,8 @@ class SafeYamlHandler(YamlHandler):
     """
 
     def load_from_fileobj(self, file: IO[str], **options: object) -> object:
-        options.setdefault('Loader', _Loader)
         try:
-            content = yaml.load(file, **options)
-            _require_size(content, file)
-            return content
+            return _load_yaml(file, options.get('Loader', _Loader))
         except FileContentError:
             raise
         except Exception as error:  # of a date without a month, too, it is a ValueError
@@ -64,24 +61,34 @@ class SafeYamlHandler(YamlHandler):
             raise FileContentError(f'{place}: not readable ({told})') from error
 
 
-def _require_size(content: object, file: IO[str]) -> None:
+def _load_yaml(file: IO[str], kind: type) -> object:
+    loader = kind(file)
+    try:
+        document = loader.get_single_node()
+        _require_size(document, file)
+        return None if document is None else loader.construct_document(document)
+    finally:
+        loader.dispose()
+
+
+def _require_size(document: yaml.Node | None, file: IO[str]) -> None:
     sizes: dict[int, float] = {}
-    if _size(content, sizes) - len(sizes) > _MOST_REPEATED:
+    if _size(document, sizes) - len(sizes) > _MOST_REPEATED:
         raise FileContentError(
             f'{_name(file, "YAML")}: expected aliases that repeat at most {_MOST_REPEATED:,} '
             'values, got more; write the values out'
         )
 
 
-def _size(value: object, sizes: dict[int, float]) -> float:
-    """How many containers there are in a value, each counted wherever it stands."""
-    if not isinstance(value, dict | list | tuple):
-        return 0
-    if id(value) not in sizes:
-        sizes[id(value)] = math.inf  # one that holds itself
-        inside = value.values() if isinstance(value, dict) else value
-        sizes[id(value)] = 1 + sum(_size(one, sizes) for one in inside)
-    return sizes[id(value)]
+def _size(node: yaml.Node | None, sizes: dict[int, float]) -> float:
+    """How many values a node stands for, those behind its aliases each time."""
+    if id(node) not in sizes:
+        sizes[id(node)] = math.inf  # one that holds itself
+        inside = node.value if isinstance(node, yaml.CollectionNode) else ()
+        if isinstance(node, yaml.MappingNode):
+            inside = [one for pair in inside for one in pair]
+        sizes[id(node)] = 1 + sum(_size(one, sizes) for one in inside)
+    return sizes[id(node)]
 
 
 class SafeJsonHandler(JsonHandler):

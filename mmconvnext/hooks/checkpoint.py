@@ -4,14 +4,15 @@ import os
 import re
 from pathlib import Path
 
-from mmengine.dist import broadcast_object_list, get_world_size, is_main_process
+from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
 
 from mmconvnext.checkpoints.of_a_run import EVALUATED, LAST, OVERWRITTEN, TEMPLATES, step_of
 from mmconvnext.checkpoints.read import read_checkpoint
 from mmconvnext.checkpoints.training_state import finite_number
 from mmconvnext.checkpoints.whole import remove_partial, write_text_whole
-from mmconvnext.errors import CheckpointError, UserError
+from mmconvnext.errors import CheckpointError
+from mmconvnext.hooks.outcome import shared_outcome
 from mmconvnext.registry import HOOKS
 
 
@@ -35,6 +36,9 @@ class CheckpointHook(MMEngineCheckpointHook):
 
     def before_train(self, runner) -> None:
         self._elsewhere = '://' in str(self.out_dir or runner.work_dir)
+        self._written_at = -1  # iterations of training in the last checkpoint
+        self._mid_epoch: str | None = None
+        self._together = True  # whether all processes save in step
         if self._elsewhere:
             super().before_train(runner)
             return
@@ -47,9 +51,6 @@ class CheckpointHook(MMEngineCheckpointHook):
             runner.message_hub.pop_info(name)
         super().before_train(runner)
         self.folder = Path(self.out_dir)
-        self._written_at = -1  # iterations of training in the last checkpoint
-        self._mid_epoch: str | None = None
-        self._together = True  # whether all processes save in step
         self.keep_ckpt_ids = steps
         if is_main_process():
             for path in remove_partial(self.folder) if self.folder.is_dir() else []:
@@ -63,11 +64,13 @@ class CheckpointHook(MMEngineCheckpointHook):
         """Take the best checkpoints from their files, those of a part that is trained again too."""
         for indicator in self.key_indicators if self.save_best else []:
             score_key, path_key = self._keys(indicator)
-            found = self._newest_best(indicator, score_key) if runner.iter else None
-            self._set_best(indicator, str(found[0]) if found else None)
-            if found:
-                runner.message_hub.update_info(path_key, str(found[0]))
-                runner.message_hub.update_info(score_key, found[1])
+            found = [self._newest_best(indicator, score_key) if runner.iter else None]
+            broadcast_object_list(found)  # other machines may have none of the files
+            path, score = found[0] or (None, None)
+            self._set_best(indicator, path and str(path))
+            if path:
+                runner.message_hub.update_info(path_key, str(path))
+                runner.message_hub.update_info(score_key, score)
 
     def _newest_best(self, indicator: str, key: str) -> tuple[Path, float] | None:
         """Of an indicator, the newest checkpoint, which is the best one, and its score."""
@@ -129,37 +132,30 @@ class CheckpointHook(MMEngineCheckpointHook):
         before = runner.message_hub.runtime_info.get('last_ckpt')
         runner.message_hub.update_info('last_ckpt', path)
         try:
-            self._save(runner, name, meta, whole_run=True)
+            with shared_outcome(together=self._together):
+                self._save(runner, name, meta, whole_run=True)
+                if is_main_process():
+                    place = os.path.relpath(path, runner.work_dir)
+                    write_text_whole(f'{place}\n', Path(runner.work_dir) / LAST)
+                self._remove_replaced(runner, name)
         except Exception:
             runner.message_hub.update_info('last_ckpt', before)
             raise
         self.last_ckpt = path
         self._written_at = meta['iter']
-        if is_main_process():
-            place = os.path.relpath(path, runner.work_dir)
-            write_text_whole(f'{place}\n', Path(runner.work_dir) / LAST)
-        self._remove_replaced(runner, name)
 
     def _save(self, runner, name: str, meta: dict, whole_run: bool) -> None:
-        error = None
-        try:
-            runner.save_checkpoint(
-                self.out_dir,
-                name,
-                self.file_client_args,
-                save_optimizer=self.save_optimizer and whole_run,
-                save_param_scheduler=self.save_param_scheduler and whole_run,
-                meta=dict(meta),
-                by_epoch=self.by_epoch and whole_run,
-                backend_args=self.backend_args,
-                **(self.args if whole_run else {}),
-            )
-        except UserError as caught:
-            error = caught
-        if self._together and get_world_size() > 1:
-            error = _shared(error)
-        if error is not None:
-            raise error
+        runner.save_checkpoint(
+            self.out_dir,
+            name,
+            self.file_client_args,
+            save_optimizer=self.save_optimizer and whole_run,
+            save_param_scheduler=self.save_param_scheduler and whole_run,
+            meta=dict(meta),
+            by_epoch=self.by_epoch and whole_run,
+            backend_args=self.backend_args,
+            **(self.args if whole_run else {}),
+        )
 
     def _remove_replaced(self, runner, name: str) -> None:
         """What was to go once there is a complete checkpoint: of mid-epoch, of another run."""
@@ -196,7 +192,8 @@ class CheckpointHook(MMEngineCheckpointHook):
         runner.message_hub.update_info(keys[0], score)
         runner.message_hub.update_info(keys[1], str(self.folder / name))
         meta = dict(epoch=runner.epoch, iter=runner.iter)
-        self._save(runner, name, meta, whole_run=False)
+        with shared_outcome():
+            self._save(runner, name, meta, whole_run=False)
         self._set_best(indicator, str(self.folder / name))
         unit = 'epoch' if self.by_epoch else 'iter'
         runner.logger.info(
@@ -230,7 +227,11 @@ class CheckpointHook(MMEngineCheckpointHook):
 
     def _write_state(self, runner, done: int) -> None:
         meta = dict(epoch=runner.epoch, iter=done)
-        if not self.by_epoch:
+        if self._elsewhere:
+            name = TEMPLATES[0].format(done)
+            self._save(runner, name, meta, whole_run=True)
+            self.last_ckpt, self._written_at = f'{self.out_dir}/{name}', done
+        elif not self.by_epoch:
             self._save_checkpoint_with_step(runner, done, meta)
         elif runner.epoch and done == runner.epoch * len(runner.train_dataloader):
             self._save_checkpoint_with_step(runner, runner.epoch, meta)
@@ -255,18 +256,6 @@ class CheckpointHook(MMEngineCheckpointHook):
         starts = [0, *(m.end() for m in re.finditer('_', name) if name.startswith('best_'))]
         templates = (self.filename_tmpl, *TEMPLATES)
         return any(step_of(name[start:], templates) is not None for start in starts)
-
-
-def _shared(error: UserError | None) -> UserError | None:
-    """The first process's error in all of them: they would wait for it for ever."""
-    told = [error and (type(error), str(error))]
-    broadcast_object_list(told)
-    if told[0] is None:
-        return None
-    kind, message = told[0]
-    shared = kind(message)
-    shared.everywhere = True
-    return shared
 
 
 def _is_step(value: object) -> bool:

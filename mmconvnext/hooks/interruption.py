@@ -16,12 +16,13 @@ from mmengine.dist import (
     is_main_process,
 )
 from mmengine.hooks import EMAHook, Hook
-from mmengine.runner import EpochBasedTrainLoop
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 
 from mmconvnext.checkpoints.of_a_run import EVALUATED
 from mmconvnext.checkpoints.whole import write_text_whole
 from mmconvnext.hooks.checkpoint import CheckpointHook
-from mmconvnext.hooks.signals import STOP, Signals, Stopped, weightier
+from mmconvnext.hooks.outcome import shared_outcome
+from mmconvnext.hooks.signals import STOP, Signals, Stopped, agreed
 from mmconvnext.hooks.step_watch import StepWatchHook
 from mmconvnext.registry import HOOKS
 
@@ -55,7 +56,8 @@ class InterruptionHook(Hook):
         self._watch = _only(runner, StepWatchHook)
         if _evaluation_is_due(runner):
             runner.logger.warning(
-                f'The evaluation after {runner.iter} iterations was cut off: evaluating first'
+                f'The evaluation after {runner.iter} iterations was not completed here: '
+                'evaluating first'
             )
             runner.val_loop.run()
         if self._signals is not None and runner.iter:
@@ -81,6 +83,8 @@ class InterruptionHook(Hook):
     def before_val_epoch(self, runner) -> None:
         if self._signals is None:
             return
+        if is_main_process():
+            _note(runner).unlink(missing_ok=True)
         alone = get_world_size() == 1
         self._common_batches = 0 if alone else _fewest(len(runner.val_loop.dataloader))
         if not self._common_batches:
@@ -91,7 +95,7 @@ class InterruptionHook(Hook):
     ) -> None:
         if self._signals is None or batch_idx >= self._common_batches:
             return
-        while number := _agreed(self._signals.pending):
+        while number := agreed(self._signals.pending):
             with _trained_weights(runner):
                 self._follow(runner, number, runner.iter)
         if batch_idx + 1 == self._common_batches:
@@ -99,8 +103,11 @@ class InterruptionHook(Hook):
             self._act_at_once(lambda: self._alone_in_evaluation(runner))
 
     def after_val_epoch(self, runner, metrics: dict | None = None) -> None:
-        if self._signals is not None and is_main_process():
-            write_text_whole(f'{runner.iter}\n', Path(runner.work_dir) / EVALUATED)
+        if self._signals is None:
+            return
+        with shared_outcome():
+            if is_main_process():
+                write_text_whole(f'{runner.iter}\n', _note(runner))
 
     def _act_at_once(self, action) -> None:
         self._signals.at_once = action
@@ -155,19 +162,25 @@ class InterruptionHook(Hook):
 def _evaluation_is_due(runner) -> bool:
     """Whether the run goes on from a step after which it evaluates, and did not to the end."""
     loop = runner.train_loop
-    if not runner.iter or runner.val_loop is None:
+    by_epoch = isinstance(loop, EpochBasedTrainLoop)
+    known = by_epoch or isinstance(loop, IterBasedTrainLoop)
+    if not known or not runner.iter or runner.val_loop is None:
         return False
     loop._decide_current_val_interval()
-    by_epoch = isinstance(loop, EpochBasedTrainLoop)
     done, last = (loop.epoch, loop.max_epochs) if by_epoch else (loop.iter, loop.max_iters)
     if by_epoch and loop.iter != loop.epoch * len(loop.dataloader):
         return False
     if done < loop.val_begin or (done % loop.val_interval and done != last):
         return False
-    note = Path(runner.work_dir) / EVALUATED
+    note = _note(runner)
     evaluated = [note.read_text('utf-8').strip() if note.is_file() else None]
     broadcast_object_list(evaluated)
     return evaluated[0] != str(runner.iter)
+
+
+def _note(runner) -> Path:
+    """Where it is written after how many iterations the last evaluation came to its end."""
+    return Path(runner.work_dir) / EVALUATED
 
 
 @contextmanager
@@ -183,14 +196,6 @@ def _trained_weights(runner) -> Iterator[None]:
 
 def _fewest(batches: int) -> int:
     return min(int(one) for one in all_gather(torch.tensor(batches)))
-
-
-def _agreed(pending: int) -> int:
-    """The signal that weighs most, of those of all processes."""
-    number = 0
-    for one in all_gather(torch.tensor(pending)):
-        number = weightier(number, int(one))
-    return number
 
 
 def _only(runner, kind: type) -> object | None:

@@ -6,9 +6,11 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 
-from mmconvnext.processes import is_first_process
+import torch
+from mmengine.dist import all_gather, is_main_process
 
 SAVE = signal.SIGUSR1
 STOP = (signal.SIGINT, signal.SIGTERM)
@@ -36,6 +38,7 @@ class Signals:
     def __init__(self) -> None:
         self.pending = 0  # number of the signal that weighs most; 0 for none
         self.at_once: Callable[[], None] | None = None
+        self.handling = False  # whether `at_once` is being called by a signal
         self._process = os.getpid()
         self._before: dict[int, object] = {}
 
@@ -60,10 +63,14 @@ class Signals:
                 _end(number)
             return
         self.pending = weightier(self.pending, number)
-        if number in STOP and is_first_process():
-            _tell_of(number)
         if self.at_once is not None:
-            self.at_once()
+            self.handling = True
+            try:
+                self.at_once()
+            finally:
+                self.handling = False
+        elif number in STOP and is_main_process():
+            _tell_of(number)
 
     def settle(self) -> None:
         """Forget a signal to save that has been followed; one to stop stays."""
@@ -76,10 +83,20 @@ def weightier(one: int, other: int) -> int:
     return max(one, other, key=(0, int(SAVE), *map(int, STOP)).index)
 
 
+def agreed(pending: int) -> int:
+    """The signal that weighs most, of those of all processes, which all have to ask."""
+    number = 0
+    for one in all_gather(torch.tensor(pending)):
+        number = weightier(number, int(one))
+    return number
+
+
 def _tell_of(number: int) -> None:
     again = '' if _COPIES_FROM_TORCHRUN in os.environ else '; a second signal ends it at once'
     line = f'{signal.Signals(number).name}: the run saves and ends{again}\n'
-    os.write(sys.stderr.fileno(), line.encode())  # print is not made for signal handlers
+    # Not by print, which is not made for signal handlers. Ctrl-C may have ended who reads it.
+    with suppress(OSError, ValueError, AttributeError):
+        os.write(sys.stderr.fileno(), line.encode())
 
 
 def _as_a_child(number: int) -> None:

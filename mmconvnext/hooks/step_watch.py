@@ -10,7 +10,8 @@ from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 
 from mmconvnext.errors import ArgumentError, DivergenceError
-from mmconvnext.hooks.signals import weightier
+from mmconvnext.hooks.outcome import told_everywhere
+from mmconvnext.hooks.signals import agreed, weightier
 from mmconvnext.registry import HOOKS
 
 # A scaler that starts at 2^16 or has grown to 2^24 is at 1 after so many halvings; gradients that
@@ -53,7 +54,7 @@ class StepWatchHook(Hook):
         # Of the iterations since the last step, which may be several:
         self._losses: list[dict[str, Tensor | list[Tensor]]] = []
         self._images: list[str] = []
-        self._buffers: dict[str, tuple[Tensor, Tensor]] = {}
+        self._buffers: list[tuple[Tensor, Tensor]] = []
         self._forward_hook = None
         self._at_zero = 0  # iterations in a row whose learning rate is 0
 
@@ -62,15 +63,15 @@ class StepWatchHook(Hook):
         if not hasattr(runner.optim_wrapper, 'watch'):
             runner.logger.warning(
                 f'{type(runner.optim_wrapper).__name__}: divergence is not looked for, and signals '
-                'are followed at the end of the iteration, each process for itself'
+                'are followed at the end of the iteration'
             )
             return
         runner.optim_wrapper.watch = self.look
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         self._forward_hook = model.register_forward_hook(self._remember_losses, with_kwargs=True)
         if self.tolerate:
-            floating = {k: b for k, b in model.named_buffers() if b.is_floating_point()}
-            self._buffers = {k: (buffer, buffer.clone()) for k, buffer in floating.items()}
+            floating = [b for b in model.buffers() if b.is_floating_point()]
+            self._buffers = [(buffer, buffer.clone()) for buffer in floating]
 
     def before_train_iter(self, runner, batch_idx: int, data_batch: object = None) -> None:
         self.agreed = 0
@@ -82,7 +83,11 @@ class StepWatchHook(Hook):
         self, runner, batch_idx: int, data_batch: object = None, outputs: object = None
     ) -> None:
         if not hasattr(runner.optim_wrapper, 'watch'):
-            self.agreed = runner.signals.pending if hasattr(runner, 'signals') else 0
+            self.agreed = agreed(runner.signals.pending) if hasattr(runner, 'signals') else 0
+        for buffer, before in self._buffers:
+            # Between two accumulated batches a broken one would be in the batch norms until the
+            # step, and for ever in their averages.
+            buffer.copy_(buffer.where(torch.isfinite(buffer), before))
         if self.skipped_by_scaler:
             runner.message_hub.update_scalar('train/skipped_by_scaler', self.skipped_by_scaler)
 
@@ -116,7 +121,7 @@ class StepWatchHook(Hook):
         bad_loss, bad_norm, self.agreed, number = self._read(loss, norm)
         if not bad_loss and not bad_norm:
             self._in_a_row = self._scaler_in_a_row = 0
-            for buffer, before in self._buffers.values():
+            for buffer, before in self._buffers:
                 before.copy_(buffer)
             return number, True
         if scaled and not bad_loss:
@@ -126,22 +131,14 @@ class StepWatchHook(Hook):
                 return number, False
         self._in_a_row += 1
         if self._in_a_row > self.tolerate:
-            error = DivergenceError(self._told(loss, number))
-            error.everywhere = True
-            raise error
+            raise told_everywhere(DivergenceError(self._told(loss, number)))
         self._runner.logger.warning(
             f'{self._told(loss, number)}; step left out, {self._in_a_row} of at most '
             f'{self.tolerate} in a row'
         )
-        for buffer, before in self._buffers.values():
+        for buffer, before in self._buffers:
             buffer.copy_(before)
         return number, False
-
-    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        # Between two accumulated batches a broken one is in the batch norms, until the step.
-        for name, (buffer, before) in self._buffers.items():
-            if name in checkpoint['state_dict'] and not torch.isfinite(buffer).all():
-                checkpoint['state_dict'][name] = before.cpu()
 
     def _read(self, loss: Tensor, norm: Tensor) -> tuple[bool, bool, int, float]:
         """All that is to be known of the device and of the other processes, in one read."""
@@ -197,12 +194,13 @@ class StepWatchHook(Hook):
     def _look_at_rates(self, runner) -> None:
         rates = [rate for group in runner.optim_wrapper.get_lr().values() for rate in group]
         if not all(abs(rate) < _LARGEST for rate in rates):  # NaN, too
-            error = DivergenceError(
-                f'iteration {runner.iter + 1}: expected a finite learning rate, got '
-                f'{max(rates, key=abs):.4g}; see optim_wrapper.optimizer.lr and param_scheduler'
+            wrong = next(rate for rate in rates if not abs(rate) < _LARGEST)
+            raise told_everywhere(
+                DivergenceError(
+                    f'iteration {runner.iter + 1}: expected a finite learning rate, got '
+                    f'{wrong:.4g}; see optim_wrapper.optimizer.lr and param_scheduler'
+                )
             )
-            error.everywhere = True
-            raise error
         self._at_zero = 0 if any(rates) else self._at_zero + 1
         if self._at_zero != 2:  # a warm-up may begin with one
             return

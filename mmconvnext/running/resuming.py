@@ -51,7 +51,8 @@ def set_resume(config: Config, resume: str | None, *, overwrite: bool = False) -
     if resume is not None:
         _require_training_state(resume)
     if not automatic:
-        notices = _make_way(place, resume, overwrite)
+        first = is_first_process(config.get('launcher', 'none'))
+        notices = _make_way(place, resume, overwrite, first)
     if resume is None:
         config.resume = False
         if config.get('load_from'):
@@ -94,7 +95,7 @@ def _newest(place: Place) -> tuple[str | None, list[str]]:
     return str(newest.path), notices
 
 
-def _make_way(place: Place, resume: str | None, overwrite: bool) -> list[str]:
+def _make_way(place: Place, resume: str | None, overwrite: bool, first: bool) -> list[str]:
     """See that a run which starts, or starts again from earlier, overwrites nothing unasked."""
     in_the_way = run_checkpoints(*place)
     if resume is None and place.folder.is_dir():
@@ -111,7 +112,7 @@ def _make_way(place: Place, resume: str | None, overwrite: bool) -> list[str]:
             f'found {in_the_way[-1].name}; go on from it with {instead}, choose another '
             '--work-dir, or give --overwrite'
         )
-    if is_first_process():
+    if first:
         set_aside(place, in_the_way, whole_run=resume is None)
     return [
         f'{len(in_the_way)} checkpoints of before were moved to {place.folder / OVERWRITTEN}; they '

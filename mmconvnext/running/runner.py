@@ -11,7 +11,7 @@ from pathlib import Path
 import mmengine
 import torch
 from mmengine.config import Config as MMEngineConfig
-from mmengine.dist import master_only
+from mmengine.dist import broadcast_object_list, master_only
 from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop as MMEngineEpochBasedTrainLoop
 from mmengine.runner import Runner as MMEngineRunner
@@ -155,6 +155,11 @@ class Runner(MMEngineRunner):
                 self._resume = resuming = False
             else:
                 self._load_from = str(newest.path)
+        # The first process may have waited for what another run was writing.
+        chosen = [self._resume, self._load_from]
+        broadcast_object_list(chosen)
+        self._resume, self._load_from = chosen
+        resuming = self._resume and not self._has_loaded
         super().load_or_resume()
         if resuming and self.iter >= self.max_iters:
             self.logger.warning(f'Nothing is left to train: {self.iter} iterations are done')
@@ -283,7 +288,12 @@ class Runner(MMEngineRunner):
         content = self._state(save_optimizer, save_param_scheduler, dict(meta or {}), by_epoch)
         self.call_hook('before_save_checkpoint', checkpoint=content)
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_whole(content, path, check=partial(require_finite_run, content, path))
+        check = partial(require_finite_run, content, path)
+        if self.signals.handling:  # by a signal, where no thread can be started safely
+            check()
+            save_whole(content, path)
+        else:
+            save_whole(content, path, check=check)
 
     def _state(self, optimizer: bool, schedulers: bool, meta: dict, by_epoch: bool) -> dict:
         meta.setdefault('epoch', self.epoch + by_epoch)

@@ -1,7 +1,8 @@
 """A work dir belongs to one training at a time."""
 
+import errno
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -12,10 +13,11 @@ from mmconvnext.processes import is_first_process
 # Workers of a training that was killed have its lock for some seconds still.
 _PATIENCE = 10
 _LOCK = '.lock'
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EINVAL, errno.EIO)
 
 
 @contextmanager
-def hold(work_dir: str) -> Iterator[None]:
+def hold(work_dir: str, launcher: str = 'none') -> Iterator[None]:
     """Lock a work dir: two trainings in one would remove each other's checkpoints.
 
     The first process of a run has the lock. Where the file system knows no locks, there is none. A
@@ -25,25 +27,40 @@ def hold(work_dir: str) -> Iterator[None]:
         UserError: another training has it.
         OSError: the folder cannot be written to.
     """
-    if not is_first_process():
+    if not is_first_process(launcher):
         yield
         return
     folder = Path(work_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / _LOCK)
+    lock = _locked(folder / _LOCK)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            if {path.name for path in folder.iterdir()} <= {_LOCK}:
+                (folder / _LOCK).unlink(missing_ok=True)
+                folder.rmdir()
+        if lock is not None:
+            lock.release()
+
+
+def _locked(path: Path) -> FileLock | None:
+    try:
+        # A marker in place of a lock would stay after a training that was killed.
+        lock = FileLock(path, fallback_to_soft=False)
+    except TypeError:  # filelock had no such option, nor markers
+        lock = FileLock(path)
     try:
         lock.acquire(timeout=_PATIENCE)
     except Timeout as error:
         raise UserError(
-            f'{work_dir}: expected no other training in it, one is running; wait for its end, or '
-            'choose another --work-dir'
+            f'{path.parent}: expected no other training in it, one is running and has locked '
+            f'{path.name}; wait for its end, or choose another --work-dir'
         ) from error
     except NotImplementedError:
-        pass
-    try:
-        yield
-    finally:
-        lock.release()
-        if {path.name for path in folder.iterdir()} <= {_LOCK}:
-            (folder / _LOCK).unlink(missing_ok=True)
-            folder.rmdir()
+        return None
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        return None
+    return lock

@@ -7,6 +7,7 @@ import os
 import pickle
 import re
 from collections import OrderedDict
+from itertools import pairwise
 from pathlib import Path
 
 import mmengine
@@ -183,14 +184,18 @@ def test_broken_json_is_told_in_one_line(tmp_path: Path) -> None:
     assert mmengine.load(io.StringIO('[1, NaN]'), file_format='json')[0] == 1
 
 
+NAMES = list(pairwise('abcdefghi'))
+
+
 @pytest.mark.parametrize(
     'content',
     [
-        'a: &a [1, 1]\n'
-        + ''.join(f'{n}: &{n} {[f"*{m}"] * 9}\n' for m, n in zip('abcdefgh', 'bcdefghi')),
+        'a: &a [1]\n' + ''.join(f'{b}: &{b} [{f"*{a}," * 9}]\n' for a, b in NAMES),
+        'a: &a {k: 1}\n' + ''.join(f'{b}: &{b} {{<<: [{f"*{a}," * 9}]}}\n' for a, b in NAMES),
+        f'a: &a [{"1," * 2000}]\nb: [{"*a," * 2000}]',
         'a: &a [*a]',
     ],
 )
 def test_aliases_for_more_than_anybody_has_memory_for(content: str) -> None:
     with pytest.raises(UserError, match='YAML: expected aliases that repeat at most'):
-        mmengine.load(io.StringIO(content.replace("'", '')), file_format='yaml')
+        mmengine.load(io.StringIO(content), file_format='yaml')

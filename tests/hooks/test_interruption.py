@@ -2,11 +2,13 @@
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 from mmengine.hooks import EMAHook, Hook
+from mmengine.runner import BaseLoop
 
 from mmconvnext.checkpoints.read import read_checkpoint
 from mmconvnext.hooks.signals import Signals, Stopped, weightier
@@ -209,7 +211,7 @@ def test_an_evaluation_that_was_cut_off_is_made_up_for(tmp_path: Path, epochs: i
     runner.train()
     (best,) = tmp_path.glob('best_*')
     assert best.name == ('best_acc_epoch_1.pth' if epochs else 'best_acc_iter_4.pth')
-    told = 'The evaluation after 4 iterations was cut off'
+    told = 'The evaluation after 4 iterations was not completed here'
     assert logged(runner).count(told) == 1
     again = toy_runner(tmp_path, resume=True, **options)
     again.train()
@@ -243,3 +245,37 @@ def test_a_run_in_the_background_leaves_ctrl_c_alone() -> None:
 
 def logged(runner) -> str:
     return Path(runner._log_dir, f'{runner.timestamp}.log').read_text()
+
+
+def test_who_reads_stderr_may_be_gone(tmp_path: Path, monkeypatch) -> None:
+    """Ctrl-C with `| tee log` ends tee first."""
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, 'w') as broken:
+        monkeypatch.setattr(sys, 'stderr', broken)
+        with pytest.raises(Stopped):
+            toy_runner(tmp_path, custom_hooks=[Sender(signal.SIGINT, train=2)]).train()
+    assert names(tmp_path) == {'iter_1.pth', 'iter_2.pth'}
+
+
+def test_other_loops_are_resumed_as_ever(tmp_path: Path) -> None:
+    class Own(BaseLoop):
+        epoch, iter, max_epochs, max_iters = 0, 1, 1, 1
+
+        def run(self) -> None:
+            self.runner.call_hook('before_train')
+
+    toy_runner(tmp_path, iters=1).train()
+    runner = toy_runner(tmp_path, resume=True)
+    runner._train_loop = Own(runner, runner._train_dataloader)
+    runner.train()
+
+
+def test_a_note_of_another_branch_makes_no_evaluation_complete(tmp_path: Path) -> None:
+    options = dict(val_interval=4, checkpoint=dict(interval=2), iters=8)
+    toy_runner(tmp_path, **options).train()
+    (tmp_path / 'iter_8.pth').unlink()
+    hooks = [Sender(signal.SIGTERM, val=1)]
+    with pytest.raises(Stopped):
+        toy_runner(tmp_path, custom_hooks=hooks, resume=True, **options).train()
+    assert not (tmp_path / 'last_evaluation').exists()

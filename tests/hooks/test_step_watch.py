@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.hooks import EMAHook
+from torch import nn
 
 from mmconvnext.checkpoints.read import read_checkpoint
 from mmconvnext.errors import ArgumentError, DivergenceError
@@ -148,7 +150,8 @@ def test_tolerate_is_a_number(tolerate: object) -> None:
         StepWatchHook(tolerate)
 
 
-def test_of_accumulated_iterations_the_broken_one_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize('ema', [None, False, True])
+def test_of_accumulated_iterations_the_broken_one_is_named(tmp_path: Path, ema) -> None:
     class Told(ToyModel):
         def forward(self, inputs, data_samples=None, mode: str = 'tensor'):
             output = super().forward(inputs, data_samples, mode)
@@ -157,7 +160,9 @@ def test_of_accumulated_iterations_the_broken_one_is_named(tmp_path: Path) -> No
     wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.01), accumulative_counts=2)
     hooks = dict(step_watch=dict(tolerate=1))
     data = ToyData(8, broken=(1, 5))
+    averages = [] if ema is None else [EMAHook(momentum=0.5, update_buffers=ema)]
     options = dict(data=data, optim_wrapper=wrapper, default_hooks=hooks, model=Told())
+    options |= dict(custom_hooks=averages)
     runner = toy_runner(tmp_path, iters=6, **options)
     with pytest.raises(
         DivergenceError, match=r'got loss nan .loss_sum nan., .*nan; images: 4'
@@ -165,6 +170,7 @@ def test_of_accumulated_iterations_the_broken_one_is_named(tmp_path: Path) -> No
         runner.train()
     assert 'images: 4.png, 5.png, 6.png, 7.png;' in str(e.value)
     # Of the middle of what accumulates, with what the broken images did to batch norm left out.
+    assert ema is None or is_finite(read_checkpoint(str(tmp_path / 'iter_3.pth'))['ema_state_dict'])
     for path in tmp_path.glob('iter_*.pth'):
         assert is_finite(read_checkpoint(str(path))['state_dict'])
     assert (tmp_path / 'iter_3.pth').is_file()
@@ -174,3 +180,14 @@ def test_a_learning_rate_beyond_float32_is_told_of(tmp_path: Path) -> None:
     wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=1e39))
     with pytest.raises(DivergenceError, match=r'expected a finite learning rate, got 1e\+39'):
         toy_runner(tmp_path, optim_wrapper=wrapper).train()
+
+
+def test_of_several_rates_the_wrong_one_is_told(tmp_path: Path) -> None:
+    runner = toy_runner(tmp_path)
+    watch = next(hook for hook in runner.hooks if isinstance(hook, StepWatchHook))
+    groups = [dict(params=[nn.Parameter(torch.zeros(1))], lr=lr) for lr in (0.1, float('nan'))]
+    runner.optim_wrapper = runner.build_optim_wrapper(
+        dict(type='OptimWrapper', optimizer=torch.optim.SGD(groups))
+    )
+    with pytest.raises(DivergenceError, match='got nan'):
+        watch._look_at_rates(runner)

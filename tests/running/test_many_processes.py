@@ -1,6 +1,7 @@
 """Two processes, one of which alone meets something: both act on it."""
 
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -8,9 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.hooks import Hook
+from mmengine.optim import OptimWrapper
 
 from mmconvnext.checkpoints.read import read_checkpoint
 from mmconvnext.errors import CheckpointError, DivergenceError
+from mmconvnext.hooks import checkpoint
 from mmconvnext.hooks.signals import Stopped
 from tests.toy_run import ToyData, toy_runner
 
@@ -60,6 +63,61 @@ def _fail(*_: object, **__: object) -> None:
     raise CheckpointError('no space is left')
 
 
+def fail_to_name_the_last(folder: Path) -> None:
+    runner = toy_runner(folder, **TWO)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoint, 'write_text_whole', _fail)
+        with pytest.raises(CheckpointError, match='no space is left'):
+            runner.train()
+
+
+def have_no_folder(folder: Path) -> None:
+    with pytest.raises(CheckpointError, match='could not be written'):
+        toy_runner(folder, checkpoint=dict(out_dir='/proc/nowhere'), **TWO).train()
+
+
+class OwnWrapper(OptimWrapper):
+    """One that cannot be watched."""
+
+
+def save_without_a_watch(folder: Path) -> None:
+    class Send(Hook):
+        def after_train_iter(self, runner, batch_idx: int, **_: object) -> None:
+            if torch.distributed.get_rank() == 1 and batch_idx == 1:
+                os.kill(os.getpid(), signal.SIGUSR1)
+
+    wrapper = OwnWrapper(torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], 0.1))
+    runner = toy_runner(folder, custom_hooks=[Send()], checkpoint=dict(interval=100), **TWO)
+    wrapper.optimizer = torch.optim.SGD(runner.model.parameters(), 0.01)
+    runner.optim_wrapper = wrapper
+    runner.train()
+    assert len(saved(folder)) == 2
+
+
+def go_on_with_the_best_of_one(folder: Path) -> None:
+    """Each machine has a disk of its own, and the first the best checkpoint."""
+    options = dict(val_interval=2, checkpoint=dict(save_best='acc', interval=2))
+    toy_runner(folder / 'both', iters=2, scores=(5.0,), **options, **TWO).train()
+    torch.distributed.barrier()
+    rank = torch.distributed.get_rank()
+    mine = folder / f'machine{rank}'
+    mine.mkdir(parents=True)
+    names = ['iter_2.pth', 'last_evaluation', *(['best_acc_iter_2.pth'] if rank == 0 else [])]
+    for name in names:
+        shutil.copy(folder / 'both' / name, mine)
+    torch.distributed.barrier()
+    toy_runner(mine, iters=4, scores=(3.0,), resume=True, **options, **TWO).train()
+
+
+def resume_from_what_the_first_chose(folder: Path) -> None:
+    toy_runner(folder, iters=2, **TWO).train()
+    torch.distributed.barrier()
+    chosen = folder / f'iter_{2 - torch.distributed.get_rank()}.pth'
+    runner = toy_runner(folder, iters=3, resume=True, load_from=str(chosen), **TWO)
+    runner.train()
+    assert runner.message_hub.get_scalar('train/loss').data[0].size == 3
+
+
 def save_in_evaluation(folder: Path) -> None:
     _evaluate(folder, signal.SIGUSR1, batch=0)
     assert saved(folder) == {'iter_2.pth', 'iter_4.pth'}
@@ -98,6 +156,11 @@ def saved(folder: Path) -> set[str]:
 SCENES = (
     diverge,
     fail_to_write,
+    fail_to_name_the_last,
+    have_no_folder,
+    save_without_a_watch,
+    go_on_with_the_best_of_one,
+    resume_from_what_the_first_chose,
     save_in_evaluation,
     stop_in_evaluation,
     stop_after_the_last_batch,
