@@ -2,36 +2,30 @@
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from mmconvnext.errors import ArgumentError
 from mmconvnext.segmentation.row_bands import Tile, interpolation, window_mean
+from mmconvnext.segmentation.whole_labels import (
+    WayBack,
+    WholeLabelMap,
+    WholeView,
+    Windows,
+    whole_labels,
+)
 
 # Columns of a tile, and its logits: 16 rows of 150 classes in float32 are 614 KB, within a
 # processor's second cache. Fewer rows than 8 would widen too many low rows twice, and of more than
-# 64 the matrix is too large. Elsewhere, starting a kernel costs more than leaving a cache.
+# 64 the matrix is too large.
 _TILE_COLUMNS = 64
 _TILE_BYTES = 5 << 17
-_TILE_ELSEWHERE = (128, 256)
 
 
 def _tile_size(like: Tensor) -> tuple[int, int]:
     """Rows and columns of a tile of logits like some, (h, w, C)."""
-    if like.device.type != 'cpu':
-        return _TILE_ELSEWHERE
     rows = _TILE_BYTES // (_TILE_COLUMNS * like.shape[2] * like.element_size())
     return min(max(rows, 8), 64), _TILE_COLUMNS
-
-
-class Windows(NamedTuple):
-    """Where windows lie along one axis of the input."""
-
-    starts: tuple[int, ...]
-    size: int
-    length: int  # of the input
 
 
 class View:
@@ -55,15 +49,7 @@ class View:
     def __init__(
         self, meta: Mapping, rows: Windows, columns: Windows, like: Tensor, align_corners: bool
     ) -> None:
-        padding = meta.get('img_padding_size', meta.get('padding_size', (0, 0, 0, 0)))
-        left, right, top, bottom = padding
-        flip = meta.get('flip_direction') if meta.get('flip') else None
-        if meta.get('flip') and flip not in ('horizontal', 'vertical'):
-            raise ArgumentError(
-                "flip_direction: expected 'horizontal' or 'vertical' where flip is set, got "
-                f'{flip!r}'
-            )
-        self.shape: tuple[int, int] = tuple(meta['ori_shape'][:2])
+        (left, right, top, bottom), flip, self.shape = WayBack.of(meta)
         self.classes = like.shape[2]
         self._like = like.new_empty(0)
         along = (
@@ -159,7 +145,20 @@ class LabelMap:
         self._view.forget(before=min(needed, default=number + 1))
 
 
-def merged_labels(views: Sequence[View], threshold: float | None) -> Tensor:
+def view_of(
+    meta: Mapping, rows: Windows, columns: Windows, like: Tensor, align_corners: bool
+) -> View | WholeView:
+    """The view for the device that the logits are on."""
+    kind = View if like.device.type == 'cpu' else WholeView
+    return kind(meta, rows, columns, like, align_corners)
+
+
+def label_map_of(view: View | WholeView, threshold: float | None) -> LabelMap | WholeLabelMap:
+    """The label map for a view."""
+    return (LabelMap if isinstance(view, View) else WholeLabelMap)(view, threshold)
+
+
+def merged_labels(views: Sequence[View | WholeView], threshold: float | None) -> Tensor:
     """Labels by the mean probability of several complete views of one picture.
 
     The probabilities of all views are added a tile at a time; as in mmseg's ``SegTTAModel``, the
@@ -172,6 +171,8 @@ def merged_labels(views: Sequence[View], threshold: float | None) -> Tensor:
     Returns:
         (1, height, width), as :class:`LabelMap`'s.
     """
+    if isinstance(views[0], WholeView):
+        return whole_labels(views, threshold)
     labels = views[0].empty_labels()
     for bands in zip(*(view.bands for view in views), strict=True):
         of_views = (view.tiles(band) for view, band in zip(views, bands))
@@ -201,7 +202,5 @@ def _decide(values: Tensor, threshold: float | None) -> Tensor:
 
 def _argmax(values: Tensor) -> Tensor:
     """Over the last dimension; the first of several."""
-    if values.device.type != 'cpu':
-        return values.argmax(-1)
     # numpy's takes a fifth of the time of torch's.
     return torch.from_numpy(values.numpy().argmax(-1))

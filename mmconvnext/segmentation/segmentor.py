@@ -12,8 +12,9 @@ from torch import Tensor
 
 from mmconvnext.errors import ArgumentError
 from mmconvnext.registry import MODELS
-from mmconvnext.segmentation.label_map import LabelMap, View, Windows
+from mmconvnext.segmentation.label_map import View, label_map_of, view_of
 from mmconvnext.segmentation.row_bands import full_precision
+from mmconvnext.segmentation.whole_labels import WholeView, Windows
 
 # What mmseg's ``predict`` calls. A subclass with one of its own expects it to be called.
 _STEPS = (
@@ -124,7 +125,7 @@ class EncoderDecoder(PlainEncoderDecoder):
         metas = [sample.metainfo for sample in data_samples]
         maps = None
         for number, (views, strips) in enumerate(self._look(inputs, metas)):
-            maps = maps or [LabelMap(view, self.decode_head.threshold) for view in views]
+            maps = maps or [label_map_of(view, self.decode_head.threshold) for view in views]
             with torch.no_grad(), full_precision(inputs.device):
                 for label_map, strip in zip(maps, strips):
                     label_map.add(number, strip)
@@ -133,7 +134,7 @@ class EncoderDecoder(PlainEncoderDecoder):
         return data_samples
 
     @torch.no_grad()
-    def look(self, inputs: Tensor, metas: Sequence[Mapping]) -> list[View]:
+    def look(self, inputs: Tensor, metas: Sequence[Mapping]) -> list[View | WholeView]:
         """Every picture of a batch, (N, C, H, W), with all its logits at the head's size."""
         for number, (views, strips) in enumerate(self._look(inputs, metas)):
             for view, strip in zip(views, strips):
@@ -143,7 +144,7 @@ class EncoderDecoder(PlainEncoderDecoder):
     @torch.no_grad()
     def _look(
         self, inputs: Tensor, metas: Sequence[Mapping]
-    ) -> Iterator[tuple[list[View], list[list[Tensor]]]]:
+    ) -> Iterator[tuple[list[View | WholeView], list[list[Tensor]]]]:
         """A row of windows at a time: the pictures' views, always the same, and their strips."""
         rows, columns = self._windows(inputs.shape[2:], metas[0])
         views = None
@@ -153,7 +154,7 @@ class EncoderDecoder(PlainEncoderDecoder):
                 for left in columns.starts
             ]
             views = views or [
-                View(meta, rows, columns, windows[0][0], self.align_corners) for meta in metas
+                view_of(meta, rows, columns, windows[0][0], self.align_corners) for meta in metas
             ]
             yield views, list(zip(*windows))
 

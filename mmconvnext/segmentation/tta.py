@@ -13,6 +13,7 @@ from mmconvnext.registry import MODELS
 from mmconvnext.segmentation.label_map import View, merged_labels
 from mmconvnext.segmentation.row_bands import full_precision
 from mmconvnext.segmentation.segmentor import EncoderDecoder
+from mmconvnext.segmentation.whole_labels import WholeView
 
 
 @MODELS.register_module()
@@ -54,7 +55,7 @@ class WholePictureTTAModel(SegTTAModel):
             for of_picture in zip(zip(*samples, strict=True), zip(*views, strict=True))
         ]
 
-    def _merge(self, samples: SampleList, views: Sequence[View]) -> SegDataSample:
+    def _merge(self, samples: SampleList, views: Sequence[View | WholeView]) -> SegDataSample:
         """One picture's labels, in the sample of its last view, as mmseg has it."""
         with torch.no_grad(), full_precision(next(self.module.parameters()).device):
             labels = merged_labels(views, self.module.decode_head.threshold)

@@ -1,0 +1,204 @@
+"""From a head's logits to a map of labels, some classes at a time: for a GPU.
+
+The tiles of ``label_map.py`` are for a CPU's cache, and their matrices are made on the CPU. Here
+torch's own resize does what mmseg does, of as many classes at once as memory is free for; of what
+the pixels have seen, the largest is kept. Nothing waits for the device.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mmconvnext.errors import ArgumentError
+
+# Of devices that do not tell how much memory is free.
+_BYTES = 1 << 30
+
+
+class Windows(NamedTuple):
+    """Where windows lie along one axis of the input."""
+
+    starts: tuple[int, ...]
+    size: int
+    length: int  # of the input
+
+
+class WayBack(NamedTuple):
+    """From the input of the model back to the picture; from a picture's metainfo.
+
+    Raises:
+        ArgumentError: the flip is neither horizontal nor vertical.
+    """
+
+    padding: tuple[int, int, int, int]  # left, right, top, bottom
+    flip: str | None
+    shape: tuple[int, int]
+
+    @classmethod
+    def of(cls, meta: Mapping) -> 'WayBack':
+        padding = meta.get('img_padding_size', meta.get('padding_size', (0, 0, 0, 0)))
+        flip = meta.get('flip_direction') if meta.get('flip') else None
+        if meta.get('flip') and flip not in ('horizontal', 'vertical'):
+            raise ArgumentError(
+                "flip_direction: expected 'horizontal' or 'vertical' where flip is set, got "
+                f'{flip!r}'
+            )
+        return cls(tuple(padding), flip, tuple(meta['ori_shape'][:2]))
+
+
+class WholeView:
+    """A picture as the head saw it, whole or in windows; all windows are kept.
+
+    Args:
+        meta: The picture's, see :class:`WayBack`.
+        rows: Of windows.
+        columns: Of windows.
+        like: A window's logits, (h, w, C): all others have its shape, dtype and device.
+        align_corners: As of F.interpolate.
+    """
+
+    def __init__(
+        self, meta: Mapping, rows: Windows, columns: Windows, like: Tensor, align_corners: bool
+    ) -> None:
+        self._way = WayBack.of(meta)
+        self._rows, self._columns = rows, columns
+        self._align_corners = align_corners
+        self._strips: dict[int, Sequence[Tensor]] = {}
+        self._counts: Tensor | None = None
+        self.shape = self._way.shape
+        self.classes = like.shape[2]
+
+    def add(self, number: int, strip: Sequence[Tensor]) -> None:
+        """Take in one row of windows, (h, w, C) each."""
+        self._strips[number] = strip
+
+    def is_complete(self) -> bool:
+        """Whether all rows of windows are there."""
+        return len(self._strips) == len(self._rows.starts)
+
+    def bytes_of_a_class(self) -> int:
+        """What :meth:`maps` holds for each class, at its most."""
+        return 2 * 4 * (self._rows.length * self._columns.length + self.shape[0] * self.shape[1])
+
+    def maps(self, classes: slice) -> Tensor:
+        """Logits of some classes at the size of the picture, (c, height, width)."""
+        left, right, top, bottom = self._way.padding
+        height, width = self._rows.length, self._columns.length
+        maps = self._of_input(classes)[..., top : height - bottom, left : width - right]
+        if self._way.flip:
+            maps = maps.flip(-1 if self._way.flip == 'horizontal' else -2)
+        return self._resized(maps, self.shape)[0]
+
+    def _of_input(self, classes: slice) -> Tensor:
+        size = (self._rows.size, self._columns.size)
+        windows = [
+            (row, column, window[..., classes].permute(2, 0, 1)[None])
+            for number, row in enumerate(self._rows.starts)
+            for column, window in zip(self._columns.starts, self._strips[number])
+        ]
+        if len(windows) == 1:
+            return self._resized(windows[0][2], size)
+        total = windows[0][2].new_zeros(
+            1, windows[0][2].shape[1], self._rows.length, self._columns.length
+        )
+        for row, column, window in windows:
+            total[self._here(row, column)] += self._resized(window, size)
+        return total.div_(self._number_of_windows(total))
+
+    def _here(self, row: int, column: int) -> tuple:
+        return ..., slice(row, row + self._rows.size), slice(column, column + self._columns.size)
+
+    def _number_of_windows(self, like: Tensor) -> Tensor:
+        """How many windows cover each pixel of the input."""
+        if self._counts is None:
+            self._counts = like.new_zeros(self._rows.length, self._columns.length)
+            for row in self._rows.starts:
+                for column in self._columns.starts:
+                    self._counts[self._here(row, column)] += 1
+        return self._counts
+
+    def _resized(self, maps: Tensor, size: tuple[int, int]) -> Tensor:
+        return F.interpolate(maps, size, mode='bilinear', align_corners=self._align_corners)
+
+
+def whole_labels(views: Sequence[WholeView], threshold: float | None) -> Tensor:
+    """Labels of one picture: by its logits, or by the mean probability of several views of it.
+
+    As in mmseg's ``SegTTAModel``, the sigmoid of a single class is taken twice over several views.
+
+    Args:
+        views: Complete ones.
+        threshold: Of a foreground's probability, where there is one class only.
+
+    Returns:
+        (1, height, width): int64, or the logits' dtype (0 or 1) where there is one class.
+    """
+    first = views[0]
+    if first.classes == 1:
+        maps = [view.maps(slice(0, 1)).sigmoid() for view in views]
+        mean = maps[0] if len(maps) == 1 else sum(one.sigmoid() for one in maps) / len(maps)
+        return (mean > threshold).to(mean.dtype)
+    step = max(_free_bytes(first) // first.bytes_of_a_class(), 1)
+    largest, labels = None, None
+    for begin, maps in _values(views, min(step, first.classes)):
+        value, label = maps.max(0)
+        if largest is None:
+            largest, labels = value, label
+        else:
+            labels = torch.where(value > largest, label + begin, labels)
+            largest = torch.maximum(value, largest)
+    return labels[None]
+
+
+def _values(views: Sequence[WholeView], step: int) -> Iterator[tuple[int, Tensor]]:
+    """What is compared, (c, height, width), from a first class on: logits, or probabilities."""
+    parts = [slice(begin, begin + step) for begin in range(0, views[0].classes, step)]
+    if len(views) == 1:
+        yield from ((part.start, views[0].maps(part)) for part in parts)
+    elif len(parts) == 1:
+        total = views[0].maps(parts[0]).softmax(0)
+        for view in views[1:]:
+            total += view.maps(parts[0]).softmax(0)
+        yield 0, total
+    else:
+        sums = [_log_sum(view, parts) for view in views]
+        for part in parts:
+            shares = ((view.maps(part) - of_view).exp_() for view, of_view in zip(views, sums))
+            yield part.start, sum(shares)
+
+
+def _log_sum(view: WholeView, parts: Sequence[slice]) -> Tensor:
+    """Logsumexp over all classes, (height, width)."""
+    sums = [view.maps(part).logsumexp(0) for part in parts]
+    return torch.stack(sums).logsumexp(0)
+
+
+def _free_bytes(view: WholeView) -> int:
+    """Half of what is free on the device of a view."""
+    device = view._strips[0][0].device
+    if device.type != 'cuda':
+        return _BYTES
+    free, _ = torch.cuda.mem_get_info(device)
+    return (free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)) // 2
+
+
+class WholeLabelMap:
+    """Labels of one picture, made when its last row of windows has come in.
+
+    Attributes:
+        labels: As :func:`whole_labels` returns them; None before.
+    """
+
+    def __init__(self, view: WholeView, threshold: float | None) -> None:
+        self._view = view
+        self._threshold = threshold
+        self.labels: Tensor | None = None
+
+    def add(self, number: int, strip: Sequence[Tensor]) -> None:
+        """Take in the next row of windows, (h, w, C) each."""
+        self._view.add(number, strip)
+        if self._view.is_complete():
+            self.labels = whole_labels([self._view], self._threshold)
