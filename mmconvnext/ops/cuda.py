@@ -8,8 +8,8 @@ import functools
 import torch
 from torch import Tensor
 
-# What torchvision has a CUDA kernel for.
-_DTYPES = (torch.float16, torch.float32, torch.float64)
+# What torchvision has a CUDA kernel for, and bfloat16, which is given to it as float32.
+_DTYPES = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
 
 
 def serves_nms(boxes: Tensor, *_: Tensor, offset: int, **__: object) -> bool:
@@ -38,7 +38,11 @@ def is_available() -> bool:
 
 def nms(boxes: Tensor, scores: Tensor, *, iou_threshold: float, offset: int) -> Tensor:
     """:func:`mmconvnext.ops.nms.nms` with ``offset`` 0."""
-    return torch.ops.torchvision.nms(boxes, scores, iou_threshold)
+    return torch.ops.torchvision.nms(_served(boxes), _served(scores), iou_threshold)
+
+
+def _served(values: Tensor) -> Tensor:
+    return values.float() if values.dtype == torch.bfloat16 else values
 
 
 def roi_align_forward(
@@ -57,6 +61,7 @@ def roi_align_forward(
 ) -> None:
     """:func:`mmconvnext.ops.roi_align.roi_align_forward` with ``pool_mode`` 1."""
     bins = (aligned_height, aligned_width)
+    input = _served(input)
     rois = rois.to(input.dtype)
     output.copy_(
         torch.ops.torchvision.roi_align(input, rois, spatial_scale, *bins, sampling_ratio, aligned)
@@ -78,6 +83,7 @@ def roi_align_backward(
     aligned: bool,
 ) -> None:
     """:func:`mmconvnext.ops.roi_align.roi_align_backward` with ``pool_mode`` 1."""
+    grad_output = _served(grad_output)
     grad_input.copy_(
         torch.ops.torchvision._roi_align_backward(
             grad_output,

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mmconvnext.ops.sampling import accumulation_dtype
+
 # Boxes decided on at a time; the next ones are then compared with those that were kept. Extra
 # memory: about ten float32 (BLOCK, boxes) matrices.
 BLOCK = 128
@@ -31,7 +33,7 @@ def nms(boxes: Tensor, scores: Tensor, *, iou_threshold: float, offset: int) -> 
         offset: 1 where a box from x to x is one pixel wide, else 0.
     """
     order = scores.sort(0, descending=True)[1]
-    ranked = boxes[order]
+    ranked = boxes[order].to(accumulation_dtype(boxes))  # areas overflow in 16 bits
     # Below 0 boxes that share nothing suppress each other too.
     pairs = _pairs_that_share_columns(ranked, offset) if iou_threshold >= 0 else None
     if pairs is None:
@@ -64,7 +66,7 @@ def softnms(
 
     Source: Bodla et al., Soft-NMS (arXiv 1704.04503).
     """
-    boxes, scores = boxes.numpy().astype('f4'), scores.numpy().astype('f4')
+    boxes, scores = boxes.float().numpy().copy(), scores.float().numpy().copy()
     left = np.arange(len(boxes))
     chosen = 0
     while chosen < len(left):

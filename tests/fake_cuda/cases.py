@@ -5,9 +5,12 @@ Imported after :func:`tests.fake_cuda.device.load` alone.
 
 from collections.abc import Callable
 from contextlib import contextmanager
+from itertools import product
 from unittest import mock
 
 import torch
+from mmengine.config import ConfigDict
+from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import PixelData
 from mmseg.models import losses as losses_of_mmseg
 from mmseg.models.decode_heads import decode_head
@@ -17,11 +20,14 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 import mmconvnext  # noqa: F401  (before mmseg and mmdet)
 from mmconvnext.backbones.convnext import ConvNeXt
+from mmconvnext.config.config_file import read_config
 from mmconvnext.ops import resized_conv
+from mmconvnext.segmentation.label_map import merged_labels
 from mmconvnext.segmentation.uper_head import UPerHead
 from tests.fake_cuda.counting import Count
 
 CASES: dict[str, Callable[[], dict]] = {}
+WHOLE = dict(mode='whole')
 DTYPES = {'float32': None, 'float16': torch.float16, 'bfloat16': torch.bfloat16}
 
 
@@ -205,3 +211,79 @@ def head(fast: bool) -> dict:
 
 case('head', fast=True)(head)
 case('head mmseg', fast=False)(head)
+
+
+def built(config: str, **changes: object) -> nn.Module:
+    """A model of a config, without SyncBN, which refuses what is no real GPU."""
+    config = read_config(f'configs/{config}')
+    model = config.model.to_dict()
+    for norm in [model, *model.values()]:
+        if isinstance(norm, dict) and 'norm_cfg' in norm:
+            norm['norm_cfg'] = dict(type='BN')
+    model['backbone'].pop('init_cfg', None)
+    with DefaultScope.overwrite_default_scope(config.get('default_scope', 'mmengine')):
+        return MODELS.build(ConfigDict(model | changes))
+
+
+def segmentor(training: bool, dtype: str, slide: bool = False, fast: bool = True) -> dict:
+    """UperNet's losses and their gradients, or its predictions."""
+    test_cfg = dict(mode='slide', crop_size=(64, 64), stride=(32, 32)) if slide else WHOLE
+    model = built('upernet_convnext_atto_samples.py', test_cfg=test_cfg, fast=fast)
+    size = (64, 96)
+    with on_device(training):
+        moved(model).train(training)
+        samples = labelled(2, *size)
+        for sample in samples:
+            sample.set_metainfo(dict(img_shape=size, ori_shape=(75, 100), pad_shape=size))
+        x = torch.empty(2, 3, *size, device='cuda')
+        with Count() as count:
+            with mixed(DTYPES[dtype]):
+                results = model(x, samples, mode='loss' if training else 'predict')
+            if training:
+                outs = [value for name, value in results.items() if 'loss' in name]
+                sum(outs).backward()
+            else:
+                outs = [result.pred_sem_seg.data for result in results]
+        return judged(model, outs, count)
+
+
+for _dtype in DTYPES:
+    case(f'segmentor training {_dtype}', training=True, dtype=_dtype)(segmentor)
+    case(f'segmentor predicts {_dtype}', training=False, dtype=_dtype)(segmentor)
+case('segmentor predicts windows', training=False, dtype='float16', slide=True)(segmentor)
+
+
+def averaged_views() -> dict:
+    """Test-time augmentation of a segmentor: flips at two scales."""
+    model = built('upernet_convnext_atto_samples.py', test_cfg=WHOLE)
+    with on_device(training=False):
+        moved(model).eval()
+        views = []
+        with Count() as count:
+            for size, flip in product(((64, 96), (96, 128)), (False, True)):
+                meta = dict(img_shape=size, ori_shape=(75, 100), pad_shape=size, flip=flip)
+                meta['flip_direction'] = 'horizontal' if flip else None
+                views += model.look(torch.empty(1, 3, *size, device='cuda'), [meta])
+            labels = merged_labels(views, None)
+        return judged(model, [labels], count)
+
+
+case('segmentor averages views')(averaged_views)
+
+
+def classifier(training: bool) -> dict:
+    """A classifier's loss and gradients, or its logits."""
+    model = built('convnext_t_in1k.py')
+    with on_device(training):
+        moved(model).train(training)
+        x = torch.empty(4, 3, 64, 64, device='cuda')
+        with Count() as count:
+            with mixed(torch.bfloat16):
+                logits = model(x, mode='tensor')
+            if training:
+                logits.float().sum().backward()
+        return judged(model, [logits], count)
+
+
+case('classifier training', training=True)(classifier)
+case('classifier inference', training=False)(classifier)

@@ -41,3 +41,5 @@ def load(library: Path) -> None:
     torch.cuda.device_count = lambda: 1
     torch.cuda.current_device = lambda: 0
     torch.cuda._lazy_init = lambda: None
+    torch.cuda.mem_get_info = lambda device: (8 << 30, 80 << 30)
+    torch.cuda.memory_reserved = torch.cuda.memory_allocated = lambda device: 0

@@ -44,6 +44,29 @@ def test_roi_align_matches_torchvision(ratio: int, aligned: bool, device: str) -
         assert (ours - theirs).abs().max() <= 1e-4 * theirs.abs().max()
 
 
+@needs_torchvision
+def test_bfloat16_is_given_as_float32() -> None:
+    boxes, scores = (values.bfloat16() for values in case(2))
+    options = dict(iou_threshold=0.5, offset=0)
+    expected = cuda.nms(boxes.float(), scores.float(), **options)
+    assert torch.equal(cuda.nms(boxes, scores, **options), expected)
+    options, boxes = options_of(7, 0, 1, True), random_rois(9).bfloat16()
+    features = torch.randn(2, 5, 23, 31).bfloat16()
+    results = []
+    for dtype in (torch.bfloat16, torch.float32):
+        nothing = features.new_zeros(0)
+        output = torch.zeros(9, 5, 7, 8, dtype=dtype)
+        cuda.roi_align_forward(
+            features.to(dtype), rois.to(dtype), output, nothing, nothing, **options
+        )
+        gradient = torch.zeros_like(features, dtype=dtype)
+        cuda.roi_align_backward(output, rois.to(dtype), nothing, nothing, gradient, **options)
+        results.append((output, gradient))
+    for ours, exact in zip(*results):
+        assert ours.dtype == torch.bfloat16
+        torch.testing.assert_close(ours.float(), exact, rtol=0.02, atol=0.02)
+
+
 @pytest.mark.parametrize(
     ('serves', 'options'),
     [
@@ -57,7 +80,8 @@ def test_serves_cuda_alone(monkeypatch, serves, options: dict) -> None:
     on_cuda = torch.empty(0)
     monkeypatch.setattr(torch.Tensor, 'is_cuda', True)
     assert serves(on_cuda, on_cuda, **options)
-    assert not serves(on_cuda.bfloat16(), on_cuda, **options)
+    assert serves(on_cuda.bfloat16(), on_cuda, **options)
+    assert not serves(on_cuda.to(torch.float8_e4m3fn), on_cuda, **options)
     other = {**options, 'offset': 1} if 'offset' in options else {**options, 'pool_mode': 0}
     assert not serves(on_cuda, on_cuda, **other)
 

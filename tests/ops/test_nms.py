@@ -79,6 +79,24 @@ def test_softnms_matches_mmcv(compiled, method: int, offset: int) -> None:
         torch.testing.assert_close(dets[: len(kept)], expected_dets[: len(kept)], equal_nan=True)
 
 
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_half_precision_is_computed_in_float32(dtype: torch.dtype) -> None:
+    """Areas of boxes of an image overflow in float16."""
+    boxes, scores = random_boxes(300, 900.0).to(dtype), torch.rand(300).to(dtype)
+    options = dict(iou_threshold=0.5, offset=0)
+    kept = nms(boxes, scores, **options)
+    order = scores[kept].sort(descending=True, stable=True)[0]
+    assert torch.equal(scores[kept], order)
+    assert set(kept.tolist()) == set(nms(boxes.float(), scores.float(), **options).tolist())
+    soft = dict(iou_threshold=0.3, sigma=0.5, min_score=0.05, method=2, offset=0)
+    results = []
+    for values in (dtype, torch.float32):
+        dets = torch.zeros(300, 5, dtype=values)
+        results.append((softnms(boxes.to(values), scores.to(values), dets, **soft), dets.float()))
+    assert torch.equal(results[0][0], results[1][0])
+    torch.testing.assert_close(results[0][1], results[1][1], rtol=0.01, atol=0.01, equal_nan=True)
+
+
 def test_softnms_of_nothing() -> None:
     options = dict(iou_threshold=0.3, sigma=0.5, min_score=0.05, method=1, offset=0)
     kept = softnms(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, 5), **options)
