@@ -287,3 +287,30 @@ def classifier(training: bool) -> dict:
 
 case('classifier training', training=True)(classifier)
 case('classifier inference', training=False)(classifier)
+
+
+def detector(training: bool, config: str = 'mask_rcnn_convnext_atto_samples.py') -> dict:
+    """All layers of a two-stage detector.
+
+    mmdet's choice of samples, its losses' choice of positive ones and its RoI extractor's of levels
+    have sizes that depend on values, which fake tensors lack: the RoI heads get features of given
+    RoIs.
+    """
+    model = built(config)
+    with on_device(training):
+        moved(model).train(training)
+        x = torch.empty(2, 3, 128, 160, device='cuda')
+        with Count() as count:
+            with mixed(torch.bfloat16):
+                maps = model.extract_feat(x)
+                outs = [*maps, *sum(model.rpn_head(maps), [])]
+                of_roi = maps[0].new_empty(16, maps[0].shape[1], 14, 14, requires_grad=training)
+                outs += model.roi_head.bbox_head(of_roi[..., :7, :7])
+                outs.append(model.roi_head.mask_head(of_roi))
+            if training:
+                sum(out.float().sum() for out in outs).backward()
+        return judged(model, outs, count)
+
+
+case('detector training', training=True)(detector)
+case('detector inference', training=False)(detector)

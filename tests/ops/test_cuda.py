@@ -54,13 +54,11 @@ def test_bfloat16_is_given_as_float32() -> None:
     features = torch.randn(2, 5, 23, 31).bfloat16()
     results = []
     for dtype in (torch.bfloat16, torch.float32):
-        nothing = features.new_zeros(0)
+        nothing, rois = features.new_zeros(0), boxes.to(dtype)
         output = torch.zeros(9, 5, 7, 8, dtype=dtype)
-        cuda.roi_align_forward(
-            features.to(dtype), rois.to(dtype), output, nothing, nothing, **options
-        )
+        cuda.roi_align_forward(features.to(dtype), rois, output, nothing, nothing, **options)
         gradient = torch.zeros_like(features, dtype=dtype)
-        cuda.roi_align_backward(output, rois.to(dtype), nothing, nothing, gradient, **options)
+        cuda.roi_align_backward(output, rois, nothing, nothing, gradient, **options)
         results.append((output, gradient))
     for ours, exact in zip(*results):
         assert ours.dtype == torch.bfloat16
