@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook
 from torch.utils.checkpoint import checkpoint
 
+from mmconvnext.backbones.compiled_block import compiled_block
 from mmconvnext.backbones.deploy import Replaced, fold_layer_scale, fold_norm
 from mmconvnext.backbones.forms import form_for
 from mmconvnext.backbones.fused_block import BlockSettings, BlockWeights, fused_block
@@ -48,10 +49,12 @@ class ConvNeXtBlock(nn.Module):
         eps: float,
         with_cp: bool,
         fast: bool,
+        compiled: bool = False,
     ) -> None:
         super().__init__()
         self.with_cp = with_cp
         self.fast = fast
+        self.compiled = compiled
         self.dwconv = nn.Conv2d(channels, channels, 7, padding=3, groups=channels)
         self.norm = LayerNorm(channels, eps=eps)
         self.pwconv1 = nn.Linear(channels, 4 * channels)
@@ -72,8 +75,9 @@ class ConvNeXtBlock(nn.Module):
         # A hook wants its module to be called, and a module that somebody put in place of ours
         # does something else.
         plain = not self.fast or _has_any_global_hook() or not self._is_as_built()
-        form = 'plain' if plain else form_for(x)
-        return {'plain': self._plain, 'fused': self._fused, 'lean': self._lean}[form]
+        form = 'plain' if plain else form_for(x, self.compiled)
+        forms = dict(plain=self._plain, fused=self._fused, lean=self._lean, compiled=self._compiled)
+        return forms[form]
 
     def _plain(self, x: Tensor) -> Tensor:
         return x + self._branch(x)
@@ -108,6 +112,10 @@ class ConvNeXtBlock(nn.Module):
         factor = self.drop_path.factor(x) if self.drop_path.drops() else None
         settings = LeanSettings(self.norm.eps, self._grn_eps(), factor)
         return lean_block(x, self._weights(), settings)
+
+    def _compiled(self, x: Tensor) -> Tensor:
+        factor = self.drop_path.factor(x) if self.drop_path.drops() else None
+        return compiled_block(x, self._weights(), self.norm.eps, self._grn_eps(), factor)
 
     def _grn_eps(self) -> float:
         return self.grn.eps if isinstance(self.grn, GlobalResponseNorm) else 0.0

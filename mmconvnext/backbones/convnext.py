@@ -77,6 +77,8 @@ class ConvNeXt(Backbone):
         fast: Run each block in the form that is meant for the device, which
             :mod:`mmconvnext.backbones.forms` chooses: the same numbers to rounding, in fewer passes
             over memory. False computes layer by layer, so that a doubt can be settled in one run.
+        compile_blocks: Compile the blocks by ``torch.compile``, those of a stage once; needs
+            ``fast``.
         init_cfg: ``dict(type='Pretrained', checkpoint=FILE or URL)`` loads strictly in
             :meth:`init_weights`, with ``prefix``, ``ema``, ``sha256``, ``norm3``, ``stem`` as in
             :func:`~mmconvnext.checkpoints.load.load_backbone`; None draws truncated normal
@@ -103,6 +105,7 @@ class ConvNeXt(Backbone):
         frozen_stages: int = -1,
         with_cp: bool = False,
         fast: bool = True,
+        compile_blocks: bool = False,
         init_cfg: dict | list[dict] | None = None,
         gap_before_final_norm: bool = False,
     ) -> None:
@@ -132,6 +135,7 @@ class ConvNeXt(Backbone):
             'eps': self.eps,
             'with_cp': with_cp,
             'fast': fast,
+            'compiled': compile_blocks,
         }
         self._before_deploy: list[Replaced] = []
         self._handed_over: list[nn.Module] = []  # in a list, so that they are no part of this one

@@ -8,15 +8,19 @@ from torch import Tensor
 
 from mmconvnext.ops.extension import is_compiled
 
-Form = Literal['fused', 'lean', 'plain']
+Form = Literal['compiled', 'fused', 'lean', 'plain']
 
 
 class _Row(NamedTuple):
-    """A kind of device, the branch's dtype, whether it is traced; None is any of them."""
+    """A kind of device, the branch's dtype, who compiles it; None is any of them.
+
+    ``compiler``: ``'whole'``, where something around the block is compiled or exported;
+    ``'block'``, where the blocks are to be compiled by themselves; or ``'none'``.
+    """
 
     device: str | None
     dtype: torch.dtype | None
-    traced: bool | None
+    compiler: str | None
     form: Form
 
 
@@ -25,18 +29,26 @@ class _Row(NamedTuple):
 # plain: layer by layer. Compilers and exporters want that, and make their own kernels of it.
 # fused: in parts that stay in a CPU's cache, with what is dropped left out.
 # lean: the whole batch at once, in few passes over memory and fixed shapes.
+# compiled: by torch's compiler, once for the blocks of a stage.
 FORMS = (
-    _Row(device=None, dtype=None, traced=True, form='plain'),
-    _Row(device='cpu', dtype=None, traced=False, form='fused'),
-    _Row(device=None, dtype=torch.float64, traced=False, form='plain'),
-    _Row(device=None, dtype=None, traced=False, form='lean'),
+    _Row(device=None, dtype=None, compiler='whole', form='plain'),
+    _Row(device=None, dtype=None, compiler='block', form='compiled'),
+    _Row(device='cpu', dtype=None, compiler='none', form='fused'),
+    _Row(device=None, dtype=torch.float64, compiler='none', form='plain'),
+    _Row(device=None, dtype=None, compiler='none', form='lean'),
 )
 
 
-def form_for(x: Tensor) -> Form:
-    """The form for an input, whose block is as it was built."""
-    traced = torch.compiler.is_compiling() or torch.jit.is_tracing() or x.is_meta
-    given = (x.device.type, branch_dtype(x), traced)
+def form_for(x: Tensor, compiled: bool = False) -> Form:
+    """The form for an input, of a block that is as it was built.
+
+    Args:
+        x: The block's input.
+        compiled: Whether blocks are to be compiled by themselves.
+    """
+    whole = torch.compiler.is_compiling() or torch.jit.is_tracing() or x.is_meta
+    compiler = 'whole' if whole else 'block' if compiled else 'none'
+    given = (x.device.type, branch_dtype(x), compiler)
     return next(
         row.form
         for row in FORMS

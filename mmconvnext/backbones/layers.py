@@ -7,6 +7,13 @@ from torch.nn import functional as F
 from mmconvnext.errors import ArgumentError
 
 
+def layer_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
+    """What :class:`LayerNorm` does."""
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    weight, bias = (p if p is None else p.to(dtype) for p in (weight, bias))
+    return F.layer_norm(x.to(dtype), x.shape[-1:], weight, bias, eps).to(x.dtype)
+
+
 class LayerNorm(nn.LayerNorm):
     """LayerNorm over the last dimension, its statistics never below float32.
 
@@ -15,10 +22,7 @@ class LayerNorm(nn.LayerNorm):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        dtype = torch.promote_types(x.dtype, torch.float32)
-        weight, bias = (p if p is None else p.to(dtype) for p in (self.weight, self.bias))
-        y = F.layer_norm(x.to(dtype), self.normalized_shape, weight, bias, self.eps)
-        return y.to(x.dtype)
+        return layer_norm(x, self.weight, self.bias, self.eps)
 
 
 class LayerNorm2d(LayerNorm):
@@ -30,6 +34,15 @@ class LayerNorm2d(LayerNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+def global_response_norm(x: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> Tensor:
+    """What :class:`GlobalResponseNorm` does."""
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    response = torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True, dtype=dtype)
+    response = response / (response.mean(dim=-1, keepdim=True) + eps)
+    scale = 1 + gamma.to(dtype) * response
+    return torch.addcmul(beta.to(x.dtype), x, scale.to(x.dtype))
 
 
 class GlobalResponseNorm(nn.Module):
@@ -51,11 +64,7 @@ class GlobalResponseNorm(nn.Module):
         self.beta = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        dtype = torch.promote_types(x.dtype, torch.float32)
-        response = torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True, dtype=dtype)
-        response = response / (response.mean(dim=-1, keepdim=True) + self.eps)
-        scale = 1 + self.gamma.to(dtype) * response
-        return torch.addcmul(self.beta.to(x.dtype), x, scale.to(x.dtype))
+        return global_response_norm(x, self.gamma, self.beta, self.eps)
 
 
 class StochasticDepth(nn.Module):

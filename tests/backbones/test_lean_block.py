@@ -15,7 +15,7 @@ from tests.backbones.test_fused_block import a_block, as_fast, assert_same, resu
 @pytest.fixture(autouse=True)
 def lean(monkeypatch: pytest.MonkeyPatch) -> None:
     """Has the lean form run on a CPU, in all dtypes."""
-    monkeypatch.setattr(block_module, 'form_for', lambda x: 'lean')
+    monkeypatch.setattr(block_module, 'form_for', lambda *_: 'lean')
 
 
 @settings(deadline=None, max_examples=40)
@@ -33,7 +33,7 @@ def test_matches_the_plain_block(
     samples, channels, height, width, drop_path, grn, gamma, seed
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(block_module, 'form_for', lambda x: 'lean')
+        patch.setattr(block_module, 'form_for', lambda *_: 'lean')
         torch.manual_seed(seed)
         plain = a_block(channels, drop_path, grn, gamma, dtype=torch.float64)
         x = torch.randn(samples, channels, height, width, dtype=torch.float64)
@@ -123,11 +123,12 @@ def test_in_the_backbone(grn: bool) -> None:
 
 
 def test_which_form_runs_where() -> None:
-    rows = {(row.device, row.dtype, row.traced): row.form for row in forms.FORMS}
-    assert rows[None, None, False] == 'lean'
+    rows = {(row.device, row.dtype, row.compiler): row.form for row in forms.FORMS}
+    assert rows[None, None, 'none'] == 'lean'
     x = torch.empty(1, 3, 4, 4)
     assert forms.form_for(x) == 'fused'
-    assert forms.form_for(x.to('meta')) == 'plain'
+    assert forms.form_for(x, compiled=True) == 'compiled'
+    assert forms.form_for(x.to('meta'), compiled=True) == 'plain'
     with torch.autocast('cpu', dtype=torch.bfloat16):
         assert forms.branch_dtype(x) == torch.bfloat16
         assert forms.branch_dtype(x.double()) == torch.float64

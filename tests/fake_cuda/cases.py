@@ -5,7 +5,7 @@ Imported after :func:`tests.fake_cuda.device.load` alone.
 
 from collections.abc import Callable
 from contextlib import contextmanager
-from itertools import product
+from itertools import chain, product
 from unittest import mock
 
 import torch
@@ -303,7 +303,7 @@ def detector(training: bool, config: str = 'mask_rcnn_convnext_atto_samples.py')
         with Count() as count:
             with mixed(torch.bfloat16):
                 maps = model.extract_feat(x)
-                outs = [*maps, *sum(model.rpn_head(maps), [])]
+                outs = [*maps, *chain(*model.rpn_head(maps))]
                 of_roi = maps[0].new_empty(16, maps[0].shape[1], 14, 14, requires_grad=training)
                 outs += model.roi_head.bbox_head(of_roi[..., :7, :7])
                 outs.append(model.roi_head.mask_head(of_roi))
