@@ -34,7 +34,7 @@ class RoadmapNet(Backbone):
     contiguous in memory. A stage beyond the last of ``out_indices`` is not built.
 
     The last step is :class:`~mmconvnext.ConvNeXt` tiny or base, layer by layer and by other names;
-    to use that network take ConvNeXt, which is faster and reads its published weights.
+    to use that network take ConvNeXt, which reads its published weights and is faster on a CPU.
 
     Args:
         step: Name of a step of :data:`ROADMAP`; the regime's name is the first one's.
