@@ -111,7 +111,6 @@ class _Span(NamedTuple):
     matrix: Tensor  # (target, 3 taps, source)
 
 
-@functools.lru_cache(256)  # of a dozen kernels each, for a few kilobytes
 @torch.inference_mode(False)
 def _spans(
     source: int,
@@ -134,6 +133,15 @@ def _spans(
         rows = slice(max(low, 0), min(max(high, 1), source))
         spans.append(_Span(slice(first, last), rows, shifted[first:last, :, rows]))
     return spans
+
+
+_kept_spans = functools.lru_cache(256)(_spans)  # of a dozen kernels each, for some kilobytes
+
+
+def _spans_of(x: Tensor, axis: int, target: int, align_corners: bool) -> list[_Span]:
+    # Tensors of another kind, such as fake ones, are not to outlive what they are of.
+    spans = _kept_spans if type(x) is Tensor else _spans
+    return spans(x.shape[axis], target, align_corners, x.dtype, x.device, _TILE)
 
 
 class _Tile(NamedTuple):
@@ -199,8 +207,8 @@ class _Tile(NamedTuple):
 
 def _tiles(base_shape: torch.Size, x: Tensor, align_corners: bool) -> Iterator[_Tile]:
     samples, channels, height, width = base_shape
-    rows = _spans(x.shape[-2], height, align_corners, x.dtype, x.device, _TILE)
-    columns = _spans(x.shape[-1], width, align_corners, x.dtype, x.device, _TILE)
+    rows = _spans_of(x, -2, height, align_corners)
+    columns = _spans_of(x, -1, width, align_corners)
     budget = _DEVICE_BYTES if _in_few_kernels(x) else _CPU_BYTES
     for row, column in product(rows, columns):
         mixed = 9 * row.matrix.shape[2] * column.matrix.shape[2]  # values of an output channel

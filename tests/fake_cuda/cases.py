@@ -3,6 +3,7 @@
 Imported after :func:`tests.fake_cuda.device.load` alone.
 """
 
+import functools
 from collections.abc import Callable
 from contextlib import contextmanager
 from itertools import chain, product
@@ -43,8 +44,7 @@ def case(name: str, **options: object):
 
 @contextmanager
 def on_device(training: bool):
-    """Fake tensors, and none of an earlier case."""
-    resized_conv._spans.cache_clear()
+    """Fake tensors."""
     with FakeTensorMode(allow_non_fake_inputs=False), torch.set_grad_enabled(training):
         yield
 
@@ -192,7 +192,8 @@ def head(fast: bool) -> dict:
     settings = dict(num_classes=150, channels=512, in_channels=channels, in_index=[0, 1, 2, 3])
     norm = dict(type='BN', requires_grad=True)
     head = UPerHead(**settings, pool_scales=(1, 2, 3, 6), norm_cfg=norm, fast=fast)
-    with on_device(training=True):
+    kept = functools.lru_cache(resized_conv._spans)  # as real tensors have it
+    with on_device(training=True), mock.patch.object(resized_conv, '_spans', kept):
         moved(head)
         maps = [
             torch.empty(8, c, 128 >> i, 128 >> i, device='cuda', requires_grad=True).to(
