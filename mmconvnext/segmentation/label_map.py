@@ -133,6 +133,7 @@ class LabelMap:
         self._waiting = sorted(view.bands, key=_last_source, reverse=True)
         self.labels = view.empty_labels()
 
+    @torch.compiler.disable
     def add(self, number: int, strip: Sequence[Tensor]) -> None:
         """Take in the next row of windows, (h, w, C) each."""
         self._view.add(number, strip)
@@ -145,6 +146,7 @@ class LabelMap:
         self._view.forget(before=min(needed, default=number + 1))
 
 
+@torch.compiler.disable
 def view_of(
     meta: Mapping, rows: Windows, columns: Windows, like: Tensor, align_corners: bool
 ) -> View | WholeView:
@@ -158,6 +160,7 @@ def label_map_of(view: View | WholeView, threshold: float | None) -> LabelMap | 
     return (LabelMap if isinstance(view, View) else WholeLabelMap)(view, threshold)
 
 
+@torch.compiler.disable
 def merged_labels(views: Sequence[View | WholeView], threshold: float | None) -> Tensor:
     """Labels by the mean probability of several complete views of one picture.
 

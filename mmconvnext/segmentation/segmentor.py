@@ -117,6 +117,8 @@ class EncoderDecoder(PlainEncoderDecoder):
             and head.predict_by_feat is BaseDecodeHead.predict_by_feat
         )
 
+    # A compiler takes backbone and head, in `_logits`; what is made of the logits is not for it.
+    @torch.compiler.disable(recursive=False)
     def predict(self, inputs: Tensor, data_samples: SampleList | None = None) -> SampleList:
         if self.fast:
             _check_test_cfg(self.test_cfg)

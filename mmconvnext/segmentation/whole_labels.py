@@ -197,6 +197,7 @@ class WholeLabelMap:
         self._threshold = threshold
         self.labels: Tensor | None = None
 
+    @torch.compiler.disable
     def add(self, number: int, strip: Sequence[Tensor]) -> None:
         """Take in the next row of windows, (h, w, C) each."""
         self._view.add(number, strip)

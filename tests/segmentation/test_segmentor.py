@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmengine.config import ConfigDict
 from mmengine.registry import DefaultScope
+from mmengine.structures import PixelData
 from mmseg.models.segmentors import EncoderDecoder as PlainEncoderDecoder
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
@@ -260,3 +261,22 @@ def test_windows_cover_all(length: int, size: int, stride: int) -> None:
     windows = _slide(length, size, min(stride, size))
     covered = {start + i for start in windows.starts for i in range(windows.size)}
     assert covered == set(range(length))
+
+
+@pytest.mark.filterwarnings('ignore:.*should not be instantiated:DeprecationWarning')  # dynamo's
+@pytest.mark.parametrize('test_cfg', [WHOLE, SLIDE])
+def test_graph_breaks(test_cfg: dict) -> None:
+    """None in training; `predict` is left to torch, but for the model in it."""
+    model = build(test_cfg).float()
+    inputs, samples = pictures((64, 64), 2)
+    for sample in samples:
+        sample.gt_sem_seg = PixelData(data=torch.randint(0, 5, (1, 64, 64)))
+    torch._dynamo.reset()
+    explained = torch._dynamo.explain(model.train())(inputs.float(), samples, mode='loss')
+    assert (explained.graph_count, explained.graph_break_count) == (1, 0)
+    torch._dynamo.reset()
+    with torch.no_grad():
+        explained = torch._dynamo.explain(model.eval())(inputs.float(), samples, mode='predict')
+    windows = 1 if test_cfg is WHOLE else 9
+    assert explained.graph_count <= 2 + windows, 'those of `predict`, and the model on each window'
+    torch._dynamo.reset()

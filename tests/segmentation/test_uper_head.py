@@ -162,3 +162,17 @@ def test_exports() -> None:
         warnings.simplefilter('ignore')  # torch's own, of its tracer
         program = torch.export.export(ours.eval(), (maps,))
     torch.testing.assert_close(program.module()(maps), ours(maps), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('fast', [True, False])
+def test_an_exported_head_takes_any_size(fast: bool) -> None:
+    torch.manual_seed(0)
+    head = a_pair()[0 if fast else 1].eval()
+    maps = some_maps(64, 64, dtype=torch.float32)
+    sizes = [{2: torch.export.Dim.AUTO, 3: torch.export.Dim.AUTO}] * len(maps)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # torch's own, of its tracer
+        program = torch.export.export(head, (maps,), dynamic_shapes=(sizes,))
+    for size in ((32, 32), (64, 96), (128, 128)):
+        maps = some_maps(*size, dtype=torch.float32)
+        torch.testing.assert_close(program.module()(maps), head(maps), rtol=1e-4, atol=1e-5)
