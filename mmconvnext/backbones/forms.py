@@ -48,11 +48,15 @@ def form_for(x: Tensor, compiled: bool = False) -> Form:
     """
     whole = torch.compiler.is_compiling() or torch.jit.is_tracing() or x.is_meta
     compiler = 'whole' if whole else 'block' if compiled else 'none'
-    given = (x.device.type, branch_dtype(x), compiler)
-    return next(
-        row.form
-        for row in FORMS
-        if all(wanted in (None, got) for wanted, got in zip(row[:3], given))
+    return next(row.form for row in FORMS if _fits(row, x, compiler))
+
+
+def _fits(row: _Row, x: Tensor, compiler: str) -> bool:
+    return (
+        row.compiler in (None, compiler)
+        and row.device in (None, x.device.type)
+        # Last, and only where it matters: torch 2.11's compiler cannot trace what it asks.
+        and row.dtype in (None, row.dtype and branch_dtype(x))
     )
 
 

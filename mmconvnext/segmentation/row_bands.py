@@ -121,6 +121,7 @@ def window_mean(starts: Sequence[int], size: int, length: int) -> AxisMap:
     return AxisMap(taps.gather(1, order), weights.gather(1, order), size, len(starts))
 
 
+@torch.compiler.disable
 def full_precision(device: torch.device) -> AbstractContextManager:
     """A context without autocast, which would round logits and weights to sixteen bits."""
     if not torch.amp.is_autocast_available(device.type):
