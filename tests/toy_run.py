@@ -115,4 +115,5 @@ def toy_runner(
     )
     with warnings.catch_warnings():
         warnings.simplefilter('error')
+        warnings.filterwarnings('ignore', "'pkgutil.find_loader'")  # mmengine, on Python 3.12
         return Runner(**settings | options)
