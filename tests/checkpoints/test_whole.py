@@ -69,7 +69,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     if subprocess.run(options, capture_output=True).returncode:
         pytest.skip('a file system of one megabyte takes the right to mount')
     yield folder
-    subprocess.run(['umount', str(folder)], check=True)
+    subprocess.run(['umount', '--lazy', str(folder)], check=True)
 
 
 def test_a_full_disk_leaves_the_file_before_and_no_part(small_disk: Path) -> None:
