@@ -39,6 +39,10 @@ FORMS = (
 )
 
 
+# Asked once: a compiler cannot trace how modules are found.
+_MMCV_IS_COMPILED = bool(find_spec('mmcv')) and is_compiled()
+
+
 def form_for(x: Tensor, compiled: bool = False) -> Form:
     """The form for an input, of a block that is as it was built.
 
@@ -73,6 +77,6 @@ def output_map(x: Tensor) -> Tensor:
     On a CPU, and where mmcv's own compiled operators are installed, which misread any other
     (open-mmlab/mmcv #2203), that is contiguous. Elsewhere channels-last maps stay so.
     """
-    if x.device.type == 'cpu' or (find_spec('mmcv') and is_compiled()):
+    if x.device.type == 'cpu' or _MMCV_IS_COMPILED:
         return x.contiguous()
     return x

@@ -3,7 +3,7 @@
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -109,7 +109,7 @@ class InterruptionHook(Hook):
             if is_main_process():
                 write_text_whole(f'{runner.iter}\n', _note(runner))
 
-    def _act_at_once(self, action) -> None:
+    def _act_at_once(self, action: Callable[[], None]) -> None:
         self._signals.at_once = action
         if self._signals.pending:
             action()
