@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmconvnext.backbones.block import ConvNeXtBlock
 from mmconvnext.backbones.convnext import ConvNeXt
@@ -283,3 +284,24 @@ def test_the_result_has_the_plain_block_s_dtype(gamma: bool, dtype: torch.dtype)
         expected, ours = plain(x), as_fast(plain)(x)
     assert ours.dtype == expected.dtype
     torch.testing.assert_close(ours, expected, rtol=0.1, atol=0.1)
+
+
+@pytest.mark.parametrize('grn', [False, True])
+def test_inference_multiplies_no_weights(grn: bool) -> None:
+    # For a small image that is a longer pass over memory than any over its maps.
+    block = as_fast(a_block(16, grn=grn, gamma=not grn)).eval()
+    x = torch.randn(1, 16, 5, 3)
+    with Shapes() as made, torch.inference_mode():
+        block(x)
+    assert block.pwconv2.weight.shape not in made
+    assert block.pwconv1.weight.shape not in made
+
+
+class Shapes(TorchDispatchMode, set):
+    """Of all tensors that an operation has made."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        if isinstance(out, Tensor) and not func.is_view:
+            self.add(out.shape)
+        return out

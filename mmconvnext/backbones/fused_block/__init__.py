@@ -4,8 +4,8 @@ The arithmetic is that of :class:`~mmconvnext.backbones.block.ConvNeXtBlock`, in
 
 - all that follows the depthwise convolution treats pixels alone (but for the norms of Global
   Response Normalization), so it runs in parts that stay in a CPU's cache (``parts.py``);
-- layer scale and the ``1 / (1 − p)`` of stochastic depth are multiplied into the second linear
-  layer, the shift of Global Response Normalization into its bias (``weights.py``);
+- before a backward pass layer scale is multiplied into the second linear layer and the shift of
+  Global Response Normalization into its bias (``weights.py``);
 - samples that stochastic depth drops are not computed;
 - for the backward pass the block's input, the depthwise convolution's output and the hidden values
   before GELU are kept, and the rest is computed again, part by part (``backward.py``).
