@@ -136,8 +136,8 @@ def _from_ours(
 class DrawnAlike(nn.Module):
     """Stochastic depth with a rival's arithmetic and our draw.
 
-    mmcv and transformers draw with ``rand`` and all others with ``bernoulli_``, and all but ours
-    where the map is: seeded alike, they would keep other samples.
+    mmcv and transformers draw with ``rand``, others with ``bernoulli_`` in the map's
+    dtype: seeded alike, they would keep other samples.
     """
 
     def __init__(self, p: float, divides_the_map: bool) -> None:
@@ -147,7 +147,7 @@ class DrawnAlike(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.p == 0:
             return x
-        kept = torch.empty(len(x)).bernoulli_(1 - self.p).to(x.device, x.dtype)
+        kept = torch.empty(len(x), device=x.device).bernoulli_(1 - self.p).to(x.dtype)
         kept = kept.view(-1, *(1 for _ in x.shape[1:]))
         if self.divides_the_map:
             return x.div(1 - self.p) * kept

@@ -9,8 +9,10 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 
 from mmconvnext.analysis import benchmark
+from mmconvnext.backbones import compiled_block
 from mmconvnext.errors import one_line_errors
 from tests.conftest import ROOT
 
@@ -38,7 +40,7 @@ def run_cases(monkeypatch, tmp_path: Path, capsys) -> Callable[..., dict]:
         monkeypatch.chdir(ROOT)
         # Numbers are not looked at: they need not be good ones.
         monkeypatch.setattr(benchmark, 'SHORTEST_SECONDS', 0)
-        monkeypatch.setattr(benchmark, 'gemm_gflops', lambda _: 100.0)
+        monkeypatch.setattr(benchmark, 'gemm_gflops', lambda *_, **__: 100.0)
         load(tool, monkeypatch).main()
         output = capsys.readouterr().out
         content = json.loads(file.read_text())
@@ -118,6 +120,27 @@ def test_without_the_benchmarks_folder_ours_is_measured_alone(run_cases, tmp_pat
     (case,) = content['cases']['backbone']
     assert names(case) == ['ours', 'ours, again', 'ours, fast=False']
     assert content['left_out'] == {'all rivals (backbone)': 'benchmarks/rivals.py is not here'}
+
+
+def test_mixed_precision_and_blocks_compiled(run_cases, monkeypatch) -> None:
+    # That they compile is tested elsewhere.
+    monkeypatch.setattr('mmconvnext.backbones.compiled_block.BACKEND', 'eager')
+    compiled_block._compiled.cache_clear()
+    monkeypatch.setattr(torch.nn.Module, 'compile', lambda self: None)
+    content = run_cases(
+        'backbone', '--arch', 'atto', '--infer', '--amp', 'bf16', '--compile',
+        '--rivals', 'official-like',
+    )  # fmt: skip
+    compiled_block._compiled.cache_clear()
+    (case,) = content['cases']['backbone']
+    assert case['title'] == 'ConvNeXt-atto V1, 1 × 64², inference, bf16'
+    assert names(case)[2:5] == ['ours, fast=False', 'ours, compiled', 'ours, blocks compiled']
+    assert names(case)[-1] == 'official-like, channels_last, compiled'
+    largest = max(one['difference'] for one in case['measurements'])
+    assert 1e-4 < largest < 5e-2, 'of 16 bits'
+    assert all(
+        one['first_seconds'] > 0 for one in case['measurements'] if 'again' not in one['name']
+    )
 
 
 def test_in_a_process_of_its_own_with_memory(run_tool, tmp_path) -> None:

@@ -3,6 +3,7 @@
 Example:
     python tools/benchmark.py backbone --arch tiny --versions v1 v2 --sizes 224 512
     python tools/benchmark.py head segmentor --train --rivals mmseg --json segmentor.json
+    python tools/benchmark.py backbone --device cuda --amp bf16 --batch 16 --sizes 512 --compile
 
 Each is measured as shipped and tuned (channels_last); what is not installed is left out with a
 word. Writes a bar chart for each kind. With benchmarks/rivals.py missing, as after an installation
@@ -76,6 +77,7 @@ SIZES = {
 ROUNDS = (9, 3)
 WARM_UP = (1, 0)  # the comparison of the results is a step too
 STRIDES = (4, 8, 16, 32)
+DTYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
 # Random weights give classes and boxes of almost equal scores: some of these change places. And
 # among a million ReLUs rounding switches a few on or off.
 TOLERANCES = {
@@ -83,6 +85,8 @@ TOLERANCES = {
     'segmentor': Tolerances(outputs=1e-3, gradients=1e-2),
     'detector': Tolerances(outputs=1e-2),
 }
+# Of mixed precision: two implementations that round at different places.
+ROUNDED = Tolerances(outputs=5e-2, gradients=1e-1)
 
 
 class Task(NamedTuple):
@@ -94,12 +98,24 @@ class Task(NamedTuple):
     batch: int
     training: bool
     device: str
+    amp: str | None = None  # a key of DTYPES
+    tf32: bool = False
+
+    @property
+    def dtype(self) -> torch.dtype | None:
+        return DTYPES[self.amp] if self.amp else None
 
     @property
     def title(self) -> str:
         height, width = self.size
         size = f'{height}²' if height == width else f'{height}×{width}'
-        return f'{self.batch} × {size}, {"training step" if self.training else "inference"}'
+        precision = f', {self.amp}' if self.amp else ', TF32' if self.tf32 else ''
+        step = 'training step' if self.training else 'inference'
+        return f'{self.batch} × {size}, {step}{precision}'
+
+    @property
+    def tolerances(self) -> Tolerances:
+        return ROUNDED if self.amp or self.tf32 else TOLERANCES.get(self.kind, BOUNDS)
 
 
 def prepare(
@@ -109,11 +125,13 @@ def prepare(
     channels_last: bool = False,
     compiled: bool = False,
     fast: bool = True,
+    options: Mapping[str, object] | None = None,
 ) -> Step:
-    """A step of ours, or of what ``build`` makes of ours."""
+    """A step of ours, or of what ``build`` makes of ours; ``options`` are our backbone's."""
     torch.manual_seed(0)
     with DefaultScope.overwrite_default_scope(SCOPES[task.kind]):
         config = task.config if fast else plain(task.config)
+        config = with_options(task.kind, config, options or {})
         model, names = MODELS.build(ConfigDict(config)), None
     randomise_vectors(model)
     if task.kind == 'detector':
@@ -159,6 +177,13 @@ def plain(config: object) -> object:
     return changed
 
 
+def with_options(kind: str, config: dict, options: Mapping[str, object]) -> dict:
+    """The config with more options of its backbone."""
+    if kind == 'backbone':
+        return config | options
+    return config | dict(backbone=config['backbone'] | options) if options else config
+
+
 def _have_detections(model: nn.Module) -> None:
     # Of random weights no class is likelier than the threshold: nothing would be left to mask.
     with torch.no_grad():
@@ -176,7 +201,9 @@ def prepare_backbone(
     model: nn.Module, names: Mapping[str, str] | None, task: Task, layout: torch.memory_format
 ) -> Step:
     x = _images(task, layout)
-    return ModelStep(model, lambda: {f'map {i}': y for i, y in enumerate(model(x))}, names)
+    return ModelStep(
+        model, lambda: {f'map {i}': y for i, y in enumerate(model(x))}, names, amp=task.dtype
+    )
 
 
 def prepare_head(
@@ -188,7 +215,7 @@ def prepare_head(
         x = torch.randn(shape).to(task.device).contiguous(memory_format=layout)
         leaves[f'input at stride {stride}'] = x.requires_grad_(task.training)
     maps = list(leaves.values())
-    return ModelStep(model, lambda: {'logits': model(maps)}, names, leaves)
+    return ModelStep(model, lambda: {'logits': model(maps)}, names, leaves, task.dtype)
 
 
 def prepare_segmentor(
@@ -208,7 +235,8 @@ def prepare_segmentor(
         predicted = model(x, samples, mode='predict')
         return {f'labels {i}': one.pred_sem_seg.data for i, one in enumerate(predicted)}
 
-    return ModelStep(model, partial(_loss, model, x, samples) if task.training else predict, names)
+    forward = partial(_loss, model, x, samples) if task.training else predict
+    return ModelStep(model, forward, names, amp=task.dtype)
 
 
 def prepare_detector(
@@ -230,7 +258,7 @@ def prepare_detector(
         return features
 
     # Boxes are chosen by score: gradients of two equal models differ where two boxes almost tie.
-    return ModelStep(model, run, {})
+    return ModelStep(model, run, {}, amp=task.dtype)
 
 
 def _detection_sample(task: Task, classes: int, instances: int = 12):
@@ -314,7 +342,13 @@ def parse_arguments() -> argparse.Namespace:
     modes.add_argument('--train', action='store_true', help='training steps alone')
     modes.add_argument('--infer', action='store_true', help='inference alone')
     parser.add_argument('--rivals', help='names with commas between, or none; default: all there')
-    parser.add_argument('--compile', action='store_true', help='torch.compile as well; minutes')
+    parser.add_argument(
+        '--compile',
+        action='store_true',
+        help='torch.compile as well, of whole models and of our blocks alone; minutes',
+    )
+    parser.add_argument('--amp', choices=DTYPES, help='mixed precision; default: float32')
+    parser.add_argument('--tf32', action='store_true', help='let CUDA round float32 products')
     parser.add_argument('--device', default='cpu', help='cpu (default) or cuda')
     parser.add_argument('--rounds', type=int, help=f'default: {ROUNDS[0]}, quick {ROUNDS[1]}')
     parser.add_argument('--quick', action='store_true', help='fewer rounds, smaller inputs')
@@ -401,7 +435,7 @@ def model_configs(kind: str, arguments: argparse.Namespace) -> Iterator[tuple[st
     if required not in model:
         raise UserError(f'--config: expected a model with a {required} for {kind}, got {path}')
     model['backbone'].pop('init_cfg', None)
-    model = _batch_norm(model)
+    model = batch_norm(model)
     if kind == 'head':
         model = model['decode_head']
         OUR_MODELS.import_from_location()
@@ -412,13 +446,13 @@ def model_configs(kind: str, arguments: argparse.Namespace) -> Iterator[tuple[st
     yield f'{kind.capitalize()} of {path.stem}', model
 
 
-def _batch_norm(config: object) -> object:
+def batch_norm(config: object) -> object:
     # One process: there is nothing to synchronise, and a CPU cannot.
     if isinstance(config, dict):
-        changed = {key: _batch_norm(value) for key, value in config.items()}
+        changed = {key: batch_norm(value) for key, value in config.items()}
         return changed | ({'type': 'BN'} if config.get('type') == 'SyncBN' else {})
     if isinstance(config, list | tuple):
-        return type(config)(_batch_norm(value) for value in config)
+        return type(config)(batch_norm(value) for value in config)
     return config
 
 
@@ -435,7 +469,11 @@ def tasks(kind: str, arguments: argparse.Namespace) -> Iterator[tuple[str, Task]
                         f'--batch: expected 2 or more to train a {kind}, whose batch norms see '
                         f'one pixel a picture, got {batch}'
                     )
-                task = Task(kind, config, size, batch, training, arguments.device)
+                task = Task(
+                    *(kind, config, size, batch, training, arguments.device),
+                    amp=arguments.amp,
+                    tf32=arguments.tf32,
+                )
                 yield f'{name}, {task.title}', task
 
 
@@ -448,6 +486,9 @@ def variants(
         found.append(Variant('ours, fast=False', partial(prepare, task, fast=False)))
     if with_compiled:
         found.append(Variant('ours, compiled', partial(prepare, task, compiled=True)))
+        if task.kind != 'head':
+            blocks = partial(prepare, task, options={'compile_blocks': True})
+            found.append(Variant('ours, blocks compiled', blocks))
     if rivals is None:
         return found, {'all rivals': 'benchmarks/rivals.py is not here'}
     candidates, left_out = rivals.candidates(
@@ -469,6 +510,8 @@ class Job(NamedTuple):
     title: str
     variants: list[Variant]
     macs: int | None
+    tolerances: Tolerances = BOUNDS
+    amp: torch.dtype | None = None
 
 
 def jobs(
@@ -483,7 +526,8 @@ def jobs(
             continue
         for title, task in tasks(kind, arguments):
             given, missing = variants(task, names, arguments.compile)
-            found.append(Job(kind, title, given, count_macs(task)))
+            macs = count_macs(task)
+            found.append(Job(kind, title, given, macs, task.tolerances, task.dtype))
             version = ' V2' if task.config.get('use_grn') else ''
             left_out |= {f'{name} ({kind}{version})': why for name, why in missing.items()}
     return found, left_out
@@ -526,16 +570,17 @@ def measure(
             job.variants,
             device=arguments.device,
             macs=job.macs,
-            tolerances=TOLERANCES.get(job.kind, BOUNDS),
+            tolerances=job.tolerances,
+            amp=job.amp,
             report=report,
             **options,
         )
 
 
 def open_meter(arguments: argparse.Namespace) -> AbstractContextManager[MemoryMeter | None]:
-    if arguments.no_memory:
+    if arguments.no_memory or arguments.device != 'cpu':
         return nullcontext()
-    return MemoryMeter(arguments.device, rivals.imported() if rivals else ())
+    return MemoryMeter(rivals.imported() if rivals else ())
 
 
 def machine(device: str) -> dict[str, object]:
@@ -557,7 +602,9 @@ def main() -> None:
     arguments = parse_arguments()
     names = check_arguments(arguments)
     todo, left_out = jobs(arguments, names)
-    torch.backends.cudnn.allow_tf32 = False  # float32 of all, as the ceiling's
+    # float32 of all, as the ceiling's, if nothing else is asked for.
+    torch.backends.cudnn.allow_tf32 = arguments.tf32
+    torch.backends.cuda.matmul.allow_tf32 = arguments.tf32
     here = machine(arguments.device)
     console = Console(width=None if sys.stdout.isatty() else 160)
     console.print(', '.join(f'{key} {value}' for key, value in here.items()), highlight=False)

@@ -137,10 +137,10 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
 
 
 def open_meter(arguments: argparse.Namespace) -> AbstractContextManager[MemoryMeter | None]:
-    if arguments.no_memory or arguments.no_bench:
+    if arguments.no_memory or arguments.no_bench or arguments.device != 'cpu':
         return nullcontext()
     packages = [f'{MODELS[model].package}.models' for model in arguments.models]
-    return MemoryMeter(arguments.device, ['mmconvnext.analysis.comparison.cost', *packages])
+    return MemoryMeter(['mmconvnext.analysis.comparison.cost', *packages])
 
 
 @contextmanager

@@ -16,7 +16,7 @@ import os
 import random
 import statistics
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -33,8 +33,13 @@ Step = Callable[[int], Mapping[str, Tensor]]
 # Told each piece of work that is done.
 Report = Callable[[str], None]
 
+# Told a variant that is left out, and why.
+Drop = Callable[[str, str], None]
+
 # A shorter step is repeated within its measurement: clocks and launches are not what is measured.
 SHORTEST_SECONDS = 0.05
+# Of float16, whose small gradients would be zeros; as a GradScaler has it.
+LOSS_SCALE = 1024.0
 
 
 class Variant(NamedTuple):
@@ -79,6 +84,7 @@ class Measurement:
     gemm_fraction: float | None  # of the time at the GEMM ceiling; None without a count of MACs
     peak_bytes: int | None  # beyond the model and its inputs; None where not taken
     difference: float  # of its results from the reference's, the larger of `differences`
+    first_seconds: float = 0.0  # of its first step, compiling included
 
 
 @dataclass(frozen=True)
@@ -116,6 +122,7 @@ class ModelStep:
         names: Common name of each parameter that is compared, by its name in the model; None
             where they are the common ones.
         leaves: Inputs, by name, whose gradients are asked for as well.
+        amp: Dtype of mixed precision: ``forward`` then runs under autocast; None without.
     """
 
     def __init__(
@@ -124,8 +131,10 @@ class ModelStep:
         forward: Callable[[], Mapping[str, Tensor]],
         names: Mapping[str, str] | None = None,
         leaves: Mapping[str, Tensor] | None = None,
+        amp: torch.dtype | None = None,
     ) -> None:
         self.model = model
+        self.amp = amp
         self.forward = forward
         parameters = dict(model.named_parameters())
         names = {name: name for name in parameters} if names is None else names
@@ -136,11 +145,12 @@ class ModelStep:
     def __call__(self, seed: int) -> Mapping[str, Tensor]:
         torch.manual_seed(seed)  # of dropout and stochastic depth
         if not self.model.training:
-            with torch.inference_mode():
+            with torch.inference_mode(), self._autocast():
                 return self.forward()
-        outputs = self.forward()
+        with self._autocast():
+            outputs = self.forward()
         roots = [value for value in outputs.values() if value.requires_grad]
-        self.weights = self.weights or [_fixed_weights(root) for root in roots]
+        self.weights = self.weights or [_fixed_weights(root, self.amp) for root in roots]
         torch.autograd.backward(roots, self.weights)
         results = {name: value.detach() for name, value in outputs.items()}
         for name, leaf in self.leaves.items():
@@ -150,10 +160,15 @@ class ModelStep:
         self.model.zero_grad(set_to_none=True)
         return results
 
+    def _autocast(self) -> torch.autocast:
+        device = next(self.model.parameters()).device.type
+        # Weights are cast anew in each step, as in training, where they change.
+        return torch.autocast(device, self.amp, enabled=self.amp is not None)
 
-def _fixed_weights(output: Tensor) -> Tensor:
+
+def _fixed_weights(output: Tensor, amp: torch.dtype | None) -> Tensor:
     if output.ndim == 0:
-        return torch.ones_like(output)
+        return torch.full_like(output, LOSS_SCALE if amp == torch.float16 else 1.0)
     values = torch.randn(output.shape, generator=torch.Generator().manual_seed(0))
     # In the layout of the output, as the layer after it would send its gradient.
     return torch.empty_like(output).copy_(values)
@@ -196,6 +211,8 @@ def differences(expected: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> tu
             found = f'shape {tuple(got[name].shape)}' if name in got else 'none'
             raise UserError(f'{name}: expected shape {tuple(a.shape)}, got {found}')
         b = got[name].reshape(a.shape)
+        if a.is_floating_point():  # squares of float16 overflow
+            a, b = a.float(), b.float()
         if _is_gradient(name):
             gradients.append((a - b).norm().item() / (max(a.norm().item(), floor) or 1))
         elif a.is_floating_point():
@@ -221,17 +238,15 @@ def _maximum(values: Sequence[float]) -> float:
 class MemoryMeter:
     """Takes the peak memory of variants, each in a process of its own.
 
-    Starting Python and importing takes seconds. On a CPU one process does so, which computes
-    nothing and is forked for each variant; CUDA does not survive a fork.
+    Starting Python and importing takes seconds: one process does so, which computes nothing and is
+    forked for each variant. For a CPU alone; CUDA's allocator counts by itself.
 
     Args:
-        device: As in :func:`measure_case`.
         preload: Modules to import before forking.
     """
 
-    def __init__(self, device: str, preload: Sequence[str] = ()) -> None:
-        self.device = device
-        self.forks = device == 'cpu' and 'fork' in multiprocessing.get_all_start_methods()
+    def __init__(self, preload: Sequence[str] = ()) -> None:
+        self.forks = 'fork' in multiprocessing.get_all_start_methods()
         self._preload = preload
         self._start()
 
@@ -252,14 +267,14 @@ class MemoryMeter:
         )
 
     def peak(self, variant: Variant, steps: int = 2) -> int | None:
-        """Bytes at the peak of some steps beyond those held before them.
+        """Bytes of resident memory at the peak of some steps beyond those held before them.
 
-        On a CPU of resident memory, to which code that is first used then adds some megabytes; on
-        CUDA of what PyTorch allocated. None where the process was ended, most likely for memory.
+        Code that is first used then adds some megabytes. None where the process was ended, most
+        likely for memory.
         """
         measure = _peak_of_forked if self.forks else _peak_of_steps
         try:
-            return self._processes.submit(measure, variant.prepare, self.device, steps).result()
+            return self._processes.submit(measure, variant.prepare, steps).result()
         except BrokenProcessPool:
             self._start()
             return None
@@ -270,29 +285,25 @@ def _import_all(modules: Sequence[str]) -> None:
         importlib.import_module(module)
 
 
-def _peak_of_forked(prepare: Callable[[], Step], device: str, steps: int) -> int | None:
+def _peak_of_forked(prepare: Callable[[], Step], steps: int) -> int | None:
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context('fork')) as child:
         try:
-            return child.submit(_peak_of_steps, prepare, device, steps).result()
+            return child.submit(_peak_of_steps, prepare, steps).result()
         except BrokenProcessPool:
             return None
 
 
-def _peak_of_steps(prepare: Callable[[], Step], device: str, steps: int) -> int:
+def _peak_of_steps(prepare: Callable[[], Step], steps: int) -> int:
     step = prepare()
     gc.collect()
-    before = _start_high_water(device)
+    before = _start_high_water()
     for seed in range(steps):
         step(seed)
-    synchronise(device)
-    return _high_water(device) - before
+    return _high_water() - before
 
 
-def _start_high_water(device: str) -> int:
+def _start_high_water() -> int:
     """Bytes held now, from where on the high-water mark counts."""
-    if device != 'cpu':
-        torch.cuda.reset_peak_memory_stats(device)
-        return torch.cuda.memory_allocated(device)
     try:
         # What building the model freed goes back to the system first, or the steps would reuse it
         # unseen; the mark starts anew (proc(5), clear_refs).
@@ -300,12 +311,10 @@ def _start_high_water(device: str) -> int:
         Path('/proc/self/clear_refs').write_text('5')
         return _process_status('VmRSS')
     except (OSError, AttributeError):  # not Linux with glibc
-        return _high_water(device)
+        return _high_water()
 
 
-def _high_water(device: str) -> int:
-    if device != 'cpu':
-        return torch.cuda.max_memory_allocated(device)
+def _high_water() -> int:
     try:
         # Not getrusage where there is this: on Linux a new program inherits its mark.
         return _process_status('VmHWM')
@@ -322,6 +331,15 @@ def _process_status(entry: str) -> int:
     return int(line.split()[1]) * 1024
 
 
+def allocated_peak(step: Step, device: str) -> int:
+    """Bytes that PyTorch held at the peak of a step on CUDA, beyond those held before it."""
+    gc.collect()
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    step(0)
+    return torch.cuda.max_memory_allocated(device) - before
+
+
 def measure_case(
     title: str,
     variants: Sequence[Variant],
@@ -332,7 +350,9 @@ def measure_case(
     warm_up: int = 1,
     memory: MemoryMeter | None = None,
     tolerances: Tolerances = BOUNDS,
+    amp: torch.dtype | None = None,
     report: Report = lambda _: None,
+    drop: Drop | None = None,
 ) -> Case:
     """Check, warm up and time the variants, and take their peak memory.
 
@@ -344,9 +364,12 @@ def measure_case(
         macs: Multiply-accumulates of one step, a training step's as the customary three forward
             passes; None where a count has no meaning.
         warm_up: Rounds that are not counted, after the one that compares results.
-        memory: Takes the peak memory; None leaves it out.
+        memory: Takes the peak memory on a CPU; None leaves it out. On CUDA it is always taken.
         tolerances: Of the comparison.
+        amp: Dtype of mixed precision, which the GEMM ceiling is taken in; None: float32.
         report: Called once for each unit of :func:`work`.
+        drop: Called for a rival that fails or whose results differ, which is then left out; None
+            lets it end the whole.
 
     Raises:
         UserError: a variant's results are not the reference's.
@@ -355,9 +378,16 @@ def measure_case(
     for variant in variants if memory else ():
         report(f'memory of {variant.name}')
         peaks[variant.name] = memory.peak(variant)
-    steps, unequal = _prepare_equal(variants, tolerances, report)
+    equal = _Equal(tolerances)
+    for variant in variants:
+        report(f'results of {variant.name}')
+        equal.add(variant, drop)
+    steps = equal.steps
+    variants = [variant for variant in variants if variant.name in steps]
+    if device != 'cpu':
+        peaks = {name: allocated_peak(step, device) for name, step in steps.items()}
     seconds = _time(steps, rounds, warm_up, device, report)
-    gflops = gemm_gflops(device)
+    gflops = gemm_gflops(device, dtype=amp or torch.float32)
     reference = variants[0]
     rows = [reference, reference._replace(name=control_name(reference.name)), *variants[1:]]
     measurements = []
@@ -371,7 +401,8 @@ def measure_case(
                 *(row.name, row.rival, row.tuned, spread, ratio),
                 gemm_fraction=ideal and ideal / spread.median,
                 peak_bytes=peaks.get(row.name),
-                difference=unequal.get(row.name, 0.0),
+                difference=equal.found.get(row.name, 0.0),
+                first_seconds=equal.first_seconds.get(row.name, 0.0),
             )
         )
     return Case(title, rounds, macs, gflops, measurements)
@@ -382,31 +413,52 @@ def work(variants: int, *, rounds: int, warm_up: int = 1, memory: object = None)
     return variants * (2 if memory else 1) + (variants + 1) * (rounds + warm_up)
 
 
-def _prepare_equal(
-    variants: Iterable[Variant], tolerances: Tolerances, report: Report
-) -> tuple[dict[str, Step], dict[str, float]]:
-    """Steps by name, and how far their results are from the first one's."""
-    steps: dict[str, Step] = {}
-    found: dict[str, float] = {}
-    expected: Mapping[str, Tensor] | None = None
-    for variant in variants:
-        report(f'results of {variant.name}')
-        step = steps[variant.name] = variant.prepare()
-        results = step(0)
-        expected = results if expected is None else expected
+class _Equal:
+    """Steps by name, how far their results are from the first one's, and how long each took."""
+
+    def __init__(self, tolerances: Tolerances) -> None:
+        self.steps: dict[str, Step] = {}
+        self.found: dict[str, float] = {}
+        self.first_seconds: dict[str, float] = {}
+        self._tolerances = tolerances
+        self._expected: Mapping[str, Tensor] | None = None
+
+    def add(self, variant: Variant, drop: Drop | None) -> None:
+        """Prepare a variant and compare its results; what is wrong ends it, or is told to drop."""
+        if drop is None or self._expected is None:
+            return self._add(variant)
         try:
-            pair = differences(expected, results)
+            self._add(variant)
+        except Exception as error:  # whatever another implementation raises
+            drop(variant.name, f'{type(error).__name__}: {error}')
+        return None
+
+    def _add(self, variant: Variant) -> None:
+        step = variant.prepare()
+        started = time.perf_counter()
+        results = {name: value.detach() for name, value in step(0).items()}
+        _wait_for(results)
+        self.first_seconds[variant.name] = time.perf_counter() - started
+        if self._expected is None:
+            self._expected = results
+        try:
+            pair = differences(self._expected, results)
         except UserError as error:
             raise UserError(f'{variant.name}: {error}') from error
-        for what, difference, bound in zip(Tolerances._fields, pair, tolerances):
+        for what, difference, bound in zip(Tolerances._fields, pair, self._tolerances):
             if not difference <= bound:
                 raise UserError(
-                    f'{variant.name}: expected the {what} of {next(iter(steps))} within '
+                    f'{variant.name}: expected the {what} of {next(iter(self.steps))} within '
                     f'{bound:g}, they differ by {difference:.2g}; leave it out, nothing would be '
                     'compared'
                 )
-        found[variant.name] = max(pair)
-    return steps, found
+        self.steps[variant.name] = step
+        self.found[variant.name] = max(pair)
+
+
+def _wait_for(results: Mapping[str, Tensor]) -> None:
+    for device in {value.device.type for value in results.values()} - {'cpu'}:
+        synchronise(device)
 
 
 def _time(
@@ -458,12 +510,20 @@ def time_rounds(
 
 
 def _seconds(step: Step, seed: int, device: str, repeats: int = 1) -> float:
+    """Of one step: by the clock, on CUDA by the device's own events."""
+    if device == 'cpu':
+        started = time.perf_counter()
+        for _ in range(repeats):
+            step(seed)
+        return (time.perf_counter() - started) / repeats
+    started, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     synchronise(device)
-    started = time.perf_counter()
+    started.record()
     for _ in range(repeats):
         step(seed)
-    synchronise(device)
-    return (time.perf_counter() - started) / repeats
+    ended.record()
+    ended.synchronize()
+    return started.elapsed_time(ended) / 1e3 / repeats
 
 
 def synchronise(device: str) -> None:
@@ -472,8 +532,11 @@ def synchronise(device: str) -> None:
         torch.accelerator.synchronize(device)
 
 
-def gemm_gflops(device: str, side: int = 2048, repeats: int = 3) -> float:
-    """The GEMM ceiling: GFLOP/s of a large float32 matrix product, the best of some."""
-    a, b = torch.randn(side, side, device=device), torch.randn(side, side, device=device)
+def gemm_gflops(
+    device: str, side: int | None = None, repeats: int = 3, dtype: torch.dtype = torch.float32
+) -> float:
+    """The GEMM ceiling: GFLOP/s of a large matrix product, the best of some."""
+    side = side or (2048 if device == 'cpu' else 8192)
+    a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
     best = min(_seconds(lambda _: {'': a @ b}, 0, device) for _ in range(repeats + 1))
     return 2 * side**3 / best / 1e9

@@ -30,8 +30,12 @@ def table(case: Case) -> Table:
     headers = ('ms', 'time ÷ ours', 'peak memory, MiB', 'of GEMM ceiling', 'difference')
     for header in headers:
         written.add_column(header, justify='right')
+    with_first = any('compiled' in one.name for one in case.measurements)
+    if with_first:
+        written.add_column('first step, s', justify='right')
     for one in case.measurements:
-        written.add_row(one.name, *_cells(one), style=None if one.rival else 'bold')
+        first = [_three_digits(one.first_seconds)] if with_first else []
+        written.add_row(one.name, *_cells(one), *first, style=None if one.rival else 'bold')
     return written
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mmconvnext.analysis.benchmark import (
+    LOSS_SCALE,
     Case,
     Measurement,
     MemoryMeter,
@@ -126,7 +127,7 @@ def test_ratios_are_paired_within_rounds(monkeypatch) -> None:
         return step
 
     variants = [Variant(name, partial(prepare, name)) for name in factor]
-    monkeypatch.setattr('mmconvnext.analysis.benchmark.gemm_gflops', lambda _: 100.0)
+    monkeypatch.setattr('mmconvnext.analysis.benchmark.gemm_gflops', lambda *_, **__: 100.0)
     result = measure_case('', variants, rounds=5, device='cpu', macs=50 * 10**9)
     ours, again, theirs = result.measurements
     assert ours.seconds == Spread(4.0, 3.0, 5.0)
@@ -144,6 +145,61 @@ def test_other_results_are_not_timed() -> None:
     nan = variant('other', float('nan'))
     with pytest.raises(UserError, match='differ by nan'):
         measure_case('', [variant('ours'), nan], rounds=1, device='cpu')
+
+
+def test_a_rival_that_fails_or_differs_can_be_left_out() -> None:
+    def fail() -> Step:
+        raise ImportError('not here')
+
+    given = [variant('ours'), variant('other', 1.01), Variant('broken', fail), variant('same')]
+    told: list[tuple[str, str]] = []
+    case = measure_case('', given, rounds=1, device='cpu', drop=lambda *what: told.append(what))
+    assert [one.name for one in case.measurements] == ['ours', 'ours, again', 'same']
+    (other, differs), broken = told
+    assert other == 'other'
+    assert 'they differ by 0.01' in differs
+    assert broken == ('broken', 'ImportError: not here')
+    with pytest.raises(ImportError, match='not here'):  # nothing is left without a reference
+        measure_case('', [given[2]], rounds=1, device='cpu', drop=lambda *_: None)
+
+
+def test_the_first_step_is_timed_apart(monkeypatch) -> None:
+    """Which compiles, where something is compiled."""
+    clock = [0.0]
+    monkeypatch.setattr('time.perf_counter', lambda: clock[0])
+    monkeypatch.setattr('mmconvnext.analysis.benchmark.gemm_gflops', lambda *_, **__: 100.0)
+    taken = iter([40.0])
+
+    def step(_: int) -> Mapping[str, Tensor]:
+        clock[0] += next(taken, 1.0)
+        return {}
+
+    case = measure_case('', [Variant('ours, compiled', lambda: step)], rounds=3, device='cpu')
+    assert case.measurements[0].first_seconds == 40
+    assert case.measurements[0].seconds.median == 1
+    assert [*table(case).columns[-1].cells] == ['40.0', '0.00']
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_mixed_precision_is_of_the_forward_pass(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    model, x = nn.Linear(3, 4), torch.randn(5, 3)
+    step = ModelStep(model, lambda: {'y': model(x)}, amp=dtype)
+    results = step(0)
+    assert results['y'].dtype == dtype
+    assert results['gradient of weight'].dtype == torch.float32
+    model.eval()
+    assert step(0)['y'].dtype == dtype
+    loss = ModelStep(model.train(), lambda: {'loss': model(x).float().mean()}, amp=dtype)
+    exact = ModelStep(model, lambda: {'loss': model(x).mean()})
+    scale = LOSS_SCALE if dtype == torch.float16 else 1.0
+    found, expected = loss(0)['gradient of bias'], exact(0)['gradient of bias']
+    torch.testing.assert_close(found, scale * expected, rtol=1e-2, atol=0)
+
+
+def test_squares_of_half_precision_results_do_not_overflow() -> None:
+    large = {'gradient of w': torch.full((100,), 3e4, dtype=torch.float16)}
+    assert differences(large, large) == (0, 0)
 
 
 def test_differences() -> None:
@@ -201,7 +257,7 @@ def test_randomised_vectors_leave_no_norm_at_one() -> None:
 
 
 def test_peak_memory_is_that_of_the_steps() -> None:
-    with MemoryMeter('cpu') as meter:
+    with MemoryMeter() as meter:
         steps = [Variant('', partial(prepare_and_free, size)) for size in (32, 256)]
         small, large = (meter.peak(step) / MEBIBYTE for step in steps)
         assert meter.peak(Variant('', dying)) is None, 'a process that ends costs no more than it'

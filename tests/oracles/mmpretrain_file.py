@@ -30,10 +30,17 @@ def _read(name: str, path: Path) -> ModuleType:
     return module
 
 
+def _set_aside() -> dict[str, ModuleType]:
+    """Take all of mmpretrain out of ``sys.modules``."""
+    names = [name for name in sys.modules if name.split('.')[0] == 'mmpretrain']
+    return {name: sys.modules.pop(name) for name in names}
+
+
 @contextmanager
 def mmpretrain_convnext() -> Iterator[type]:
     """mmpretrain's ConvNeXt class; its stand-ins leave ``sys.modules`` at the end."""
-    before = set(sys.modules)
+    # Importing mmseg or mmdet may have left parts of the real one there.
+    before = _set_aside()
     (root,) = importlib.util.find_spec('mmpretrain').submodule_search_locations
     models = Path(root) / 'models'
     registry = Registry('model', parent=MODELS, scope='mmpretrain')
@@ -47,7 +54,6 @@ def mmpretrain_convnext() -> Iterator[type]:
     try:
         yield _read('mmpretrain.models.backbones.convnext', path).ConvNeXt
     finally:
-        for name in set(sys.modules) - before:
-            if name.startswith('mmpretrain'):
-                del sys.modules[name]
+        _set_aside()
+        sys.modules.update(before)
         MODELS.children.pop('mmpretrain', None)

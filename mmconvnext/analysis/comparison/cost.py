@@ -19,6 +19,7 @@ from mmconvnext.analysis.benchmark import (
     Spread,
     Step,
     Variant,
+    allocated_peak,
     repeats_of,
     time_rounds,
 )
@@ -116,7 +117,7 @@ def measure(
         tasks: By name; of one device.
         rounds: In each, every model runs once.
         warm_up: Rounds that are not counted.
-        memory: Takes the peak memory; None leaves it out.
+        memory: Takes the peak memory on a CPU; None leaves it out. On CUDA it is always taken.
         report: Called once for each unit of :func:`work`.
 
     Raises:
@@ -131,6 +132,8 @@ def measure(
         steps[name] = _tell(name, partial(prepare, task))
         repeats = max(repeats, _tell(name, partial(repeats_of, steps[name], task.device)))
     device = next(iter(tasks.values())).device
+    if device != 'cpu':
+        peaks = {name: allocated_peak(step, device) for name, step in steps.items()}
     seconds = time_rounds(
         steps,
         rounds=rounds,

@@ -1,0 +1,132 @@
+"""One run on a GPU: what is right, how fast and in what memory, and where the time goes.
+
+Example:
+    python benchmarks/gpu.py --out work_dirs/gpu
+    python benchmarks/gpu.py --out work_dirs/gpu --stages compile precision micro profile
+    python benchmarks/gpu.py --out work_dirs/gpu --device cpu --tiny
+
+The stages run in order of worth, each within its own time, those of the first command within five
+minutes in all. Every finding is a line in DIR/gpu.jsonl at once; at the end all lines of that file
+become DIR/gpu.md. The third command proves every stage on a CPU, with small models. Rivals are
+those on the path (PYTHONPATH=.rivals).
+"""
+
+import argparse
+import json
+import platform
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / 'tools'), str(ROOT / 'benchmarks'), str(ROOT)]
+warnings.filterwarnings('ignore')
+
+import benchmark  # noqa: E402, F401  (tools/benchmark.py; before torchvision and mmconvnext)
+import rivals  # noqa: E402
+import torch  # noqa: E402
+from findings import Findings, page  # noqa: E402
+from gpu_correctness import correct, train, waits  # noqa: E402
+from gpu_setup import Setup  # noqa: E402
+from gpu_times import backbones, compiled, micro, models, precision, profile  # noqa: E402
+
+
+class Stage(NamedTuple):
+    """A function of a run's setup, and the seconds that it may take."""
+
+    run: Callable[[Setup], None]
+    seconds: float
+
+
+def machine(setup: Setup) -> None:
+    """What it runs on, and the ceilings of its memory and of its matrix products."""
+    on_cuda = setup.device != 'cpu'
+    setup.findings.say(
+        'machine',
+        device=torch.cuda.get_device_name() if on_cuda else platform.processor() or 'cpu',
+        driver=_driver() if on_cuda else None,
+        torch=torch.__version__,
+        cudnn=torch.backends.cudnn.version(),
+        python=platform.python_version(),
+        date=time.strftime('%Y-%m-%d'),
+    )
+    for kind in rivals.BUILDERS:
+        found, left_out = rivals.candidates(kind, None)
+        there = sorted({one.rival for one in found})
+        setup.findings.say(f'rivals, {kind}', there=there, left_out=left_out)
+    side = 8192 if on_cuda else 256
+    source = torch.empty(1 << (30 if on_cuda else 20), dtype=torch.uint8, device=setup.device)
+    target = torch.empty_like(source.fill_(1))
+    matrix = torch.randn(side, side, device=setup.device, dtype=torch.bfloat16)
+    steps = {
+        f'copy of {len(source) >> 20} MiB': lambda _: target.copy_(source),
+        f'product of {side}² in bf16': lambda _: matrix @ matrix,
+    }
+    setup.time('ceilings', steps)
+
+
+def _driver() -> str:
+    from torch.utils.collect_env import get_nvidia_driver_version, run
+
+    return str(get_nvidia_driver_version(run))
+
+
+STAGES = {
+    'machine': Stage(machine, 20),
+    'correct': Stage(correct, 70),
+    'backbones': Stage(backbones, 75),
+    'models': Stage(models, 60),
+    'train': Stage(train, 70),
+    'waits': Stage(waits, 20),
+    'compile': Stage(compiled, 150),
+    'precision': Stage(precision, 40),
+    'micro': Stage(micro, 20),
+    'profile': Stage(profile, 25),
+}
+FIRST = ('machine', 'correct', 'backbones', 'models', 'train', 'waits')
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--out', type=Path, default=Path('work_dirs/gpu'), metavar='DIR')
+    parser.add_argument('--device', default='cuda', choices=('cuda', 'cpu'))
+    parser.add_argument('--tiny', action='store_true', help='small models, one round, no limits')
+    parser.add_argument('--stages', nargs='+', choices=STAGES, default=FIRST, metavar='STAGE',
+                        help=f'{", ".join(STAGES)}; default: the first {len(FIRST)}')  # fmt: skip
+    parser.add_argument('--budget', type=float, default=300, help='seconds in all (default 300)')
+    arguments = parser.parse_args()
+    if arguments.device == 'cuda' and not torch.cuda.is_available():
+        parser.error('--device: expected a GPU for cuda, found none; --device cpu --tiny tries it')
+    return arguments
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    findings = Findings(arguments.out / 'gpu.jsonl')
+    setup = Setup(arguments.device, arguments.tiny, arguments.out, findings)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    for name in arguments.stages:
+        left = arguments.budget - findings.seconds()
+        if left < 5 and not arguments.tiny:
+            findings.say('out of time', left_out=name)
+            continue
+        stage = STAGES[name]
+        findings.begin(name, float('inf') if arguments.tiny else min(stage.seconds, left))
+        started = findings.seconds()
+        with findings.case(f'stage {name}'):
+            stage.run(setup)
+        findings.say('stage ended', seconds=round(findings.seconds() - started, 1))
+    lines = [json.loads(line) for line in findings.path.read_text().splitlines()]
+    written = page(lines)
+    (arguments.out / 'gpu.md').write_text(written)
+    print(written)
+    print(f'written: {findings.path}, {arguments.out / "gpu.md"}')
+
+
+if __name__ == '__main__':
+    main()

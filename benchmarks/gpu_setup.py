@@ -1,0 +1,137 @@
+"""What the stages of gpu.py share: the device, small or full sizes, timing, ours built."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import benchmark as tool
+import torch
+from findings import Findings
+
+from mmconvnext.analysis.benchmark import (
+    Measurement,
+    Spread,
+    Step,
+    Tolerances,
+    Variant,
+    allocated_peak,
+    measure_case,
+    randomise_vectors,
+    repeats_of,
+    time_rounds,
+)
+from mmconvnext.backbones import ConvNeXt
+from mmconvnext.config.config_file import read_config
+
+SEGMENTOR = 'upernet_convnext_t_ade20k.py'
+DETECTOR = 'mask_rcnn_convnext_t_coco.py'
+SMALL = {
+    SEGMENTOR: 'upernet_convnext_atto_samples.py',
+    DETECTOR: 'mask_rcnn_convnext_atto_samples.py',
+}
+ANY = Tolerances(float('inf'), float('inf'))
+
+
+class Setup(NamedTuple):
+    """Where and how a run measures."""
+
+    device: str
+    tiny: bool
+    out: Path
+    findings: Findings
+
+    @property
+    def rounds(self) -> int:
+        return 1 if self.tiny else 5
+
+    def autocast(self, dtype: torch.dtype | None) -> torch.autocast | nullcontext:
+        return torch.autocast(self.device, dtype) if dtype else nullcontext()
+
+    def synchronise(self) -> None:
+        if self.device != 'cpu':
+            torch.cuda.synchronize()
+
+    def backbone(self, arch: str, use_grn: bool, **options: object) -> ConvNeXt:
+        """Ours with random weights of which each matters, the same ones for the same arguments."""
+        torch.manual_seed(0)
+        scale = None if use_grn else 1.0
+        model = ConvNeXt(arch, use_grn=use_grn, layer_scale_init_value=scale, **options)
+        model.init_weights()
+        randomise_vectors(model)
+        return model.to(self.device)
+
+    def config(self, path: str) -> Path:
+        return tool.ROOT / 'configs' / (SMALL.get(path, path) if self.tiny else path)
+
+    def task(self, kind: str, config: dict | str, size: tuple[int, int], batch: int, training: bool,
+             amp: str | None, tf32: bool = False) -> tool.Task:  # fmt: skip
+        """A task of tools/benchmark.py; a config file's model as that tool takes it."""
+        if isinstance(config, str):
+            config = tool.batch_norm(read_config(self.config(config)).model.to_dict())
+            config['backbone'].pop('init_cfg', None)
+            if kind == 'segmentor':
+                config['test_cfg'] = dict(mode='whole')
+        return tool.Task(kind, config, size, batch, training, self.device, amp, tf32)
+
+    def time(self, case: str, steps: Mapping[str, Step]) -> None:
+        """Times of steps that need not compute the same, as findings."""
+        first = next(iter(steps.values()))
+        repeats = 1 if self.tiny else repeats_of(first, self.device)
+        seconds = time_rounds(steps, rounds=self.rounds, device=self.device, repeats=repeats)
+        reference = next(iter(seconds.values()))
+        for name, taken in seconds.items():
+            ratio = Spread.of([mine / one for mine, one in zip(taken, reference)])
+            peak = None if self.device == 'cpu' else allocated_peak(steps[name], self.device)
+            self._say_time(
+                case, Measurement(name, '', False, Spread.of(taken), ratio, None, peak, 0.0)
+            )
+
+    def compare(self, title: str, task: tool.Task, variants: Sequence[Variant]) -> None:
+        """Times and memory of variants of a task, the first the reference, as findings.
+
+        One that fails, or comes when the stage's time is up, is left out with a word. Results are
+        compared, and how far they differ is told.
+        """
+        title = f'{title}, {task.title}'
+        if self.findings.late():
+            self.findings.say(f'{title}: left out, no time')
+            return
+        with self.findings.case(title):
+            case = measure_case(
+                title,
+                [one._replace(prepare=partial(self._in_time, one)) for one in variants],
+                rounds=self.rounds,
+                device=self.device,
+                tolerances=ANY,
+                amp=task.dtype,
+                drop=lambda name, why: self.findings.say(f'{title}: {name} left out', why=why),
+            )
+            for one in case.measurements:
+                within = one.difference <= max(task.tolerances)
+                if not within:
+                    self.findings.say(f'{title}: {one.name}', ok=False, differs=one.difference)
+                self._say_time(title, one)
+            best = {rival: one.ratio.median for rival, one in case.best_of_rivals().items()}
+            if best:
+                self.findings.say(
+                    f'{title}: rivals at their best, time ÷ ours',
+                    **{rival: round(ratio, 3) for rival, ratio in best.items()},
+                )
+
+    def _in_time(self, variant: Variant) -> Step:
+        if self.findings.late():
+            raise TimeoutError('no time left')
+        return variant.prepare()
+
+    def _say_time(self, case: str, one: Measurement) -> None:
+        spread = [round(1e3 * value, 4) for value in (one.seconds.lower, one.seconds.upper)]
+        facts = dict(ms=round(1e3 * one.seconds.median, 4), spread=spread)
+        facts['ratio'] = round(one.ratio.median, 3)
+        if one.peak_bytes is not None:
+            facts['peak_MiB'] = one.peak_bytes >> 20
+        if one.first_seconds > 1:
+            facts['first_s'] = round(one.first_seconds, 1)
+        facts['difference'] = float(f'{one.difference:.1e}')
+        self.findings.say(one.name, case=case, **facts)

@@ -1,0 +1,257 @@
+"""Stages of gpu.py: times and memory against the rivals, compiled or not, and a profile."""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+
+import benchmark as tool
+import rivals
+import torch
+from gpu_setup import DETECTOR, SEGMENTOR, Setup
+from torch import Tensor
+from torch.nn import functional as F
+from torch.profiler import ProfilerActivity
+from torch.profiler import profile as profiler
+
+from mmconvnext.analysis.benchmark import Step, Variant
+
+# Version, training: in order of worth.
+CASES = ((False, True), (True, True), (False, False), (True, False))
+BACKBONE_RIVALS = ('timm', 'torchvision', 'transformers', 'mmpretrain')
+
+
+def backbones(setup: Setup) -> None:
+    """Backbones under mixed precision, eager, each rival at its best and timm as shipped too."""
+    _say_fastforks(setup)
+    for use_grn, training in CASES:
+        task = _backbone_task(setup, use_grn, training, 'bf16')
+        setup.compare(_title(setup, use_grn), task, [*_ours(task), *_rivals(task)])
+    task = _backbone_task(setup, False, False, 'bf16', batch=1)
+    found = [*_ours(task), *_rivals(task, ('timm',))]
+    if setup.device != 'cpu':
+        found.append(Variant('ours, CUDA graph', partial(_graph, task)))
+    setup.compare(_title(setup, False), task, found)
+    size = (64, 96) if setup.tiny else (800, 1344)
+    task = _backbone_task(setup, False, True, 'bf16', batch=2, size=size)
+    setup.compare(_title(setup, False), task, [*_ours(task), *_rivals(task, ('timm',))])
+
+
+def _say_fastforks(setup: Setup) -> None:
+    # Inference of published weights alone, which it fetches itself: told, not measured.
+    try:
+        found = version('fastforks')
+    except PackageNotFoundError:
+        found = 'not installed'
+    setup.findings.say('fastforks', version=found)
+
+
+def _title(setup: Setup, use_grn: bool) -> str:
+    return f'ConvNeXt-{"atto" if setup.tiny else "T"} {"V2" if use_grn else "V1"}'
+
+
+def _backbone_task(
+    setup: Setup,
+    use_grn: bool,
+    training: bool,
+    amp: str | None,
+    batch: int = 16,
+    size: tuple[int, int] = (512, 512),
+    tf32: bool = False,
+) -> tool.Task:
+    options = dict(arch='atto' if setup.tiny else 'tiny', use_grn=use_grn, drop_path_rate=0.1)
+    if not use_grn:
+        options['layer_scale_init_value'] = 1.0
+    config = dict(type='mmconvnext.ConvNeXt', **options)
+    if setup.tiny:
+        batch, size = min(batch, 2), (min(size[0], 64), min(size[1], 96))
+    return setup.task('backbone', config, size, batch, training, amp, tf32)
+
+
+def _ours(task: tool.Task) -> list[Variant]:
+    return [
+        Variant('ours', partial(tool.prepare, task)),
+        Variant('ours, fast=False', partial(tool.prepare, task, fast=False)),
+    ]
+
+
+def _rivals(
+    task: tool.Task, names: Sequence[str] = BACKBONE_RIVALS, compiled: bool = False
+) -> Iterator[Variant]:
+    """Tuned; and as shipped where there is but one, since two of all would take too long."""
+    use_grn = task.config.get('use_grn', False)
+    found, _ = rivals.candidates(task.kind, names, use_grn=use_grn, compiled=compiled)
+    for one in found:
+        tuned = one.channels_last or one.compiled
+        if tuned or one.rival in ('timm', 'mmseg', 'mmdet'):
+            options = dict(channels_last=one.channels_last, compiled=one.compiled)
+            step = partial(tool.prepare, task, one.build, **options)
+            yield Variant(one.name, step, one.rival, tuned)
+
+
+def _graph(task: tool.Task) -> Step:
+    """Ours as a CUDA graph: inference, whose launches are recorded once."""
+    step = tool.prepare(task)
+    stream, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.inference_mode(), torch.autocast('cuda', task.dtype, cache_enabled=False):
+        with torch.cuda.stream(stream):
+            for _ in range(3):
+                step.forward()
+        torch.cuda.current_stream().wait_stream(stream)
+        with torch.cuda.graph(graph):
+            outputs = step.forward()
+
+    def replay(_: int) -> dict[str, Tensor]:
+        graph.replay()
+        return dict(outputs)
+
+    return replay
+
+
+def models(setup: Setup) -> None:
+    """Whole models under mixed precision, as they train and predict, against mmseg and mmdet."""
+    small, names = setup.tiny, {'segmentor': 'UperNet', 'detector': 'Mask R-CNN'}
+    cases = [
+        ('segmentor', SEGMENTOR, (64, 96) if small else (512, 512), 2 if small else 8),
+        ('detector', DETECTOR, (128, 128) if small else (800, 1344), 2),
+    ]
+    for training in (True, False):
+        for kind, config, size, batch in cases:
+            task = setup.task(kind, config, size, batch, training, 'fp16')
+            given = _rivals(task, ('mmseg',) if kind == 'segmentor' else ('mmdet',))
+            setup.compare(names[kind], task, [*_ours(task), *given])
+
+
+def compiled(setup: Setup) -> None:
+    """The same backbones compiled, beside eager ones: what is best, and the seconds it takes."""
+    # A rival's blocks are one class: each drop rate makes torch compile it anew.
+    torch._dynamo.config.recompile_limit = 64
+    for use_grn, training in CASES:
+        task = _backbone_task(setup, use_grn, training, 'bf16')
+        blocks = partial(tool.prepare, task, options={'compile_blocks': True})
+        variants = [
+            Variant('ours', partial(tool.prepare, task)),
+            Variant('ours, blocks compiled', blocks),
+            *_rivals(task, ('timm',), compiled=True),
+            Variant('ours, compiled', partial(tool.prepare, task, compiled=True)),
+        ]
+        setup.compare(f'{_title(setup, use_grn)}, compiled', task, variants)
+        torch.compiler.reset()
+
+
+def precision(setup: Setup) -> None:
+    """Other precisions: fp16, float32 with and without TF32."""
+    for amp, tf32 in (('fp16', False), (None, True), (None, False)):
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
+        for training in (True, False):
+            task = _backbone_task(setup, False, training, amp, tf32=tf32)
+            setup.compare(_title(setup, False), task, [*_ours(task), *_rivals(task, ('timm',))])
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+
+
+def micro(setup: Setup) -> None:
+    """What decides the form of the block: depthwise convolutions, LayerNorm, GELU, products."""
+    cases = ((16, 96, 128), (16, 192, 64), (16, 384, 32), (16, 768, 16))
+    for samples, channels, side in ((2, 40, 16),) if setup.tiny else cases:
+        for dtype in (torch.bfloat16, torch.float16, torch.float32):
+            shape = (samples, channels, side, side)
+            if setup.findings.late():
+                setup.findings.say('left out, no time')
+                return
+            with setup.findings.case(f'depthwise {shape} {dtype}'):
+                setup.time(f'depthwise 7×7 {shape} {dtype}', _depthwise(setup, shape, dtype))
+    rows, channels = (64, 40) if setup.tiny else (16 * 128 * 128, 96)
+    with setup.findings.case('pointwise'):
+        setup.time(f'{rows} × {channels} bf16', _pointwise(setup, rows, channels))
+
+
+def _depthwise(setup: Setup, shape: tuple, dtype: torch.dtype) -> dict[str, Step]:
+    x = torch.randn(shape, device=setup.device, dtype=dtype)
+    weight = torch.randn(shape[1], 1, 7, 7, device=setup.device, dtype=dtype)
+
+    def gradient(of: Tensor, mask: list[bool]) -> Step:
+        geometry = ([1, 1], [3, 3], [1, 1], False, [0, 0], shape[1])
+        backward = torch.ops.aten.convolution_backward
+        return lambda _: backward(of, of, weight, None, *geometry, mask)
+
+    steps = {}
+    layouts = (torch.channels_last, torch.contiguous_format)
+    for layout, name in zip(layouts, ('NHWC', 'NCHW')):
+        of = x.contiguous(memory_format=layout)
+        steps[f'{name} forward'] = partial(_conv, of, weight)
+        steps[f'{name} gradient of the input'] = gradient(of, [True, False, False])
+        steps[f'{name} gradient of the weight'] = gradient(of, [False, True, False])
+    return steps
+
+
+def _conv(x: Tensor, weight: Tensor, _: int) -> Tensor:
+    return F.conv2d(x, weight, padding=3, groups=len(weight))
+
+
+def _pointwise(setup: Setup, rows: int, channels: int) -> dict[str, Step]:
+    make = partial(torch.randn, device=setup.device, dtype=torch.bfloat16)
+    x, hidden, grad = make(rows, channels), make(rows, 4 * channels), make(rows, channels)
+    weight, bias = make(4 * channels, channels), make(4 * channels)
+    ones, zeros = torch.ones(channels, device=setup.device), torch.zeros(channels, device=x.device)
+    steps: dict[str, Callable[[], Tensor]] = {
+        'LayerNorm': lambda: torch.native_layer_norm(x, [channels], None, None, 1e-6)[0],
+        'LayerNorm between float32 copies': lambda: F.layer_norm(
+            x.float(), (channels,), ones, zeros
+        ).to(x.dtype),
+        'LayerNorm of 16-bit values with float32 weights': lambda: F.layer_norm(
+            x, (channels,), ones, zeros
+        ),
+        'GELU': lambda: F.gelu(hidden),
+        'linear': lambda: F.linear(x, weight, bias),
+        'linear and GELU': lambda: F.gelu(F.linear(x, weight, bias)),
+        'linear and GELU, tanh, in one': lambda: torch._addmm_activation(
+            bias, x, weight.t(), use_gelu=True
+        ),
+        "weight's gradient": lambda: grad.t() @ hidden,
+    }
+    return {name: run for name, step in steps.items() if (run := _if_it_runs(setup, name, step))}
+
+
+def _if_it_runs(setup: Setup, name: str, step: Callable[[], Tensor]) -> Step | None:
+    try:
+        step()
+    except RuntimeError as error:
+        setup.findings.say(f'{name}: does not run', why=str(error)[:200])
+        return None
+    return lambda _: step()
+
+
+def profile(setup: Setup) -> None:
+    """The fifteen dearest kernels of a training step."""
+    jobs = [
+        (_title(setup, use_grn), _backbone_task(setup, use_grn, True, 'bf16'), fast)
+        for use_grn in (False, True)
+        for fast in (True, False)
+    ]
+    size, batch = ((64, 96), 2) if setup.tiny else ((512, 512), 8)
+    jobs.append(('UperNet', setup.task('segmentor', SEGMENTOR, size, batch, True, 'fp16'), True))
+    for name, task, fast in jobs:
+        if setup.findings.late():
+            setup.findings.say('left out, no time')
+            return
+        with setup.findings.case(name):
+            title = f'{name}, {task.title}{"" if fast else ", fast=False"}'
+            _profile(setup, title, tool.prepare(task, fast=fast))
+
+
+def _profile(setup: Setup, title: str, step: Step) -> None:
+    for seed in range(2):
+        step(seed)
+    setup.synchronise()
+    on_cuda = setup.device != 'cpu'
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_cuda else [])]
+    with profiler(activities=activities) as taken:
+        step(2)
+        setup.synchronise()
+    key = 'self_device_time_total' if on_cuda else 'self_cpu_time_total'
+    events = sorted(taken.key_averages(), key=lambda event: -getattr(event, key))
+    total = sum(getattr(event, key) for event in events)
+    dearest = [
+        [event.key[:80], event.count, round(getattr(event, key) / 1e3, 3)] for event in events[:15]
+    ]
+    setup.findings.say(title, total_ms=round(total / 1e3, 3), dearest=dearest)

@@ -1,0 +1,130 @@
+"""torch.compile with its own backend: training as it is done, at fixed and at changing sizes."""
+
+import copy
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.optim import OptimWrapper
+from mmengine.registry import DefaultScope
+from mmengine.structures import PixelData
+from torch import Tensor, nn
+
+from mmconvnext.backbones import ConvNeXt, compiled_block
+from mmconvnext.segmentation import UPerHead
+from tests.conftest import CONFIGS, SMALL
+
+pytestmark = [
+    pytest.mark.campaign,
+    pytest.mark.timeout(1500),
+    pytest.mark.filterwarnings('ignore'),  # dynamo's and inductor's own
+]
+SIZES = {False: [(64, 96)] * 4, True: [(64, 96), (96, 64), (64, 128), (96, 96)]}
+Loss = Callable[[nn.Module, tuple[int, int]], Tensor]
+
+
+@pytest.fixture(autouse=True)
+def anew(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Nothing compiled before; and what is drawn is drawn as in eager mode."""
+    torch._dynamo.reset()
+    compiled_block._compiled.cache_clear()
+    monkeypatch.setattr(torch._inductor.config, 'fallback_random', True)
+    yield
+    torch._dynamo.reset()
+
+
+def trained(model: nn.Module, run: nn.Module, loss: Loss, dynamic: bool, amp: bool) -> list[Tensor]:
+    """Losses of four iterations of two updates, and the parameters after them."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-2)
+    wrapper = OptimWrapper(optimizer, accumulative_counts=2)
+    wrapper.initialize_count_status(model, 0, 4)
+    losses = []
+    for number, size in enumerate(SIZES[dynamic]):
+        torch.manual_seed(number)
+        with torch.autocast('cpu', torch.bfloat16, enabled=amp):
+            value = loss(run, size)
+        losses.append(value.detach().float())
+        wrapper.update_params(value)
+    return [torch.stack(losses), *(parameter.detach() for parameter in model.parameters())]
+
+
+def compare(
+    eager: nn.Module, ours: nn.Module, run: nn.Module, loss: Loss, dynamic: bool, amp: bool
+):
+    ours.load_state_dict(eager.state_dict())
+    expected = trained(eager.train(), eager, loss, dynamic, amp)
+    found = trained(ours.train(), run, loss, dynamic, amp)
+    tolerance = dict(rtol=3e-2, atol=2e-2) if amp else dict(rtol=1e-3, atol=1e-4)
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, **tolerance)
+
+
+def of_maps(run: nn.Module, size: tuple[int, int]) -> Tensor:
+    return sum(y.float().square().mean() for y in run(torch.randn(2, 3, *size)))
+
+
+@pytest.mark.parametrize('amp', [False, True], ids=['float32', 'bf16'])
+@pytest.mark.parametrize('dynamic', [False, True], ids=['fixed', 'dynamic'])
+@pytest.mark.parametrize('blocks', [False, True], ids=['whole', 'blocks'])
+@pytest.mark.parametrize('grn', [False, True], ids=['v1', 'v2'])
+def test_backbone(grn: bool, blocks: bool, dynamic: bool, amp: bool) -> None:
+    options = dict(arch=SMALL, use_grn=grn, drop_path_rate=0.4)
+    options['layer_scale_init_value'] = 0.0 if grn else 0.5
+    ours = ConvNeXt(**options, compile_blocks=blocks)
+    run = ours if blocks else torch.compile(ours, dynamic=dynamic or None)
+    compare(ConvNeXt(**options, fast=False), ours, run, of_maps, dynamic, amp)
+
+
+@pytest.mark.parametrize('amp', [False, True], ids=['float32', 'bf16'])
+@pytest.mark.parametrize('dynamic', [False, True], ids=['fixed', 'dynamic'])
+def test_head(dynamic: bool, amp: bool) -> None:
+    options = dict(in_channels=SMALL['channels'], in_index=[0, 1, 2, 3], channels=16)
+    options |= dict(num_classes=5, norm_cfg=dict(type='BN', eps=0.1), dropout_ratio=0.0)
+
+    def loss(run: nn.Module, size: tuple[int, int]) -> Tensor:
+        maps = [
+            torch.randn(2, channels, *(side // stride for side in size))
+            for channels, stride in zip(SMALL['channels'], (4, 8, 16, 32))
+        ]
+        return run(maps).float().square().mean()
+
+    ours = UPerHead(**options)
+    run = torch.compile(ours, dynamic=dynamic or None)
+    compare(UPerHead(**options, fast=False), ours, run, loss, dynamic, amp)
+
+
+def segmentors(blocks: bool) -> tuple[nn.Module, nn.Module]:
+    """One that is plain, and one to compile, of few channels."""
+    from mmseg.registry import MODELS
+
+    config = Config.fromfile(CONFIGS / 'upernet_convnext_atto_samples.py').model
+    config.backbone.update(arch=SMALL, drop_path_rate=0.4, layer_scale_init_value=0.5)
+    config.backbone.pop('init_cfg', None)
+    config.decode_head.update(in_channels=SMALL['channels'], channels=16, dropout_ratio=0.0)
+    config.decode_head.norm_cfg = dict(type='BN', eps=0.1)
+    plain = copy.deepcopy(config)
+    plain.fast = plain.backbone.fast = plain.decode_head.fast = False
+    config.backbone.compile_blocks = blocks
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        return MODELS.build(ConfigDict(plain)), MODELS.build(ConfigDict(config))
+
+
+def of_labels(run: nn.Module, size: tuple[int, int]) -> Tensor:
+    from mmseg.structures import SegDataSample
+
+    x, samples = torch.randn(2, 3, *size), []
+    for _ in range(2):
+        labels = PixelData(data=torch.randint(0, 6, (1, *size)))
+        samples.append(SegDataSample(metainfo=dict(img_shape=size), gt_sem_seg=labels))
+    losses = run(x, samples, mode='loss')
+    return sum(value for name, value in losses.items() if 'loss' in name)
+
+
+@pytest.mark.parametrize('amp', [False, True], ids=['float32', 'bf16'])
+@pytest.mark.parametrize('dynamic', [False, True], ids=['fixed', 'dynamic'])
+@pytest.mark.parametrize('blocks', [False, True], ids=['whole', 'blocks'])
+def test_segmentor(blocks: bool, dynamic: bool, amp: bool) -> None:
+    eager, ours = segmentors(blocks)
+    run = ours if blocks else torch.compile(ours, dynamic=dynamic or None)
+    compare(eager, ours, run, of_labels, dynamic, amp)
