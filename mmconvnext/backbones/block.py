@@ -50,11 +50,13 @@ class ConvNeXtBlock(nn.Module):
         with_cp: bool,
         fast: bool,
         compiled: bool = False,
+        triton_kernels: bool = False,
     ) -> None:
         super().__init__()
         self.with_cp = with_cp
         self.fast = fast
         self.compiled = compiled
+        self.triton_kernels = triton_kernels
         self.dwconv = nn.Conv2d(channels, channels, 7, padding=3, groups=channels)
         self.norm = LayerNorm(channels, eps=eps)
         self.pwconv1 = nn.Linear(channels, 4 * channels)
@@ -110,7 +112,8 @@ class ConvNeXtBlock(nn.Module):
 
     def _lean(self, x: Tensor) -> Tensor:
         factor = self.drop_path.factor(x) if self.drop_path.drops() else None
-        settings = LeanSettings(self.norm.eps, self._grn_eps(), factor)
+        with_triton = self.triton_kernels and x.is_cuda
+        settings = LeanSettings(self.norm.eps, self._grn_eps(), factor, with_triton)
         return lean_block(x, self._weights(), settings)
 
     def _compiled(self, x: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from mmconvnext.backbones.forms import output_map
 from mmconvnext.backbones.layers import LayerNorm2d
 from mmconvnext.checkpoints.load import load_backbone
 from mmconvnext.errors import ArgumentError
+from mmconvnext.ops.triton_kernels import require_triton
 from mmconvnext.registry import MODELS
 
 
@@ -79,6 +80,9 @@ class ConvNeXt(Backbone):
             over memory. False computes layer by layer, so that a doubt can be settled in one run.
         compile_blocks: Compile the blocks by ``torch.compile``, those of a stage once; needs
             ``fast``.
+        triton_kernels: Compute the depthwise convolution with LayerNorm, and GRN, by Triton
+            kernels, where blocks run on CUDA in their lean form; it changes nothing elsewhere. Off
+            by default: the kernels have not been timed on a GPU yet. Needs ``fast`` and Triton.
         init_cfg: ``dict(type='Pretrained', checkpoint=FILE or URL)`` loads strictly in
             :meth:`init_weights`, with ``prefix``, ``ema``, ``sha256``, ``norm3``, ``stem`` as in
             :func:`~mmconvnext.checkpoints.load.load_backbone`; None draws truncated normal
@@ -87,8 +91,8 @@ class ConvNeXt(Backbone):
             a dense backbone has no pooled output, so only False is possible.
 
     Raises:
-        ArgumentError: (a ValueError) an argument is not one of the above, or an input is too
-            small for the last stage that is built.
+        ArgumentError: (a ValueError) an argument is not one of the above, an input is too
+            small for the last stage that is built, or Triton is asked for and not installed.
     """
 
     LOADING_OPTIONS = (*Backbone.LOADING_OPTIONS, 'norm3', 'stem')
@@ -106,6 +110,7 @@ class ConvNeXt(Backbone):
         with_cp: bool = False,
         fast: bool = True,
         compile_blocks: bool = False,
+        triton_kernels: bool = False,
         init_cfg: dict | list[dict] | None = None,
         gap_before_final_norm: bool = False,
     ) -> None:
@@ -121,6 +126,8 @@ class ConvNeXt(Backbone):
             layer_scale_init_value=layer_scale_init_value,
             frozen_stages=frozen_stages,
         )
+        if triton_kernels:
+            require_triton()
         self.in_channels = in_channels
         self.arch = _resolve_architecture(arch)
         self.depths, self.channels, self.eps = self.arch
@@ -136,6 +143,7 @@ class ConvNeXt(Backbone):
             'with_cp': with_cp,
             'fast': fast,
             'compiled': compile_blocks,
+            'triton_kernels': triton_kernels,
         }
         self._before_deploy: list[Replaced] = []
         self._handed_over: list[nn.Module] = []  # in a list, so that they are no part of this one

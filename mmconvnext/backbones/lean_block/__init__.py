@@ -10,6 +10,8 @@ The arithmetic is that of :class:`~mmconvnext.backbones.block.ConvNeXtBlock`. Wh
 - The backward passes of GRN and of the residual write maps in their own dtype.
 - Stochastic depth computes all samples and draws on the device: shapes are fixed, and a step can be
   captured as a CUDA graph.
+- With :mod:`~mmconvnext.ops.triton_kernels`, which are an option, the depthwise convolution and
+  LayerNorm are one pass, and GRN's backward pass is two.
 """
 
 from functools import reduce
@@ -23,6 +25,7 @@ from torch.nn import functional as F
 from mmconvnext.backbones.forms import branch_dtype
 from mmconvnext.backbones.fused_block.weights import BlockWeights, exact
 from mmconvnext.backbones.lean_block.weights import LeanWeights
+from mmconvnext.ops import triton_kernels
 
 
 class LeanSettings(NamedTuple):
@@ -31,6 +34,7 @@ class LeanSettings(NamedTuple):
     eps: float
     grn_eps: float
     factor: Tensor | None = None  # (N, 1, 1, 1), of the branch of each sample
+    triton_kernels: bool = False
 
 
 def lean_block(x: Tensor, weights: BlockWeights, settings: LeanSettings) -> Tensor:
@@ -42,7 +46,9 @@ def lean_block(x: Tensor, weights: BlockWeights, settings: LeanSettings) -> Tens
     low = branch_dtype(x)
     x = x.permute(0, 2, 3, 1).contiguous()
     with torch.autocast(x.device.type, enabled=False):
-        lean = LeanWeights.of(weights, low)
+        if settings.triton_kernels and not triton_kernels.fit(low, weights.depthwise):
+            settings = settings._replace(triton_kernels=False)
+        lean = LeanWeights.of(weights, low, without_norm=settings.triton_kernels)
         branch = _branch(x.to(low), lean, weights.grn_gamma, settings)
         if weights.gamma is not None:
             x = x.to(torch.promote_types(x.dtype, weights.gamma.dtype))
@@ -53,6 +59,17 @@ def _branch(
     x: Tensor, weights: LeanWeights, grn_gamma: Tensor | None, settings: LeanSettings
 ) -> Tensor:
     """The branch of (N, H, W, C), but for a layer scale that is apart."""
+    x = (_depthwise_norm_in_triton if settings.triton_kernels else _depthwise_norm)(
+        x, weights, settings.eps
+    )
+    x = F.gelu(F.linear(x, weights.expand, weights.expand_bias))
+    if grn_gamma is not None:
+        respond = _respond_in_triton if settings.triton_kernels else _Respond.apply
+        x = respond(x, grn_gamma, settings.grn_eps)
+    return F.linear(x, weights.project, weights.project_bias)
+
+
+def _depthwise_norm(x: Tensor, weights: LeanWeights, eps: float) -> Tensor:
     padding = weights.depthwise.shape[-1] // 2
     x = F.conv2d(
         x.permute(0, 3, 1, 2),
@@ -62,13 +79,22 @@ def _branch(
         groups=len(weights.depthwise),
     )
     x = x.permute(0, 2, 3, 1)
-    x, _, _ = torch.native_layer_norm(
-        x, x.shape[-1:], weights.norm, weights.norm_bias, settings.eps
-    )
-    x = F.gelu(F.linear(x, weights.expand, weights.expand_bias))
-    if grn_gamma is not None:
-        x = _Respond.apply(x, grn_gamma, settings.grn_eps)
-    return F.linear(x, weights.project, weights.project_bias)
+    return torch.native_layer_norm(x, x.shape[-1:], weights.norm, weights.norm_bias, eps)[0]
+
+
+def _depthwise_norm_in_triton(x: Tensor, weights: LeanWeights, eps: float) -> Tensor:
+    # Not at the top: Triton is no dependency.
+    from mmconvnext.ops.triton_kernels.depthwise_norm import depthwise_norm
+
+    with torch.cuda.device_of(x):  # Triton launches on the current device
+        return depthwise_norm(x, weights.depthwise, weights.depthwise_bias, eps)[0]
+
+
+def _respond_in_triton(x: Tensor, gamma: Tensor, eps: float) -> Tensor:
+    from mmconvnext.ops.triton_kernels.response import respond
+
+    with torch.cuda.device_of(x):
+        return respond(x, gamma, eps)
 
 
 class _Respond(torch.autograd.Function):

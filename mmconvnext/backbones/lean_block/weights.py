@@ -27,13 +27,16 @@ class LeanWeights(NamedTuple):
     gamma: Tensor | None = None  # (C,), float32 or more
 
     @classmethod
-    def of(cls, weights: BlockWeights, low: torch.dtype) -> Self:
-        """Differentiable; in 16 bits with as few kernels as there can be."""
-        if low != exact(low):
+    def of(cls, weights: BlockWeights, low: torch.dtype, without_norm: bool = False) -> Self:
+        """Differentiable; in 16 bits with as few kernels as there can be.
+
+        There ``norm`` always is in ``expand``; with ``without_norm`` it is in float32 too.
+        """
+        if low != exact(low) or without_norm:
             # A layer scale of 1e-6 times a weight of .02 is none any more in float16.
             apart = weights.gamma is not None and low == torch.float16
             given = weights._replace(gamma=None) if apart else weights
-            low_weights = _InSixteenBits.apply(low, *given)
+            low_weights = _MultipliedIn.apply(low, *given)
             return cls(*low_weights, gamma=weights.gamma if apart else None)
         project, bias = weights.project, shifted_bias(weights)
         if weights.gamma is not None:
@@ -42,7 +45,7 @@ class LeanWeights(NamedTuple):
         return cls(*first, project, bias, weights.norm, weights.norm_bias)
 
 
-class _InSixteenBits(torch.autograd.Function):
+class _MultipliedIn(torch.autograd.Function):
     """The first six of :class:`LeanWeights`, LayerNorm's affine part and layer scale included."""
 
     @staticmethod
