@@ -46,8 +46,12 @@ test: lint .rivals/installed .openmim/installed
 	    -n $(TEST_PROCESSES) --dist worksteal
 	PYTHONPATH=.rivals $(BIN)/python -m pytest tests/oracles
 
-campaigns: .venv/installed-tests .rivals/installed
-	$(BIN)/python -m pytest tests --ignore tests/oracles -m campaign
+campaigns: .venv/installed-tests .rivals/installed triton
+	$(BIN)/python -m pytest tests --ignore tests/oracles --ignore tests/ops/triton_kernels -m campaign
+
+# In Triton's interpreter, and compiled for GPUs; no GPU is needed. Half an hour.
+triton: .venv/installed-tests .triton/installed
+	PYTHONPATH=.triton $(BIN)/python -m pytest tests/ops/triton_kernels -m 'campaign or not campaign'
 
 bench: .rivals/installed
 	@PYTHONPATH=.rivals $(BIN)/python tools/benchmark.py backbone head segmentor \
@@ -78,6 +82,14 @@ lint: .venv/installed-tests
 	@rm -rf .rivals
 	@$(BIN)/python -m pip --disable-pip-version-check install --no-deps \
 	    --target .rivals --requirement requirements/rivals.txt
+	@touch $@
+
+# In a folder of its own: a CPU build of torch would otherwise find it.
+.triton/installed: requirements/triton.txt | .venv/installed
+	@echo 'Installing Triton for its tests into .triton …'
+	@rm -rf .triton
+	@$(BIN)/python -m pip --disable-pip-version-check install --no-deps \
+	    --target .triton --requirement requirements/triton.txt
 	@touch $@
 
 # In a folder of its own: tests/test_mim.py makes environments that see it and .venv.

@@ -195,7 +195,7 @@ def _operators(setup: Setup) -> None:
 def _check_roi_align(setup: Setup, name: str, features: Tensor, rois: Tensor) -> None:
     from mmcv.ops import roi_align as of_mmcv
 
-    x = features.to(setup.device).requires_grad_()
+    x = features.to(setup.device, copy=True).requires_grad_()
     found = of_mmcv(x, rois.to(setup.device), 7, 0.25, 0, 'avg', True)
     found.float().sum().backward()
     exact, grads = torch.zeros(len(rois), 32, 7, 7).double(), torch.ones(len(rois), 32, 7, 7)

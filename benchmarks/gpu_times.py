@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 
 import benchmark as tool
 import rivals
@@ -137,6 +138,18 @@ def compiled(setup: Setup) -> None:
         ]
         setup.compare(f'{_title(setup, use_grn)}, compiled', task, variants)
         torch.compiler.reset()
+
+
+def triton(setup: Setup) -> None:
+    """The same backbones with the Triton kernels, which find their tiles in the first step."""
+    if find_spec('triton') is None:
+        setup.findings.say('Triton kernels', installed=False)
+        return
+    for use_grn, training in CASES:
+        task = _backbone_task(setup, use_grn, training, 'bf16')
+        kernels = partial(tool.prepare, task, options={'triton_kernels': True})
+        variants = [*_ours(task)[:1], Variant('ours, Triton kernels', kernels)]
+        setup.compare(f'{_title(setup, use_grn)}, Triton', task, variants)
 
 
 def precision(setup: Setup) -> None:

@@ -163,15 +163,15 @@ class ConvNeXt(Backbone):
             ]
             self.stages.append(nn.Sequential(*blocks))
         for stage in sorted(set(self.out_indices)):
-            self.add_module(f'norm{stage}', LayerNorm2d(self.channels[stage], eps=self.eps))
+            self.add_module(f'norm{stage}', LayerNorm2d(self.channels[stage], self.eps, self.fast))
 
     def _downsampling(self, stage: int, in_channels: int) -> nn.Sequential:
         channels = self.channels[stage]
         if stage == 0:
             stem = nn.Conv2d(in_channels, channels, 4, stride=4)
-            return nn.Sequential(stem, LayerNorm2d(channels, eps=self.eps))
+            return nn.Sequential(stem, LayerNorm2d(channels, self.eps, self.fast))
         before = self.channels[stage - 1]
-        norm = LayerNorm2d(before, eps=self.eps)
+        norm = LayerNorm2d(before, self.eps, self.fast)
         return nn.Sequential(norm, nn.Conv2d(before, channels, 2, stride=2))
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mmconvnext.backbones.forms import norm_is_lean
+from mmconvnext.backbones.lean_norm import lean_norm
 from mmconvnext.errors import ArgumentError
 
 
@@ -30,10 +32,22 @@ class LayerNorm2d(LayerNorm):
 
     Shapes: (N, C, H, W) → (N, C, H, W). The result is channels-last in memory: the
     normalisation runs on an (N, H, W, C) view, and no copy is made to come back.
+
+    Args:
+        channels: Of the map.
+        eps: Added to the variance.
+        fast: Take the form that is meant for the device.
     """
 
+    def __init__(self, channels: int, eps: float = 1e-5, fast: bool = False) -> None:
+        super().__init__(channels, eps=eps)
+        self.fast = fast
+
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        x = x.permute(0, 2, 3, 1)
+        if self.fast and self.weight is not None and norm_is_lean(x):
+            return lean_norm(x, self.weight, self.bias, self.eps).permute(0, 3, 1, 2)
+        return super().forward(x).permute(0, 3, 1, 2)
 
 
 def global_response_norm(x: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> Tensor:

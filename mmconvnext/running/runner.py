@@ -1,6 +1,7 @@
 """mmengine's Runner, with files that cannot run anything and checkpoints that cannot get lost."""
 
 import copy
+import importlib
 import os
 import time
 from collections.abc import Callable
@@ -99,6 +100,17 @@ class Runner(MMEngineRunner):
         follows = {StepWatchHook, InterruptionHook} <= kinds
         with self.signals if follows else nullcontext():
             return super().train()
+
+    def _maybe_compile(self, target: str) -> None:
+        """As mmengine's, with maps in the memory layout that they have, which is channels-last.
+
+        Where inductor (torch 2.13) chooses layouts, training at dynamic sizes ends in its TypeError
+        "cannot determine truth value of Relational".
+        """
+        if self.cfg.get('compile'):
+            inductor = importlib.import_module('torch._inductor.config')  # takes seconds
+            inductor.layout_optimization = False
+        super()._maybe_compile(target)
 
     def val(self) -> dict:
         """Evaluate on the validation data."""

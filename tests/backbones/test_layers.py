@@ -1,12 +1,17 @@
+from collections.abc import Callable
+
 import pytest
 import torch
+from torch import Tensor
 
 from mmconvnext.backbones.layers import (
     GlobalResponseNorm,
     LayerNorm,
     LayerNorm2d,
     StochasticDepth,
+    layer_norm,
 )
+from mmconvnext.backbones.lean_norm import lean_norm
 
 
 def test_layer_norm_matches_closed_form() -> None:
@@ -77,3 +82,26 @@ def test_stochastic_depth_drops_samples_and_keeps_the_mean() -> None:
 def test_stochastic_depth_refuses_impossible_rates(rate: float) -> None:
     with pytest.raises(ValueError, match=r'expected a drop rate in \[0, 1\)'):
         StochasticDepth(rate)
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize('autocast', [False, True])
+def test_the_norm_for_a_gpu_is_as_near_to_float64(dtype: torch.dtype, autocast: bool) -> None:
+    x, grad = torch.randn(2, 5, 7, 40), torch.randn(2, 5, 7, 40)
+    weight, bias = torch.randn(2, 40)
+
+    def run(norm: Callable[..., Tensor], to: torch.dtype, of_weights: torch.dtype) -> list[Tensor]:
+        given = x.to(to), weight.to(of_weights), bias.to(of_weights)
+        given = [value.detach().clone().requires_grad_() for value in given]
+        with torch.autocast('cpu', torch.bfloat16, enabled=autocast and to == dtype):
+            y = norm(*given, 1e-6)
+        y.backward(grad.to(y.dtype))
+        assert [value.grad.dtype for value in given] == [value.dtype for value in given]
+        assert y.dtype == to
+        return [value.double() for value in (y.detach(), *(value.grad for value in given))]
+
+    exact = run(layer_norm, torch.float64, torch.float64)
+    lean, plain = (run(norm, dtype, torch.float32) for norm in (lean_norm, layer_norm))
+    for mine, theirs, truth in zip(lean, plain, exact, strict=True):
+        # Rounded once more, before the affine part.
+        assert (mine - truth).norm() <= 2 * (theirs - truth).norm()

@@ -10,6 +10,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import DefaultScope
 from mmengine.structures import PixelData
 from torch import Tensor, nn
+from torch import _inductor as inductor
 
 from mmconvnext.backbones import ConvNeXt, compiled_block
 from mmconvnext.segmentation import UPerHead
@@ -25,13 +26,19 @@ Loss = Callable[[nn.Module, tuple[int, int]], Tensor]
 
 
 @pytest.fixture(autouse=True)
-def anew(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def anew() -> Iterator[None]:
     """Nothing compiled before; and what is drawn is drawn as in eager mode."""
     torch._dynamo.reset()
     compiled_block._compiled.cache_clear()
-    monkeypatch.setattr(torch._inductor.config, 'fallback_random', True)
-    yield
+    with inductor.config.patch(fallback_random=True):
+        yield
     torch._dynamo.reset()
+
+
+def compiled(model: nn.Module, dynamic: bool) -> nn.Module:
+    """As mmconvnext.Runner compiles it."""
+    options = {'layout_optimization': False, 'fallback_random': True}
+    return torch.compile(model, dynamic=dynamic or None, options=options)
 
 
 def trained(model: nn.Module, run: nn.Module, loss: Loss, dynamic: bool, amp: bool) -> list[Tensor]:
@@ -72,7 +79,7 @@ def test_backbone(grn: bool, blocks: bool, dynamic: bool, amp: bool) -> None:
     options = dict(arch=SMALL, use_grn=grn, drop_path_rate=0.4)
     options['layer_scale_init_value'] = 0.0 if grn else 0.5
     ours = ConvNeXt(**options, compile_blocks=blocks)
-    run = ours if blocks else torch.compile(ours, dynamic=dynamic or None)
+    run = ours if blocks else compiled(ours, dynamic)
     compare(ConvNeXt(**options, fast=False), ours, run, of_maps, dynamic, amp)
 
 
@@ -90,7 +97,7 @@ def test_head(dynamic: bool, amp: bool) -> None:
         return run(maps).float().square().mean()
 
     ours = UPerHead(**options)
-    run = torch.compile(ours, dynamic=dynamic or None)
+    run = compiled(ours, dynamic)
     compare(UPerHead(**options, fast=False), ours, run, loss, dynamic, amp)
 
 
@@ -126,5 +133,5 @@ def of_labels(run: nn.Module, size: tuple[int, int]) -> Tensor:
 @pytest.mark.parametrize('blocks', [False, True], ids=['whole', 'blocks'])
 def test_segmentor(blocks: bool, dynamic: bool, amp: bool) -> None:
     eager, ours = segmentors(blocks)
-    run = ours if blocks else torch.compile(ours, dynamic=dynamic or None)
+    run = ours if blocks else compiled(ours, dynamic)
     compare(eager, ours, run, of_labels, dynamic, amp)

@@ -10,6 +10,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner as MMEngineRunner
+from torch import _inductor as inductor
 
 from mmconvnext.checkpoints.read import read_checkpoint
 from mmconvnext.errors import CheckpointError
@@ -59,6 +60,18 @@ def test_what_is_ours_can_be_left_out(tmp_path: Path) -> None:
     runner.train()
     assert not {InterruptionHook, StepWatchHook} & {type(hook) for hook in runner.hooks}
     assert (tmp_path / 'iter_4.pth').is_file()
+
+
+@pytest.mark.parametrize('asked_for', [False, True])
+def test_compiling_leaves_the_layout_of_maps(tmp_path: Path, monkeypatch, asked_for: bool) -> None:
+    compiled = []
+    monkeypatch.setattr(torch, 'compile', lambda function: compiled.append(function) or function)
+    with inductor.config.patch(layout_optimization=True):
+        runner = toy_runner(tmp_path, iters=1)
+        runner.cfg['compile'] = asked_for
+        runner.train()
+        assert inductor.config.layout_optimization is not asked_for
+    assert len(compiled) == asked_for
 
 
 def test_mmengine_s_registry_builds_it() -> None:

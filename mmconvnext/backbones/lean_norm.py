@@ -1,0 +1,42 @@
+"""LayerNorm of 16-bit maps outside of the block, with no float32 copies around it."""
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from mmconvnext.backbones.fused_block.weights import exact
+
+
+def lean_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    """LayerNorm of (..., C) in 16 bits, in its dtype; differentiable once.
+
+    Statistics are float32 inside of the kernel. It wants weights of the dtype of its values: the
+    affine part, in the dtype that it has, is a pass of its own.
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        return _LeanNorm.apply(x.contiguous(), weight, bias, eps)
+
+
+class _LeanNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+        normed, _, rstd = torch.native_layer_norm(x, x.shape[-1:], None, None, eps)
+        ctx.save_for_backward(normed, rstd, weight)
+        return torch.addcmul(bias, normed, weight, out=torch.empty_like(x))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        normed, rstd, weight = ctx.saved_tensors
+        grad = grad.contiguous()
+        with torch.autocast(grad.device.type, enabled=False):
+            pixels = tuple(range(grad.ndim - 1))
+            of_weight = (grad * normed).sum(pixels, dtype=exact(grad.dtype))
+            of_bias = grad.sum(pixels, dtype=exact(grad.dtype))
+            upper = torch.mul(grad, weight, out=torch.empty_like(grad))
+            # What is normed has mean 0 and deviation 1: its own backward pass, over the deviation.
+            of_x, _, _ = torch.ops.aten.native_layer_norm_backward(
+                *(upper, normed, normed.shape[-1:], torch.zeros_like(rstd), torch.ones_like(rstd)),
+                *(None, None, [True, False, False]),
+            )
+        return of_x.mul_(rstd), of_weight.to(weight.dtype), of_bias.to(weight.dtype), None
