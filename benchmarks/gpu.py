@@ -8,7 +8,8 @@ Example:
 The stages run in order of worth, each within its own time: those of the first command end within
 five minutes, those of the second within four. Every finding is a line in DIR/gpu.jsonl at once; at
 the end all lines of that file become DIR/gpu.md. The third command proves the stages on a CPU, with
-small models. Rivals are those on the path (PYTHONPATH=.rivals).
+small models. Rivals are those that are installed or, for want of that, in .rivals; fastforks, which
+only runs published weights, is named and not measured.
 """
 
 import argparse
@@ -23,6 +24,8 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / 'tools'), str(ROOT / 'benchmarks'), str(ROOT)]
+# Last: a torchvision that was installed for this torch comes first.
+sys.path.append(str(ROOT / '.rivals'))
 warnings.filterwarnings('ignore')
 
 import benchmark  # noqa: E402, F401  (tools/benchmark.py; before torchvision and mmconvnext)
