@@ -6,7 +6,7 @@ import os
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -25,7 +25,7 @@ class Findings:
         self._stage, self._end = stage, time.monotonic() + seconds
 
     def seconds(self) -> float:
-        """Since the run began."""
+        """Return how long the run has taken."""
         return time.monotonic() - self._started
 
     def late(self) -> bool:
@@ -54,7 +54,9 @@ class Findings:
         finally:
             gc.collect()
             if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+                # After an error of the device, which every later call of CUDA meets too.
+                with suppress(RuntimeError):
+                    torch.cuda.empty_cache()
 
 
 def page(lines: Sequence[dict]) -> str:

@@ -2,7 +2,7 @@
 
 Example:
     python benchmarks/gpu.py --out work_dirs/gpu
-    python benchmarks/gpu.py --out work_dirs/gpu --stages compile triton precision micro profile
+    python benchmarks/gpu.py --out work_dirs/gpu --stages compile precision profile micro triton
     python benchmarks/gpu.py --out work_dirs/gpu --device cpu --tiny
 
 The stages run in order of worth, each within its own time: those of the first command end within
@@ -24,15 +24,17 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / 'tools'), str(ROOT / 'benchmarks'), str(ROOT)]
-# Last: a torchvision that was installed for this torch comes first.
-sys.path.append(str(ROOT / '.rivals'))
+if __name__ == '__main__':  # a process that imports this has its own path
+    # Last: a torchvision that was installed for this torch comes first.
+    sys.path.append(str(ROOT / '.rivals'))
 warnings.filterwarnings('ignore')
 
 import benchmark  # noqa: E402, F401  (tools/benchmark.py; before torchvision and mmconvnext)
 import rivals  # noqa: E402
 import torch  # noqa: E402
 from findings import Findings, page  # noqa: E402
-from gpu_correctness import correct, train, waits  # noqa: E402
+from gpu_correctness import correct  # noqa: E402
+from gpu_runs import train, waits  # noqa: E402
 from gpu_setup import Setup  # noqa: E402
 from gpu_times import backbones, compiled, micro, models, precision, profile, triton  # noqa: E402
 
@@ -55,6 +57,7 @@ def machine(setup: Setup) -> None:
         cudnn=torch.backends.cudnn.version(),
         python=platform.python_version(),
         date=time.strftime('%Y-%m-%d'),
+        torchvision_operators=rivals.operates(setup.device),
     )
     for kind in rivals.BUILDERS:
         found, left_out = rivals.candidates(kind, None)
@@ -84,12 +87,13 @@ STAGES = {
     'models': Stage(models, 60),
     'train': Stage(train, 60),
     'waits': Stage(waits, 20),
-    'compile': Stage(compiled, 110),
-    'triton': Stage(triton, 50),
-    'precision': Stage(precision, 35),
-    'micro': Stage(micro, 20),
-    'profile': Stage(profile, 25),
+    'compile': Stage(compiled, 100),
+    'precision': Stage(precision, 25),
+    'profile': Stage(profile, 20),
+    'micro': Stage(micro, 10),
+    'triton': Stage(triton, 75),  # last: kernels that never ran on a GPU
 }
+SAME_SHAPES = ('backbones', 'models', 'compile', 'precision', 'profile', 'micro', 'triton')
 FIRST = ('machine', 'correct', 'backbones', 'models', 'train', 'waits')
 
 
@@ -109,27 +113,35 @@ def parse_arguments() -> argparse.Namespace:
     return arguments
 
 
+def run_stage(name: str, setup: Setup, budget: float) -> None:
+    """Run a stage within its time and what is left of the budget, in seconds."""
+    findings, stage = setup.findings, STAGES[name]
+    left = float('inf') if setup.tiny else budget - findings.seconds()
+    findings.begin(name, left if setup.tiny else min(stage.seconds, left))
+    if left < 5:
+        findings.say(f'stage {name} skipped, no time left', ok=False)
+        return
+    # As the configs here train; not where each shape comes once.
+    torch.backends.cudnn.benchmark = name in SAME_SHAPES
+    started = findings.seconds()
+    with findings.case(f'stage {name}'):
+        stage.run(setup)
+    findings.say('stage ended', seconds=round(findings.seconds() - started, 1))
+
+
 def main() -> None:
     arguments = parse_arguments()
     findings = Findings(arguments.out / 'gpu.jsonl')
-    setup = Setup(arguments.device, arguments.tiny, arguments.out, findings)
+    setup = Setup(arguments.device, arguments.tiny, findings)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    path = arguments.out / 'gpu.md'
     for name in arguments.stages:
-        left = arguments.budget - findings.seconds()
-        if left < 5 and not arguments.tiny:
-            findings.say('out of time', left_out=name)
-            continue
-        stage = STAGES[name]
-        findings.begin(name, float('inf') if arguments.tiny else min(stage.seconds, left))
-        started = findings.seconds()
-        with findings.case(f'stage {name}'):
-            stage.run(setup)
-        findings.say('stage ended', seconds=round(findings.seconds() - started, 1))
-    lines = [json.loads(line) for line in findings.path.read_text().splitlines()]
-    written = page(lines)
-    (arguments.out / 'gpu.md').write_text(written)
-    print(written)
-    print(f'written: {findings.path}, {arguments.out / "gpu.md"}')
+        run_stage(name, setup, arguments.budget)
+        # Now: the next stage may be ended from outside.
+        lines = [json.loads(line) for line in findings.path.read_text().splitlines()]
+        path.write_text(page(lines))
+    print(path.read_text())
+    print(f'written: {findings.path}, {path}')
 
 
 if __name__ == '__main__':

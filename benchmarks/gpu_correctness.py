@@ -1,20 +1,12 @@
-"""Stages of gpu.py: every path against float64, training by the tools, and where the host waits."""
+"""A stage of gpu.py: every path against float64."""
 
-import json
-import os
-import statistics
-import subprocess
-import sys
-import warnings
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
-from pathlib import Path
+from itertools import product
 
 import benchmark as tool
-import rivals
 import torch
-from gpu_setup import DETECTOR, SEGMENTOR, Setup
+from gpu_setup import DETECTOR, SEGMENTOR, Setup, on_side_stream
 from torch import Tensor, nn
 
 from mmconvnext.analysis.benchmark import LOSS_SCALE, Step
@@ -31,39 +23,50 @@ PRECISIONS = {
 def correct(setup: Setup) -> None:
     """Outputs and gradients of every path, as far from float64 as the plain path's may be."""
     _backbones(setup)
+    _operators(setup)
     _segmentors(setup)
     _detectors(setup)
-    _operators(setup)
     if setup.device != 'cpu':
-        with setup.findings.case('training step as a CUDA graph'):
-            _captured(setup)
+        for rate in (0.0, 0.3):
+            with setup.case('training step as a CUDA graph'):
+                _captured(setup, rate)
+    _compiled_blocks(setup)
 
 
 def _backbones(setup: Setup) -> None:
-    forms = {'lean': {}, 'with_cp': {'with_cp': True}, 'compiled': {'compile_blocks': True}}
     sizes = ((2, 65, 97),) if setup.tiny else ((3, 129, 161), (16, 224, 224))
+    for size in sizes:
+        for use_grn in (False, True):
+            _check_forms(setup, use_grn, size, {'lean': {}, 'with_cp': {'with_cp': True}})
+
+
+def _compiled_blocks(setup: Setup) -> None:
+    # Compiling takes seconds for each dtype and size: of one.
     for use_grn in (False, True):
-        for size in sizes:
-            x = torch.randn(size[0], 3, *size[1:]).to(setup.device)
-            build = partial(setup.backbone, 'atto', use_grn, drop_path_rate=0.3)
-            truth = _results(setup, build(fast=False).double(), x.double(), None)
-            for precision in PRECISIONS:
-                dtype, bound = _switched(precision)
-                plain = _results(setup, build(fast=False), x, dtype)
-                for form, options in forms.items():
-                    # Compiling takes seconds for each dtype and size: of one.
-                    if form == 'compiled' and (precision != 'bf16' or size != sizes[0]):
-                        continue
-                    for layout in (torch.contiguous_format, torch.channels_last):
-                        version = 'V2' if use_grn else 'V1'
-                        name = f'backbone {version} {form} {precision} {size} {layout}'
-                        if setup.findings.late():
-                            setup.findings.say('left out, no time')
-                            return
-                        with setup.findings.case(name):
-                            inputs = x.contiguous(memory_format=layout)
-                            found = _results(setup, build(**options), inputs, dtype)
-                            _judge(setup, name, found, truth, plain, bound)
+        _check_forms(setup, use_grn, (2, 65, 97), {'compiled': {'compile_blocks': True}}, ['bf16'])
+
+
+def _check_forms(
+    setup: Setup,
+    use_grn: bool,
+    size: tuple[int, int, int],
+    forms: Mapping[str, dict],
+    precisions: Collection[str] = PRECISIONS.keys(),
+) -> None:
+    """Each form of the backbone in each precision, in both layouts of its input."""
+    x = torch.randn(size[0], 3, *size[1:]).to(setup.device)
+    build = partial(setup.backbone, 'atto', use_grn, drop_path_rate=0.3)
+    truth = _results(setup, build(fast=False).double(), x.double(), None)
+    for precision in precisions:
+        dtype, bound = _switched(precision)
+        plain = _results(setup, build(fast=False), x, dtype)
+        for form, layout in product(forms, (torch.contiguous_format, torch.channels_last)):
+            version = 'V2' if use_grn else 'V1'
+            name = f'backbone {version} {form} {precision} {size} {layout}'
+            with setup.case(name):
+                inputs = x.contiguous(memory_format=layout)
+                found = _results(setup, build(**forms[form]), inputs, dtype)
+                _judge(setup, name, found, truth, plain, bound)
     _switched('float32')
 
 
@@ -105,7 +108,7 @@ def _judge(setup: Setup, name: str, found, truth, plain, bound: float) -> None:
 
 
 def _distance(found: Sequence[Tensor], truth: Sequence[Tensor]) -> float:
-    """Of two lists as one vector each, relative; nan stays so."""
+    """Relative distance of two lists of tensors, each taken as one vector; nan if there is one."""
     a, b = (torch.cat([x.double().flatten() for x in xs]) for xs in (found, truth))
     return ((a - b).norm() / b.norm()).item()
 
@@ -119,14 +122,14 @@ def _segmentors(setup: Setup) -> None:
     for precision in PRECISIONS:
         dtype, bound = _switched(precision)
         name = f'UperNet loss and gradients {precision}'
-        with setup.findings.case(name):
+        with setup.case(name):
             found, plain = (_of_step(steps[fast], dtype) for fast in (True, False))
             _judge(setup, name, found, truth, plain, 5 * bound)
     _switched('float32')
     slide = dict(mode='slide', crop_size=(64, 64), stride=(43, 43))
     for mode in (dict(mode='whole'), slide):
         name = f'UperNet labels, {mode["mode"]}'
-        with setup.findings.case(name):
+        with setup.case(name):
             given = task._replace(training=False, config=task.config | dict(test_cfg=mode))
             fast, slow = (tool.prepare(given, fast=one)(0) for one in (True, False))
             differ = max((fast[key] != slow[key]).float().mean().item() for key in slow)
@@ -167,7 +170,7 @@ def _detectors(setup: Setup) -> None:
                 'detector', DETECTOR, (128, 160), 2, training, amp, precision == 'TF32'
             )
             name = f'detector {task.title}'
-            with setup.findings.case(name):
+            with setup.case(name):
                 fast, slow = (tool.prepare(task, fast=one)(0) for one in (True, False))
                 pairs = [([fast[key]], [slow[key]]) for key in fast]
                 differ = max(_distance(*pair) for pair in pairs)
@@ -185,10 +188,10 @@ def _operators(setup: Setup) -> None:
     for dtype in (torch.float32, torch.float16, torch.bfloat16):
         for layout in (torch.contiguous_format, torch.channels_last):
             name = f'RoIAlign {dtype} {layout}'
-            with setup.findings.case(name):
+            with setup.case(name):
                 x = features.to(dtype=dtype, memory_format=layout)
                 _check_roi_align(setup, name, x, rois.to(dtype))
-        with setup.findings.case(f'nms {dtype}'):
+        with setup.case(f'nms {dtype}'):
             _check_nms(setup, boxes.to(dtype), scores.to(dtype))
 
 
@@ -227,9 +230,9 @@ def _check_nms(setup: Setup, boxes: Tensor, scores: Tensor) -> None:
     setup.findings.say(f'soft-NMS {boxes.dtype}', ok=there, kept=len(found))
 
 
-def _captured(setup: Setup) -> None:
-    """A training step with stochastic depth, recorded once and replayed."""
-    model = setup.backbone('atto', True, drop_path_rate=0.3).train()
+def _captured(setup: Setup, rate: float) -> None:
+    """A training step recorded once and replayed: as in eager mode, or with draws of its own."""
+    model = setup.backbone('atto', True, drop_path_rate=rate).train()
     x = torch.randn(4, 3, 64, 64, device=setup.device)
 
     def step() -> Tensor:
@@ -238,12 +241,13 @@ def _captured(setup: Setup) -> None:
         loss.backward()
         return loss
 
-    stream, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
+    step()
+    wanted = [parameter.grad for parameter in model.parameters()]
+    graph = torch.cuda.CUDAGraph()
+    with on_side_stream():
         for _ in range(3):
+            model.zero_grad(set_to_none=True)
             step()
-    torch.cuda.current_stream().wait_stream(stream)
     model.zero_grad(set_to_none=True)
     with torch.cuda.graph(graph):
         loss = step()
@@ -251,109 +255,10 @@ def _captured(setup: Setup) -> None:
     for _ in range(4):
         graph.replay()
         losses.append(loss.item())
-    ok = all(value == value for value in losses) and len(set(losses)) > 1
-    setup.findings.say('training step as a CUDA graph', ok=ok, losses=losses)
-
-
-def waits(setup: Setup) -> None:
-    """How often the host waits for the device in a step, and where; mmseg and mmdet as well."""
-    small = setup.tiny
-    cases = (
-        ('segmentor', SEGMENTOR, (64, 96) if small else (512, 512), 'mmseg'),
-        ('detector', DETECTOR, (128, 128) if small else (800, 1344), 'mmdet'),
-    )
-    for kind, config, size, rival in cases:
-        for training in (True, False):
-            task = setup.task(kind, config, size, 2, training, 'fp16')
-            builds = {'ours': None}
-            found, _ = rivals.candidates(kind, (rival,))
-            builds |= {one.name: one.build for one in found[:1]}
-            for name, build in builds.items():
-                title = f'{kind} {task.title}, {name}'
-                with setup.findings.case(title):
-                    _count_waits(setup, title, tool.prepare(task, build))
-
-
-def _count_waits(setup: Setup, title: str, step: Step) -> None:
-    step(0)
-    if setup.device == 'cpu':
-        setup.findings.say(title, waits='only counted on a GPU')
+    if rate:
+        ok = all(value == value for value in losses) and len(set(losses)) > 1
+        setup.findings.say('CUDA graph, draws', ok=ok, losses=losses)
         return
-    torch.cuda.synchronize()
-    torch.cuda.set_sync_debug_mode('warn')
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter('always')
-        step(1)
-    torch.cuda.set_sync_debug_mode('default')
-    places = Counter(
-        f'{Path(one.filename).name}:{one.lineno}'
-        for one in caught
-        if 'synchroniz' in str(one.message)
-    )
-    setup.findings.say(title, waits=places.total(), places=dict(places.most_common(12)))
-
-
-# Iterations and epochs of the first run and of the resumed one, full and small.
-RUNS = {
-    'segmentation': ('upernet_convnext_atto_samples.py', 'max_iters', (60, 90), (6, 10)),
-    'detection': ('mask_rcnn_convnext_atto_samples.py', 'max_epochs', (1, 2), (1, 2)),
-}
-
-
-def train(setup: Setup) -> None:
-    """The tools themselves with mixed precision: the loss falls, and a resumed run goes on."""
-    for kind, (config, length, full, small) in RUNS.items():
-        folder = setup.out.resolve() / 'training' / kind
-        made = ('--training', '8' if setup.tiny else '32', '--validation', '4')
-        with setup.findings.case(f'training, {kind}'):
-            _run(
-                setup, f'samples, {kind}', 'make_samples.py', folder / 'data', '--kind', kind, *made
-            )
-            for turn, end in enumerate(small if setup.tiny else full):
-                options = [f'train_cfg.{length}={end}', f'train_cfg.val_interval={end}']
-                every = 1 if kind == 'detection' else end
-                options += [f'default_hooks.checkpoint.interval={every}']
-                options += ['default_hooks.logger.interval=2', f'data_root={folder / "data"}']
-                precision = [] if setup.device == 'cpu' else ['--amp', 'fp16']
-                name = f'training, {kind}, {"resumed" if turn else "first run"}'
-                where = ['--work-dir', folder / 'run', *(['--resume'] if turn else [])]
-                where += ['--cfg-options', *options]
-                path = tool.ROOT / 'configs' / config
-                if not _run(setup, name, 'train.py', path, *precision, *where):
-                    break
-            _say_losses(setup, kind, folder / 'run')
-
-
-def _run(setup: Setup, name: str, script: str, *arguments: object) -> bool:
-    """Run a tool; whether it ended well, as a finding."""
-    if setup.findings.late():
-        setup.findings.say(f'{name}: left out, no time')
-        return False
-    command = [sys.executable, tool.ROOT / 'tools' / script, *arguments]
-    path = os.pathsep.join([str(tool.ROOT), os.environ.get('PYTHONPATH', '')])
-    done = subprocess.run(
-        list(map(str, command)),
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=tool.ROOT,
-        timeout=600 if setup.tiny else 60,
-        env=os.environ | {'PYTHONPATH': path},
-    )
-    ok = done.returncode == 0
-    end = {} if ok else {'end': (done.stdout + done.stderr)[-1500:]}
-    setup.findings.say(name, ok=ok, **end)
-    return ok
-
-
-def _say_losses(setup: Setup, kind: str, folder: Path) -> None:
-    losses = {}
-    for file in sorted(folder.glob('*/vis_data/scalars.json')):
-        lines = map(json.loads, file.read_text().splitlines())
-        losses |= {line['step']: line['loss'] for line in lines if 'loss' in line}
-    values = [losses[step] for step in sorted(losses)]
-    third = max(1, min(3, len(values) // 3))
-    first, last = (statistics.mean(part) for part in (values[:third], values[-third:]))
-    # A few steps of a small model may not show it.
-    ok = last < first or setup.tiny
-    setup.findings.say(f'training, {kind}, loss', ok=ok, first=first, last=last, steps=len(values))
+    # A replay writes gradients anew: the recording began without any.
+    differ = _distance([parameter.grad for parameter in model.parameters()], wanted)
+    setup.findings.say('CUDA graph, gradients', ok=differ < 1e-2, differ=differ)

@@ -1,7 +1,7 @@
 """What the stages of gpu.py share: the device, small or full sizes, timing, ours built."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -31,6 +31,8 @@ SMALL = {
     SEGMENTOR: 'upernet_convnext_atto_samples.py',
     DETECTOR: 'mask_rcnn_convnext_atto_samples.py',
 }
+# Of a short step within one measurement: many of them take too long.
+MOST_REPEATS = 50
 ANY = Tolerances(float('inf'), float('inf'))
 
 
@@ -39,7 +41,6 @@ class Setup(NamedTuple):
 
     device: str
     tiny: bool
-    out: Path
     findings: Findings
 
     @property
@@ -75,30 +76,45 @@ class Setup(NamedTuple):
                 config['test_cfg'] = dict(mode='whole')
         return tool.Task(kind, config, size, batch, training, self.device, amp, tf32)
 
+    @contextmanager
+    def case(self, name: str) -> Iterator[None]:
+        """A case of a stage: what goes wrong is a finding, and so is that its time is up."""
+        with self.findings.case(name):
+            if self.findings.late():
+                raise TimeoutError('no time left')
+            yield
+
     def time(self, case: str, steps: Mapping[str, Step]) -> None:
         """Times of steps that need not compute the same, as findings."""
-        first = next(iter(steps.values()))
-        repeats = 1 if self.tiny else repeats_of(first, self.device)
-        seconds = time_rounds(steps, rounds=self.rounds, device=self.device, repeats=repeats)
-        reference = next(iter(seconds.values()))
-        for name, taken in seconds.items():
-            ratio = Spread.of([mine / one for mine, one in zip(taken, reference)])
-            peak = None if self.device == 'cpu' else allocated_peak(steps[name], self.device)
-            self._say_time(
-                case, Measurement(name, '', False, Spread.of(taken), ratio, None, peak, 0.0)
-            )
+        reference = None
+        for name, step in steps.items():
+            if self.findings.late():
+                self.findings.say(f'{case}: {name} skipped, no time left', ok=False)
+                continue
+            step(0)  # which loads and searches kernels
+            repeats = 1 if self.tiny else min(repeats_of(step, self.device), MOST_REPEATS)
+            runs = {name: step}
+            seconds = time_rounds(runs, rounds=self.rounds, device=self.device, repeats=repeats)
+            spread = Spread.of(seconds[name])
+            reference = reference or spread.median
+            ratio = Spread.of([one / reference for one in seconds[name]])
+            peak = None if self.device == 'cpu' else allocated_peak(step, self.device)
+            self._say_time(case, Measurement(name, '', False, spread, ratio, None, peak, 0.0))
 
     def compare(self, title: str, task: tool.Task, variants: Sequence[Variant]) -> None:
         """Times and memory of variants of a task, the first the reference, as findings.
 
-        One that fails, or comes when the stage's time is up, is left out with a word. Results are
+        One that fails, or comes when the stage's time is up, is skipped with a message. Results are
         compared, and how far they differ is told.
         """
         title = f'{title}, {task.title}'
-        if self.findings.late():
-            self.findings.say(f'{title}: left out, no time')
-            return
-        with self.findings.case(title):
+        rivals = {one.name for one in variants if one.rival}
+
+        def drop(name: str, why: str) -> None:
+            ok = {} if name in rivals else {'ok': False}
+            self.findings.say(f'{title}: {name} skipped', **ok, why=why)
+
+        with self.case(title):
             case = measure_case(
                 title,
                 [one._replace(prepare=partial(self._in_time, one)) for one in variants],
@@ -106,7 +122,7 @@ class Setup(NamedTuple):
                 device=self.device,
                 tolerances=ANY,
                 amp=task.dtype,
-                drop=lambda name, why: self.findings.say(f'{title}: {name} left out', why=why),
+                drop=drop,
             )
             for one in case.measurements:
                 within = one.difference <= max(task.tolerances)
@@ -135,3 +151,13 @@ class Setup(NamedTuple):
             facts['first_s'] = round(one.first_seconds, 1)
         facts['difference'] = float(f'{one.difference:.1e}')
         self.findings.say(one.name, case=case, **facts)
+
+
+@contextmanager
+def on_side_stream() -> Iterator[None]:
+    """What is run before it is recorded as a CUDA graph has to run on a stream of its own."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        yield
+    torch.cuda.current_stream().wait_stream(stream)

@@ -477,7 +477,7 @@ def _problem(module: str) -> str | None:
 def operator_cases(device: str) -> tuple[dict[str, dict[str, Callable[[], Step]]], dict[str, str]]:
     """Steps by case and by name, ours first, and why others are left out."""
     left_out = {}
-    if not _torchvision_operates(device):
+    if not operates(device):
         left_out['torchvision'] = f'its operators do not load beside this torch, or not on {device}'
     cases = {}
     for title, prepare, module in (
@@ -490,7 +490,8 @@ def operator_cases(device: str) -> tuple[dict[str, dict[str, Callable[[], Step]]
     return cases, left_out
 
 
-def _torchvision_operates(device: str) -> bool:
+def operates(device: str) -> bool:
+    """Whether torchvision's operators run on the device."""
     try:
         prepare_nms(cuda.__name__, device)(0)
     except (ImportError, AttributeError, NotImplementedError, RuntimeError):

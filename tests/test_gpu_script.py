@@ -60,7 +60,8 @@ def test_what_goes_wrong_is_a_finding(run_script, tmp_path: Path, monkeypatch) -
 
 def test_a_stage_whose_time_is_up_says_so(run_script) -> None:
     lines = run_script('--device', 'cpu', '--stages', 'micro', '--budget', '0')
-    assert [line['name'] for line in lines] == ['out of time']
+    assert [line['name'] for line in lines] == ['stage micro skipped, no time left']
+    assert not lines[0]['ok']
 
 
 def test_no_gpu_is_told_in_one_line(run_script, capsys) -> None:

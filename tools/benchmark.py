@@ -145,6 +145,8 @@ def prepare(
     if channels_last:
         model.to(memory_format=layout)
     if compiled:
+        # On CUDA inductor would draw otherwise what stochastic depth drops.
+        importlib.import_module('torch._inductor.config').fallback_random = True
         for part in (model.backbone, model.neck) if task.kind == 'detector' else (model,):
             part.compile()
     torch.manual_seed(1)

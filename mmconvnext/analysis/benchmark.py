@@ -378,14 +378,13 @@ def measure_case(
     for variant in variants if memory else ():
         report(f'memory of {variant.name}')
         peaks[variant.name] = memory.peak(variant)
-    equal = _Equal(tolerances)
+    equal = _Equal(tolerances, device)
     for variant in variants:
         report(f'results of {variant.name}')
         equal.add(variant, drop)
     steps = equal.steps
     variants = [variant for variant in variants if variant.name in steps]
-    if device != 'cpu':
-        peaks = {name: allocated_peak(step, device) for name, step in steps.items()}
+    peaks |= equal.peaks
     seconds = _time(steps, rounds, warm_up, device, report)
     gflops = gemm_gflops(device, dtype=amp or torch.float32)
     reference = variants[0]
@@ -414,12 +413,17 @@ def work(variants: int, *, rounds: int, warm_up: int = 1, memory: object = None)
 
 
 class _Equal:
-    """Steps by name, how far their results are from the first one's, and how long each took."""
+    """Steps by name, how far their results are from the first one's, and how long each took.
 
-    def __init__(self, tolerances: Tolerances) -> None:
+    On CUDA also the peak memory of a second step.
+    """
+
+    def __init__(self, tolerances: Tolerances, device: str) -> None:
         self.steps: dict[str, Step] = {}
         self.found: dict[str, float] = {}
         self.first_seconds: dict[str, float] = {}
+        self.peaks: dict[str, int] = {}
+        self._device = device
         self._tolerances = tolerances
         self._expected: Mapping[str, Tensor] | None = None
 
@@ -437,7 +441,7 @@ class _Equal:
         step = variant.prepare()
         started = time.perf_counter()
         results = {name: value.detach() for name, value in step(0).items()}
-        _wait_for(results)
+        synchronise(self._device)
         self.first_seconds[variant.name] = time.perf_counter() - started
         if self._expected is None:
             self._expected = results
@@ -452,13 +456,11 @@ class _Equal:
                     f'{bound:g}, they differ by {difference:.2g}; leave it out, nothing would be '
                     'compared'
                 )
+        del results
+        if self._device != 'cpu':
+            self.peaks[variant.name] = allocated_peak(step, self._device)
         self.steps[variant.name] = step
         self.found[variant.name] = max(pair)
-
-
-def _wait_for(results: Mapping[str, Tensor]) -> None:
-    for device in {value.device.type for value in results.values()} - {'cpu'}:
-        synchronise(device)
 
 
 def _time(
@@ -510,19 +512,20 @@ def time_rounds(
 
 
 def _seconds(step: Step, seed: int, device: str, repeats: int = 1) -> float:
-    """Of one step: by the clock, on CUDA by the device's own events."""
+    """Return what one step takes: by the clock, on CUDA by the device's own events."""
     if device == 'cpu':
         started = time.perf_counter()
         for _ in range(repeats):
             step(seed)
         return (time.perf_counter() - started) / repeats
     started, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    synchronise(device)
-    started.record()
-    for _ in range(repeats):
-        step(seed)
-    ended.record()
-    ended.synchronize()
+    with torch.cuda.device(device):  # on whose stream the events are recorded
+        synchronise(device)
+        started.record()
+        for _ in range(repeats):
+            step(seed)
+        ended.record()
+        ended.synchronize()
     return started.elapsed_time(ended) / 1e3 / repeats
 
 

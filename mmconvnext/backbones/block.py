@@ -40,6 +40,10 @@ class ConvNeXtBlock(nn.Module):
     Source: arXiv 2201.03545, figure 4; with GRN: arXiv 2301.00808, figure 5.
     """
 
+    # Of a model that was pickled before there were the options.
+    compiled = False
+    triton_kernels = False
+
     def __init__(
         self,
         channels: int,

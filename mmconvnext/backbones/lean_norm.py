@@ -10,8 +10,8 @@ from mmconvnext.backbones.fused_block.weights import exact
 def lean_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     """LayerNorm of (..., C) in 16 bits, in its dtype; differentiable once.
 
-    Statistics are float32 inside of the kernel. It wants weights of the dtype of its values: the
-    affine part, in the dtype that it has, is a pass of its own.
+    The kernel takes its statistics in float32, but accepts only weights in the dtype of ``x``: the
+    affine part is a pass of its own and keeps its dtype.
     """
     with torch.autocast(x.device.type, enabled=False):
         return _LeanNorm.apply(x.contiguous(), weight, bias, eps)
@@ -31,7 +31,9 @@ class _LeanNorm(torch.autograd.Function):
         grad = grad.contiguous()
         with torch.autocast(grad.device.type, enabled=False):
             pixels = tuple(range(grad.ndim - 1))
-            of_weight = (grad * normed).sum(pixels, dtype=exact(grad.dtype))
+            # Not in 16 bits: the products of scaled gradients leave float16.
+            products = torch.mul(grad, normed, out=torch.empty_like(grad, dtype=exact(grad.dtype)))
+            of_weight = products.sum(pixels)
             of_bias = grad.sum(pixels, dtype=exact(grad.dtype))
             upper = torch.mul(grad, weight, out=torch.empty_like(grad))
             # What is normed has mean 0 and deviation 1: its own backward pass, over the deviation.

@@ -107,7 +107,9 @@ class Runner(MMEngineRunner):
         Where inductor (torch 2.13) chooses layouts, training at dynamic sizes ends in its TypeError
         "cannot determine truth value of Relational".
         """
-        if self.cfg.get('compile'):
+        asked_for = self.cfg.get('compile')
+        options = asked_for if isinstance(asked_for, dict) else {}
+        if asked_for not in (None, False) and options.get('backend', 'inductor') == 'inductor':
             inductor = importlib.import_module('torch._inductor.config')  # takes seconds
             inductor.layout_optimization = False
         super()._maybe_compile(target)

@@ -130,7 +130,7 @@ def _add(x: Tensor, branch: Tensor, *factors: Tensor | None) -> Tensor:
 
 
 class _AddScaled(torch.autograd.Function):
-    """``x + branch · scale`` of (N, H, W, C); ``scale`` is broadcast, in float32 or more."""
+    """``x + branch · scale`` of (N, H, W, C); ``scale`` is broadcast."""
 
     @staticmethod
     def forward(ctx, x: Tensor, branch: Tensor, scale: Tensor) -> Tensor:
