@@ -2,7 +2,7 @@
 
 A builder takes our model and its config and returns the rival with our weights in it, and our
 name of each of its parameters. Nothing of a rival is imported before its builder runs; one that
-is not there, or has no such model, is left out with a word.
+is not there, or has no such model, is skipped with a message.
 
 Import this before mmconvnext, which would set aside a torchvision whose operators do not load.
 """

@@ -5,9 +5,9 @@ Example:
     python tools/benchmark.py head segmentor --train --rivals mmseg --json segmentor.json
     python tools/benchmark.py backbone --device cuda --amp bf16 --batch 16 --sizes 512 --compile
 
-Each is measured as shipped and tuned (channels_last); what is not installed is left out with a
-word. Writes a bar chart for each kind. With benchmarks/rivals.py missing, as after an installation
-through mim, ours is compared with ours alone, without its rewrites (fast=False).
+Each is measured as shipped and tuned (channels_last); what is not installed is skipped with a
+message. Writes a bar chart for each kind. With benchmarks/rivals.py missing, as after an
+installation through mim, ours is compared with ours alone, without its rewrites (fast=False).
 """
 
 import argparse
