@@ -31,9 +31,9 @@ class _LeanNorm(torch.autograd.Function):
         grad = grad.contiguous()
         with torch.autocast(grad.device.type, enabled=False):
             pixels = tuple(range(grad.ndim - 1))
-            # Not in 16 bits: the products of scaled gradients leave float16.
-            products = torch.mul(grad, normed, out=torch.empty_like(grad, dtype=exact(grad.dtype)))
-            of_weight = products.sum(pixels)
+            # The zeros make it float32: products of scaled gradients leave float16's range.
+            zeros = torch.zeros_like(weight, dtype=exact(grad.dtype))
+            of_weight = torch.addcmul(zeros, grad, normed).sum(pixels)
             of_bias = grad.sum(pixels, dtype=exact(grad.dtype))
             upper = torch.mul(grad, weight, out=torch.empty_like(grad))
             # What is normed has mean 0 and deviation 1: its own backward pass, over the deviation.

@@ -105,3 +105,19 @@ def test_the_norm_for_a_gpu_is_as_near_to_float64(dtype: torch.dtype, autocast: 
     for mine, theirs, truth in zip(lean, plain, exact, strict=True):
         # Rounded once more, before the affine part.
         assert (mine - truth).norm() <= 2 * (theirs - truth).norm()
+
+
+def test_the_norm_for_a_gpu_sums_in_float32() -> None:
+    """Products of a float16 gradient under a loss scale leave float16's range."""
+    x, grad = torch.randn(2, 5, 7, 40).half(), torch.full((2, 5, 7, 40), 4e4).half()
+    weight, bias = torch.ones(40, requires_grad=True), torch.zeros(40, requires_grad=True)
+    lean_norm(x, weight, bias, 1e-6).backward(grad)
+    assert weight.grad.isfinite().all()
+    assert bias.grad.isfinite().all()
+
+
+def test_a_norm_that_was_pickled_without_its_form_runs() -> None:
+    norm, x = LayerNorm2d(4, fast=True), torch.randn(1, 4, 2, 2)
+    expected = norm(x)
+    del vars(norm)['fast']
+    assert torch.equal(norm(x), expected)
