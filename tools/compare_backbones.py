@@ -35,7 +35,7 @@ from mmconvnext.analysis.comparison.families import (
 )
 from mmconvnext.analysis.comparison.figure import draw
 from mmconvnext.analysis.comparison.machine import Machine, machine
-from mmconvnext.analysis.comparison.published import IMAGENET
+from mmconvnext.analysis.comparison.published import imagenet
 from mmconvnext.analysis.comparison.row import Row
 from mmconvnext.analysis.comparison.run import ROUNDS, Settings, compare
 from mmconvnext.analysis.comparison.table import comparison_table, imagenet_table
@@ -156,7 +156,7 @@ def write_json(path: Path, rows: list[Row], settings: Settings, here: Machine) -
     content = {
         'machine': here._asdict(),
         'measured_pictures': {model: settings.in_words(model) for model in models},
-        'imagenet': {name: one.as_json() for name, one in IMAGENET.items() if name in labels},
+        'imagenet': {name: one.as_json() for name, one in imagenet().items() if name in labels},
         'rows': [row.as_json() for row in rows],
     }
     temporary = path.with_name(f'.{path.name}.{os.getpid()}')

@@ -11,7 +11,7 @@ from rich.table import Table
 from mmconvnext.analysis.benchmark import Spread
 from mmconvnext.analysis.complexity import Complexity
 from mmconvnext.analysis.roadmap_costs import CLASSES, SIZE, Timing
-from mmconvnext.analysis.roadmap_results import PUBLISHED, RIVALS, SOURCE, Published, Rival
+from mmconvnext.analysis.roadmap_results import PUBLISHED, RIVALS, SOURCE, PublishedNetwork, Rival
 from mmconvnext.analysis.roadmap_runs import DataSet, OwnResult
 from mmconvnext.backbones.roadmap import ROADMAP, Step
 
@@ -26,7 +26,7 @@ class Row:
 
     step: Step
     counted: Complexity
-    published: Published
+    published: PublishedNetwork
     own: Mapping[DataSet, OwnResult]
     timing: Timing | None = None
 
@@ -173,11 +173,11 @@ def milliseconds(spread: Spread | None) -> str:
     return f'{median} \\[{lower}, {upper}]'
 
 
-def _published_macs(published: Published) -> str:
+def _published_macs(published: PublishedNetwork) -> str:
     return f'{published.gflops:.2f}'
 
 
-def _accuracy(published: Published) -> str:
+def _accuracy(published: PublishedNetwork) -> str:
     spread = '' if published.deviation is None else f' ± {published.deviation:.2f}'
     return f'{published.top1:.2f}{spread}'
 
@@ -195,7 +195,7 @@ def _sentence(text: str) -> str:
     return f'{text[0].upper()}{text[1:]}.'
 
 
-def _plain(published: Published) -> dict:
+def _plain(published: PublishedNetwork) -> dict:
     return {'top1': published.top1, 'deviation': published.deviation, 'gflops': published.gflops}
 
 

@@ -8,7 +8,7 @@ from mmengine.config import Config
 
 from mmconvnext.analysis.comparison.cost import Speed
 from mmconvnext.analysis.comparison.families import MODELS, Backbone, with_backbone
-from mmconvnext.analysis.comparison.published import Published, result
+from mmconvnext.analysis.comparison.published import PublishedResult, result
 from mmconvnext.analysis.complexity import Complexity, count_detector, count_segmentor
 
 
@@ -21,7 +21,7 @@ class Row:
 
     model: str
     backbone: Backbone
-    published: Published | None
+    published: PublishedResult | None
     counted: Complexity
     measured: Mapping[str, Speed] = dataclasses.field(default_factory=dict)
 
