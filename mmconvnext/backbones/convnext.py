@@ -20,6 +20,7 @@ from mmconvnext.backbones.forms import output_map
 from mmconvnext.backbones.layers import LayerNorm2d
 from mmconvnext.checkpoints.load import load_backbone
 from mmconvnext.errors import ArgumentError
+from mmconvnext.layer_ids import layer_wise, suited_layers
 from mmconvnext.ops.triton_kernels import require_triton
 from mmconvnext.registry import MODELS
 
@@ -294,21 +295,12 @@ class ConvNeXt(Backbone):
             (depth, count): 0 is the stem; ``count − 1`` everything after the last stage. The
             scale of a learning rate is ``decay ** (count − 1 − depth)``.
 
-        Source: the ``layer_wise`` assignment of facebookresearch/ConvNeXt @048efce,
-        object_detection/mmcv_custom/layer_decay_optimizer_constructor.py, in the form of
+        The ids are the ``layer_wise`` ones of :mod:`mmconvnext.layer_ids`; the form is that of
         mmpretrain 1.2.0's ``get_layer_depth``.
         """
-        last = 12 if self.depths[2] > 9 else 6
-        if not param_name.startswith(prefix):
-            return last + 1, last + 2
-        part, stage, block, *_ = f'{param_name[len(prefix) :]}...'.split('.')
-        if part == 'downsample_layers':
-            depth = (0, 2, 3, last)[int(stage)]
-        elif part == 'stages':
-            depth = (1, 2, 3 + int(block) // 3, last)[int(stage)]
-        else:
-            depth = last + 1
-        return depth, last + 2
+        layers = suited_layers(self.depths)
+        name = param_name[len(prefix) :] if param_name.startswith(prefix) else ''
+        return layer_wise(name, layers), layers + 2
 
 
 def _resolve_architecture(arch: str | Mapping[str, Sequence[int]]) -> Architecture:

@@ -17,9 +17,13 @@ from mmconvnext.backbones.roadmap_block import RoadmapBlock, convolution, normal
 from mmconvnext.backbones.roadmap_steps import REGIMES, ROADMAP, Design, Step, find_design
 from mmconvnext.checkpoints.own_names import load_own_names
 from mmconvnext.errors import ArgumentError
+from mmconvnext.layer_ids import layer_wise
 from mmconvnext.registry import MODELS
 
 __all__ = ['REGIMES', 'ROADMAP', 'Design', 'RoadmapNet', 'Step', 'find_design']
+
+# What has the place of a part in ConvNeXt, whose names layer ids are for.
+_IN_CONVNEXT = {'stem': 'downsample_layers.0', 'downsampling': 'downsample_layers'}
 
 
 @MODELS.register_module()
@@ -202,18 +206,9 @@ class RoadmapNet(Backbone):
             (depth, count): the scale of a learning rate is ``decay ** (count − 1 − depth)``.
         """
         last = 3 + -(-self.depths[2] // 3)  # 6 for 9 blocks and 12 for 27, as in the paper
-        if not param_name.startswith(prefix):
-            return last + 1, last + 2
-        part, stage, block, *_ = f'{param_name[len(prefix) :]}...'.split('.')
-        if part == 'stem':
-            depth = 0
-        elif part == 'downsampling':
-            depth = (0, 2, 3, last)[int(stage)]
-        elif part == 'stages':
-            depth = (1, 2, 3 + int(block) // 3, last)[int(stage)]
-        else:
-            depth = last + 1
-        return depth, last + 2
+        name = param_name[len(prefix) :] if param_name.startswith(prefix) else ''
+        part, _, rest = name.partition('.')
+        return layer_wise(f'{_IN_CONVNEXT.get(part, part)}.{rest}', last), last + 2
 
 
 def _stem(design: Design, in_channels: int) -> nn.Sequential:

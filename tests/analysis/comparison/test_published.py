@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from mmconvnext.analysis.comparison.families import backbone
 from mmconvnext.analysis.comparison.published import METRICS, SOURCES, imagenet, result, results
 from tests.conftest import ROOT
 from tests.reference import read_table
@@ -49,7 +50,7 @@ def test_segmentors_and_detectors_match_the_tables(model: str, names: tuple[str,
     for (family, size), one in results()[model].items():
         if family == 'resnet':
             continue
-        label = {'convnext': 'ConvNeXt-', 'swin': 'Swin-'}[family] + size
+        label = backbone(family, size, model).label
         pretrained = one.setting.split(',')[0]
         (row,) = (
             row
@@ -84,17 +85,12 @@ def test_what_was_measured_is_written_beside_the_same_numbers() -> None:
         (label, *(float(cell) for cell in f'{a} / {b}'.split(' / ') if cell != '–'))
         for label, a, b in rows
     }
-    labels = {
-        'convnext': dict.fromkeys('TSBL', 'ConvNeXt-{}'),
-        'swin': dict.fromkeys('TSBL', 'Swin-{}'),
-        'resnet': {'T': 'ResNet-50', 'S': 'ResNet-101'},
-    }
     assert told == {
         (
-            labels[family][size].format(size),
+            backbone(family, size, model).label,
             *one.accuracy.values(),
             *filter(None, (one.parameters_m, one.gflops)),
         )
-        for rows in results().values()
+        for model, rows in results().items()
         for (family, size), one in rows.items()
     }
