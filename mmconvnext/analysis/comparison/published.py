@@ -109,12 +109,8 @@ def result(model: str, family: str, size: str) -> PublishedResult | None:
     return results()[model].get((family.removesuffix('_plain'), size))
 
 
-def _swin(
-    k1: float | None, k22: float | None, millions: float, gflops: float, **speed: float
-) -> PublishedResult:
-    accuracy = {'1K': k1, '22K to 1K': k22}
-    accuracy = {name: value for name, value in accuracy.items() if value is not None}
-    return PublishedResult(1, '224²', accuracy, millions, gflops, speed)
+def _top1(accuracy: Mapping[str, float], *cost: float, **speed: float) -> PublishedResult:
+    return PublishedResult(1, '224²', accuracy, *cost, speed=speed)
 
 
 def _convnext(config: str, k22: float, **speed: float) -> PublishedResult:
@@ -133,13 +129,13 @@ def imagenet() -> Mapping[str, PublishedResult]:
         UserError: the metafile does not have what it should.
     """
     return {
-        'Swin-T': _swin(81.3, None, 28, 4.5, V100=757.9, A100=1325.6),
+        'Swin-T': _top1({'1K': 81.3}, 28, 4.5, V100=757.9, A100=1325.6),
         'ConvNeXt-T': _convnext('convnext_t_in1k', 82.9, V100=774.7, A100=1943.5),
-        'Swin-S': _swin(83.0, None, 50, 8.7, V100=436.7, A100=857.3),
+        'Swin-S': _top1({'1K': 83.0}, 50, 8.7, V100=436.7, A100=857.3),
         'ConvNeXt-S': _convnext('convnext_s_in1k', 84.6, V100=447.1, A100=1275.3),
-        'Swin-B': _swin(83.5, 85.2, 88, 15.4, V100=286.6, A100=662.8),
+        'Swin-B': _top1({'1K': 83.5, '22K to 1K': 85.2}, 88, 15.4, V100=286.6, A100=662.8),
         'ConvNeXt-B': _convnext('convnext_b_in1k', 85.8, V100=292.1, A100=969.0),
-        'Swin-L': _swin(None, 86.3, 197, 34.5, V100=145.0, A100=435.9),
-        'ResNet-50': PublishedResult(1, '224²', {'1K': 78.82}, None, 4.09),
+        'Swin-L': _top1({'22K to 1K': 86.3}, 197, 34.5, V100=145.0, A100=435.9),
+        'ResNet-50': PublishedResult(1, '224²', {'1K': 78.82}, gflops=4.09),
         'ConvNeXt-L': _convnext('convnext_l_in1k', 86.6, V100=146.8, A100=611.5),
     }
