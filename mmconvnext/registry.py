@@ -28,7 +28,13 @@ MODELS = Registry(
     'model',
     parent=MMENGINE_MODELS,
     scope='mmconvnext',
-    locations=['mmconvnext.backbones', *_CLASSIFICATION, *_SEGMENTATION, *_DETECTION],
+    locations=[
+        'mmconvnext.backbones',
+        'mmconvnext.studies.roadmap',
+        *_CLASSIFICATION,
+        *_SEGMENTATION,
+        *_DETECTION,
+    ],
 )
 
 # What turns a model and `paramwise_cfg` into an optimizer with parameter groups.

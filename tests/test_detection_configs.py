@@ -84,7 +84,7 @@ def load(name: str) -> Config:
 
 
 def test_every_config_is_held_against_the_tables() -> None:
-    # Of a roadmap's step nobody published results: tests/test_roadmap_configs.py.
+    # Of a roadmap's step nobody published results: tests/studies/roadmap/test_configs.py.
     names = (path.stem for path in CONFIGS.glob('*_coco*.py'))
     configs = {name for name in names if 'roadmap' not in name}
     assert configs == RECIPES.keys() == COSTS.keys()
