@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from mmconvnext.ops.depthwise import depthwise_weight_grad
+from mmconvnext.backbones.fused_block.depthwise import depthwise_weight_grad
 
 
 def by_autograd(x: torch.Tensor, grad: torch.Tensor, kernel: int) -> torch.Tensor:

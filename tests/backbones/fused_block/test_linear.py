@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mmconvnext.ops import linear as module
-from mmconvnext.ops.linear import linear
+from mmconvnext.backbones.fused_block import linear as module
+from mmconvnext.backbones.fused_block.linear import linear
 
 
 @pytest.mark.parametrize('gelu', [False, True])

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmconvnext.ops import resized_conv
-from mmconvnext.ops.resized_conv import conv_of_resized, interpolation_matrix
+from mmconvnext.segmentation import resized_conv
+from mmconvnext.segmentation.resized_conv import conv_of_resized, interpolation_matrix
 
 ALIGNED = [False, True]
 
