@@ -18,9 +18,9 @@ from mmconvnext.backbones.block import ConvNeXtBlock, has_plain_kind
 from mmconvnext.backbones.deploy import Replaced, fold_norm, restore
 from mmconvnext.backbones.forms import output_map
 from mmconvnext.backbones.layers import LayerNorm2d
+from mmconvnext.backbones.triton_kernels import require_triton
 from mmconvnext.checkpoints.load import load_backbone
 from mmconvnext.errors import ArgumentError
-from mmconvnext.ops.triton_kernels import require_triton
 from mmconvnext.registry import MODELS
 
 

@@ -46,7 +46,7 @@ def respond_in_torch(x: Tensor, gamma: Tensor) -> Tensor:
 
 
 def norm(size: tuple[int, int], channels: int, dtype: torch.dtype, low_weights: bool) -> dict:
-    from mmconvnext.ops.triton_kernels.depthwise_norm import depthwise_norm
+    from mmconvnext.backbones.triton_kernels.depthwise_norm import depthwise_norm
 
     torch.manual_seed(channels)
     x, grad = torch.randn(2, 2, *size, channels).to(dtype)
@@ -61,7 +61,7 @@ def norm(size: tuple[int, int], channels: int, dtype: torch.dtype, low_weights: 
 
 
 def respond(size: tuple[int, int], channels: int, dtype: torch.dtype) -> dict:
-    from mmconvnext.ops.triton_kernels import response
+    from mmconvnext.backbones.triton_kernels import response
 
     torch.manual_seed(channels)
     x, grad = torch.randn(2, 2, *size, channels).to(dtype)

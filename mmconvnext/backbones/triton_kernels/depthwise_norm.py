@@ -14,7 +14,7 @@ import triton.language as tl
 from torch import Tensor
 from torch.library import triton_op, wrap_triton
 
-from mmconvnext.ops.triton_kernels.tiles import CONFIGS, SIZES, channel_block, pixels_of
+from mmconvnext.backbones.triton_kernels.tiles import CONFIGS, SIZES, channel_block, pixels_of
 
 # Pixels over which a program sums a weight gradient, a multiple of what it takes at a time. The
 # partial sums are a tenth of what is read.

@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 import torch
 
+from mmconvnext.backbones import triton_kernels
 from mmconvnext.backbones.convnext import ConvNeXt
 from mmconvnext.errors import ArgumentError
-from mmconvnext.ops import triton_kernels
+from tests.backbones.triton_kernels.cases import CASES, DTYPES, LONG_CASES
 from tests.conftest import ROOT
-from tests.ops.triton_kernels.cases import CASES, DTYPES, LONG_CASES
 
 needs_triton = pytest.mark.skipif(find_spec('triton') is None, reason='Triton is not installed')
 
 
 def run(module: str, out: Path, *arguments: str) -> dict:
-    command = [sys.executable, '-m', f'tests.ops.triton_kernels.{module}', out, *arguments]
+    command = [sys.executable, '-m', f'tests.backbones.triton_kernels.{module}', out, *arguments]
     subprocess.run(command, cwd=ROOT, check=True, timeout=850)
     return json.loads(out.read_text())
 

@@ -12,7 +12,7 @@ import triton.language as tl
 from torch import Tensor
 from torch.library import triton_op, wrap_triton
 
-from mmconvnext.ops.triton_kernels.tiles import CONFIGS, SIZES, channel_block, pixels_of
+from mmconvnext.backbones.triton_kernels.tiles import CONFIGS, SIZES, channel_block, pixels_of
 
 # Pixels that one program sums over, a multiple of what it takes at a time. The partial sums are
 # less than a hundredth of what is read.

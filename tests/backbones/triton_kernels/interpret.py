@@ -1,4 +1,4 @@
-"""Run cases in Triton's interpreter: ``python -m tests.ops.triton_kernels.interpret OUT.json``."""
+"""Run cases in Triton's interpreter: ``python -m tests.backbones.triton_kernels.interpret OUT.json``."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 def main() -> None:
     os.environ['TRITON_INTERPRET'] = '1'  # before Triton is imported
     import mmconvnext  # noqa: F401
-    from tests.ops.triton_kernels.cases import CASES, LONG_CASES
+    from tests.backbones.triton_kernels.cases import CASES, LONG_CASES
 
     out, *long = sys.argv[1:]
     results = {}

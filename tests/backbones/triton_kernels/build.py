@@ -1,6 +1,6 @@
 """Compile the kernels and trace the operators for GPUs that are not there.
 
-``python -m tests.ops.triton_kernels.build OUT.json [CHANNELS …]``
+``python -m tests.backbones.triton_kernels.build OUT.json [CHANNELS …]``
 """
 
 import json
@@ -20,8 +20,8 @@ from torch._subclasses import FakeTensorMode
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from mmconvnext.ops.triton_kernels import depthwise_norm, response
-from mmconvnext.ops.triton_kernels.tiles import CONFIGS, channel_block
+from mmconvnext.backbones.triton_kernels import depthwise_norm, response
+from mmconvnext.backbones.triton_kernels.tiles import CONFIGS, channel_block
 
 KERNELS = (
     depthwise_norm.convolve_and_normalize,
