@@ -4,8 +4,8 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmconvnext.data.preflight.coco_file import CocoFile, read_coco
 from mmconvnext.errors import UserError
+from mmconvnext.preflight.coco_file import CocoFile, read_coco
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmconvnext.data.preflight.read_files import Pair, read_pairs
-from mmconvnext.data.preflight.segmentation import IGNORED, listed
 from mmconvnext.errors import UserError, first_line
+from mmconvnext.preflight.read_files import Pair, read_pairs
+from mmconvnext.preflight.segmentation import IGNORED, listed
 
 # What OpenCV decodes and people keep photographs in.
 PICTURES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')

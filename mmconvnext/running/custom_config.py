@@ -13,8 +13,8 @@ from mmconvnext.config.python_source import UNPACKED, Code, assignment, docstrin
 from mmconvnext.config_types import type_name
 from mmconvnext.data.own_coco import OwnCoco
 from mmconvnext.data.own_labels import LabelledFolder, Meaning
-from mmconvnext.data.preflight.heads import class_heads, dotted
 from mmconvnext.errors import UserError
+from mmconvnext.preflight.heads import class_heads, dotted
 from mmconvnext.running.custom_schedule import Schedule
 
 Entries = dict[str, object]

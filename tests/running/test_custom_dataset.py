@@ -13,8 +13,8 @@ from mmengine.registry import MODELS, DefaultScope
 from PIL import Image
 
 from mmconvnext.data.detection_samples import write_detection_samples
-from mmconvnext.data.preflight import preflight
 from mmconvnext.errors import UserError
+from mmconvnext.preflight import preflight
 from mmconvnext.running.custom_config import base_path, common_root, find_base, palette
 from mmconvnext.running.custom_dataset import OwnData, train_command, write_custom_config
 from mmconvnext.running.custom_schedule import Length

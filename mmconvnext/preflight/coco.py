@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from mmconvnext.data.preflight.boxes import check_boxes
-from mmconvnext.data.preflight.coco_file import CocoFile
-from mmconvnext.data.preflight.configured import ConfiguredDataset
-from mmconvnext.data.preflight.findings import Findings
-from mmconvnext.data.preflight.instance_masks import check_instance_masks
+from mmconvnext.preflight.boxes import check_boxes
+from mmconvnext.preflight.coco_file import CocoFile
+from mmconvnext.preflight.configured import ConfiguredDataset
+from mmconvnext.preflight.findings import Findings
+from mmconvnext.preflight.instance_masks import check_instance_masks
 
 
 def check_coco(dataset: ConfiguredDataset, file: CocoFile, findings: Findings) -> np.ndarray:

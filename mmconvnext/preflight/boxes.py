@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from mmconvnext.data.preflight.coco_file import CocoFile
-from mmconvnext.data.preflight.findings import Findings
+from mmconvnext.preflight.coco_file import CocoFile
+from mmconvnext.preflight.findings import Findings
 
 _TOLERANCE = 1.0  # pixels by which a box may leave its picture, as rounding makes some
 _MANY = 0.1  # part of the boxes that must be beyond the edge to tell of another format of all

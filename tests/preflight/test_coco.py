@@ -11,11 +11,11 @@ from mmengine.config import Config
 from pycocotools import mask
 
 from mmconvnext.data.detection_samples import write_detection_samples
-from mmconvnext.data.preflight import preflight
-from mmconvnext.data.preflight.coco_file import read_coco
-from mmconvnext.data.preflight.findings import Finding
-from mmconvnext.data.preflight.instance_masks import fault
 from mmconvnext.errors import UserError
+from mmconvnext.preflight import preflight
+from mmconvnext.preflight.coco_file import read_coco
+from mmconvnext.preflight.findings import Finding
+from mmconvnext.preflight.instance_masks import fault
 from mmconvnext.running.data_root import override
 from tests.conftest import CONFIGS
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from mmconvnext.data.preflight.run import Summary
+from mmconvnext.preflight.run import Summary
 
 # Of Okabe and Ito, which colour-blind people tell apart too; shapes tell them apart in print.
 _LOOKS = (('#0072B2', 'o'), ('#D55E00', 'D'), ('#009E73', 's'), ('#CC79A7', '^'))

@@ -9,8 +9,8 @@ import pytest
 from mmengine.config import Config
 from PIL import Image
 
-from mmconvnext.data.preflight import preflight
-from mmconvnext.data.preflight.findings import Finding
+from mmconvnext.preflight import preflight
+from mmconvnext.preflight.findings import Finding
 from mmconvnext.running.data_root import override
 from tests.conftest import CONFIGS
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
-from mmconvnext.data.preflight.configured import ConfiguredDataset
-from mmconvnext.data.preflight.findings import Findings
+from mmconvnext.preflight.configured import ConfiguredDataset
+from mmconvnext.preflight.findings import Findings
 
 # Heads that tell the classes of the data apart; an rpn_head tells objects from background only.
 CLASS_HEADS = ('decode_head', 'auxiliary_head', 'bbox_head', 'mask_head')

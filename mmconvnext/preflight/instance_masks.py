@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
-from mmconvnext.data.preflight.coco_file import CocoFile
-from mmconvnext.data.preflight.findings import Findings
+from mmconvnext.preflight.coco_file import CocoFile
+from mmconvnext.preflight.findings import Findings
 
 _IGNORED = 'mmdet ignores the whole instance'
 # What the fault of a mask leads to, by :func:`fault`'s answer; the level is for a few.

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmconvnext.data.preflight import read_files
-from mmconvnext.data.preflight.read_files import Pair, read_pair, read_pairs
 from mmconvnext.errors import UserError
+from mmconvnext.preflight import read_files
+from mmconvnext.preflight.read_files import Pair, read_pair, read_pairs
 
 
 def pairs_of(root: Path) -> list[Pair]:

@@ -9,8 +9,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from mmconvnext.data.preflight.findings import LEVELS, Finding
-from mmconvnext.data.preflight.run import Preflight, Summary
+from mmconvnext.preflight.findings import LEVELS, Finding
+from mmconvnext.preflight.run import Preflight, Summary
 
 _STYLES = {'error': 'bold red', 'warning': 'yellow', 'note': 'dim'}
 _SHOWN = 3  # offenders by name in the table; the JSON has more

@@ -8,8 +8,8 @@ from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS, DefaultScope
 
 from mmconvnext.config_types import type_name
-from mmconvnext.data.preflight.findings import Findings
 from mmconvnext.errors import first_line
+from mmconvnext.preflight.findings import Findings
 
 SPLITS = ('train', 'val', 'test')
 

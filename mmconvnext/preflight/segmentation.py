@@ -7,10 +7,10 @@ from pathlib import Path
 from mmengine.config import Config
 
 from mmconvnext.config_types import type_name
-from mmconvnext.data.preflight.configured import ConfiguredDataset
-from mmconvnext.data.preflight.findings import Findings
-from mmconvnext.data.preflight.heads import class_heads, dotted
-from mmconvnext.data.preflight.read_files import Facts, Pair
+from mmconvnext.preflight.configured import ConfiguredDataset
+from mmconvnext.preflight.findings import Findings
+from mmconvnext.preflight.heads import class_heads, dotted
+from mmconvnext.preflight.read_files import Facts, Pair
 
 IGNORED = 255  # what mmseg makes of id 0 with reduce_zero_label, and ignores by default
 

@@ -9,22 +9,22 @@ from pathlib import Path
 import numpy as np
 from mmengine.config import Config
 
-from mmconvnext.data.preflight.boxes import boxes_of
-from mmconvnext.data.preflight.coco import check_coco, labels_of, picture_path
-from mmconvnext.data.preflight.coco_file import read_coco
-from mmconvnext.data.preflight.configured import ConfiguredDataset, configured_datasets
-from mmconvnext.data.preflight.findings import Findings
-from mmconvnext.data.preflight.heads import check_heads, class_heads
-from mmconvnext.data.preflight.pictures import check_copies, check_pictures, check_sizes
-from mmconvnext.data.preflight.read_files import Facts, Pair, read_pairs
-from mmconvnext.data.preflight.segmentation import (
+from mmconvnext.errors import UserError, first_line
+from mmconvnext.preflight.boxes import boxes_of
+from mmconvnext.preflight.coco import check_coco, labels_of, picture_path
+from mmconvnext.preflight.coco_file import read_coco
+from mmconvnext.preflight.configured import ConfiguredDataset, configured_datasets
+from mmconvnext.preflight.findings import Findings
+from mmconvnext.preflight.heads import check_heads, class_heads
+from mmconvnext.preflight.pictures import check_copies, check_pictures, check_sizes
+from mmconvnext.preflight.read_files import Facts, Pair, read_pairs
+from mmconvnext.preflight.segmentation import (
     IGNORED,
     check_labels,
     check_reading,
     count_labels,
     list_pairs,
 )
-from mmconvnext.errors import UserError, first_line
 
 # Called with (name of the data set, pictures read, pictures in all).
 Report = Callable[[str, int, int], None]

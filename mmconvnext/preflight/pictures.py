@@ -3,8 +3,8 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from mmconvnext.data.preflight.findings import Findings
-from mmconvnext.data.preflight.read_files import Facts
+from mmconvnext.preflight.findings import Findings
+from mmconvnext.preflight.read_files import Facts
 
 
 def check_pictures(split: str, facts: Sequence[Facts], findings: Findings) -> None:
