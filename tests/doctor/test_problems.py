@@ -4,10 +4,10 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from mmconvnext.environment import problems
-from mmconvnext.environment.facts import PROVIDERS, Facts, Torch
-from mmconvnext.environment.incompatibilities import CLASHES, INCOMPATIBILITIES, VARIABLES
-from mmconvnext.environment.problems import Problem, find_problems
+from mmconvnext.doctor import problems
+from mmconvnext.doctor.facts import PROVIDERS, Facts, Torch
+from mmconvnext.doctor.incompatibilities import CLASHES, INCOMPATIBILITIES, VARIABLES
+from mmconvnext.doctor.problems import Problem, find_problems
 from tests.conftest import ROOT
 
 CPU = Torch('2.13.0', '', 0, 'cpu')

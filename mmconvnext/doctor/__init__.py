@@ -4,6 +4,6 @@
 together, ``report.py`` tells it. Nothing here needs OpenMMLab or torch to be importable.
 """
 
-from mmconvnext.environment.report import describe
+from mmconvnext.doctor.report import describe
 
 __all__ = ['describe']

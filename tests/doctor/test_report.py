@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from mmconvnext import environment
-from mmconvnext.environment import facts, report
-from mmconvnext.environment.facts import Facts, collect
+from mmconvnext import doctor as environment
+from mmconvnext.doctor import facts, report
+from mmconvnext.doctor.facts import Facts, collect
 from mmconvnext.ops import extension
 
 ENVIRONMENT = facts.collect()

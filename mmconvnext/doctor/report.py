@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.table import Table
 
-from mmconvnext.environment.facts import PROVIDERS, Facts, collect, providers
-from mmconvnext.environment.problems import Problem, find_problems
+from mmconvnext.doctor.facts import PROVIDERS, Facts, collect, providers
+from mmconvnext.doctor.problems import Problem, find_problems
 from mmconvnext.version import __version__
 
 
@@ -19,7 +19,7 @@ def main(description: str, prog: str | None = None, package_problem: str | None 
     Args:
         description: Help text.
         prog: What the command is called in it.
-        package_problem: As of :func:`~mmconvnext.environment.facts.collect`.
+        package_problem: As of :func:`~mmconvnext.doctor.facts.collect`.
     """
     parser = argparse.ArgumentParser(
         prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter

@@ -5,8 +5,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from mmconvnext.environment.facts import PROVIDERS, Facts, providers
-from mmconvnext.environment.incompatibilities import (
+from mmconvnext.doctor.facts import PROVIDERS, Facts, providers
+from mmconvnext.doctor.incompatibilities import (
     CLASHES,
     INCOMPATIBILITIES,
     VARIABLES,
