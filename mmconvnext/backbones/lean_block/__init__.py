@@ -10,8 +10,8 @@ The arithmetic is that of :class:`~mmconvnext.backbones.block.ConvNeXtBlock`. Wh
 - The backward passes of GRN and of the residual write maps in their own dtype.
 - Stochastic depth computes all samples and draws on the device: shapes are fixed, and a step can be
   captured as a CUDA graph.
-- With :mod:`~mmconvnext.backbones.triton_kernels`, which are an option, the depthwise convolution and
-  LayerNorm are one pass, and GRN's backward pass is two.
+- With :mod:`~mmconvnext.backbones.triton_kernels`, which are an option, the depthwise convolution
+  and LayerNorm are one pass, and GRN's backward pass is two.
 """
 
 from functools import reduce

@@ -1,4 +1,7 @@
-"""Run cases in Triton's interpreter: ``python -m tests.backbones.triton_kernels.interpret OUT.json``."""
+"""Run cases in Triton's interpreter.
+
+``python -m tests.backbones.triton_kernels.interpret OUT.json``
+"""
 
 import json
 import os
