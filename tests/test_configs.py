@@ -15,7 +15,7 @@ from mmseg.datasets import ADE20KDataset
 from mmseg.registry import MODELS
 
 import mmconvnext
-from mmconvnext.analysis.complexity import build_on_meta, count_segmentor
+from mmconvnext.analysis.cost.complexity import build_on_meta, count_segmentor
 from mmconvnext.data import detection_samples
 from mmconvnext.data import samples as segmentation_samples
 from tests.conftest import CONFIGS

@@ -15,7 +15,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import PARAM_SCHEDULERS
 
 import mmconvnext
-from mmconvnext.analysis.complexity import count_detector
+from mmconvnext.analysis.cost.complexity import count_detector
 from tests.conftest import CONFIGS
 
 WEIGHTS = 'https://dl.fbaipublicfiles.com/convnext/'

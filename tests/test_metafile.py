@@ -9,7 +9,7 @@ import torch
 import yaml
 from mmengine.config import Config
 
-from mmconvnext.analysis.complexity import (
+from mmconvnext.analysis.cost.complexity import (
     Complexity,
     build_on_meta,
     count_detector,

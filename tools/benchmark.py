@@ -42,7 +42,6 @@ rivals = importlib.import_module('rivals') if _HAS_RIVALS else None
 
 from mmengine.registry import MODELS, DefaultScope  # noqa: E402
 
-from mmconvnext.analysis import complexity  # noqa: E402
 from mmconvnext.analysis.benchmark import (  # noqa: E402
     BOUNDS,
     Case,
@@ -56,6 +55,7 @@ from mmconvnext.analysis.benchmark import (  # noqa: E402
     work,
 )
 from mmconvnext.analysis.benchmark_figure import draw, table  # noqa: E402
+from mmconvnext.analysis.cost import complexity  # noqa: E402
 from mmconvnext.backbones import ARCHITECTURES  # noqa: E402
 from mmconvnext.config.config_file import read_config  # noqa: E402
 from mmconvnext.errors import UserError, first_line, one_line_errors  # noqa: E402

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from mmengine.config import Config
 
-from mmconvnext.analysis.complexity import Complexity, count_detector, count_segmentor
+from mmconvnext.analysis.cost.complexity import Complexity, count_detector, count_segmentor
 from mmconvnext.studies.comparison.cost import Speed
 from mmconvnext.studies.comparison.families import MODELS, Backbone, with_backbone
 from mmconvnext.studies.comparison.published import Published, result

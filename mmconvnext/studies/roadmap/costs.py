@@ -17,7 +17,12 @@ from mmconvnext.analysis.benchmark import (
     repeats_of,
     time_rounds,
 )
-from mmconvnext.analysis.complexity import Complexity, build_on_meta, count_macs, count_parameters
+from mmconvnext.analysis.cost.complexity import (
+    Complexity,
+    build_on_meta,
+    count_macs,
+    count_parameters,
+)
 
 # What the paper counts: ImageNet-1K's pictures and classes.
 SIZE, CLASSES = 224, 1000

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from mmconvnext.analysis.benchmark import Spread
-from mmconvnext.analysis.complexity import Complexity
+from mmconvnext.analysis.cost.complexity import Complexity
 from mmconvnext.studies.roadmap.costs import CLASSES, SIZE, Timing
 from mmconvnext.studies.roadmap.network import ROADMAP, Step
 from mmconvnext.studies.roadmap.results import PUBLISHED, RIVALS, SOURCE, Published, Rival

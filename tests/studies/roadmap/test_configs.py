@@ -6,7 +6,7 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, DefaultScope, init_default_scope
 
-from mmconvnext.analysis.complexity import build_on_meta, count_detector, count_segmentor
+from mmconvnext.analysis.cost.complexity import build_on_meta, count_detector, count_segmentor
 from mmconvnext.errors import ArgumentError
 from mmconvnext.studies.roadmap import ROADMAP, RoadmapNet
 from tests.conftest import CONFIGS

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from mmconvnext import ConvNeXt
-from mmconvnext.analysis.complexity import count_macs, count_parameters
+from mmconvnext.analysis.cost.complexity import count_macs, count_parameters
 from mmconvnext.classification import ImageClassifier
 from mmconvnext.errors import CheckpointError
 from mmconvnext.optim import LayerDecayOptimWrapperConstructor

@@ -3,8 +3,8 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
-from mmconvnext.analysis.complexity import build_on_meta, count_detector, count_segmentor
-from mmconvnext.analysis.parts import OTHER, STEM, count_parts
+from mmconvnext.analysis.cost.complexity import build_on_meta, count_detector, count_segmentor
+from mmconvnext.analysis.cost.parts import OTHER, STEM, count_parts
 from tests.conftest import CONFIGS, SMALL
 
 STAGES = [STEM, *(f'backbone stage {number}' for number in range(1, 5))]

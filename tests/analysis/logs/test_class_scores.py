@@ -5,7 +5,7 @@ import numpy as np
 import torch
 from mmengine.logging import MMLogger
 
-from mmconvnext.analysis.class_scores import read_class_scores
+from mmconvnext.analysis.logs.class_scores import read_class_scores
 from mmconvnext.detection.coco_metric import Curves
 from mmconvnext.registry import METRICS
 

@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from mmconvnext.analysis.class_scores import ClassScores, read_class_scores
+from mmconvnext.analysis.logs.class_scores import ClassScores, read_class_scores
 from mmconvnext.errors import UserError
 
 # What a record holds beside what was measured.

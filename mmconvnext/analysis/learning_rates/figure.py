@@ -11,8 +11,8 @@ from matplotlib.ticker import MaxNLocator
 from rich.table import Table
 
 from mmconvnext.analysis.figures import COLOURS, new_figure, save
-from mmconvnext.analysis.learning_rate_plan import LearningRatePlan
-from mmconvnext.analysis.learning_rates import Group, layer_names
+from mmconvnext.analysis.learning_rates.plan import LearningRatePlan
+from mmconvnext.analysis.learning_rates.rates import Group, layer_names
 
 _NAMES_SHOWN = 4
 

@@ -12,7 +12,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.optim import build_optim_wrapper
 from torch import nn
 
-from mmconvnext.analysis.complexity import build_on_meta
+from mmconvnext.analysis.cost.complexity import build_on_meta
 from mmconvnext.errors import UserError, first_line
 
 _LAYER = re.compile(r'layer_(\d+)_')

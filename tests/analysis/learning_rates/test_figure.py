@@ -6,8 +6,8 @@ import pytest
 from mmengine.config import Config
 from rich.console import Console
 
-from mmconvnext.analysis.learning_rate_plan import make_plan
-from mmconvnext.analysis.learning_rates_figure import draw, groups_table, schedule_table
+from mmconvnext.analysis.learning_rates.figure import draw, groups_table, schedule_table
+from mmconvnext.analysis.learning_rates.plan import make_plan
 from tests.conftest import CONFIGS
 
 

@@ -1,7 +1,7 @@
 import pytest
 from mmengine.config import Config
 
-from mmconvnext.analysis.input_shape import counted_shape, training_shape
+from mmconvnext.analysis.cost.input_shape import counted_shape, training_shape
 from mmconvnext.errors import UserError
 from tests.conftest import CONFIGS
 

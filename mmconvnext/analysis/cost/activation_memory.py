@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
-from mmconvnext.analysis.complexity import (
+from mmconvnext.analysis.cost.complexity import (
     build_on_meta,
     input_channels,
     rois_of_heads,

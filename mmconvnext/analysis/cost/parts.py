@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmconvnext.analysis.complexity import Complexity, forward_passes
+from mmconvnext.analysis.cost.complexity import Complexity, forward_passes
 
 # What belongs to no part, such as convolutions that a model calls as functions.
 OTHER = 'other'
@@ -21,10 +21,10 @@ def count_parts(model: nn.Module, height: int, width: int, **rois: int) -> dict[
     output norm after it. A cascade's heads come one by one.
 
     Args:
-        model: Of :func:`~mmconvnext.analysis.complexity.build_on_meta`.
+        model: Of :func:`~mmconvnext.analysis.cost.complexity.build_on_meta`.
         height: Of the input, in pixels.
         width: Of the input, in pixels.
-        rois: As of :func:`~mmconvnext.analysis.complexity.forward_passes`.
+        rois: As of :func:`~mmconvnext.analysis.cost.complexity.forward_passes`.
     """
     parameters: Counter[str] = Counter()
     for name, parameter in model.named_parameters():

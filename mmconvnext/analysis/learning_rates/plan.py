@@ -5,9 +5,9 @@ from typing import NamedTuple
 import numpy as np
 from mmengine.config import Config
 
-from mmconvnext.analysis.learning_rates import Rates, count_rates, explain
-from mmconvnext.analysis.run_length import RunLength, run_length
-from mmconvnext.analysis.schedule import Schedule, run_schedule
+from mmconvnext.analysis.learning_rates.rates import Rates, count_rates, explain
+from mmconvnext.analysis.learning_rates.run_length import RunLength, run_length
+from mmconvnext.analysis.learning_rates.schedule import Schedule, run_schedule
 
 # Iterations that JSON gives and a plot draws, beside those where the course changes.
 POINTS = 1000

@@ -1,7 +1,7 @@
 import torch
 from torch import nn
 
-from mmconvnext.analysis.complexity import count_macs, count_parameters
+from mmconvnext.analysis.cost.complexity import count_macs, count_parameters
 
 
 def test_counts_convolutions_and_linear_layers_alone() -> None:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from mmengine.config import Config
 
-from mmconvnext.analysis.run_length import RunLength, run_length
-from mmconvnext.analysis.schedule import run_schedule
+from mmconvnext.analysis.learning_rates.run_length import RunLength, run_length
+from mmconvnext.analysis.learning_rates.schedule import run_schedule
 from mmconvnext.data.detection_samples import write_detection_samples
 from mmconvnext.errors import UserError
 from tests.conftest import CONFIGS
@@ -89,5 +89,5 @@ def test_epochs_of_the_data_that_are_there(tmp_path: Path, monkeypatch) -> None:
     config.train_dataloader.dataset = dict(type='RepeatDataset', times=4, dataset=dataset)
     config.train_dataloader.drop_last = True
     assert run_length(config).iterations == 7 * 9
-    monkeypatch.setattr('mmconvnext.analysis.run_length.CHEAP_BYTES', 10)
+    monkeypatch.setattr('mmconvnext.analysis.learning_rates.run_length.CHEAP_BYTES', 10)
     assert 'instances_train2017.json is large' in run_length(config).notice

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from mmconvnext.analysis.logs import read_run, read_runs, smooth
+from mmconvnext.analysis.logs.runs import read_run, read_runs, smooth
 from mmconvnext.errors import UserError
 from tests.analysis.written_run import training, write_start
 

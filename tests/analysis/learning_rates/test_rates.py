@@ -3,7 +3,7 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 
-from mmconvnext.analysis.learning_rates import Rates, count_rates, explain, layer_names
+from mmconvnext.analysis.learning_rates.rates import Rates, count_rates, explain, layer_names
 from mmconvnext.errors import UserError
 from tests.conftest import CONFIGS, SMALL
 

@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 
 from mmconvnext.analysis.figures import line_style, new_figure, save
-from mmconvnext.analysis.logs import Point, Run
-from mmconvnext.analysis.logs_figure import (
+from mmconvnext.analysis.logs.figure import (
     classes_figure,
     draw_all,
     loss_figure,
@@ -14,6 +13,7 @@ from mmconvnext.analysis.logs_figure import (
     metrics_figure,
     rates_figure,
 )
+from mmconvnext.analysis.logs.runs import Point, Run
 from mmconvnext.errors import UserError
 
 

@@ -8,7 +8,7 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 from torch import nn
 
-from mmconvnext.analysis.activation_memory import count_kept_memory, kept_bytes
+from mmconvnext.analysis.cost.activation_memory import count_kept_memory, kept_bytes
 from mmconvnext.errors import UserError
 from tests.conftest import CONFIGS
 

@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmengine.optim import OptimWrapper
 from mmengine.registry import PARAM_SCHEDULERS, init_default_scope
 
-from mmconvnext.analysis.run_length import RunLength
+from mmconvnext.analysis.learning_rates.run_length import RunLength
 from mmconvnext.errors import UserError, first_line
 
 

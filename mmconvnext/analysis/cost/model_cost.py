@@ -7,11 +7,11 @@ from mmengine.config import Config
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from mmconvnext.analysis.activation_memory import COUNTED, KeptMemory, count_kept_memory
-from mmconvnext.analysis.complexity import MASKS, PROPOSALS, Complexity, build_on_meta
-from mmconvnext.analysis.input_shape import counted_shape, training_shape
+from mmconvnext.analysis.cost.activation_memory import COUNTED, KeptMemory, count_kept_memory
+from mmconvnext.analysis.cost.complexity import MASKS, PROPOSALS, Complexity, build_on_meta
+from mmconvnext.analysis.cost.input_shape import counted_shape, training_shape
+from mmconvnext.analysis.cost.parts import count_parts
 from mmconvnext.analysis.metafile import Record, read_record
-from mmconvnext.analysis.parts import count_parts
 from mmconvnext.errors import UserError, first_line
 
 
