@@ -10,13 +10,13 @@ import pytest
 from mmengine.config import Config
 from pycocotools import mask
 
+from mmconvnext.command_line.overrides import override
 from mmconvnext.data.detection_samples import write_detection_samples
 from mmconvnext.errors import UserError
 from mmconvnext.preflight import preflight
 from mmconvnext.preflight.coco_file import read_coco
 from mmconvnext.preflight.findings import Finding
 from mmconvnext.preflight.instance_masks import fault
-from mmconvnext.running.data_root import override
 from tests.conftest import CONFIGS
 
 TRAIN = 'annotations/instances_train2017.json'

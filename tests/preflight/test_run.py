@@ -7,13 +7,13 @@ import pytest
 from mmengine.config import Config
 from PIL import Image
 
+from mmconvnext.command_line.overrides import override
 from mmconvnext.errors import UserError
 from mmconvnext.preflight import Summary, preflight
 from mmconvnext.preflight.figure import draw_plots
 from mmconvnext.preflight.findings import Findings
 from mmconvnext.preflight.heads import class_heads
 from mmconvnext.preflight.report import as_json, verdict
-from mmconvnext.running.data_root import override
 from tests.conftest import CONFIGS
 
 

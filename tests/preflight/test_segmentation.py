@@ -9,9 +9,9 @@ import pytest
 from mmengine.config import Config
 from PIL import Image
 
+from mmconvnext.command_line.overrides import override
 from mmconvnext.preflight import preflight
 from mmconvnext.preflight.findings import Finding
-from mmconvnext.running.data_root import override
 from tests.conftest import CONFIGS
 
 LABELS = 'annotations/training/training_0000.png'

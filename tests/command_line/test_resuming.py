@@ -7,8 +7,8 @@ import torch
 from mmengine.config import Config
 
 from mmconvnext.checkpoints.of_a_run import OVERWRITTEN
+from mmconvnext.command_line.resuming import set_resume
 from mmconvnext.errors import CheckpointError, UserError
-from mmconvnext.running.resuming import set_resume
 from tests.conftest import CONFIGS
 
 

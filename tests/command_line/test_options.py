@@ -6,8 +6,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from mmconvnext.command_line import options
 from mmconvnext.errors import CheckpointError, UserError
-from mmconvnext.running import options
 from tests.conftest import CONFIGS
 
 T = CONFIGS / 'upernet_convnext_t_ade20k.py'

@@ -9,10 +9,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from mmconvnext.data.own_coco import read_own_coco
-from mmconvnext.data.own_labels import count_ids, decide, find_labelled, read_classes
-from mmconvnext.errors import UserError
-from mmconvnext.running.custom_config import (
+from mmconvnext.custom_dataset.config import (
     Entries,
     base_path,
     find_base,
@@ -22,7 +19,10 @@ from mmconvnext.running.custom_config import (
     read_base,
     source,
 )
-from mmconvnext.running.custom_schedule import Length, plan
+from mmconvnext.custom_dataset.schedule import Length, plan
+from mmconvnext.data.own_coco import read_own_coco
+from mmconvnext.data.own_labels import count_ids, decide, find_labelled, read_classes
+from mmconvnext.errors import UserError
 
 
 @dataclass(frozen=True)

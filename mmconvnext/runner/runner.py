@@ -35,7 +35,7 @@ from mmconvnext.errors import CheckpointError, first_line
 from mmconvnext.hooks import InterruptionHook, StepWatchHook
 from mmconvnext.hooks.signals import Signals, leave_signals_to_the_run
 from mmconvnext.registry import RUNNERS
-from mmconvnext.running.resumed_schedule import PlannedSchedule
+from mmconvnext.runner.resumed_schedule import PlannedSchedule
 
 # What mmengine's own entries of a config become.
 _WRAPPERS = {name: f'mmconvnext.{name}' for name in ('OptimWrapper', 'AmpOptimWrapper')}

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from mmconvnext.command_line import work_dir
 from mmconvnext.errors import UserError
-from mmconvnext.running import work_dir
 
 
 def test_another_training_waits_for_the_end_of_the_first(tmp_path: Path, monkeypatch) -> None:

@@ -9,12 +9,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from mmengine.config import Config
 
+from mmconvnext.custom_dataset.dataset import OwnData, write_custom_config
+from mmconvnext.custom_dataset.schedule import Length
 from mmconvnext.data.detection_samples import write_detection_samples
 from mmconvnext.errors import UserError
-from mmconvnext.running.custom_dataset import OwnData, write_custom_config
-from mmconvnext.running.custom_schedule import Length
 from tests.config.foreign import NAMES, SURROGATES, TEXT
-from tests.running.test_custom_dataset import ATTO, own_coco, own_labels
+from tests.custom_dataset.test_dataset import ATTO, own_coco, own_labels
 
 # A folder's name holds no slash and no NUL, and names of other bytes are refused.
 FOLDERS = [

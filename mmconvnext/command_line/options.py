@@ -15,10 +15,10 @@ from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.runner import Runner
 
 from mmconvnext.checkpoints.read import read_checkpoint
+from mmconvnext.command_line.hardware import disable_amp
+from mmconvnext.command_line.overrides import override
 from mmconvnext.config.config_file import read_config, unusable_config
 from mmconvnext.errors import UserError
-from mmconvnext.running.data_root import override
-from mmconvnext.running.hardware import disable_amp
 
 # Backbones and models that load their weights themselves, strictly.
 _OURS = ('mmconvnext.ConvNeXt', 'mmconvnext.ImageClassifier', 'mmconvnext.RoadmapNet')

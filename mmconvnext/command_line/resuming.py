@@ -16,9 +16,9 @@ from mmconvnext.checkpoints.of_a_run import (
     set_aside,
 )
 from mmconvnext.checkpoints.read import find_tensors, read_checkpoint
+from mmconvnext.command_line.options import backbones
 from mmconvnext.errors import CheckpointError, UserError
 from mmconvnext.processes import is_first_process
-from mmconvnext.running.options import backbones
 
 
 def set_resume(config: Config, resume: str | None, *, overwrite: bool = False) -> list[str]:

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
+from mmconvnext.command_line import hardware
 from mmconvnext.errors import UserError
-from mmconvnext.running import hardware
 from tests.conftest import CONFIGS
 
 
@@ -58,7 +58,7 @@ LEAVING = """
 import sys
 from pathlib import Path
 import torch
-from mmconvnext.running.hardware import leave_process_group
+from mmconvnext.command_line.hardware import leave_process_group
 store = torch.distributed.FileStore(sys.argv[1], 1)
 torch.distributed.init_process_group('gloo', store=store, rank=0, world_size=1)
 def gloo():

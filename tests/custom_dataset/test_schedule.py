@@ -1,8 +1,8 @@
 import pytest
 from mmengine.config import Config
 
+from mmconvnext.custom_dataset.schedule import Length, plan
 from mmconvnext.errors import UserError
-from mmconvnext.running.custom_schedule import Length, plan
 from tests.conftest import CONFIGS
 
 

@@ -1,6 +1,6 @@
 from mmengine.config import Config
 
-from mmconvnext.running.data_root import override
+from mmconvnext.command_line.overrides import override
 from tests.conftest import CONFIGS
 
 SPLITS = ('train', 'val', 'test')

@@ -12,12 +12,12 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from PIL import Image
 
+from mmconvnext.custom_dataset.config import base_path, common_root, find_base, palette
+from mmconvnext.custom_dataset.dataset import OwnData, train_command, write_custom_config
+from mmconvnext.custom_dataset.schedule import Length
 from mmconvnext.data.detection_samples import write_detection_samples
 from mmconvnext.errors import UserError
 from mmconvnext.preflight import preflight
-from mmconvnext.running.custom_config import base_path, common_root, find_base, palette
-from mmconvnext.running.custom_dataset import OwnData, train_command, write_custom_config
-from mmconvnext.running.custom_schedule import Length
 from tests.conftest import CONFIGS
 
 ATTO = {

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
+from mmconvnext.command_line import testing
 from mmconvnext.errors import UserError
-from mmconvnext.running import testing
 from tests.conftest import CONFIGS
 
 

@@ -16,8 +16,8 @@ from mmconvnext.checkpoints.read import read_checkpoint
 from mmconvnext.errors import CheckpointError
 from mmconvnext.hooks import CheckpointHook, InterruptionHook, StepWatchHook
 from mmconvnext.optim import OptimWrapper
-from mmconvnext.running.loops import EpochBasedTrainLoop
-from mmconvnext.running.runner import Runner
+from mmconvnext.runner.loops import EpochBasedTrainLoop
+from mmconvnext.runner.runner import Runner
 from tests.toy_run import ToyData, ToyModel, toy_runner
 
 
@@ -178,7 +178,7 @@ def test_the_run_can_end_its_workers() -> None:
 
 
 def test_a_hub_s_address_is_left_to_mmengine(tmp_path: Path, monkeypatch) -> None:
-    from mmconvnext.running import runner as module
+    from mmconvnext.runner import runner as module
 
     asked = []
     content = {'state_dict': ToyModel().state_dict()}
