@@ -11,9 +11,9 @@ import mmconvnext
 from mmconvnext.config.config_file import read_config
 from mmconvnext.config.python_source import UNPACKED, Code, assignment, docstring, literal
 from mmconvnext.config_types import type_name
+from mmconvnext.custom_dataset.coco import OwnCoco
+from mmconvnext.custom_dataset.labels import LabelledFolder, Meaning
 from mmconvnext.custom_dataset.schedule import Schedule
-from mmconvnext.data.own_coco import OwnCoco
-from mmconvnext.data.own_labels import LabelledFolder, Meaning
 from mmconvnext.errors import UserError
 from mmconvnext.preflight.heads import class_heads, dotted
 

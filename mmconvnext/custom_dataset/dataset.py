@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from mmconvnext.custom_dataset.coco import read_own_coco
 from mmconvnext.custom_dataset.config import (
     Entries,
     base_path,
@@ -19,9 +20,8 @@ from mmconvnext.custom_dataset.config import (
     read_base,
     source,
 )
+from mmconvnext.custom_dataset.labels import count_ids, decide, find_labelled, read_classes
 from mmconvnext.custom_dataset.schedule import Length, plan
-from mmconvnext.data.own_coco import read_own_coco
-from mmconvnext.data.own_labels import count_ids, decide, find_labelled, read_classes
 from mmconvnext.errors import UserError
 
 

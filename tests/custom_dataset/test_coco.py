@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from mmconvnext.custom_dataset.coco import read_own_coco
 from mmconvnext.data.detection_samples import write_detection_samples
-from mmconvnext.data.own_coco import read_own_coco
 from mmconvnext.errors import UserError
 
 TRAIN = 'annotations/instances_train2017.json'

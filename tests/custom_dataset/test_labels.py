@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmconvnext.data.own_labels import count_ids, decide, find_labelled, read_classes
+from mmconvnext.custom_dataset.labels import count_ids, decide, find_labelled, read_classes
 from mmconvnext.errors import UserError
 
 
