@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from mmconvnext.inference.classes import Classes
-from mmconvnext.inference.region_names import name_regions
+from mmconvnext.drawing.classes import Classes
+from mmconvnext.drawing.region_names import name_regions
 
 CLASSES = Classes(('sky', 'a rather long name'), ((10, 20, 200), (200, 20, 10)), '')
 

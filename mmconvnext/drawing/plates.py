@@ -6,9 +6,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from mmconvnext.hooks.panels import FONT
-
-Colour = tuple[int, int, int]
+from mmconvnext.drawing.classes import Colour
+from mmconvnext.drawing.panels import FONT
 
 _FONT_SIZE = 0.4  # at scale 1, as are the pixels below
 _PADDING = 3  # around the text

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from mmconvnext.hooks import instances
-from mmconvnext.hooks.instances import Instances, class_colour, draw_instances, place_label
+from mmconvnext.drawing import instances
+from mmconvnext.drawing.classes import class_colour
+from mmconvnext.drawing.instances import Instances, draw_instances, place_label
 
 PALETTE = [(255, 0, 0), (0, 0, 250)]  # RGB
 RED, BLUE = [0, 0, 255], [250, 0, 0]  # BGR

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from mmconvnext.hooks.plates import draw_plate, measure
-from mmconvnext.inference.classes import Classes
+from mmconvnext.drawing.classes import Classes
+from mmconvnext.drawing.plates import draw_plate, measure
 
 _LOOKED_AT = 512  # pixels a side of the map in which room is looked for
 _ROOM = 1.3  # of a plate, that its region has to have each way

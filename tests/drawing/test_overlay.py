@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from mmconvnext.hooks.instances import Instances
-from mmconvnext.hooks.panels import entry_width
-from mmconvnext.inference.classes import Classes
-from mmconvnext.inference.overlay import instance_overlay, label_overlay, viewable
+from mmconvnext.drawing.classes import Classes
+from mmconvnext.drawing.instances import Instances
+from mmconvnext.drawing.overlay import instance_overlay, label_overlay, viewable
+from mmconvnext.drawing.panels import entry_width
 
 LINE = 24  # height of a line of the legend at scale 1
 MANY = Classes(

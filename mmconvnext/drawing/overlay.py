@@ -6,18 +6,15 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from mmconvnext.hooks.instances import Instances, draw_instances
-from mmconvnext.hooks.panels import enlarge, enlargement, entry_width, legend_lines
-from mmconvnext.hooks.segmentation_pictures import overlay
-from mmconvnext.inference.classes import Classes
-from mmconvnext.inference.region_names import name_regions
+from mmconvnext.drawing.classes import Classes, Colour
+from mmconvnext.drawing.instances import ORDINARY, Instances, draw_instances
+from mmconvnext.drawing.labels import overlay
+from mmconvnext.drawing.panels import enlarge, enlargement, entry_width, legend_lines
+from mmconvnext.drawing.region_names import name_regions
 
-_ORDINARY = 700  # pixels a side of a picture that is neither small nor large
 _LONGEST = 4096  # pixels that no side of a small picture is enlarged to
 _BRIGHTEST = 255
 _WHITE = (_BRIGHTEST,) * 3
-
-_Colour = tuple[int, int, int]
 
 
 def label_overlay(
@@ -106,7 +103,7 @@ def _enlargement(image: np.ndarray) -> int:
 def _scale(image: np.ndarray, factor: int) -> float:
     """Of text and lines: as large in a large picture as in an ordinary one, seen whole."""
     height, width = image.shape[:2]
-    return max(1.0, factor * (height * width) ** 0.5 / _ORDINARY)
+    return max(1.0, factor * (height * width) ** 0.5 / ORDINARY)
 
 
 def _with_legend(
@@ -123,7 +120,7 @@ def _with_legend(
 
 
 def _fixed_lines(
-    width: int, entries: Sequence[tuple[str, _Colour]], scale: float, lines: int
+    width: int, entries: Sequence[tuple[str, Colour]], scale: float, lines: int
 ) -> list[np.ndarray]:
     """A legend of ``lines`` lines: empty ones below, or the last entries left out."""
 

@@ -1,13 +1,16 @@
 """Instances drawn over a picture: masks, boxes and labels that keep clear of each other."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from mmconvnext.hooks.panels import enlarge
-from mmconvnext.hooks.plates import Colour, draw_plate, measure, shade
+from mmconvnext.drawing.classes import Colour, class_colour, class_name
+from mmconvnext.drawing.panels import enlarge, enlargement, side_by_side
+from mmconvnext.drawing.plates import draw_plate, measure, shade
+
+ORDINARY = 700  # pixels a side of an image that is neither small nor large
 
 _BOX_LINE = 2  # at scale 1
 _TALL = 4  # lines of text in a box that has room for a label inside
@@ -78,20 +81,36 @@ def draw_instances(
     return canvas
 
 
-def class_name(index: int, classes: Sequence[str]) -> str:
-    """The class's name, or its id where it has none."""
-    return classes[index] if index < len(classes) else str(index)
+def compare_instances(
+    image: np.ndarray,
+    instances: Mapping[str, Instances],
+    classes: Sequence[str],
+    palette: Sequence[Sequence[int]],
+    opacity: float,
+) -> np.ndarray:
+    """The picture without and with each of its sets of instances, with titles and a legend.
 
+    Args:
+        image: (H, W, 3) uint8, BGR.
+        instances: Title and instances of each panel.
+        classes: Name of each class.
+        palette: RGB colour of each class.
+        opacity: Share of the class colour inside a mask, 0 to 1.
 
-def class_colour(index: int, palette: Sequence[Sequence[int]]) -> Colour:
-    """RGB of a class; one of its own for a class that the palette lacks."""
-    if index < len(palette):
-        red, green, blue = (int(value) for value in palette[index])
-        return red, green, blue
-    # Steps of the golden ratio around the hues keep any number of successive ids apart.
-    hue = round(180 * (index * 0.618034 % 1)) % 180
-    red, green, blue = cv2.cvtColor(np.uint8([[[hue, 200, 240]]]), cv2.COLOR_HSV2RGB)[0, 0]
-    return int(red), int(green), int(blue)
+    Returns:
+        uint8, BGR.
+    """
+    factor = enlargement(image)
+    height, width = image.shape[:2]
+    scale = max(1.0, factor * (height * width) ** 0.5 / ORDINARY)
+    panels = {'image': enlarge(image, factor)}
+    for title, shown in instances.items():
+        panels[title] = draw_instances(
+            image, shown, classes, palette, opacity, factor=factor, scale=scale
+        )
+    present = sorted({i for shown in instances.values() for i in shown.ids.tolist()})
+    legend = [(class_name(i, classes), class_colour(i, palette)) for i in present]
+    return side_by_side(panels, legend, scale)
 
 
 def _draw_mask(
