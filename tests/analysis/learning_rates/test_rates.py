@@ -14,7 +14,6 @@ def small(**paramwise: object) -> Config:
     """The samples' segmentor of a few parameters."""
     config = Config.fromfile(CONFIGS / 'upernet_convnext_atto_samples.py')
     config.model.backbone.arch = dict(SMALL)
-    config.model.decode_head.in_channels = SMALL['channels']
     config.optim_wrapper.paramwise_cfg = dict(decay_rate=0.9, **paramwise)
     return config
 
