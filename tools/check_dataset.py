@@ -19,9 +19,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import mmconvnext  # noqa: F401  (makes the stack work on this torch before it is used)
 from mmconvnext.command_line import options
-from mmconvnext.command_line.testing import make_folder
 from mmconvnext.data.checks import require_data
 from mmconvnext.errors import one_line_errors
+from mmconvnext.files import make_folder
 from mmconvnext.preflight import preflight, report
 from mmconvnext.preflight.figure import draw_plots
 

@@ -27,8 +27,8 @@ from rich.console import Console
 
 import mmconvnext  # noqa: F401  (makes the stack work on this torch before it is used)
 from mmconvnext.command_line import options
-from mmconvnext.command_line.testing import make_folder
 from mmconvnext.errors import one_line_errors
+from mmconvnext.files import make_folder
 from mmconvnext.inference.inputs import find_inputs
 from mmconvnext.inference.model import load_predictor
 from mmconvnext.inference.progress import InputProgress

@@ -1,11 +1,11 @@
 """What the command line of a test changes in a config, in place."""
 
-import os
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 
 from mmconvnext.errors import UserError
+from mmconvnext.files import make_folder
 
 
 def set_tta(config: Config) -> None:
@@ -77,20 +77,3 @@ def set_predictions(config: Config, out: str) -> None:
             evaluator.outfile_prefix = str(Path(out) / 'predictions')
             return
     raise UserError('--out: expected IoUMetric or CocoMetric as test_evaluator, or a .pkl file')
-
-
-def make_folder(option: str, folder: Path) -> None:
-    """Make the folder that an option names, before any work is done.
-
-    Raises:
-        UserError: it cannot be made or written to.
-    """
-    # Now: what cannot be written is to be told before hours of testing.
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f'{option}: {folder}: expected a folder to write to ({error})') from error
-    if not os.access(folder, os.W_OK):
-        raise UserError(
-            f'{option}: {folder}: expected a folder to write to, got one without rights'
-        )

@@ -1,6 +1,5 @@
 """From a person's folders to a config that trains on them."""
 
-import os
 import shlex
 from collections import Counter
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from mmconvnext.custom_dataset.config import (
 from mmconvnext.custom_dataset.labels import count_ids, decide, find_labelled, read_classes
 from mmconvnext.custom_dataset.schedule import Length, plan
 from mmconvnext.errors import UserError
+from mmconvnext.files import whole_file
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,8 @@ def write_custom_config(
     text = source(
         _record(file, out, adapted, devices), base_path(file, out), adapted.entries, schedule
     )
-    _write(out, text)
+    with whole_file(out, 'expected a place to write to') as partial:
+        partial.write_text(text, encoding='utf-8')
     return [adapted.told, *schedule.notices] if adapted.told else schedule.notices
 
 
@@ -199,15 +200,3 @@ def _record(base: Path, out: Path, adapted: _Adapted, devices: int) -> list[str]
         f'    python tools/check_dataset.py {shlex.quote(str(out))}',
         f'    {train_command(out, devices)}',
     ]
-
-
-def _write(out: Path, text: str) -> None:
-    """Write the file as a whole or not at all."""
-    unfinished = out.with_name(f'{out.name}.unfinished')
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(text, encoding='utf-8')
-        os.replace(unfinished, out)
-    except OSError as error:
-        unfinished.unlink(missing_ok=True)
-        raise UserError(f'{out}: expected a place to write to ({error.strerror})') from error

@@ -1,6 +1,5 @@
 """Plots of a data set: how often each class occurs, and how large objects and pictures are."""
 
-import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,10 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from mmconvnext.figures import COLOURS
+from mmconvnext.files import whole_file
 from mmconvnext.preflight.run import Summary
 
-# Of Okabe and Ito, which colour-blind people tell apart too; shapes tell them apart in print.
-_LOOKS = (('#0072B2', 'o'), ('#D55E00', 'D'), ('#009E73', 's'), ('#CC79A7', '^'))
+_LOOKS = tuple(zip(COLOURS, 'oDs^'))  # shapes tell them apart in print
 _ROWS = 50  # classes in a column
 _ROW_HEIGHT = 0.19  # inches
 _LONGEST = 26  # characters of a class's name
@@ -207,11 +207,8 @@ def _name_decades(panel: Axes) -> None:
 
 def _save(figure: Figure, path: Path, below: float = 0) -> None:
     """Lay out and write a figure as a whole; ``below`` inches at its top are kept free."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f'{path.stem}.unfinished.png')
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), whole_file(path) as partial:
         # A name in a script that the font lacks is drawn as boxes, and not worth the noise.
         warnings.filterwarnings('ignore', 'Glyph .* missing from font')
         figure.tight_layout(rect=(0, 0, 1, 1 - below / figure.get_figheight()))
-        figure.savefig(unfinished)
-    os.replace(unfinished, path)
+        figure.savefig(partial)

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from rich.table import Table
 
-from mmconvnext.analysis.figures import COLOURS, new_figure, save
 from mmconvnext.analysis.learning_rates.plan import LearningRatePlan
 from mmconvnext.analysis.learning_rates.rates import Group, layer_names
+from mmconvnext.figures import COLOURS, new_figure, save
 
 _NAMES_SHOWN = 4
 

@@ -10,9 +10,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from mmconvnext.analysis.figures import COLOURS, line_style, new_figure, save
 from mmconvnext.analysis.logs.class_scores import ClassScores
 from mmconvnext.analysis.logs.runs import Run, smooth
+from mmconvnext.figures import COLOURS, line_style, new_figure, save
 
 # What papers report, where a run has it.
 MAIN_METRICS = ('mIoU', 'coco/bbox_mAP', 'coco/segm_mAP', 'accuracy/top1')

@@ -4,7 +4,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmconvnext.analysis.figures import line_style, new_figure, save
 from mmconvnext.analysis.logs.figure import (
     classes_figure,
     draw_all,
@@ -15,6 +14,7 @@ from mmconvnext.analysis.logs.figure import (
 )
 from mmconvnext.analysis.logs.runs import Point, Run
 from mmconvnext.errors import UserError
+from mmconvnext.figures import line_style, new_figure, save
 
 
 def run(name: str, per_epoch: int | None = None, **more: object) -> Run:

@@ -1,13 +1,11 @@
 """What all figures have in common: colours, sizes, and how they come to disk."""
 
-import contextlib
-import os
 from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from mmconvnext.errors import UserError
+from mmconvnext.files import whole_file
 
 # Of Okabe and Ito, which colour-blind people tell apart too, the darkest first.
 COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')
@@ -37,15 +35,5 @@ def save(figure: Figure, path: Path) -> None:
     Raises:
         UserError: it cannot be written there.
     """
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(temporary, format='png')
-        os.replace(temporary, path)
-    except OSError as error:
-        raise UserError(
-            f'{path}: expected a place to write a picture to ({error.strerror})'
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+    with whole_file(path, 'expected a place to write a picture to') as partial:
+        figure.savefig(partial, format='png')
