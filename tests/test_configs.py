@@ -15,7 +15,7 @@ from mmseg.datasets import ADE20KDataset
 from mmseg.registry import MODELS
 
 import mmconvnext
-from mmconvnext.analysis.cost.complexity import build_on_meta, count_segmentor
+from mmconvnext.analysis.cost.complexity import build_on_meta, count
 from mmconvnext.data import detection_samples
 from mmconvnext.data import samples as segmentation_samples
 from mmconvnext.studies.roadmap import RoadmapNet
@@ -152,7 +152,7 @@ def test_pipelines(name: str) -> None:
 def test_macs_and_parameters_equal_the_published(name: str) -> None:
     width, height = {512: (2048, 512), 640: (2560, 640)}[RECIPES[name][1]]
     gmacs, millions = COSTS[name]
-    macs, parameters = count_segmentor(load(name), height, width)
+    macs, parameters = count(load(name), height, width)
     assert macs / 1e9 == pytest.approx(gmacs, abs=0.05)
     if millions is not None:
         assert round(parameters / 1e6, 2) == millions

@@ -15,7 +15,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import PARAM_SCHEDULERS
 
 import mmconvnext
-from mmconvnext.analysis.cost.complexity import count_detector
+from mmconvnext.analysis.cost.complexity import count
 from tests.conftest import CONFIGS
 
 WEIGHTS = 'https://dl.fbaipublicfiles.com/convnext/'
@@ -211,7 +211,7 @@ def test_data_and_evaluation(name: str) -> None:
 @pytest.mark.parametrize('name', RECIPES)
 def test_macs_and_parameters_equal_the_published(name: str) -> None:
     gmacs, millions = COSTS[name]
-    macs, parameters = count_detector(load(name), 800, 1280)
+    macs, parameters = count(load(name), 800, 1280)
     assert macs / 1e9 == pytest.approx(gmacs, abs=0.05)
     if millions is not None:
         assert round(parameters / 1e6) == millions

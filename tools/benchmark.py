@@ -311,9 +311,9 @@ def count_macs(task: Task) -> int | None:
     if task.kind == 'detector':
         if task.training:
             return None
-        return task.batch * complexity.count_detector(config, height, width).macs
+        return task.batch * complexity.count(config, height, width).macs
     if task.kind == 'segmentor':
-        macs = task.batch * complexity.count_segmentor(config, height, width).macs
+        macs = task.batch * complexity.count(config, height, width).macs
     else:
         model, meta = complexity.build_on_meta(config), partial(torch.empty, device='meta')
         inputs = meta(task.batch, 3, height, width)

@@ -64,35 +64,13 @@ def _without_values(model: ConfigDict) -> nn.Module:
         return MODELS.build(ConfigDict(copy.deepcopy(model))).to('meta')
 
 
-def count_segmentor(config: Config, height: int, width: int) -> Complexity:
-    """Count a segmentor as the paper's ADE20K table does.
+def count(config: Config, height: int, width: int, **rois: int) -> Complexity:
+    """Count the model of a config as the papers' tables do, on one image of that size in pixels.
 
-    The MACs leave the auxiliary head out, which is not run in a test; the parameters keep it.
-
-    Args:
-        config: Config of a segmentor.
-        height: Of the input, in pixels.
-        width: Of the input, in pixels.
+    The MACs leave a segmentor's auxiliary head out, which is not run in a test; the parameters
+    keep it. ``rois`` are those of :func:`forward_passes`.
     """
-    return _count(build_on_meta(config), height, width)
-
-
-def count_detector(
-    config: Config, height: int, width: int, *, proposals: int = PROPOSALS, masks: int = MASKS
-) -> Complexity:
-    """Count a two-stage detector as the paper's COCO table does.
-
-    Args:
-        config: Config of a Mask R-CNN or Cascade Mask R-CNN.
-        height: Of the input, in pixels.
-        width: Of the input, in pixels.
-        proposals: RoIs that go through each box head.
-        masks: RoIs that go through each mask head.
-    """
-    return _count(build_on_meta(config), height, width, proposals=proposals, masks=masks)
-
-
-def _count(model: nn.Module, height: int, width: int, **rois: int) -> Complexity:
+    model = build_on_meta(config)
     passes = forward_passes(model, height, width, **rois)
     return Complexity(sum(count_macs(*one) for one in passes), count_parameters(model))
 
@@ -102,12 +80,8 @@ def forward_passes(
 ) -> list[tuple[nn.Module, torch.Tensor]]:
     """Modules of a model on the meta device, and what to call each with, to count one test.
 
-    Args:
-        model: With a ``roi_head``, a two-stage detector; any other is called as a whole.
-        height: Of the input, in pixels.
-        width: Of the input, in pixels.
-        proposals: RoIs that go through each box head.
-        masks: RoIs that go through each mask head.
+    A model with a ``roi_head`` is a two-stage detector, of which ``proposals`` RoIs go through each
+    box head and ``masks`` through each mask head; any other is called as a whole.
     """
     image = torch.empty(1, input_channels(model), height, width, device='meta')
     if not hasattr(model, 'roi_head'):

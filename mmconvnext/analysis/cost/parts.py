@@ -19,12 +19,6 @@ def count_parts(model: nn.Module, height: int, width: int, **rois: int) -> dict[
 
     A ConvNeXt comes by stage: the stem, and each stage with the downsampling before it and the
     output norm after it. A cascade's heads come one by one.
-
-    Args:
-        model: Of :func:`~mmconvnext.analysis.cost.complexity.build_on_meta`.
-        height: Of the input, in pixels.
-        width: Of the input, in pixels.
-        rois: As of :func:`~mmconvnext.analysis.cost.complexity.forward_passes`.
     """
     parameters: Counter[str] = Counter()
     for name, parameter in model.named_parameters():

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from mmengine.config import Config
 
-from mmconvnext.analysis.cost.complexity import Complexity, count_detector, count_segmentor
+from mmconvnext.analysis.cost.complexity import Complexity, count
 from mmconvnext.studies.comparison.cost import Speed
 from mmconvnext.studies.comparison.families import MODELS, Backbone, with_backbone
 from mmconvnext.studies.comparison.published import Published, result
@@ -50,6 +50,5 @@ def counted_row(model: str, config: Config, backbone: Backbone) -> Row:
     Raises:
         UserError: the model cannot be built.
     """
-    count = count_segmentor if model == 'upernet' else count_detector
     counted = count(with_backbone(config, backbone), *MODELS[model].counted)
     return Row(model, backbone, result(model, backbone.family, backbone.size), counted)

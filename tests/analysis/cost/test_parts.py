@@ -3,7 +3,7 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
-from mmconvnext.analysis.cost.complexity import build_on_meta, count_detector, count_segmentor
+from mmconvnext.analysis.cost.complexity import build_on_meta, count
 from mmconvnext.analysis.cost.parts import OTHER, STEM, count_parts
 from tests.conftest import CONFIGS, SMALL
 
@@ -11,18 +11,17 @@ STAGES = [STEM, *(f'backbone stage {number}' for number in range(1, 5))]
 
 
 @pytest.mark.parametrize(
-    ('name', 'count', 'heads'),
+    ('name', 'heads'),
     [
-        ('upernet_convnext_t_ade20k', count_segmentor, ['decode_head', 'auxiliary_head']),
+        ('upernet_convnext_t_ade20k', ['decode_head', 'auxiliary_head']),
         (
             'cascade_mask_rcnn_convnext_atto_samples',
-            count_detector,
             ['neck', 'rpn_head']
             + [f'{kind}_head {stage}' for kind in ('bbox', 'mask') for stage in (1, 2, 3)],
         ),
     ],
 )
-def test_parts_add_up_to_the_total(name: str, count, heads: list[str]) -> None:
+def test_parts_add_up_to_the_total(name: str, heads: list[str]) -> None:
     config = Config.fromfile(CONFIGS / f'{name}.py')
     parts = count_parts(build_on_meta(config), 96, 160)
     total = count(config, 96, 160)
