@@ -47,11 +47,11 @@ test: lint .rivals/installed .openmim/installed
 	PYTHONPATH=.rivals $(BIN)/python -m pytest tests/oracles
 
 campaigns: .venv/installed-tests .rivals/installed triton
-	$(BIN)/python -m pytest tests --ignore tests/oracles --ignore tests/ops/triton_kernels -m campaign
+	$(BIN)/python -m pytest tests --ignore tests/oracles --ignore tests/backbones/triton_kernels -m campaign
 
 # In Triton's interpreter, and compiled for GPUs; no GPU is needed. Half an hour.
 triton: .venv/installed-tests .triton/installed
-	PYTHONPATH=.triton $(BIN)/python -m pytest tests/ops/triton_kernels -m 'campaign or not campaign'
+	PYTHONPATH=.triton $(BIN)/python -m pytest tests/backbones/triton_kernels -m 'campaign or not campaign'
 
 bench: .rivals/installed
 	@PYTHONPATH=.rivals $(BIN)/python tools/benchmark.py backbone head segmentor \

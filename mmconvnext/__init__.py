@@ -17,7 +17,7 @@ from mmconvnext import compat
 
 compat.apply()
 
-from mmconvnext.backbones import ConvNeXt, RoadmapNet  # noqa: E402
+from mmconvnext.backbones import ConvNeXt  # noqa: E402
 from mmconvnext.hooks import (  # noqa: E402
     DetectionPictureHook,
     LayerLearningRatesHook,
@@ -31,7 +31,6 @@ __all__ = [
     'DetectionPictureHook',
     'LayerDecayOptimWrapperConstructor',
     'LayerLearningRatesHook',
-    'RoadmapNet',
     'SegmentationPictureHook',
     '__version__',
 ]

@@ -28,7 +28,13 @@ MODELS = Registry(
     'model',
     parent=MMENGINE_MODELS,
     scope='mmconvnext',
-    locations=['mmconvnext.backbones', *_CLASSIFICATION, *_SEGMENTATION, *_DETECTION],
+    locations=[
+        'mmconvnext.backbones',
+        'mmconvnext.studies.roadmap',
+        *_CLASSIFICATION,
+        *_SEGMENTATION,
+        *_DETECTION,
+    ],
 )
 
 # What turns a model and `paramwise_cfg` into an optimizer with parameter groups.
@@ -52,10 +58,10 @@ RUNNERS = Registry(
     'runner',
     parent=MMENGINE_RUNNERS,
     scope='mmconvnext',
-    locations=['mmconvnext.running.runner'],
+    locations=['mmconvnext.runner.runner'],
 )
 LOOPS = Registry(
-    'loop', parent=MMENGINE_LOOPS, scope='mmconvnext', locations=['mmconvnext.running.loops']
+    'loop', parent=MMENGINE_LOOPS, scope='mmconvnext', locations=['mmconvnext.runner.loops']
 )
 
 # Hooks of the training and the test loop.

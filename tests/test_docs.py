@@ -128,7 +128,7 @@ def test_links_lead_somewhere(page: Path) -> None:
         path, _, heading = link.partition('#')
         target = page.parent / path if path else page
         assert target.exists(), link
-        if path.endswith('.py'):  # to lines: tests/test_roadmap_page.py
+        if path.endswith('.py'):  # to lines: tests/studies/roadmap/test_page.py
             continue
         headings = re.findall(r'^#+ (.*)$', target.read_text(), re.M) if heading else []
         assert not heading or heading in {h.lower().replace(' ', '-') for h in headings}, link

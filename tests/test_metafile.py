@@ -10,16 +10,15 @@ import torch
 import yaml
 from mmengine.config import Config
 
-from mmconvnext.analysis.complexity import (
+from mmconvnext.analysis.cost.complexity import (
     Complexity,
     build_on_meta,
-    count_detector,
+    count,
     count_macs,
     count_parameters,
-    count_segmentor,
 )
-from mmconvnext.analysis.roadmap_results import PUBLISHED as RESULTS_OF_STEPS
 from mmconvnext.checkpoints.published import PUBLISHED
+from mmconvnext.studies.roadmap.results import PUBLISHED as RESULTS_OF_STEPS
 from tests.conftest import CONFIGS, ROOT
 from tests.reference import by_config
 
@@ -68,10 +67,10 @@ def test_agrees_with_the_config(name: str) -> None:
         macs, parameters = count_classifier(config, size)
         assert name not in WITH_RESULTS or side_of_the_test(config) == size
     elif 'Epochs' in metadata:
-        macs, parameters = count_detector(config, 800, 1280)
+        macs, parameters = count(config, 800, 1280)
     else:
         crop = metadata['Crop Size']
-        macs, parameters = count_segmentor(config, crop, 4 * crop)
+        macs, parameters = count(config, crop, 4 * crop)
         assert metadata['Iterations'] == config.train_cfg.max_iters
         assert config.model.data_preprocessor.size == (crop, crop)
         assert config.model.test_cfg.get('crop_size', (crop, crop)) == (crop, crop)

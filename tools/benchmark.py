@@ -42,7 +42,6 @@ rivals = importlib.import_module('rivals') if _HAS_RIVALS else None
 
 from mmengine.registry import MODELS, DefaultScope  # noqa: E402
 
-from mmconvnext.analysis import complexity  # noqa: E402
 from mmconvnext.analysis.benchmark import (  # noqa: E402
     BOUNDS,
     Case,
@@ -56,6 +55,7 @@ from mmconvnext.analysis.benchmark import (  # noqa: E402
     work,
 )
 from mmconvnext.analysis.benchmark_figure import draw, table  # noqa: E402
+from mmconvnext.analysis.cost import complexity  # noqa: E402
 from mmconvnext.backbones import ARCHITECTURES  # noqa: E402
 from mmconvnext.config.config_file import read_config  # noqa: E402
 from mmconvnext.errors import UserError, first_line, one_line_errors  # noqa: E402
@@ -311,9 +311,9 @@ def count_macs(task: Task) -> int | None:
     if task.kind == 'detector':
         if task.training:
             return None
-        return task.batch * complexity.count_detector(config, height, width).macs
+        return task.batch * complexity.count(config, height, width).macs
     if task.kind == 'segmentor':
-        macs = task.batch * complexity.count_segmentor(config, height, width).macs
+        macs = task.batch * complexity.count(config, height, width).macs
     else:
         model, meta = complexity.build_on_meta(config), partial(torch.empty, device='meta')
         inputs = meta(task.batch, 3, height, width)

@@ -26,20 +26,20 @@ from rich.progress import Progress
 
 import mmconvnext  # noqa: F401  (makes the stack work on this torch before it is used)
 from mmconvnext.analysis.benchmark import MemoryMeter, Report
-from mmconvnext.analysis.comparison.families import (
+from mmconvnext.errors import UserError, first_line, one_line_errors
+from mmconvnext.studies.comparison.families import (
     FAMILIES,
     MODELS,
     SIZES,
     chosen,
     require_packages,
 )
-from mmconvnext.analysis.comparison.figure import draw
-from mmconvnext.analysis.comparison.machine import Machine, machine
-from mmconvnext.analysis.comparison.published import imagenet
-from mmconvnext.analysis.comparison.row import Row
-from mmconvnext.analysis.comparison.run import ROUNDS, Settings, compare
-from mmconvnext.analysis.comparison.table import comparison_table, imagenet_table
-from mmconvnext.errors import UserError, first_line, one_line_errors
+from mmconvnext.studies.comparison.figure import draw
+from mmconvnext.studies.comparison.machine import Machine, machine
+from mmconvnext.studies.comparison.published import imagenet
+from mmconvnext.studies.comparison.row import Row
+from mmconvnext.studies.comparison.run import ROUNDS, Settings, compare
+from mmconvnext.studies.comparison.table import comparison_table, imagenet_table
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 MODES = ('inference', 'training')
@@ -140,7 +140,7 @@ def open_meter(arguments: argparse.Namespace) -> AbstractContextManager[MemoryMe
     if arguments.no_memory or arguments.no_bench or arguments.device != 'cpu':
         return nullcontext()
     packages = [f'{MODELS[model].package}.models' for model in arguments.models]
-    return MemoryMeter(['mmconvnext.analysis.comparison.cost', *packages])
+    return MemoryMeter(['mmconvnext.studies.comparison.cost', *packages])
 
 
 @contextmanager

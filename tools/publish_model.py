@@ -14,9 +14,9 @@ import json
 import mmconvnext  # noqa: F401  (lets torch read what mmengine writes)
 from mmconvnext.checkpoints.meta import described
 from mmconvnext.checkpoints.publish import Published, publish
+from mmconvnext.command_line import options
 from mmconvnext.errors import one_line_errors
 from mmconvnext.inference.model import require_config_fits
-from mmconvnext.running import options
 
 
 def parse_arguments() -> argparse.Namespace:

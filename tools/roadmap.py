@@ -22,13 +22,13 @@ from rich.console import Console
 from rich.progress import Progress
 
 import mmconvnext  # noqa: F401  (makes the stack work on this torch before it is used)
-from mmconvnext.analysis.comparison.machine import machine
-from mmconvnext.analysis.roadmap_costs import SIZE, Timing, count_step, time_steps
-from mmconvnext.analysis.roadmap_figure import draw_roadmap
-from mmconvnext.analysis.roadmap_runs import own_results, read_own_runs
-from mmconvnext.analysis.roadmap_table import Way, make_way
-from mmconvnext.backbones.roadmap import REGIMES, ROADMAP
 from mmconvnext.errors import UserError, first_line, one_line_errors
+from mmconvnext.studies.comparison.machine import machine
+from mmconvnext.studies.roadmap.costs import SIZE, Timing, count_step, time_steps
+from mmconvnext.studies.roadmap.figure import draw_roadmap
+from mmconvnext.studies.roadmap.network import REGIMES, ROADMAP
+from mmconvnext.studies.roadmap.runs import own_results, read_own_runs
+from mmconvnext.studies.roadmap.table import Way, make_way
 
 # In full and with --quick.
 ROUNDS, SIZES = (9, 3), (SIZE, 64)

@@ -10,7 +10,7 @@ from matplotlib.patches import Patch
 from rich.table import Table
 
 from mmconvnext.analysis.benchmark import Case, Measurement, control_name
-from mmconvnext.analysis.figures import save
+from mmconvnext.figures import save
 
 # Of Okabe and Ito, which colour-blind people tell apart too.
 COLOURS = {

@@ -18,10 +18,10 @@ from mmconvnext.backbones.block import ConvNeXtBlock, has_plain_kind
 from mmconvnext.backbones.deploy import Replaced, fold_norm, restore
 from mmconvnext.backbones.forms import output_map
 from mmconvnext.backbones.layers import LayerNorm2d
+from mmconvnext.backbones.triton_kernels import require_triton
 from mmconvnext.checkpoints.load import load_backbone
 from mmconvnext.errors import ArgumentError
 from mmconvnext.layer_ids import layer_wise, suited_layers
-from mmconvnext.ops.triton_kernels import require_triton
 from mmconvnext.registry import MODELS
 
 

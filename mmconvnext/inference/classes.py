@@ -4,26 +4,17 @@ import inspect
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from mmengine.config import Config
 from mmengine.fileio import list_from_file
 from mmengine.registry import DATASETS, DefaultScope
 from torch import nn
 
+from mmconvnext.drawing.classes import Classes, class_colour
 from mmconvnext.errors import UserError
-from mmconvnext.hooks.instances import class_colour
 
 # Of segmentors and detectors, a cascade's included; auxiliary and proposal heads are others.
 _HEAD = re.compile(r'(?:^|\.)(?:decode|bbox|mask)_head(?:\.\d+)?$')
-
-
-class Classes(NamedTuple):
-    """Of each class its name and its RGB colour; ``source`` tells a person where they are from."""
-
-    names: tuple[str, ...]
-    colours: tuple[tuple[int, int, int], ...]
-    source: str
 
 
 def find_classes(config: Config, meta: Mapping, model: nn.Module, checkpoint: str) -> Classes:

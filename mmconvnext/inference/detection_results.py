@@ -5,11 +5,11 @@ from collections import Counter
 import numpy as np
 from mmengine.structures import BaseDataElement
 
-from mmconvnext.hooks.detection_pictures import detections
-from mmconvnext.hooks.instances import Instances
-from mmconvnext.inference.classes import Classes
+from mmconvnext.drawing.classes import Classes
+from mmconvnext.drawing.instances import Instances
+from mmconvnext.drawing.overlay import instance_overlay
+from mmconvnext.drawing.samples import detections
 from mmconvnext.inference.inputs import Input
-from mmconvnext.inference.overlay import instance_overlay
 from mmconvnext.inference.predictions import PredictionFile
 
 

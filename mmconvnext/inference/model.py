@@ -16,12 +16,13 @@ from torch import nn
 
 from mmconvnext.checkpoints.meta import described, find_meta
 from mmconvnext.checkpoints.read import read_checkpoint
+from mmconvnext.command_line.hardware import fit_to_hardware
 from mmconvnext.config_types import type_name
+from mmconvnext.drawing.classes import Classes
 from mmconvnext.errors import UserError, first_line
 from mmconvnext.hooks import StrictLoadingHook
-from mmconvnext.inference.classes import Classes, find_classes, zero_is_reduced
+from mmconvnext.inference.classes import find_classes, zero_is_reduced
 from mmconvnext.inference.pipeline import Pipeline
-from mmconvnext.running.hardware import fit_to_hardware
 
 _SMALLEST = 32  # pixels a side, which the backbone's strides make one
 _KINDS = {'mmseg': 'segmentation', 'mmdet': 'detection'}

@@ -1,12 +1,11 @@
 """PNG files that are whole or not there."""
 
-import os
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from mmconvnext.errors import UserError
+from mmconvnext.files import whole_file
 
 
 def write_png(path: Path, image: np.ndarray) -> None:
@@ -20,13 +19,5 @@ def write_png(path: Path, image: np.ndarray) -> None:
         UserError: the file could not be written.
     """
     encoded = cv2.imencode('.png', image)[1]
-    partial = path.with_name(f'.{path.name}.partial')
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            partial.write_bytes(encoded)
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(f'{path}: could not be written ({error.strerror})') from error
+    with whole_file(path) as partial:
+        partial.write_bytes(encoded)

@@ -9,8 +9,8 @@ from types import TracebackType
 import numpy as np
 from pycocotools import mask as mask_api
 
+from mmconvnext.drawing.instances import Instances
 from mmconvnext.errors import UserError
-from mmconvnext.hooks.instances import Instances
 
 
 class PredictionFile:

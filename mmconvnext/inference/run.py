@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mmconvnext.drawing.overlay import viewable
 from mmconvnext.errors import UserError
 from mmconvnext.inference.inputs import Input
 from mmconvnext.inference.model import Predictor
-from mmconvnext.inference.overlay import viewable
 from mmconvnext.inference.png import write_png
 from mmconvnext.inference.results import Results
 from mmconvnext.inference.video import VideoReader, VideoWriter

@@ -6,9 +6,9 @@ from pathlib import Path, PurePath
 import numpy as np
 from mmengine.structures import BaseDataElement
 
-from mmconvnext.inference.classes import Classes
+from mmconvnext.drawing.classes import Classes
+from mmconvnext.drawing.overlay import label_overlay
 from mmconvnext.inference.inputs import Input
-from mmconvnext.inference.overlay import label_overlay
 from mmconvnext.inference.png import write_png
 
 

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.module import _has_any_global_hook
 
-from mmconvnext.ops.resized_conv import conv_of_resized
 from mmconvnext.registry import MODELS
 from mmconvnext.segmentation.pixel_loss import FastPixelLoss
+from mmconvnext.segmentation.resized_conv import conv_of_resized
 
 
 @MODELS.register_module()
@@ -19,7 +19,7 @@ class UPerHead(FastPixelLoss, PlainUPerHead):
     """mmseg's UPerHead, its two 3 × 3 convolutions over concatenated maps done before resizing.
 
     The same arguments, parameters and names, and to rounding the same logits and gradients: the
-    concatenated maps are never made, see :mod:`mmconvnext.ops.resized_conv`. Its loss is
+    concatenated maps are never made, see :mod:`mmconvnext.segmentation.resized_conv`. Its loss is
     :class:`~mmconvnext.segmentation.pixel_loss.FastPixelLoss`'s.
 
     ``forward`` maps a sequence of (N, C_i, H_i, W_i) maps, any sizes, to (N, num_classes, H_0,

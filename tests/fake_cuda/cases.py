@@ -22,7 +22,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 import mmconvnext  # noqa: F401  (before mmseg and mmdet)
 from mmconvnext.backbones.convnext import ConvNeXt
 from mmconvnext.config.config_file import read_config
-from mmconvnext.ops import resized_conv
+from mmconvnext.segmentation import resized_conv
 from mmconvnext.segmentation.label_map import merged_labels
 from mmconvnext.segmentation.uper_head import UPerHead
 from tests.fake_cuda.counting import Count

@@ -11,7 +11,7 @@ from mmengine.dataset import Compose
 from mmengine.structures import InstanceData
 
 from mmconvnext import DetectionPictureHook
-from mmconvnext.hooks.detection_pictures import detections, ground_truth
+from mmconvnext.drawing.samples import detections, ground_truth
 from mmconvnext.registry import HOOKS
 
 BOX = [60.0, 80, 160, 180]

@@ -7,7 +7,7 @@ import torch
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
-from mmconvnext.inference.classes import Classes
+from mmconvnext.drawing.classes import Classes
 from mmconvnext.inference.inputs import Input
 from mmconvnext.inference.segmentation_results import SegmentationResults
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mmconvnext import RoadmapNet
+from mmconvnext.studies.roadmap import RoadmapNet
 
 
 def to_torchvision(name: str) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.analysis.test_roadmap_runs import write_run
+from tests.studies.roadmap.test_runs import write_run
 
 
 @pytest.fixture(scope='module')

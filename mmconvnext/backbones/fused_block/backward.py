@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mmconvnext.backbones.fused_block.depthwise import depthwise_weight_grad
 from mmconvnext.backbones.fused_block.forward import Kept
+from mmconvnext.backbones.fused_block.linear import linear
 from mmconvnext.backbones.fused_block.parts import Part, by_pixel, groups_of_parts
 from mmconvnext.backbones.fused_block.weights import (
     BlockSettings,
@@ -20,8 +22,6 @@ from mmconvnext.backbones.fused_block.weights import (
     normalize,
     shifted_bias,
 )
-from mmconvnext.ops.depthwise import depthwise_weight_grad
-from mmconvnext.ops.linear import linear
 
 
 class _Sums(NamedTuple):

@@ -1,0 +1,5 @@
+"""What would make a training fail, or silently go wrong, in the data of a config."""
+
+from mmconvnext.preflight.run import Preflight, Summary, preflight
+
+__all__ = ['Preflight', 'Summary', 'preflight']

@@ -1,0 +1,1 @@
+"""Studies beside the plugin, which imports none of them."""

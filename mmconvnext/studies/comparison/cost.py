@@ -1,0 +1,170 @@
+"""What the models cost: counted, and measured on this machine."""
+
+import warnings
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import MODELS, DefaultScope
+from torch import Tensor, nn
+
+from mmconvnext.analysis.benchmark import (
+    MemoryMeter,
+    ModelStep,
+    Report,
+    Spread,
+    Step,
+    Variant,
+    allocated_peak,
+    repeats_of,
+    time_rounds,
+)
+from mmconvnext.errors import UserError, first_line
+from mmconvnext.studies.comparison.batch import generated_batch
+
+
+class Task(NamedTuple):
+    """One step of one model; picklable.
+
+    Attributes:
+        model: Config of the model.
+        scope: Whose registry builds it.
+        size: Height and width of the pictures, in pixels.
+        batch: Number of pictures.
+        training: A step with gradients, or prediction.
+        device: On which it runs.
+    """
+
+    model: dict
+    scope: str
+    size: tuple[int, int]
+    batch: int
+    training: bool
+    device: str
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Measured of one model; pictures a second are the batch over a step's seconds."""
+
+    seconds: Spread  # a step's
+    pictures_per_second: Spread
+    peak_bytes: int | None  # beyond the model and its input; None where not taken
+
+
+def task_of(config: Config, size: tuple[int, int], batch: int, training: bool, device: str) -> Task:
+    """What is measured of a config: a segmentor sees its picture as a whole."""
+    model = config.model.to_dict()
+    if 'decode_head' in model:
+        model['test_cfg'] = dict(mode='whole')
+        model['data_preprocessor']['size'] = size
+    return Task(model, config.default_scope, size, batch, training, device)
+
+
+def prepare(task: Task) -> Step:
+    """Build the model and its input; weights are random."""
+    torch.manual_seed(0)
+    with DefaultScope.overwrite_default_scope(task.scope), warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # mmseg's, of its own functions
+        model = revert_sync_batchnorm(MODELS.build(ConfigDict(task.model)))
+        model.train(task.training)
+        if hasattr(model, 'roi_head'):
+            _detect_everywhere(model)
+        model.to(task.device)
+        images, samples = generated_batch(model, task.size, task.batch, task.device)
+    run = partial(_loss if task.training else _predict, model, images, samples)
+    return ModelStep(model, run, {})
+
+
+def _detect_everywhere(model: nn.Module) -> None:
+    """Let every proposal be an object of the first class, whatever its features are.
+
+    Random weights find as many objects as they will, another number with every backbone, and the
+    mask head's time goes with it. So as many as may be are found by all.
+    """
+    classify = model.roi_head.bbox_head.fc_cls
+    with torch.no_grad():
+        classify.weight.zero_()
+        classify.bias.zero_()
+        classify.bias[0] = 5.0
+
+
+def _loss(model: nn.Module, images: Tensor, samples: list) -> Mapping[str, Tensor]:
+    total, _ = model.parse_losses(model(images, samples, mode='loss'))
+    return {'loss': total}
+
+
+def _predict(model: nn.Module, images: Tensor, samples: list) -> Mapping[str, Tensor]:
+    model(images, samples, mode='predict')
+    return {}
+
+
+def measure(
+    tasks: Mapping[str, Task],
+    *,
+    rounds: int,
+    warm_up: int = 1,
+    memory: MemoryMeter | None = None,
+    report: Report = lambda _: None,
+) -> dict[str, Speed]:
+    """Time models in interleaved rounds, and take their peak memory.
+
+    Args:
+        tasks: By name; of one device.
+        rounds: In each, every model runs once.
+        warm_up: Rounds that are not counted.
+        memory: Takes the peak memory on a CPU; None leaves it out. On CUDA it is always taken.
+        report: Called once for each unit of :func:`work`.
+
+    Raises:
+        UserError: a model cannot be run.
+    """
+    peaks, steps, repeats = {}, {}, 1
+    for name, task in tasks.items() if memory else ():
+        report(f'memory of {name}')
+        peaks[name] = _tell(name, partial(memory.peak, Variant(name, partial(prepare, task))))
+    for name, task in tasks.items():
+        report(f'first step of {name}')
+        steps[name] = _tell(name, partial(prepare, task))
+        repeats = max(repeats, _tell(name, partial(repeats_of, steps[name], task.device)))
+    device = next(iter(tasks.values())).device
+    if device != 'cpu':
+        peaks = {name: allocated_peak(step, device) for name, step in steps.items()}
+    seconds = time_rounds(
+        steps,
+        rounds=rounds,
+        warm_up=warm_up,
+        device=device,
+        repeats=repeats,
+        report=report,
+    )
+    return {
+        name: Speed(
+            Spread.of(taken),
+            Spread.of([tasks[name].batch / one for one in taken]),
+            peaks.get(name),
+        )
+        for name, taken in seconds.items()
+    }
+
+
+def _tell(name: str, run: Callable[[], object]) -> object:
+    """Run something; what goes wrong is told in one line."""
+    try:
+        return run()
+    except UserError:
+        raise
+    except RuntimeError as error:  # out of memory among others
+        raise UserError(
+            f'{name}: cannot be run at this size ({first_line(error)}); choose a smaller '
+            '--image-size or --batch, or leave it out'
+        ) from error
+
+
+def work(models: Collection[str], *, rounds: int, warm_up: int = 1, memory: object = None) -> int:
+    """Reports that :func:`measure` makes."""
+    return len(models) * (bool(memory) + 1 + rounds + warm_up)

@@ -1,0 +1,121 @@
+"""A whole comparison: every backbone in one model, counted and measured."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from mmengine.config import Config
+
+from mmconvnext.analysis.benchmark import MemoryMeter, Report
+from mmconvnext.studies.comparison import cost
+from mmconvnext.studies.comparison.families import MODELS, chosen, with_backbone
+from mmconvnext.studies.comparison.row import Row, counted_row
+
+# In full and with `quick`.
+ROUNDS, WARM_UP = (5, 3), (1, 0)
+QUICK_SIZES = {'upernet': (128, 128), 'mask_rcnn': (256, 320)}
+# Opens a progress bar of a title and a number of steps.
+Watch = Callable[[str, int], AbstractContextManager[Report]]
+# Gets the rows of a model whenever some have been measured.
+Keep = Callable[[Sequence[Row]], None]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is compared, and how it is measured.
+
+    Attributes:
+        families: Of backbones.
+        sizes: Letters; only those of one size take turns.
+        modes: ``inference`` and ``training``, or none to count alone.
+        image_size: Height and width in pixels; None for each model's own.
+        batch: Pictures; None for 1 in inference and 2 in training.
+        rounds: None for the default.
+        quick: Fewer rounds, smaller pictures.
+        device: ``cpu`` or a CUDA device.
+    """
+
+    families: Sequence[str]
+    sizes: Sequence[str]
+    modes: Sequence[str] = ()
+    image_size: tuple[int, int] | None = None
+    batch: int | None = None
+    rounds: int | None = None
+    quick: bool = False
+    device: str = 'cpu'
+
+    def size_of(self, model: str) -> tuple[int, int]:
+        """Height and width of the measured pictures, in pixels."""
+        default = QUICK_SIZES[model] if self.quick else MODELS[model].measured
+        return self.image_size or default
+
+    def batch_of(self, mode: str) -> int:
+        return self.batch or (2 if mode == 'training' else 1)
+
+    def in_words(self, model: str) -> dict[str, str]:
+        """What is measured of a model, such as ``2 × 512²``, by mode."""
+        height, width = self.size_of(model)
+        size = f'{height}²' if height == width else f'{height} × {width}'
+        return {mode: f'{self.batch_of(mode)} × {size}' for mode in self.modes}
+
+
+def compare(
+    model: str,
+    config: Config,
+    settings: Settings,
+    memory: MemoryMeter | None,
+    watch: Watch,
+    keep: Keep = lambda _: None,
+) -> list[Row]:
+    """The rows of one model: everything counted, then measured size by size.
+
+    Args:
+        model: One of ``MODELS``.
+        config: That has its head.
+        settings: What to compare.
+        memory: Takes the peak memory; None leaves it out.
+        watch: Shows the progress.
+        keep: Called after each size, for what follows may take an hour, and fail.
+
+    Raises:
+        UserError: a model cannot be built or run.
+    """
+    rows = [counted_row(model, config, one)
+            for one in chosen(model, settings.families, settings.sizes)]  # fmt: skip
+    for mode in settings.modes:
+        for size in settings.sizes:
+            of_size = [row for row in rows if row.backbone.size == size]
+            if of_size:
+                _measure(of_size, config, mode, settings, memory, watch)
+                keep(rows)
+    return rows
+
+
+def _measure(
+    rows: Sequence[Row],
+    config: Config,
+    mode: str,
+    settings: Settings,
+    memory: MemoryMeter | None,
+    watch: Watch,
+) -> None:
+    """Put the speed into the rows of one model and size, which take turns."""
+    model = rows[0].model
+    tasks = {
+        row.backbone.label: cost.task_of(
+            with_backbone(config, row.backbone),
+            settings.size_of(model),
+            settings.batch_of(mode),
+            training=mode == 'training',
+            device=settings.device,
+        )
+        for row in rows
+    }
+    options = dict(
+        rounds=settings.rounds or ROUNDS[settings.quick], warm_up=WARM_UP[settings.quick]
+    )
+    total = cost.work(tasks, memory=memory, **options)
+    with watch(f'{MODELS[model].title}, {mode}', total) as report:
+        speeds = cost.measure(tasks, memory=memory, report=report, **options)
+    for row in rows:
+        row.measured[mode] = speeds[row.backbone.label]

@@ -1,0 +1,231 @@
+"""Every network from ResNet to ConvNeXt as a backbone.
+
+Source: Liu et al., A ConvNet for the 2020s (arXiv 2201.03545v2), section 2.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Self
+
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mmconvnext.backbones import arguments
+from mmconvnext.backbones.arguments import STAGES
+from mmconvnext.backbones.backbone import Backbone
+from mmconvnext.backbones.layers import LayerNorm2d
+from mmconvnext.checkpoints.own_names import load_own_names
+from mmconvnext.errors import ArgumentError
+from mmconvnext.layer_ids import layer_wise
+from mmconvnext.registry import MODELS
+from mmconvnext.studies.roadmap.block import RoadmapBlock, convolution, normalisation
+from mmconvnext.studies.roadmap.steps import REGIMES, ROADMAP, Design, Step, find_design
+
+__all__ = ['REGIMES', 'ROADMAP', 'Design', 'RoadmapNet', 'Step', 'find_design']
+
+# What has the place of a part in ConvNeXt, whose names layer ids are for.
+_IN_CONVNEXT = {'stem': 'downsample_layers.0', 'downsampling': 'downsample_layers'}
+
+
+@MODELS.register_module()
+class RoadmapNet(Backbone):
+    """Any network of the roadmap as a multi-scale backbone: ResNet, ConvNeXt, all between.
+
+    ``forward`` maps (N, in_channels, H, W), H and W at least 32, to a tuple of (N, C_i, ≈H / s_i,
+    ≈W / s_i) maps, one for each entry of ``out_indices`` and in its order, at strides s = 4, 8,
+    16, 32: convolutions inside of blocks round a size up, patches round it down. The C_i are
+    ``channels``, which depend on the step. Before the step ``layer_norm`` the maps are the stages'
+    own, from there on each goes through an output LayerNorm, ``norm0`` to ``norm3``. They are
+    contiguous in memory. A stage beyond the last of ``out_indices`` is not built.
+
+    The last step is :class:`~mmconvnext.ConvNeXt` tiny or base, layer by layer and by other names;
+    to use that network take ConvNeXt, which reads its published weights and is faster on a CPU.
+
+    Args:
+        step: Name of a step of :data:`ROADMAP`; the regime's name is the first one's.
+        regime: ``'resnet50'``, which ends at ConvNeXt-T, or ``'resnet200'``, at ConvNeXt-B.
+        in_channels: Channels of the input.
+        out_indices: Stages whose maps are returned, 0 to 3, or −4 to −1 from the end.
+        drop_path_rate: Stochastic depth of the last block; it grows linearly from 0.
+        layer_scale_init_value: Start of the layer scale, which the last step alone has; 0 builds
+            none.
+        frozen_stages: −1 freezes nothing, 0 the stem, k also the stages before k with what
+            leads to them and their output norms. It holds through ``train()``.
+        norm_eval: BatchNorms use their running statistics in training too, as detectors with few
+            pictures on a GPU want it.
+        with_cp: Recompute every block in the backward pass: same gradients, less memory.
+        init_cfg: ``dict(type='Pretrained', checkpoint=FILE or URL)``, with ``prefix``, ``ema``
+            and ``sha256``, loads a RoadmapNet's own weights strictly, most often those of a
+            classifier that was trained by configs/roadmap_resnet50_in1k.py; None draws truncated
+            normal weights, σ = .02, at every step, which is our choice.
+
+    Raises:
+        ArgumentError: (a ValueError) an argument is not one of the above, or an input is too
+            small.
+    """
+
+    STAGE_PARTS = ('downsampling', 'stages')
+
+    def __init__(
+        self,
+        step: str = 'separate_downsampling',
+        regime: str = 'resnet50',
+        in_channels: int = 3,
+        out_indices: int | Sequence[int] = (0, 1, 2, 3),
+        drop_path_rate: float = 0.0,
+        layer_scale_init_value: float = 1e-6,
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
+        with_cp: bool = False,
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        if layer_scale_init_value is None:
+            raise ArgumentError('layer_scale_init_value: expected 0 or more, got None')
+        arguments.require_possible(
+            in_channels=in_channels,
+            drop_path_rate=drop_path_rate,
+            layer_scale_init_value=layer_scale_init_value,
+            frozen_stages=frozen_stages,
+        )
+        self.step, self.regime = step, regime
+        self.design = find_design(step, regime)
+        self.depths, self.channels = self.design.depths, self.design.channels
+        self.in_channels = in_channels
+        self.out_indices = arguments.resolve_out_indices(out_indices)
+        self.frozen_stages = frozen_stages
+        self.norm_eval = norm_eval
+        self._handed_over: list[nn.Module] = []  # in a list, so that they are no part of this one
+        self._block_options = {
+            'layer_scale_init_value': layer_scale_init_value,
+            'with_cp': with_cp,
+        }
+        self._build(drop_path_rate)
+        self._freeze()
+
+    def _build(self, drop_path_rate: float) -> None:
+        rates = iter(arguments.drop_path_rates(drop_path_rate, sum(self.depths)))
+        self.stem = _stem(self.design, self.in_channels)
+        self.downsampling = nn.ModuleList()  # where it is not inside of the blocks
+        self.stages = nn.ModuleList()
+        channels = self.design.width
+        for stage in range(max(self.out_indices) + 1):
+            separate = self.design.separate_downsampling and stage > 0
+            out_channels = self.channels[stage]
+            self.downsampling.append(
+                _downsampling(self.design, channels, out_channels) if separate else nn.Identity()
+            )
+            channels = out_channels if separate else channels
+            stride = 1 if separate or stage == 0 else 2
+            blocks = []
+            for _ in range(self.depths[stage]):
+                options = {'drop_path': next(rates), **self._block_options}
+                blocks.append(RoadmapBlock(self.design, channels, out_channels, stride, **options))
+                channels, stride = out_channels, 1
+            self.stages.append(nn.Sequential(*blocks))
+        for stage in self.out_indices if self.design.norm == 'layer' else ():
+            self.add_module(f'norm{stage}', LayerNorm2d(self.channels[stage], eps=1e-6))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        arguments.require_size(x.shape[-2:], 4 * 2 ** (len(self.stages) - 1))
+        x = self.stem(x)
+        outputs = {}
+        for stage, (downsampling, blocks) in enumerate(zip(self.downsampling, self.stages)):
+            x = blocks(downsampling(x))
+            if stage in self.out_indices:
+                outputs[stage] = self._output_norm(stage)(x).contiguous()
+        return tuple(outputs[stage] for stage in self.out_indices)
+
+    def _output_norm(self, stage: int) -> nn.Module:
+        return getattr(self, f'norm{stage}', None) or nn.Identity()
+
+    def take_last_norm(self) -> nn.Module:
+        """Hand over the output norm of the last stage, whose map is then the stage's own.
+
+        A classifier normalises after pooling instead, as the official one does. That norm comes
+        into the network with the last step; before, what is handed over does nothing. An
+        ``init_cfg`` of type ``'Pretrained'`` goes on to load that norm as well, where the file has
+        one.
+
+        Raises:
+            ArgumentError: (a ValueError) other maps are returned too, or instead; their norms
+                would then have no use.
+        """
+        self._require_last_map_alone()
+        last = STAGES - 1
+        if not self._handed_over:
+            norm = self._output_norm(last)
+            self._handed_over.append(norm if self.design.separate_downsampling else nn.Identity())
+            if hasattr(self, f'norm{last}'):
+                delattr(self, f'norm{last}')
+        return self._handed_over[0]
+
+    def train(self, mode: bool = True) -> Self:
+        """As torch's, except that frozen parts stay in eval mode; returns self."""
+        super().train(mode)
+        for module in self._frozen_modules():
+            module.eval()
+        if self.norm_eval:
+            for module in self.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self
+
+    def _frozen_modules(self) -> list[nn.Module]:
+        if self.frozen_stages < 0:
+            return []
+        modules: list[nn.Module] = [self.stem]
+        for stage in range(min(self.frozen_stages, len(self.stages))):
+            modules += [self.downsampling[stage], self.stages[stage], self._output_norm(stage)]
+        return modules
+
+    def _load(self, checkpoint: str, options: Mapping[str, object]) -> None:
+        # A classifier's last norm stands beside its backbone, and is loaded with it.
+        handed_over = [norm for norm in self._handed_over if isinstance(norm, LayerNorm2d)]
+        load_own_names(
+            self,
+            checkpoint,
+            what=f'RoadmapNet(step={self.step!r}, regime={self.regime!r})',
+            **options,
+            new=self._new(),
+            unused=self._unused(),
+            beside={'norm.': handed_over[0]} if handed_over else {},
+        )
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """Depth of a parameter for layer-wise learning-rate decay, and the number of depths.
+
+        ConvNeXt's own assignment, carried over to the other steps: the stem 0; stages 0 and 1 →
+        1 and 2; block b of stage 2 → 3 + b // 3; stage 3 the depth after that; all else one more.
+        What is between two stages counts with the later one, and before stage 2 as 3.
+
+        Args:
+            param_name: Name of the parameter, as the whole model sees it.
+            prefix: What stands before this backbone's own names, such as ``'backbone.'``.
+
+        Returns:
+            (depth, count): the scale of a learning rate is ``decay ** (count − 1 − depth)``.
+        """
+        last = 3 + -(-self.depths[2] // 3)  # 6 for 9 blocks and 12 for 27, as in the paper
+        name = param_name[len(prefix) :] if param_name.startswith(prefix) else ''
+        part, _, rest = name.partition('.')
+        return layer_wise(f'{_IN_CONVNEXT.get(part, part)}.{rest}', last), last + 2
+
+
+def _stem(design: Design, in_channels: int) -> nn.Sequential:
+    width = design.width
+    if design.stem == 'patchify':
+        conv = nn.Conv2d(in_channels, width, 4, stride=4, bias=design.norm == 'layer')
+    else:
+        conv = convolution(design, in_channels, width, kernel=7, stride=2, normed=True)
+    layers = [conv, normalisation(design, width)]
+    if 2 in design.activations:
+        # After a patchify stem too, which is our choice: a block gets what a block gives.
+        layers.append(design.activation())
+    if design.stem != 'patchify':
+        layers.append(nn.MaxPool2d(3, stride=2, padding=1))
+    return nn.Sequential(*layers)
+
+
+def _downsampling(design: Design, channels: int, out_channels: int) -> nn.Sequential:
+    norm = normalisation(design, channels)
+    return nn.Sequential(norm, nn.Conv2d(channels, out_channels, 2, stride=2))

@@ -1,0 +1,228 @@
+"""A person's own accuracy on the steps of the roadmap, from the work dirs of their runs.
+
+Each start of tools/train.py and tools/test.py leaves a folder ``WORK_DIR/TIMESTAMP`` with its
+config in ``vis_data/config.py``; a training logs its evaluations in ``vis_data/scalars.json``, a
+test its result in ``TIMESTAMP.json``. The configs are read as literals, which run nothing.
+"""
+
+import json
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from mmengine.config import Config, ConfigDict
+
+from mmconvnext.analysis.logs.runs import Point, read_run
+from mmconvnext.config.literal_source import LiteralError, read_literals
+from mmconvnext.errors import UserError, first_line
+from mmconvnext.studies.roadmap.network import REGIMES, ROADMAP, find_design
+
+METRIC = 'top1'
+# What each regime ends at, under its other name.
+_ENDS = {'tiny': REGIMES[0], 'base': REGIMES[1]}
+
+
+class DataSet(NamedTuple):
+    """Where an accuracy was measured."""
+
+    folder: str
+    classes: int
+
+    @property
+    def label(self) -> str:
+        """The last parts of the folder, which have room in a table, and the classes."""
+        return f'{"/".join(Path(self.folder).parts[-2:])}, {self.classes} classes'
+
+
+class OwnRun(NamedTuple):
+    """The last evaluation of one start."""
+
+    regime: str
+    step: str
+    data: DataSet
+    top1: float  # in percent
+    start: Path  # its folder
+    unfinished: str = ''  # how far a training was that goes on, or was stopped
+
+
+class OwnResult(NamedTuple):
+    """Of one step on one data set, over runs in work dirs of their own."""
+
+    top1: float  # in percent; their mean
+    deviation: float | None  # their standard deviation; None of a single run
+    runs: int
+    unfinished: str = ''  # how far a single run was, or how many were not at their end
+
+    @classmethod
+    def of(cls, runs: Sequence[OwnRun]) -> Self:
+        values = [run.top1 for run in runs]
+        open_runs = [run.unfinished for run in runs if run.unfinished]
+        if len(runs) == 1:
+            return cls(values[0], None, 1, runs[0].unfinished)
+        unfinished = f'{len(open_runs)} unfinished' if open_runs else ''
+        return cls(statistics.mean(values), statistics.stdev(values), len(runs), unfinished)
+
+
+def read_own_runs(paths: Iterable[str | Path]) -> tuple[list[OwnRun], list[str]]:
+    """Read all runs of the roadmap below some folders, or of single log files.
+
+    Args:
+        paths: Work dirs, folders of work dirs, or a scalars.json or TIMESTAMP.json.
+
+    Returns:
+        The runs, and a sentence about each start that is left out.
+
+    Raises:
+        UserError: one of the paths has no run of the roadmap with a top-1 accuracy.
+    """
+    found: dict[Path, OwnRun] = {}
+    left_out: list[str] = []
+    for path in map(Path, paths):
+        problems = []
+        before = len(found)
+        for start in _starts(path):
+            try:
+                found[start.resolve()] = _read_start(start)
+            except UserError as error:
+                problems.append(str(error))
+        if problems and len(found) == before:
+            more = f' (and {len(problems) - 1} more)' if len(problems) > 1 else ''
+            raise UserError(f'{problems[0]}{more}')
+        left_out += problems
+    return list(found.values()), left_out
+
+
+def own_results(runs: Iterable[OwnRun]) -> dict[tuple[str, str], dict[DataSet, OwnResult]]:
+    """By regime and step, and by data set; of each work dir its latest run counts."""
+    latest: dict[tuple[str, str, DataSet], dict[Path, OwnRun]] = {}
+    for run in sorted(runs, key=lambda one: one.start.name):
+        work_dirs = latest.setdefault((run.regime, run.step, run.data), {})
+        work_dirs[run.start.resolve().parent] = run
+    results: dict[tuple[str, str], dict[DataSet, OwnResult]] = {}
+    for (regime, step, data), work_dirs in latest.items():
+        result = OwnResult.of(list(work_dirs.values()))
+        results.setdefault((regime, step), {})[data] = result
+    return results
+
+
+def _starts(path: Path) -> list[Path]:
+    """Folders of starts, oldest first in each work dir."""
+    wanted = 'expected a work dir of tools/train.py or tools/test.py, or a log in one'
+    if not path.exists():
+        raise UserError(f'{path}: {wanted}, got nothing')
+    if path.is_file():
+        if path.suffix != '.json':
+            raise UserError(f'{path}: {wanted} (scalars.json or TIMESTAMP.json), got another file')
+        return [path.absolute().parents[1 if path.absolute().parent.name == 'vis_data' else 0]]
+    tests = (one.parent for one in path.rglob('*.json') if one.stem == one.parent.name)
+    trainings = (one.parents[1] for one in path.rglob('vis_data/scalars.json'))
+    found = sorted({*tests, *trainings})
+    if not found:
+        raise UserError(
+            f'{path}: {wanted}, got a folder without TIMESTAMP/vis_data/scalars.json and '
+            'TIMESTAMP/TIMESTAMP.json'
+        )
+    return found
+
+
+def _read_start(start: Path) -> OwnRun:
+    config = _read_config(start)
+    if not isinstance(config.get('model'), dict):
+        raise UserError(f'{start}: expected a config with a model, found none')
+    regime, step = _place(start, config.model)
+    test = start / f'{start.name}.json'
+    if test.is_file():
+        data = _data_set(config, 'test_dataloader')
+        return OwnRun(regime, step, data, _tested(test), start)
+    top1, unfinished = _last_evaluated(start, config)
+    data = _data_set(config, 'val_dataloader')
+    return OwnRun(regime, step, data, top1, start, unfinished)
+
+
+def _read_config(start: Path) -> Config:
+    """The config of a start: its own, or the only one in the work dir."""
+    candidates = [start / 'vis_data' / 'config.py']
+    if not candidates[0].is_file():
+        candidates = sorted(start.absolute().parent.glob('*.py'))
+    if len(candidates) != 1:
+        raise UserError(
+            f'{start}: expected its config, vis_data/config.py or a single one in the work dir, '
+            f'got {len(candidates)}'
+        )
+    try:
+        return Config(read_literals(candidates[0].read_text(encoding='utf-8')))
+    except (OSError, UnicodeDecodeError, LiteralError, KeyError) as error:
+        raise UserError(f'{candidates[0]}: not a usable config ({first_line(error)})') from error
+
+
+def _place(start: Path, model: ConfigDict) -> tuple[str, str]:
+    """Regime and step of a model; the last steps are ConvNeXt-T and -B as well."""
+    backbone = model.get('backbone') or {}
+    kind = str(backbone.get('type', 'no backbone')).removeprefix('mmconvnext.')
+    if kind == 'RoadmapNet':
+        step = backbone.get('step', ROADMAP[-1].name)
+        regime = backbone.get('regime', REGIMES[0])
+        find_design(step, regime)
+        return regime, ROADMAP[0].name if step == regime else step
+    arch = backbone.get('arch', 'tiny')
+    known = isinstance(arch, str) and arch in _ENDS
+    if kind == 'ConvNeXt' and known and not backbone.get('use_grn'):
+        return _ENDS[arch], ROADMAP[-1].name
+    what = f'{kind} {arch}' if kind == 'ConvNeXt' else kind
+    raise UserError(
+        f'{start}: expected a run of a RoadmapNet, or of a ConvNeXt tiny or base, got {what}; '
+        'give runs of configs/roadmap_resnet50_in1k.py and the like'
+    )
+
+
+def _tested(path: Path) -> float:
+    try:
+        values = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f'{path}: expected a JSON object ({first_line(error)})') from error
+    return _only_top1(path, values if isinstance(values, dict) else {})
+
+
+def _last_evaluated(start: Path, config: Config) -> tuple[float, str]:
+    """Top-1 of a training's last evaluation, and how far it was, if not at its end."""
+    run = read_run(start, start.name)
+    found = [
+        (point, value)
+        for point in run.evaluations
+        for name, value in point.values.items()
+        if name.split('/')[-1] == METRIC and math.isfinite(value)
+    ]
+    top1 = _only_top1(start, {METRIC: found[-1][1]} if found else {})
+    return top1, _how_far(config, found[-1][0])
+
+
+def _how_far(config: Config, evaluation: Point) -> str:
+    """Where an evaluation was, if a training of the config goes on after it."""
+    train = config.get('train_cfg') or {}
+    if evaluation.epoch is not None:
+        unit, reached, end = 'epoch', evaluation.epoch, train.get('max_epochs')
+    else:
+        unit, reached, end = 'iteration', evaluation.iteration, train.get('max_iters')
+    return f'{unit} {reached} of {end}' if end and reached < end else ''
+
+
+def _only_top1(path: Path, values: dict) -> float:
+    found = [value for name, value in values.items() if name.split('/')[-1] == METRIC]
+    if not found or not isinstance(found[0], int | float) or not 0 <= found[0] <= 100:
+        raise UserError(
+            f'{path}: expected an evaluation with {METRIC} in percent, got '
+            f'{"none" if not found else found[0]}; an evaluation comes at the end of an epoch'
+        )
+    return float(found[0])
+
+
+def _data_set(config: Config, split: str) -> DataSet:
+    loader = config.get(split) or config.get('val_dataloader') or {}
+    dataset = loader.get('dataset') or {}
+    prefix = dataset.get('data_prefix') or {}
+    prefix = prefix.get('img_path', '') if isinstance(prefix, dict) else prefix
+    folder = Path(dataset.get('data_root') or '', prefix).as_posix()
+    folder = folder if dataset.get('data_root') or prefix else 'an unknown data set'
+    return DataSet(folder, int(config.model.get('num_classes') or 1000))

@@ -1,0 +1,28 @@
+import numpy as np
+
+from mmconvnext.drawing.labels import compare_labels, overlay
+
+PALETTE = [(255, 0, 0), (0, 0, 255)]
+
+
+def test_overlay_mixes_palette_and_picture() -> None:
+    image = np.full((1, 3, 3), 100, np.uint8)
+    labels = np.array([[0, 1, 255]])
+    red, blue, ignored = overlay(image, labels, PALETTE, opacity=0.5)[0].tolist()
+    assert red == [50, 50, 178]  # BGR; (255 + 100) / 2, rounded
+    assert blue == [178, 50, 50]
+    assert ignored == [178, 178, 178]
+
+
+def test_compare_enlarges_small_pictures_and_names_the_classes() -> None:
+    image = np.zeros((64, 64, 3), np.uint8)
+    labels = np.zeros((64, 64), int)
+    titled = {'ground truth': labels, 'prediction': labels + 1}
+    one_line = compare_labels(image, titled, ('left', 'right'), PALETTE, 0.7)
+    assert one_line.shape == (24 + 256 + 24, 3 * 256 + 2 * 8, 3)
+    legend = one_line[-24:]
+    assert (legend == (0, 0, 255)).all(-1).any()
+    assert (legend == (255, 0, 0)).all(-1).any()
+    names = tuple(f'a class with a long name {i}' for i in range(9))
+    many = {'prediction': np.arange(64 * 64).reshape(64, 64) % 9}
+    assert len(compare_labels(image, many, names, PALETTE * 5, 0.7)) > 24 + 256 + 24
