@@ -17,7 +17,7 @@ from mmconvnext.analysis.complexity import (
     count_parameters,
     count_segmentor,
 )
-from mmconvnext.checkpoints.published import PUBLISHED
+from mmconvnext.checkpoints.releases import RELEASES
 from tests.conftest import CONFIGS, ROOT, SHARED
 
 METAFILE = yaml.safe_load((CONFIGS / 'metafile.yml').read_text())
@@ -131,7 +131,7 @@ def test_results_are_marked_as_the_paper_s(name: str) -> None:
 
 def test_weights_are_the_trained_models_that_were_published() -> None:
     """Not the backbone's: mmengine's inferencers would run a model of noise with those."""
-    theirs = {p.config: file for file, p in PUBLISHED.items() if p.publisher == 'the paper'}
+    theirs = {p.config: file for file, p in RELEASES.items() if p.publisher == 'the paper'}
     ours = {name: model['Weights'] for name, model in MODELS.items() if 'Weights' in model}
     assert {name: url.rsplit('/', 1)[1] for name, url in ours.items()} == theirs
     for name, url in ours.items():

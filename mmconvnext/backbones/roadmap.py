@@ -15,7 +15,7 @@ from mmconvnext.backbones.backbone import Backbone
 from mmconvnext.backbones.layers import LayerNorm2d
 from mmconvnext.backbones.roadmap_block import RoadmapBlock, convolution, normalisation
 from mmconvnext.backbones.roadmap_steps import REGIMES, ROADMAP, Design, Step, find_design
-from mmconvnext.checkpoints.own_names import load_own_names
+from mmconvnext.checkpoints.load import load
 from mmconvnext.errors import ArgumentError
 from mmconvnext.registry import MODELS
 
@@ -177,10 +177,11 @@ class RoadmapNet(Backbone):
     def _load(self, checkpoint: str, options: Mapping[str, object]) -> None:
         # A classifier's last norm stands beside its backbone, and is loaded with it.
         handed_over = [norm for norm in self._handed_over if isinstance(norm, LayerNorm2d)]
-        load_own_names(
+        load(
             self,
             checkpoint,
-            what=f'RoadmapNet(step={self.step!r}, regime={self.regime!r})',
+            names='own',
+            called=f'RoadmapNet(step={self.step!r}, regime={self.regime!r})',
             **options,
             new=self._new(),
             unused=self._unused(),

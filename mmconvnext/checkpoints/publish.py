@@ -16,9 +16,9 @@ from torch import Tensor
 
 from mmconvnext.checkpoints.config_text import without_machine
 from mmconvnext.checkpoints.fetch import fetch, named_hash
-from mmconvnext.checkpoints.load import require_finite
+from mmconvnext.checkpoints.finite import require_finite
 from mmconvnext.checkpoints.meta import described, find_meta
-from mmconvnext.checkpoints.read import HEADER_KEY, find_tensors, read_checkpoint
+from mmconvnext.checkpoints.read import HEADER_KEY, find_tensors, find_tested, read_checkpoint
 from mmconvnext.config.config_file import read_config
 from mmconvnext.errors import CheckpointError, first_line
 from mmconvnext.version import __version__
@@ -29,7 +29,7 @@ _OF_THE_RUN = ('epoch', 'iter')
 _DIGITS = 8
 
 
-class Published(NamedTuple):
+class Publication(NamedTuple):
     """A published file, the bytes of the checkpoint it is from, and what its ``meta`` says.
 
     Attributes:
@@ -54,7 +54,7 @@ def publish(
     config: str | None = None,
     ema: bool = False,
     force: bool = False,
-) -> Published:
+) -> Publication:
     """Write a checkpoint's weights with their classes, palette and config, and nothing else.
 
     The weights are those that tools/test.py measures: of a run with mmengine's EMAHook the averaged
@@ -89,16 +89,15 @@ def publish(
     require_finite(tensors, source)
     meta = _kept(find_meta(content), config)
     written = _write(tensors, meta, destination.with_name(stem + destination.suffix), force)
-    return Published(written, len(tensors), path.stat().st_size, averaged, meta)
+    return Publication(written, len(tensors), path.stat().st_size, averaged, meta)
 
 
 def _weights(content: object, source: str, ema: bool) -> tuple[dict[str, Tensor], bool]:
     """The tensors that a test would take, and whether they are averaged."""
-    is_mmengine_s = isinstance(content, Mapping) and 'state_dict' in content
-    averaged = ema or (is_mmengine_s and 'ema_state_dict' in content)
-    if is_mmengine_s and not ema:
-        content = {'state_dict': content['state_dict']}
-    return find_tensors(content, source, ema=ema).tensors, averaged
+    if ema:
+        return find_tensors(content, source, ema=True).tensors, True
+    averaged = isinstance(content, Mapping) and {'state_dict', 'ema_state_dict'} <= content.keys()
+    return find_tested(content, source).tensors, averaged
 
 
 def _kept(meta: Mapping, config: str | None) -> dict[str, object]:

@@ -253,6 +253,17 @@ def find_tensors(content: object, source: str, *, ema: bool = False) -> Found:
     )
 
 
+def find_tested(content: object, source: str) -> Found:
+    """The tensors that a test takes: of mmengine what it saved as ``state_dict``, averaged or not.
+
+    Raises:
+        CheckpointError: there is no state dict.
+    """
+    if isinstance(content, Mapping) and 'state_dict' in content:
+        content = {'state_dict': content['state_dict']}
+    return find_tensors(content, source)
+
+
 def _averaged_wrappers(content: object, source: str) -> Sequence[str]:
     names = _averaged_names(content)
     if not names:

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from mmconvnext.checkpoints.complete import require_complete
 from mmconvnext.checkpoints.convert import Recognised, from_official, to_official
+from mmconvnext.checkpoints.description import announce_licence
+from mmconvnext.checkpoints.finite import require_finite
 from mmconvnext.checkpoints.formats import FORMATS, Format
-from mmconvnext.checkpoints.load import announce_licence, require_finite
 from mmconvnext.checkpoints.read import find_tensors, read_checkpoint
 from mmconvnext.errors import CheckpointError, first_line
 
@@ -68,7 +69,7 @@ def convert_checkpoint(
         )
     require_complete(recognised.state, source)
     require_finite(recognised.state, source)
-    announce_licence(recognised, source)
+    announce_licence(recognised.format.name, recognised.state | recognised.aside, source)
     recognised = _without_output_norms(recognised, TARGETS[to])
     _require_norms_told_apart(recognised, TARGETS[to])
     _write(from_official(recognised.state, TARGETS[to]), destination)
@@ -79,9 +80,7 @@ def _without_output_norms(recognised: Recognised, target: Format) -> Recognised:
     """A dense backbone's output norms are left aside for a family that has no place for them."""
     if 'output_norm' in target.parts:
         return recognised
-    norms = [key for key in recognised.state if re.match(r'norm\d\.', key)]
-    kept = {key: value for key, value in recognised.state.items() if key not in norms}
-    return recognised._replace(state=kept, aside=recognised.aside + norms)
+    return recognised.without(key for key in recognised.state if re.match(r'norm\d\.', key))
 
 
 def _require_norms_told_apart(recognised: Recognised, target: Format) -> None:
