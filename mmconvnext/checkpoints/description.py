@@ -89,11 +89,11 @@ def backbone_misfit(state: Mapping[str, Tensor], target: Mapping[str, Tensor]) -
     """Why a file's backbone most likely does not fit a module's, both officially named, or ''."""
     if STEM not in state:
         return ''
-    theirs, ours = size_name(state), size_name(target)
     if state[STEM].shape[2:] != (4, 4):
         return "its stem's patches overlap (timm's _ols models), which is another network"
     if 'stages.0.0.norm.bias' not in state:
         return "its norms have no bias (timm's _rms models), which is another network"
+    theirs, ours = size_name(state), size_name(target)
     if theirs != ours and theirs:
         return f'this is the size {theirs}, the config says {ours or "another one"}'
     grn = ['.grn.' in ' '.join(keys) for keys in (state, target)]
@@ -120,12 +120,10 @@ def classifier_misfit(state: Mapping[str, Tensor], target: Mapping[str, Tensor])
 
 
 def announce_licence(family: str, keys: Iterable[str], source: str) -> None:
-    """Log, once in a process, what published weights may not be used for.
+    """Log, once in a process, what the weights of a family may not be used for.
 
-    Args:
-        family: Name of the file's :class:`~mmconvnext.checkpoints.formats.Format`.
-        keys: Officially named ones, with those that are left aside.
-        source: Name of the file, as timm's copies of DINOv3's have its ordinary keys.
+    ``keys`` are the official ones and those left aside. timm's copies of DINOv3's weights have its
+    ordinary ones, and are known by the name of the file.
     """
     if family == 'hf-dinov3' or 'norms.3.weight' in keys or 'dinov3' in Path(source).name.lower():
         _announce(_DINOV3)

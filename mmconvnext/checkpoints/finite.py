@@ -41,18 +41,11 @@ def require_finite(state: Mapping[str, Tensor], source: str) -> None:
             be looked at.
     """
     require_readable(state, source)
-    broken = [key for key, value in state.items() if not _is_finite(value)]
-    if broken:
+    if broken := [*_not_finite(state, 'state_dict')]:
         raise CheckpointError(
             f'{source}: expected finite numbers, found NaN or infinity in {len(broken)} tensors: '
             f'{", ".join(broken[:5])}; take another checkpoint of that run'
         )
-
-
-def _is_finite(value: Tensor) -> bool:
-    """Whether all elements of a real tensor are finite; no elements are."""
-    # The extremes take no memory, unlike isfinite(); NaN makes both of them NaN.
-    return not value.numel() or all(math.isfinite(x) for x in value.detach().aminmax())
 
 
 def require_finite_run(content: Mapping, path: Path) -> None:
@@ -82,12 +75,11 @@ def require_optimizer_state(wrapper: OptimWrapper | OptimWrapperDict, source: st
         CheckpointError: a shape is another than its parameter's, or there is NaN or infinity.
     """
     wrappers = wrapper.optim_wrappers if isinstance(wrapper, OptimWrapperDict) else {'': wrapper}
-    for one in wrappers.values():
-        for parameter, state in one.optimizer.state.items():
-            for name in _AVERAGES & state.keys():
-                _require_average(state[name], parameter, f'{source}: {name} of the optimizer')
-    broken = [name for name, one in wrappers.items() if _broken_averages(one.optimizer.state)]
-    if broken:
+    states = [pair for one in wrappers.values() for pair in one.optimizer.state.items()]
+    for parameter, state in states:
+        for name in _AVERAGES & state.keys():
+            _require_average(state[name], parameter, f'{source}: {name} of the optimizer')
+    if any(name for _, state in states for name in _not_finite(state, 'state')):
         raise CheckpointError(
             f'{source}: expected a finite state of the optimizer, found NaN or infinity; take an '
             'earlier checkpoint, or its weights alone with --cfg-options load_from=FILE'
@@ -103,10 +95,6 @@ def _require_average(value: object, parameter: Tensor, name: str) -> None:
         )
 
 
-def _broken_averages(state: Mapping) -> bool:
-    return any(True for averages in state.values() for _ in _not_finite(averages, ''))
-
-
 def _not_finite(tensors: object, part: str) -> Iterator[str]:
     """Names of the tensors, in dicts at any depth, that are not finite."""
     for key, value in tensors.items() if isinstance(tensors, Mapping) else ():
@@ -114,3 +102,8 @@ def _not_finite(tensors: object, part: str) -> Iterator[str]:
             yield from (f'{part}.{name}' for name in _not_finite(value, str(key)))
         elif torch.is_tensor(value) and value.dtype in _CHECKED and not _is_finite(value):
             yield key if part == 'state_dict' else f'{part}.{key}'
+
+
+def _is_finite(value: Tensor) -> bool:
+    # The extremes take no memory, unlike isfinite(); NaN makes both of them NaN.
+    return not value.numel() or all(math.isfinite(x) for x in value.detach().aminmax())

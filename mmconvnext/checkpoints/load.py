@@ -7,9 +7,7 @@ Here every tensor is accounted for or the load raises.
 
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
-from types import MappingProxyType
+from dataclasses import dataclass
 
 import torch
 from mmengine.logging import print_log
@@ -22,7 +20,8 @@ from mmconvnext.checkpoints.finite import require_finite, require_readable
 from mmconvnext.checkpoints.read import Found, find_tensors, read_checkpoint
 from mmconvnext.errors import ArgumentError, CheckpointError
 
-_CLASSIFIER = {'norm.weight', 'norm.bias', 'head.weight', 'head.bias'}
+_CHECK = 'check that the config (size, use_grn, num_classes) is the one of the file'
+_TOP = {'norm.weight', 'norm.bias', 'head.weight', 'head.bias'}  # of a classifier
 _POLICIES = {
     'norm3': ('fresh', 'from_classifier', 'from_file'),
     'stem': ('repeat', 'mean', 'zero_extra', 'random'),
@@ -37,12 +36,12 @@ class LoadReport:
     called: str  # and the module
     state: dict[str, Tensor]  # the file's, in the module's shapes
     target: dict[str, Tensor]  # the module's
-    cause: str  # why they may not fit, or ''
+    cause: str = ''  # why they may not fit
     contents: str = ''  # the file's family and size
     recognised: Recognised | None = None
     aside: Sequence[str] = ()  # what else is in the file
     notes: Sequence[str] = ()
-    modules: dict[str, nn.Module] = field(default_factory=dict)  # of own names, by what precedes
+    prefix: str = ''  # what stands before the names in the file
 
     def __post_init__(self) -> None:
         self.loaded = {key: value for key, value in self.state.items() if key in self.target}
@@ -58,52 +57,47 @@ class LoadReport:
         return f'{crc:08x}'
 
     def __str__(self) -> str:
+        loaded = f'Loaded {len(self.loaded)} tensors (CRC-32 {self.checksum})'
         new, unused = (
-            ', '.join(dict.fromkeys(key.removeprefix('backbone.').split('.')[0] for key in keys))
+            ', '.join(dict.fromkeys(key.split('.')[0] for key in keys)) or 'none'
             for keys in (self.new, self.unused)
         )
-        tensors = f'{len(self.loaded)} tensors (CRC-32 {self.checksum})'
-        told = [f'Loaded {tensors} from {self.source}{self.contents}', f'new: {new or "none"}']
-        return '; '.join([*told, f'left aside: {unused or "none"}', *self.notes])
+        told = [f'{loaded} from {self.source}{self.contents}', f'new: {new}']
+        return '; '.join([*told, f'left aside: {unused}', *self.notes])
 
     def require_fit(self, new: Sequence[str] = (), unused: Sequence[str] = ()) -> None:
         """Check that the file has what the module has, by name and shape, and in finite numbers.
 
-        Args:
-            new: Beginnings of the module's names that the file may lack, each as a whole.
-            unused: Beginnings of the names that the module may lack.
-
         Raises:
-            CheckpointError: with the names of everything that does not fit.
+            CheckpointError: with the names of all that does not fit, but for those that begin as
+                ``new`` and ``unused`` say.
         """
-        prefix = next(iter(self.modules), '')
-        new, unused = (tuple(prefix + name for name in names) for names in (new, unused))
         # A part that may be missing is missing as a whole.
         new = tuple(part for part in new if not any(key.startswith(part) for key in self.state))
         unexpected = [key for key in self.state if key not in self.target]
         shapes = {k: (tuple(v.shape), tuple(self.target[k].shape)) for k, v in self.loaded.items()}
         problems = {
             'missing': [key for key in self.new if not key.startswith(new)],
-            'unexpected': [key for key in unexpected if not key.startswith(unused)],
+            'unexpected': [key for key in unexpected if not key.startswith(tuple(unused))],
             'of another shape': [f'{k} {a} for {b}' for k, (a, b) in shapes.items() if a != b],
         }
-        if told := [_tell(problem, keys) for problem, keys in problems.items() if keys]:
-            told[-1] += '; ' + (
-                self.cause
-                or 'check that the config (size, use_grn, num_classes) is the one of the file'
-            )
-            file = f'{self.source}{self.contents}'
-            raise CheckpointError(f'{file} does not fit {self.called}: {"; ".join(told)}')
+        if told := [self._tell(problem, keys) for problem, keys in problems.items() if keys]:
+            misfit = f'{self.source}{self.contents} does not fit {self.called}'
+            raise CheckpointError(f'{misfit}: {"; ".join(told)}; {self.cause or _CHECK}')
         require_finite(self.loaded, self.source)
+
+    def _tell(self, problem: str, keys: Sequence[str], shown: int = 5) -> str:
+        more = f', … ({len(keys) - shown} more)' if len(keys) > shown else ''
+        return f'{len(keys)} {problem}: {", ".join(self.prefix + k for k in keys[:shown])}{more}'
 
 
 def load(
     module: nn.Module,
     checkpoint: str,
-    names: str = 'backbone',
     *,
     ema: bool = False,
     sha256: str | None = None,
+    whole: bool = False,
     new: Sequence[str] = (),
     unused: Sequence[str] = (),
     **options: object,
@@ -111,32 +105,17 @@ def load(
     """Load a file's weights in place, every tensor accounted for.
 
     Args:
-        module: What to load into.
+        module: A backbone, or an ``ImageClassifier``.
         checkpoint: File or URL.
-        names: The module's: ``'backbone'`` for a ConvNeXt's and ``'classifier'`` for an
-            ``ImageClassifier``'s, each for files of any family in
-            :mod:`mmconvnext.checkpoints.formats`; ``'own'`` where the file has them as they are.
         ema: Take the weights averaged over training.
         sha256: SHA-256 of the file, or its beginning.
+        whole: Whether the module is a whole classifier.
         new: Beginnings of the names that the file may lack; these parameters stay as they are.
         unused: Beginnings of the names that the module may lack.
-        options: Of a backbone:
-
-            - ``prefix``: what to take from the file, such as ``'backbone.'``; recognised by
-              default.
-            - ``norm3``: ``'fresh'`` leaves the output norm of the last stage new where the file
-              has only a classifier's, as the official recipes do; ``'from_classifier'`` starts
-              from that; ``'from_file'`` too, where the file has it.
-            - ``stem``: how a stem for three channels serves another number of them: ``'repeat'``
-              takes them in turn and ``'mean'`` their mean, both scaled to keep the sum;
-              ``'zero_extra'`` adds zeros; ``'random'`` draws a new stem.
-
-            With own names ``prefix``, which is ``'backbone.'`` by default where there is such;
-            ``called``, what messages call the module; ``beside``, modules beside it in a whole
-            model, by the beginning of their names there: each is loaded too, where the file has it.
+        options: Of :func:`compare_backbone`.
 
     Raises:
-        ArgumentError: ``norm3`` or ``stem`` is none of the above.
+        ArgumentError: an option is not possible.
         CheckpointError: anything else is missing, unexpected, of another shape or not finite.
             The module is unchanged then.
     """
@@ -144,11 +123,10 @@ def load(
         if (given := options.get(option, known[0])) not in known:
             raise ArgumentError(f'init_cfg: expected {option} of {", ".join(known)}, got {given!r}')
     found = find_tensors(read_checkpoint(checkpoint, sha256=sha256), checkpoint, ema=ema)
-    report = _COMPARISONS[names](module, found, str(checkpoint), **options)
+    compare = compare_whole if whole else compare_backbone
+    report = compare(module, found, str(checkpoint), **options)
     report.require_fit(new, unused)
-    for at, part in (report.modules or {'': module}).items():
-        own = {key[len(at) :]: v for key, v in report.loaded.items() if key.startswith(at)}
-        part.load_state_dict(own, strict=False)
+    module.load_state_dict(report.loaded, strict=False)
     print_log(str(report), logger='current')
     if known := report.recognised:
         keys = known.state | known.aside
@@ -156,30 +134,51 @@ def load(
     return report
 
 
-def _with_backbone(
+def compare_backbone(
     module: nn.Module,
     found: Found,
     source: str,
+    *,
     prefix: str | None = None,
     norm3: str = 'fresh',
     stem: str = 'repeat',
+    own: str = '',
 ) -> LoadReport:
-    target, notes = module.state_dict(), []
+    """Compare a backbone with a file's tensors, of any family in ``formats``, or in a whole model.
+
+    Args:
+        module: The backbone.
+        found: The tensors.
+        source: What messages call the file.
+        prefix: What to take from the file, such as ``'backbone.'``; recognised where it is None.
+        norm3: ``'fresh'`` leaves the output norm of the last stage new where the file has only a
+            classifier's, as the official recipes do; ``'from_classifier'`` starts from that;
+            ``'from_file'`` too, where the file has it.
+        stem: How a stem for three channels serves another number of them: ``'repeat'`` takes
+            them in turn and ``'mean'`` their mean, both scaled to keep the sum; ``'zero_extra'``
+            adds zeros; ``'random'`` draws a new stem.
+        own: What messages call a network that is of no family; its files have its own names.
+
+    Raises:
+        CheckpointError: the file has no such tensors, or several ConvNeXts.
+    """
+    target = module.state_dict()
+    if own:
+        if prefix is None:
+            prefix = 'backbone.' if backbone_of(found.tensors) else ''
+        top = {key: found.tensors[key] for key in _TOP & found.tensors.keys()}
+        state = _with_norm3(top | _below(prefix, found, source), target, norm3)
+        cause = 'check that the file is of this very network'
+        aside = [k for k in found.tensors if not k.startswith(prefix) and k not in top]
+        return LoadReport(source, own, state, target, cause, aside=aside, prefix=prefix)
     recognised = to_official(_below(prefix or '', found, source), source)
     state = _in_shape(recognised.state, target) | recognised.unknown
-    if norm3 != 'fresh' and 'norm3.weight' in target.keys() - state.keys():
-        if 'norm.weight' in state:
-            state = rename_norm(state, 'norm.', 'norm3.')
-        elif norm3 == 'from_classifier':
-            raise CheckpointError(
-                "norm3='from_classifier': expected a file with a classifier's norm, found none; "
-                "take norm3='fresh'"
-            )
+    state, notes = _with_norm3(state, target, norm3), []
     given, channels = (tensors[STEM].shape[1] for tensors in (state, target))
     if given != channels:
         state[STEM] = _adapted(state[STEM], channels, stem)
-        adapted = f'stem of {given} channels adapted to {channels}'
-        notes.append(f"{adapted} by '{stem}' (init_cfg: stem=…)")
+        adapted = f"stem of {given} channels adapted to {channels} by '{stem}'"
+        notes.append(f'{adapted} (init_cfg: stem=…)')
     if recognised.prefix.endswith('visual.trunk.'):
         notes.append(
             "CLIP's weights expect its own data_preprocessor: mean=[122.77, 116.75, 104.09], "
@@ -189,31 +188,22 @@ def _with_backbone(
     cause = description.backbone_misfit(state, target)
     contents = f' ({_origin(recognised, found.place)}; {describe_size(state)})'
     aside = [*recognised.aside, *recognised.outside]
-    return LoadReport(
-        source, called, state, target, cause, contents, recognised, aside=aside, notes=notes
-    )
+    return LoadReport(source, called, state, target, cause, contents, recognised, aside, notes)
 
 
 def compare_whole(
-    module: nn.Module, found: Found, source: str, heads: bool = True, classifier: bool = False
+    module: nn.Module, found: Found, source: str, called: str = 'the classifier', heads: bool = True
 ) -> LoadReport:
-    """Compare a whole model with a file's tensors, officially named below ``backbone.``.
+    """Compare a whole model with the tensors of the file ``source``, officially named.
 
-    Args:
-        module: The model.
-        found: The file's tensors.
-        source: What messages call the file.
-        heads: Whether all that is not in the ``backbone`` has to fit as well.
-        classifier: Whether the model is known to be a classifier, and called so.
+    Without ``heads``, what is outside of the ``backbone`` is left out where it does not fit.
 
     Raises:
         CheckpointError: a tensor is sparse or of an unusual type.
     """
     require_readable(found.tensors, source)
     target, other = module.state_dict(), description.other_model(found.tensors)
-    cause = f'its keys look like {other}' if other else ''
-    called = 'the classifier' if classifier else 'the model'
-    classifier |= is_classifier(target)
+    cause, classifier = f'its keys look like {other}' if other else '', is_classifier(target)
     state, recognised = with_official_names(found.tensors, classifier=classifier)
     state = _in_shape(state, target)
     if not heads:
@@ -225,38 +215,10 @@ def compare_whole(
     return LoadReport(source, called, state, target, cause, recognised=recognised)
 
 
-def _with_own_names(
-    module: nn.Module,
-    found: Found,
-    source: str,
-    called: str,
-    prefix: str | None = None,
-    beside: Mapping[str, nn.Module] = MappingProxyType({}),
-) -> LoadReport:
-    tensors = found.tensors
-    if prefix is None:
-        prefix = 'backbone.' if backbone_of(tensors) else ''
-    _below(prefix, found, source)
-    modules = {prefix: module}
-    modules |= {at: part for at, part in beside.items() if any(k.startswith(at) for k in tensors)}
-    target = {at + k: v for at, part in modules.items() for k, v in part.state_dict().items()}
-    state = {key: value for key, value in tensors.items() if key.startswith(tuple(modules))}
-    aside = [key for key in tensors if key not in state]
-    cause = 'check that the file is of this very network'
-    return LoadReport(source, called, state, target, cause, aside=aside, modules=modules)
-
-
-_COMPARISONS = {
-    'backbone': _with_backbone,
-    'classifier': partial(compare_whole, classifier=True),
-    'own': _with_own_names,
-}
-
-
 def is_classifier(state: Mapping[str, Tensor]) -> bool:
     """Whether a model's state dict is one of ``ImageClassifier``: a backbone under a head."""
     top = {key for key in state if not key.startswith('backbone.')}
-    return 'head.weight' in top and top <= _CLASSIFIER
+    return 'head.weight' in top and top <= _TOP
 
 
 def with_official_names(
@@ -274,7 +236,7 @@ def with_official_names(
         return dict(state), None
     named = recognised.state | recognised.unknown
     if classifier:
-        top = _CLASSIFIER & recognised.state.keys()
+        top = _TOP & recognised.state.keys()
         others = recognised.outside | {key: named.pop(key) for key in top}
     else:
         # Among the output norms of a whole model, norm3 is one of them even where it is alone.
@@ -299,6 +261,20 @@ def _in_shape(state: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> dict
     return {k: fit_shape(v, target[k].shape) if k in target else v for k, v in state.items()}
 
 
+def _with_norm3(state: dict[str, Tensor], target: Mapping, norm3: str) -> dict[str, Tensor]:
+    """With a classifier's norm as that of the last stage, where there is none and it is wanted."""
+    if norm3 == 'fresh' or 'norm3.weight' not in target.keys() - state.keys():
+        return state
+    if 'norm.weight' in state:
+        return rename_norm(state, 'norm.', 'norm3.')
+    if norm3 == 'from_file':
+        return state
+    raise CheckpointError(
+        "norm3='from_classifier': expected a file with a classifier's norm, found none; take "
+        "norm3='fresh'"
+    )
+
+
 def _origin(recognised: Recognised, place: str) -> str:
     """Family, and where in the file its keys stand."""
     whole = description.describe_whole(recognised.outside)
@@ -319,8 +295,3 @@ def _adapted(stem: Tensor, channels: int, policy: str) -> Tensor:
         return nn.init.trunc_normal_(turns, std=0.02)
     turns[:, given:] = 0
     return turns
-
-
-def _tell(problem: str, keys: Sequence[str], shown: int = 5) -> str:
-    more = f', … ({len(keys) - shown} more)' if len(keys) > shown else ''
-    return f'{len(keys)} {problem}: {", ".join(keys[:shown])}{more}'

@@ -95,7 +95,7 @@ class ImageClassifier(BaseModel):
             super().init_weights()
             return
         options = {key: value for key, value in pretrained[-1].items() if key != 'type'}
-        load(self, names='classifier', **options)
+        load(self, whole=True, **options)
         self._is_init = True
 
     def forward(

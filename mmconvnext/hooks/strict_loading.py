@@ -17,9 +17,8 @@ class StrictLoadingHook(Hook):
 
     The tensors of its ConvNeXt get the official names first, so that mmseg's and mmdet's released
     models, whose backbone is mmpretrain's, load as well as the paper's and our own; a classifier's
-    norm and head get them too, so that one loads of any family. mmengine loads
-    with ``strict=False`` and only logs what does not fit, so that testing a model with another
-    one's checkpoint ends in a bad score instead of an error.
+    norm and head get them too, so that one loads of any family. mmengine loads with
+    ``strict=False``: testing with another model's checkpoint ends in a bad score, not an error.
 
     Args:
         heads: Whether all that is not in the ``backbone`` has to fit as well. Without it, a model
@@ -42,7 +41,7 @@ class StrictLoadingHook(Hook):
         while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
             model = model.module
         found = find_tested(checkpoint, self.source)
-        report = compare_whole(model, found, self.source, heads=self.heads)
+        report = compare_whole(model, found, self.source, called='the model', heads=self.heads)
         report.require_fit()
         checkpoint['state_dict'] = report.state  # where mmengine looks first
         unfit = [key for key in model.state_dict() if key not in report.state]

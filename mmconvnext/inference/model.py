@@ -120,7 +120,7 @@ def load_strictly(model: nn.Module, content: object, source: str) -> None:
     Raises:
         CheckpointError: a tensor is missing, unexpected, of another shape or not finite.
     """
-    report = compare_whole(model, find_tested(content, source), source)
+    report = compare_whole(model, find_tested(content, source), source, called='the model')
     report.require_fit()
     model.load_state_dict(report.state)
 

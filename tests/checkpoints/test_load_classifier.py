@@ -22,7 +22,7 @@ def test_every_family_gets_the_classifier_s_names(format, tmp_path) -> None:
     state = official_state()
     torch.save({'model': from_official(state, format)}, tmp_path / 'a.pth')
     model = classifier()
-    load(model, str(tmp_path / 'a.pth'), 'classifier')
+    load(model, str(tmp_path / 'a.pth'), whole=True)
     for key, value in model.state_dict().items():
         assert torch.equal(value, state[key.removeprefix('backbone.')]), key
 
@@ -81,7 +81,7 @@ def test_what_does_not_fit_is_explained_in_one_line(state, message: str, tmp_pat
     model = classifier()
     before = {key: value.clone() for key, value in model.state_dict().items()}
     with pytest.raises(CheckpointError, match=message) as caught:
-        load(model, str(tmp_path / 'a.pth'), 'classifier')
+        load(model, str(tmp_path / 'a.pth'), whole=True)
     assert '\n' not in str(caught.value)
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
