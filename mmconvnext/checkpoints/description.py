@@ -111,19 +111,15 @@ def classifier_misfit(state: Mapping[str, Tensor], target: Mapping[str, Tensor])
     if 'head.weight' not in state:
         return f'it has no head that fits here; {_TO_THE_BACKBONE}'
     theirs, ours = (len(tensors['head.weight']) for tensors in (state, target))
-    if theirs != ours:
-        return (
-            f'it tells {theirs} classes apart, the config says num_classes={ours}; '
-            f'{_TO_THE_BACKBONE}'
-        )
-    return ''
+    told = f'it tells {theirs} classes apart, the config says num_classes={ours}'
+    return f'{told}; {_TO_THE_BACKBONE}' if theirs != ours else ''
 
 
 def announce_licence(family: str, keys: Iterable[str], source: str) -> None:
     """Log, once in a process, what the weights of a family may not be used for.
 
-    ``keys`` are the official ones and those left aside. timm's copies of DINOv3's weights have its
-    ordinary ones, and are known by the name of the file.
+    ``keys`` are the official ones and those left aside; by the name of the file, ``source``, timm's
+    copies of DINOv3's weights are known, which have its ordinary ones.
     """
     if family == 'hf-dinov3' or 'norms.3.weight' in keys or 'dinov3' in Path(source).name.lower():
         _announce(_DINOV3)

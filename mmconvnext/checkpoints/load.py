@@ -58,12 +58,11 @@ class LoadReport:
 
     def __str__(self) -> str:
         loaded = f'Loaded {len(self.loaded)} tensors (CRC-32 {self.checksum})'
-        new, unused = (
-            ', '.join(dict.fromkeys(key.split('.')[0] for key in keys)) or 'none'
-            for keys in (self.new, self.unused)
-        )
-        told = [f'{loaded} from {self.source}{self.contents}', f'new: {new}']
-        return '; '.join([*told, f'left aside: {unused}', *self.notes])
+        told = [f'{loaded} from {self.source}{self.contents}']
+        for what, keys in {'new': self.new, 'left aside': self.unused}.items():
+            parts = dict.fromkeys(key.split('.')[0] for key in keys)
+            told.append(f'{what}: {", ".join(parts) or "none"}')
+        return '; '.join([*told, *self.notes])
 
     def require_fit(self, new: Sequence[str] = (), unused: Sequence[str] = ()) -> None:
         """Check that the file has what the module has, by name and shape, and in finite numbers.
@@ -166,7 +165,7 @@ def compare_backbone(
     if own:
         if prefix is None:
             prefix = 'backbone.' if backbone_of(found.tensors) else ''
-        top = {key: found.tensors[key] for key in _TOP & found.tensors.keys()}
+        top = {key: value for key, value in found.tensors.items() if key in _TOP}
         state = _with_norm3(top | _below(prefix, found, source), target, norm3)
         cause = 'check that the file is of this very network'
         aside = [k for k in found.tensors if not k.startswith(prefix) and k not in top]
@@ -236,8 +235,8 @@ def with_official_names(
         return dict(state), None
     named = recognised.state | recognised.unknown
     if classifier:
-        top = _TOP & recognised.state.keys()
-        others = recognised.outside | {key: named.pop(key) for key in top}
+        top = {key: named.pop(key) for key in recognised.state if key in _TOP}
+        others = recognised.outside | top
     else:
         # Among the output norms of a whole model, norm3 is one of them even where it is alone.
         named = rename_norm(named, 'norm.', 'norm3.') | recognised.outside
@@ -247,7 +246,6 @@ def with_official_names(
 
 
 def _below(prefix: str, found: Found, source: str) -> dict[str, Tensor]:
-    """The tensors below a prefix, by their names there."""
     below = {k[len(prefix) :]: v for k, v in found.tensors.items() if k.startswith(prefix)}
     if not below:
         raise CheckpointError(

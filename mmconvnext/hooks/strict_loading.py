@@ -44,10 +44,6 @@ class StrictLoadingHook(Hook):
         report = compare_whole(model, found, self.source, called='the model', heads=self.heads)
         report.require_fit()
         checkpoint['state_dict'] = report.state  # where mmengine looks first
-        unfit = [key for key in model.state_dict() if key not in report.state]
-        if unfit:
-            print_log(
-                f'{len(unfit)} tensors outside of the backbone start anew: {", ".join(unfit)}',
-                logger='current',
-                level=logging.WARNING,
-            )
+        if unfit := [key for key in model.state_dict() if key not in report.state]:
+            told = f'{len(unfit)} tensors outside of the backbone start anew: {", ".join(unfit)}'
+            print_log(told, logger='current', level=logging.WARNING)

@@ -40,6 +40,15 @@ def test_nothing_of_a_file_is_dropped_silently() -> None:
     assert {'backbone.aux.weight', 'backbone.stages.0.0.extra'} <= named.keys()
 
 
+def test_what_a_family_has_beside_is_not_dropped_either(tmp_path) -> None:
+    state = from_official(official_state(), TIMM) | {'head.pre_logits.fc.weight': torch.ones(3, 3)}
+    torch.save(state, tmp_path / 'a.pth')
+    with pytest.raises(
+        CheckpointError, match=r'unexpected: backbone\.head\.pre_logits.*has no head'
+    ):
+        load(classifier(), str(tmp_path / 'a.pth'), whole=True)
+
+
 def test_what_is_a_classifier() -> None:
     state = classifier().state_dict()
     assert is_classifier(state)
