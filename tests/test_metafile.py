@@ -17,7 +17,7 @@ from mmconvnext.analysis.cost.complexity import (
     count_macs,
     count_parameters,
 )
-from mmconvnext.checkpoints.published import PUBLISHED
+from mmconvnext.checkpoints.releases import RELEASES
 from mmconvnext.studies.roadmap.results import PUBLISHED as RESULTS_OF_STEPS
 from tests.conftest import CONFIGS, ROOT
 from tests.reference import by_config
@@ -154,7 +154,7 @@ def test_the_config_s_docstring_says_the_same(name: str) -> None:
 
 def test_weights_are_the_trained_models_that_were_published() -> None:
     """Not the backbone's: mmengine's inferencers would run a model of noise with those."""
-    theirs = {p.config: file for file, p in PUBLISHED.items() if p.publisher == 'the paper'}
+    theirs = {p.config: file for file, p in RELEASES.items() if p.publisher == 'the paper'}
     ours = {name: model['Weights'] for name, model in MODELS.items() if 'Weights' in model}
     assert {name: url.rsplit('/', 1)[1] for name, url in ours.items()} == theirs
     for name, url in ours.items():

@@ -19,7 +19,7 @@ from mmconvnext.backbones.deploy import Replaced, fold_norm, restore
 from mmconvnext.backbones.forms import output_map
 from mmconvnext.backbones.layers import LayerNorm2d
 from mmconvnext.backbones.triton_kernels import require_triton
-from mmconvnext.checkpoints.load import load_backbone
+from mmconvnext.checkpoints.load import load
 from mmconvnext.errors import ArgumentError
 from mmconvnext.layer_ids import layer_wise, suited_layers
 from mmconvnext.registry import MODELS
@@ -86,7 +86,7 @@ class ConvNeXt(Backbone):
             by default: the kernels have not been timed on a GPU yet. Needs ``fast`` and Triton.
         init_cfg: ``dict(type='Pretrained', checkpoint=FILE or URL)`` loads strictly in
             :meth:`init_weights`, with ``prefix``, ``ema``, ``sha256``, ``norm3``, ``stem`` as in
-            :func:`~mmconvnext.checkpoints.load.load_backbone`; None draws truncated normal
+            :func:`~mmconvnext.checkpoints.load.load`; None draws truncated normal
             weights, σ = .02.
         gap_before_final_norm: Accepted because the stock configs of mmdet and mmseg pass it;
             a dense backbone has no pooled output, so only False is possible.
@@ -273,14 +273,14 @@ class ConvNeXt(Backbone):
         return modules
 
     def _load(self, checkpoint: str, options: Mapping[str, object]) -> None:
+        options = {**options, 'new': self._new(), 'unused': self._unused()}
         if not self._handed_over:
-            load_backbone(self, checkpoint, **options, new=self._new(), unused=self._unused())
+            load(self, checkpoint, **options)
             return
         place = self.norm3
         self.norm3 = self._handed_over[0]  # to be loaded with the rest
-        options = {'norm3': 'from_file', **options}
         try:
-            load_backbone(self, checkpoint, **options, new=self._new(), unused=self._unused())
+            load(self, checkpoint, **{'norm3': 'from_file', **options})
         finally:
             self.norm3 = place
 

@@ -9,7 +9,7 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmconvnext.checkpoints.classifier import load_classifier
+from mmconvnext.checkpoints.load import load
 from mmconvnext.classification.timm_augmentation import MIXING_OPTIONS, build_mixing
 from mmconvnext.errors import ArgumentError
 from mmconvnext.registry import MODELS
@@ -40,7 +40,7 @@ class ImageClassifier(BaseModel):
         data_preprocessor: Config; mmengine's ``ImgDataPreprocessor``, as a rule.
         init_cfg: ``dict(type='Pretrained', checkpoint=FILE or URL)`` loads a whole classifier of
             any family strictly, with ``ema`` and ``sha256`` as in
-            :func:`~mmconvnext.checkpoints.classifier.load_classifier`. For other classes give the
+            :func:`~mmconvnext.checkpoints.load.load`. For other classes give the
             backbone an ``init_cfg`` instead: the head is then drawn, and the norm comes from the
             file, as in the official fine-tuning. None draws truncated normal weights, σ = .02.
 
@@ -94,7 +94,8 @@ class ImageClassifier(BaseModel):
         if self._is_init or not pretrained:
             super().init_weights()
             return
-        load_classifier(self, **{k: v for k, v in pretrained[-1].items() if k != 'type'})
+        options = {key: value for key, value in pretrained[-1].items() if key != 'type'}
+        load(self, whole=True, **options)
         self._is_init = True
 
     def forward(

@@ -15,7 +15,7 @@ from mmconvnext.checkpoints.of_a_run import (
     run_checkpoints,
     set_aside,
 )
-from mmconvnext.checkpoints.read import find_tensors, read_checkpoint
+from mmconvnext.checkpoints.read import find_tensors, read_ahead, read_checkpoint
 from mmconvnext.command_line.options import backbones
 from mmconvnext.errors import CheckpointError, UserError
 from mmconvnext.processes import is_first_process
@@ -48,8 +48,7 @@ def set_resume(config: Config, resume: str | None, *, overwrite: bool = False) -
         )
     if automatic:
         resume, notices = _newest(place)
-    if resume is not None:
-        _require_training_state(resume)
+    path = None if resume is None else _require_training_state(resume)
     if not automatic:
         first = is_first_process(config.get('launcher', 'none'))
         notices = _make_way(place, resume, overwrite, first)
@@ -58,7 +57,7 @@ def set_resume(config: Config, resume: str | None, *, overwrite: bool = False) -
         if config.get('load_from'):
             set_checkpoint(config, config.load_from, heads=False)
         return notices
-    set_checkpoint(config, resume)
+    _set_loading(config, path)
     config.resume = True
     # Its weights are all in the checkpoint: nothing else need be there or be downloaded.
     config.model.pop('init_cfg', None)
@@ -67,14 +66,18 @@ def set_resume(config: Config, resume: str | None, *, overwrite: bool = False) -
     return [*notices, f'Resuming from {resume}']
 
 
-def _require_training_state(checkpoint: str) -> None:
-    missing = {'meta', 'optimizer', 'message_hub'} - set(_read_structure(fetch(checkpoint)))
+def _require_training_state(checkpoint: str) -> Path:
+    path = fetch(checkpoint)
+    content = read_checkpoint(str(path), map_location='meta')  # no tensors, which is quick
+    missing = {'meta', 'optimizer', 'message_hub'} - set(content)
     if missing:
         raise UserError(
             f'{checkpoint}: expected a checkpoint of training, with its '
             f'{", ".join(sorted(missing))}; to start from its weights alone, give '
             '--cfg-options load_from=FILE'
         )
+    find_tensors(content, str(path))
+    return path
 
 
 def _newest(place: Place) -> tuple[str | None, list[str]]:
@@ -139,13 +142,13 @@ def set_checkpoint(config: Config, checkpoint: str, *, heads: bool = True) -> No
         CheckpointError: the checkpoint is missing, unreadable or unsafe, or holds no tensors.
     """
     path = fetch(checkpoint)
-    find_tensors(_read_structure(path), str(path))
+    find_tensors(read_ahead(str(path)), str(path))
+    _set_loading(config, path, heads)
+
+
+def _set_loading(config: Config, path: Path, heads: bool = True) -> None:
     config.load_from = str(path)
     config.custom_hooks = [
         *(config.get('custom_hooks') or []),
         ConfigDict(type='mmconvnext.StrictLoadingHook', heads=heads, source=str(path)),
     ]
-
-
-def _read_structure(path: Path) -> object:
-    return read_checkpoint(str(path), map_location='meta')  # no tensors, which is quick

@@ -1,8 +1,6 @@
 """A config and a checkpoint made a model that is ready for pictures."""
 
 import warnings
-from collections.abc import Mapping
-from types import SimpleNamespace
 from typing import NamedTuple
 
 import cv2
@@ -14,13 +12,13 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import BaseDataElement
 from torch import nn
 
+from mmconvnext.checkpoints.load import compare_whole
 from mmconvnext.checkpoints.meta import described, find_meta
-from mmconvnext.checkpoints.read import read_checkpoint
+from mmconvnext.checkpoints.read import find_tested, read_checkpoint
 from mmconvnext.command_line.hardware import fit_to_hardware
 from mmconvnext.config_types import type_name
 from mmconvnext.drawing.classes import Classes
 from mmconvnext.errors import UserError, first_line
-from mmconvnext.hooks import StrictLoadingHook
 from mmconvnext.inference.classes import find_classes, zero_is_reduced
 from mmconvnext.inference.pipeline import Pipeline
 
@@ -123,11 +121,9 @@ def load_strictly(model: nn.Module, content: object, source: str) -> None:
     Raises:
         CheckpointError: a tensor is missing, unexpected, of another shape or not finite.
     """
-    content = dict(content) if isinstance(content, Mapping) else {'state_dict': content}
-    # Of a runner the hook asks for nothing but its model.
-    hook = StrictLoadingHook(source=source)
-    hook.after_load_checkpoint(SimpleNamespace(model=model), content)
-    model.load_state_dict(content['state_dict'])
+    report = compare_whole(model, find_tested(content, source), source, called='the model')
+    report.require_fit()
+    model.load_state_dict(report.state)
 
 
 def require_config_fits(config: Config, checkpoint: str) -> None:

@@ -7,7 +7,8 @@ import torch
 from mmengine.config import Config
 
 from mmconvnext.checkpoints.of_a_run import OVERWRITTEN
-from mmconvnext.command_line.resuming import set_resume
+from mmconvnext.checkpoints.read import read_checkpoint
+from mmconvnext.command_line.resuming import set_checkpoint, set_resume
 from mmconvnext.errors import CheckpointError, UserError
 from tests.conftest import CONFIGS
 
@@ -105,3 +106,10 @@ def test_a_store_elsewhere_is_not_looked_through(config) -> None:
     config.default_hooks.checkpoint.out_dir = 's3://bucket/runs'
     with pytest.raises(UserError, match=r's3://bucket/runs: expected a folder of this machine'):
         set_resume(config, 'auto')
+
+
+def test_a_checkpoint_to_test_is_parsed_once(config, tmp_path: Path, monkeypatch) -> None:
+    path = write(tmp_path / 'a.pth', 3)
+    set_checkpoint(config, path)
+    monkeypatch.setattr(torch, 'load', None)
+    assert read_checkpoint(config.load_from)['meta'] == {'iter': 3}

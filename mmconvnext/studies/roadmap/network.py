@@ -13,7 +13,7 @@ from mmconvnext.backbones import arguments
 from mmconvnext.backbones.arguments import STAGES
 from mmconvnext.backbones.backbone import Backbone
 from mmconvnext.backbones.layers import LayerNorm2d
-from mmconvnext.checkpoints.own_names import load_own_names
+from mmconvnext.checkpoints.load import load
 from mmconvnext.errors import ArgumentError
 from mmconvnext.layer_ids import layer_wise
 from mmconvnext.registry import MODELS
@@ -179,17 +179,17 @@ class RoadmapNet(Backbone):
         return modules
 
     def _load(self, checkpoint: str, options: Mapping[str, object]) -> None:
-        # A classifier's last norm stands beside its backbone, and is loaded with it.
+        called = f'RoadmapNet(step={self.step!r}, regime={self.regime!r})'
+        options = {**options, 'own': called, 'new': self._new(), 'unused': self._unused()}
         handed_over = [norm for norm in self._handed_over if isinstance(norm, LayerNorm2d)]
-        load_own_names(
-            self,
-            checkpoint,
-            what=f'RoadmapNet(step={self.step!r}, regime={self.regime!r})',
-            **options,
-            new=self._new(),
-            unused=self._unused(),
-            beside={'norm.': handed_over[0]} if handed_over else {},
-        )
+        if not handed_over:
+            load(self, checkpoint, **options)
+            return
+        self.norm3 = handed_over[0]  # to be loaded with the rest
+        try:
+            load(self, checkpoint, norm3='from_file', **options)
+        finally:
+            del self.norm3
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """Depth of a parameter for layer-wise learning-rate decay, and the number of depths.

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 
-class Published(NamedTuple):
+class Release(NamedTuple):
     """Results in percent, by the names that a test prints, and who published them.
 
     ``augmented`` is with multi-scale and flip, and empty where none was published.
@@ -21,26 +21,26 @@ class Published(NamedTuple):
     publisher: str
 
 
-def _segmentor(config: str, single_scale: float, multi_scale: float, publisher: str) -> Published:
+def _segmentor(config: str, single_scale: float, multi_scale: float, publisher: str) -> Release:
     """UperNet's mIoU on ADE20K."""
-    return Published(config, {'mIoU': single_scale}, {'mIoU': multi_scale}, publisher)
+    return Release(config, {'mIoU': single_scale}, {'mIoU': multi_scale}, publisher)
 
 
-def _detector(config: str, box_ap: float, mask_ap: float, publisher: str) -> Published:
+def _detector(config: str, box_ap: float, mask_ap: float, publisher: str) -> Release:
     """Box and mask AP on COCO, at one scale."""
-    return Published(config, {'coco/bbox_mAP': box_ap, 'coco/segm_mAP': mask_ap}, {}, publisher)
+    return Release(config, {'coco/bbox_mAP': box_ap, 'coco/segm_mAP': mask_ap}, {}, publisher)
 
 
-def _classifier(config: str, top1: float) -> Published:
+def _classifier(config: str, top1: float) -> Release:
     """Top-1 accuracy on ImageNet-1K, of one central crop or, at 384², the whole picture."""
-    return Published(config, {'top1': top1}, {}, _PAPER)
+    return Release(config, {'top1': top1}, {}, _PAPER)
 
 
 _PAPER = 'the paper'
 _MMSEG = 'mmseg 1.2.2'
 _MMDET = 'mmdet 3.3.0'
 
-PUBLISHED = {
+RELEASES = {
     'upernet_convnext_tiny_1k_512x512.pth': _segmentor(
         'upernet_convnext_t_ade20k', 46.0, 46.7, _PAPER
     ),

@@ -2,14 +2,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmconvnext.checkpoints.classifier import (
-    explain_misfit,
-    is_classifier,
-    load_classifier,
-    with_official_classifier,
-)
 from mmconvnext.checkpoints.convert import from_official
+from mmconvnext.checkpoints.description import classifier_misfit
 from mmconvnext.checkpoints.formats import HF, MMPRETRAIN, OFFICIAL, TIMM, TORCHVISION
+from mmconvnext.checkpoints.load import is_classifier, load, with_official_names
 from mmconvnext.errors import CheckpointError
 from tests.classification.test_classifier import BACKBONE, classifier
 
@@ -26,22 +22,31 @@ def test_every_family_gets_the_classifier_s_names(format, tmp_path) -> None:
     state = official_state()
     torch.save({'model': from_official(state, format)}, tmp_path / 'a.pth')
     model = classifier()
-    load_classifier(model, str(tmp_path / 'a.pth'))
+    load(model, str(tmp_path / 'a.pth'), whole=True)
     for key, value in model.state_dict().items():
         assert torch.equal(value, state[key.removeprefix('backbone.')]), key
 
 
 def test_our_own_and_other_networks_stay_as_they_are() -> None:
     state = classifier().state_dict()
-    assert with_official_classifier(state).keys() == state.keys()
+    assert with_official_names(state, classifier=True)[0].keys() == state.keys()
     other = {'backbone.stem.0.weight': torch.ones(1), 'head.weight': torch.ones(1)}
-    assert with_official_classifier(other) == other
+    assert with_official_names(other, classifier=True)[0] == other
 
 
 def test_nothing_of_a_file_is_dropped_silently() -> None:
     extra = {'aux.weight': torch.ones(1), 'stages.0.0.extra': torch.ones(1)}
-    named = with_official_classifier(official_state() | extra)
+    named, _ = with_official_names(official_state() | extra, classifier=True)
     assert {'backbone.aux.weight', 'backbone.stages.0.0.extra'} <= named.keys()
+
+
+def test_what_a_family_has_beside_is_not_dropped_either(tmp_path) -> None:
+    state = from_official(official_state(), TIMM) | {'head.pre_logits.fc.weight': torch.ones(3, 3)}
+    torch.save(state, tmp_path / 'a.pth')
+    with pytest.raises(
+        CheckpointError, match=r'unexpected: backbone\.head\.pre_logits.*has no head'
+    ):
+        load(classifier(), str(tmp_path / 'a.pth'), whole=True)
 
 
 def test_what_is_a_classifier() -> None:
@@ -85,11 +90,11 @@ def test_what_does_not_fit_is_explained_in_one_line(state, message: str, tmp_pat
     model = classifier()
     before = {key: value.clone() for key, value in model.state_dict().items()}
     with pytest.raises(CheckpointError, match=message) as caught:
-        load_classifier(model, str(tmp_path / 'a.pth'))
+        load(model, str(tmp_path / 'a.pth'), whole=True)
     assert '\n' not in str(caught.value)
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
 def test_no_cause_is_made_up() -> None:
     state = classifier().state_dict()
-    assert explain_misfit(state, state) == ''
+    assert classifier_misfit(state, state) == ''

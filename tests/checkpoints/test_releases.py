@@ -4,12 +4,12 @@ import mmdet
 import mmseg
 import yaml
 
-from mmconvnext.checkpoints.published import PUBLISHED
+from mmconvnext.checkpoints.releases import RELEASES
 from tests.conftest import CONFIGS
 
 
 def test_every_config_is_there_and_says_the_paper_s_figures() -> None:
-    for file, published in PUBLISHED.items():
+    for file, published in RELEASES.items():
         record = (CONFIGS / f'{published.config}.py').read_text()
         if published.publisher == 'the paper':
             assert file in record
@@ -19,7 +19,7 @@ def test_every_config_is_there_and_says_the_paper_s_figures() -> None:
 
 def test_every_published_config_has_the_paper_s_model() -> None:
     configs = {p.stem for p in CONFIGS.glob('*.py') if 'Published model' in p.read_text()}
-    assert configs == {p.config for p in PUBLISHED.values() if p.publisher == 'the paper'}
+    assert configs == {p.config for p in RELEASES.values() if p.publisher == 'the paper'}
 
 
 def read_models(package: object, file: str) -> dict[str, list[dict]]:
@@ -32,7 +32,7 @@ def read_models(package: object, file: str) -> dict[str, list[dict]]:
 def published_by(publisher: str) -> dict[str, tuple[dict, dict]]:
     return {
         name: (dict(published.results), dict(published.augmented))
-        for name, published in PUBLISHED.items()
+        for name, published in RELEASES.items()
         if published.publisher.startswith(publisher)
     }
 
