@@ -28,7 +28,7 @@ def override(config: Config, options: Mapping[str, object]) -> None:
     for split in followed:
         for evaluator in _evaluators(config, split):
             if 'ann_file' in evaluator and f'{split}_evaluator.ann_file' not in options:
-                evaluator.ann_file = _annotations(_dataset(config, split))
+                evaluator.ann_file = annotation_file(_dataset(config, split))
 
 
 def _evaluators(config: Config, split: str) -> list[ConfigDict]:
@@ -42,14 +42,14 @@ def _dataset(config: Config, split: str) -> ConfigDict:
 
 
 def _follows(config: Config, split: str) -> bool:
-    annotations = _annotations(_dataset(config, split))
+    annotations = annotation_file(_dataset(config, split))
     files = [e.ann_file for e in _evaluators(config, split) if e.get('ann_file')]
     return bool(annotations and files) and all(
         os.path.normpath(file) == os.path.normpath(annotations) for file in files
     )
 
 
-def _annotations(dataset: ConfigDict) -> str:
+def annotation_file(dataset: Mapping) -> str:
     """Path of a dataset's annotation file, or ''."""
     file = dataset.get('ann_file')
     return os.path.join(dataset.get('data_root') or '', file) if file else ''
