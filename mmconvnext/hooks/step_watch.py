@@ -79,9 +79,7 @@ class StepWatchHook(Hook):
             self._images += _images(data_batch)
         self._look_at_rates(runner)
 
-    def after_train_iter(
-        self, runner, batch_idx: int, data_batch: object = None, outputs: object = None
-    ) -> None:
+    def after_train_iter(self, runner, **_: object) -> None:
         if not hasattr(runner.optim_wrapper, 'watch'):
             self.agreed = agreed(runner.signals.pending) if hasattr(runner, 'signals') else 0
         for buffer, before in self._buffers:
@@ -147,21 +145,13 @@ class StepWatchHook(Hook):
         bad = [~torch.isfinite(value) for value in (loss, norm)]
         values = torch.stack([*bad, torch.full_like(norm, pending), norm])
         if get_world_size() == 1:
-            bad_loss, bad_norm, signal, number = values.tolist()
-        else:
-            bad_loss, bad_norm, signal, number = self._agree(values)
-        return bool(bad_loss), bool(bad_norm), int(signal), number
-
-    @staticmethod
-    def _agree(values: Tensor) -> list[float]:
-        # One from each process: a maximum would lose NaN, and the order of signals.
-        everyone = [torch.empty_like(values) for _ in range(get_world_size())]
-        torch.distributed.all_gather(everyone, values)
-        rows = torch.stack(everyone).tolist()
-        signal = 0
-        for row in rows:
-            signal = weightier(signal, int(row[2]))
-        return [max(row[0] for row in rows), max(row[1] for row in rows), signal, rows[0][3]]
+            rows = [values.tolist()]
+        else:  # one from each process: a maximum would lose NaN, and the order of signals
+            everyone = [torch.empty_like(values) for _ in range(get_world_size())]
+            torch.distributed.all_gather(everyone, values)
+            rows = torch.stack(everyone).tolist()
+        bad_loss, bad_norm, signals, norms = zip(*rows)
+        return any(bad_loss), any(bad_norm), weightier(*map(int, signals)), norms[0]
 
     def _remember_losses(self, model: nn.Module, args: tuple, kwargs: dict, output: object) -> None:
         if isinstance(output, Mapping) and kwargs.get('mode') == 'loss':
@@ -171,11 +161,10 @@ class StepWatchHook(Hook):
     def _told(self, loss: Tensor, norm: float) -> str:
         """Iteration, loss and its terms, norm, images and what to do, in one line."""
         runner = self._runner
-        told = (loss.item(), self._terms(), self._images)
-        everyone = all_gather_object(told)
+        everyone = all_gather_object((loss.item(), self._terms(), self._images))
         wrong = [one for one in everyone if not math.isfinite(one[0])] or everyone
         images = [image for one in wrong for image in one[2]]
-        last = runner.message_hub.get_info('last_ckpt') if _has_last(runner) else None
+        last = runner.message_hub.runtime_info.get('last_ckpt')
         return (
             f'iteration {runner.iter + 1}: expected a finite loss and gradients, got loss '
             f'{wrong[0][0]:.4g} ({", ".join(wrong[0][1]) or "its terms are unknown"}), gradient '
@@ -193,8 +182,8 @@ class StepWatchHook(Hook):
 
     def _look_at_rates(self, runner) -> None:
         rates = [rate for group in runner.optim_wrapper.get_lr().values() for rate in group]
-        if not all(abs(rate) < _LARGEST for rate in rates):  # NaN, too
-            wrong = next(rate for rate in rates if not abs(rate) < _LARGEST)
+        wrong = next((rate for rate in rates if not abs(rate) < _LARGEST), None)  # NaN, too
+        if wrong is not None:
             raise told_everywhere(
                 DivergenceError(
                     f'iteration {runner.iter + 1}: expected a finite learning rate, got '
@@ -215,10 +204,6 @@ def _listed(images: Sequence[str]) -> str:
     more = len(images) - _IMAGES_NAMED
     listed = ', '.join(images[:_IMAGES_NAMED]) or 'unnamed'
     return f'{listed} and {more} more' if more > 0 else listed
-
-
-def _has_last(runner) -> bool:
-    return 'last_ckpt' in runner.message_hub.runtime_info
 
 
 def _detached(value: Tensor | Sequence[Tensor]) -> Tensor | list[Tensor]:
