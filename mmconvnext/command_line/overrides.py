@@ -26,12 +26,12 @@ def override(config: Config, options: Mapping[str, object]) -> None:
         if dataset.get('data_root') == root:  # not overridden itself
             dataset.data_root = config.data_root
     for split in followed:
-        for evaluator in _evaluators(config, split):
+        for evaluator in evaluators(config, split):
             if 'ann_file' in evaluator and f'{split}_evaluator.ann_file' not in options:
                 evaluator.ann_file = annotation_file(_dataset(config, split))
 
 
-def _evaluators(config: Config, split: str) -> list[ConfigDict]:
+def evaluators(config: Config, split: str) -> list[ConfigDict]:
     """The metrics of a split; none is an empty list."""
     given = config.get(f'{split}_evaluator') or []
     return given if isinstance(given, list) else [given]
@@ -43,10 +43,8 @@ def _dataset(config: Config, split: str) -> ConfigDict:
 
 def _follows(config: Config, split: str) -> bool:
     annotations = annotation_file(_dataset(config, split))
-    files = [e.ann_file for e in _evaluators(config, split) if e.get('ann_file')]
-    return bool(annotations and files) and all(
-        os.path.normpath(file) == os.path.normpath(annotations) for file in files
-    )
+    files = {os.path.normpath(e.ann_file) for e in evaluators(config, split) if e.get('ann_file')}
+    return bool(annotations) and files == {os.path.normpath(annotations)}
 
 
 def annotation_file(dataset: Mapping) -> str:

@@ -37,20 +37,19 @@ def set_resume(config: Config, resume: str | None, *, overwrite: bool = False) -
     """
     if resume is None and config.get('resume'):
         resume = config.get('load_from') or 'auto'
-    place, notices = checkpoint_place(config, config.work_dir), []
-    if resume == 'auto' and overwrite:
-        raise UserError('--overwrite: expected alone or with --resume FILE, got --resume too')
-    automatic = resume == 'auto'
-    if automatic and is_elsewhere(config):
-        raise UserError(
-            f'{config.default_hooks.checkpoint.out_dir}: expected a folder of this machine to look '
-            'for the newest checkpoint in; give --resume URL'
-        )
-    if automatic:
+    place = checkpoint_place(config, config.work_dir)
+    if resume == 'auto':
+        if overwrite:
+            raise UserError('--overwrite: expected alone or with --resume FILE, got --resume too')
+        if is_elsewhere(config):
+            raise UserError(
+                f'{config.default_hooks.checkpoint.out_dir}: expected a folder of this machine to '
+                'look for the newest checkpoint in; give --resume URL'
+            )
         resume, notices = _newest(place)
-    if resume is not None:
         _require_training_state(resume)
-    if not automatic:
+    else:
+        _require_training_state(resume)
         first = is_first_process(config.get('launcher', 'none'))
         notices = _make_way(place, resume, overwrite, first)
     if resume is None:
@@ -67,7 +66,9 @@ def set_resume(config: Config, resume: str | None, *, overwrite: bool = False) -
     return [*notices, f'Resuming from {resume}']
 
 
-def _require_training_state(checkpoint: str) -> None:
+def _require_training_state(checkpoint: str | None) -> None:
+    if checkpoint is None:
+        return
     missing = {'meta', 'optimizer', 'message_hub'} - set(_read_structure(fetch(checkpoint)))
     if missing:
         raise UserError(
