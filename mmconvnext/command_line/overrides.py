@@ -16,9 +16,7 @@ def override(config: Config, options: Mapping[str, object]) -> None:
     dataset's annotations goes on to read its dataset's.
     """
     root = config.get('data_root')
-    at_root = [
-        split for split in _SPLITS if root and _dataset(config, split).get('data_root') == root
-    ]
+    at_root = [s for s in _SPLITS if root and _dataset(config, s).get('data_root') == root]
     followed = [split for split in _SPLITS if _follows(config, split)]
     config.merge_from_dict(dict(options))
     for split in at_root:

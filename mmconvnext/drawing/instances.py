@@ -52,12 +52,12 @@ def draw_instances(
 
     Args:
         image: (H, W, 3) uint8, BGR.
-        instances: What to draw, in the image's pixels.
+        instances: In the image's pixels.
         classes: Name of each class.
         palette: RGB colour of each class.
         opacity: Share of the class colour inside a mask, 0 to 1.
         factor: Of the enlargement.
-        scale: Size of text and lines; 1 suits pictures of a few hundred pixels.
+        scale: Size of text and lines (:func:`text_scale`).
 
     Returns:
         (H × factor, W × factor, 3) uint8, BGR.

@@ -38,16 +38,13 @@ def compare_labels(
 def overlay(
     image: np.ndarray, labels: np.ndarray, palette: Sequence[Sequence[int]], opacity: float
 ) -> np.ndarray:
-    """Label colours over a picture.
+    """Label colours over a picture: (H, W, 3) uint8, BGR.
 
     Args:
         image: (H, W, 3) uint8, BGR.
         labels: (H, W) class ids; ids that the palette lacks, such as 255, are white.
         palette: RGB colour of each class.
         opacity: Share of the label colour, 0 to 1.
-
-    Returns:
-        (H, W, 3) uint8, BGR.
     """
     table = np.full((max(256, len(palette)), 3), _WHITE, np.uint8)
     table[: len(palette)] = np.asarray(palette, np.uint8)[:, ::-1]
@@ -62,18 +59,11 @@ def name_regions(
     factor: int,
     scale: float,
 ) -> None:
-    """Write each class's name once, in the middle of the widest place that it has.
+    """Write the name of each class ``present`` once, in the middle of its widest place.
 
     Colours of a large palette are too near each other to tell all of them by a legend. A class
-    without room for its name has the legend only.
-
-    Args:
-        canvas: (H × factor, W × factor, 3) uint8, BGR; changed.
-        labels: (H, W) ids.
-        present: Ids to name.
-        classes: Names and colours.
-        factor: Of the enlargement.
-        scale: Size of the text, in the canvas.
+    without room for its name has the legend only. ``labels`` are (H, W) ids; ``canvas``,
+    (H × factor, W × factor, 3) uint8 BGR, is changed.
     """
     step = -(-max(labels.shape) // _LOOKED_AT)
     first = [min(step // 2, side - 1) for side in labels.shape]

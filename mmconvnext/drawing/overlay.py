@@ -29,8 +29,7 @@ def label_overlay(
         labels: (H, W) ids, 0 for the first class.
         classes: Names and colours.
         opacity: Share of the label colour, 0 to 1.
-        lines: Of the legend: for pictures that are to be of one size. As many as it needs by
-            default.
+        lines: Of the legend, for pictures that are to be of one size; as many as it needs if None.
 
     Returns:
         uint8, BGR: the picture, enlarged if it is small, over its legend.

@@ -17,6 +17,9 @@ _PANELS = {'gt_sem_seg': 'ground truth', 'pred_sem_seg': 'prediction'}
 class PictureHook(Hook):
     """Writes one PNG, of the tested picture's name, for each tested picture.
 
+    Its ``picture`` gives what is written, uint8 BGR, of a data sample of a dataset and of the
+    sample's picture as it is on disk, (H, W, 3) uint8 BGR.
+
     Args:
         draw: Whether to write anything.
         out_dir: Folder for the PNGs, made if need be; in the runner's log folder by default.
@@ -39,10 +42,6 @@ class PictureHook(Hook):
             image = cv2.imread(sample.img_path)
             picture = self.picture(image, sample, runner.test_dataloader.dataset)
             cv2.imwrite(str(folder / f'{Path(sample.img_path).stem}.png'), picture)
-
-    def picture(self, image: np.ndarray, sample, dataset) -> np.ndarray:
-        """What is written, uint8 BGR, of a sample and its picture on disk, (H, W, 3) uint8 BGR."""
-        raise NotImplementedError
 
 
 @HOOKS.register_module()

@@ -1,7 +1,7 @@
 """Looks at every optimizer step before it is taken."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from mmengine.dist import all_gather_object, get_world_size
@@ -52,7 +52,7 @@ class StepWatchHook(Hook):
         self._in_a_row = 0
         self._scaler_in_a_row = 0
         # Of the iterations since the last step, which may be several:
-        self._losses: list[dict[str, Tensor | list[Tensor]]] = []
+        self._losses: list[dict[str, Sequence[Tensor]]] = []
         self._images: list[str] = []
         self._buffers: list[tuple[Tensor, Tensor]] = []
         self._forward_hook = None
@@ -102,10 +102,8 @@ class StepWatchHook(Hook):
     def look(self, loss: Tensor, norm: Tensor, scaled: bool) -> tuple[float, bool]:
         """Tell the gradients' norm, and whether to step.
 
-        Args:
-            loss: Of the iterations since the last step; no dimension.
-            norm: Of the gradients, unscaled; no dimension.
-            scaled: Whether a scaler handles gradients that overflow.
+        ``loss``, of the iterations since the last step, and ``norm``, of the unscaled gradients,
+        have no dimension. ``scaled`` says that a scaler handles gradients that overflow.
 
         Raises:
             DivergenceError: too many steps in a row are not finite.
@@ -155,8 +153,9 @@ class StepWatchHook(Hook):
 
     def _remember_losses(self, model: nn.Module, args: tuple, kwargs: dict, output: object) -> None:
         if isinstance(output, Mapping) and kwargs.get('mode') == 'loss':
-            terms = {k: _detached(v) for k, v in output.items() if 'loss' in k}  # as mmengine sums
-            self._losses.append(terms)
+            terms = {k: v for k, v in output.items() if 'loss' in k}  # as mmengine sums
+            terms = {k: [v] if torch.is_tensor(v) else v for k, v in terms.items()}
+            self._losses.append({k: [one.detach() for one in v] for k, v in terms.items()})
 
     def _told(self, loss: Tensor, norm: float) -> str:
         """Iteration, loss and its terms, norm, images and what to do, in one line."""
@@ -164,11 +163,13 @@ class StepWatchHook(Hook):
         everyone = all_gather_object((loss.item(), self._terms(), self._images))
         wrong = [one for one in everyone if not math.isfinite(one[0])] or everyone
         images = [image for one in wrong for image in one[2]]
+        named, more = ', '.join(images[:_IMAGES_NAMED]) or 'unnamed', len(images) - _IMAGES_NAMED
+        named += f' and {more} more' if more > 0 else ''
         last = runner.message_hub.runtime_info.get('last_ckpt')
         return (
             f'iteration {runner.iter + 1}: expected a finite loss and gradients, got loss '
             f'{wrong[0][0]:.4g} ({", ".join(wrong[0][1]) or "its terms are unknown"}), gradient '
-            f'norm {norm:.4g}; images: {_listed(images)}; no step was taken with it; last good '
+            f'norm {norm:.4g}; images: {named}; no step was taken with it; last good '
             f'checkpoint: {last or "none yet"}; lower the learning rate, clip gradients '
             '(optim_wrapper.clip_grad), or leave such steps out '
             '(default_hooks.step_watch.tolerate=N)'
@@ -196,29 +197,16 @@ class StepWatchHook(Hook):
         left = runner.max_iters - runner.iter
         runner.logger.warning(
             f'the learning rate is 0 from iteration {runner.iter + 1} on, with {left} iterations '
-            "left, which change nothing: param_scheduler's `end` comes before the end of the run",
+            "left, which change nothing: param_scheduler's `end` comes before the end of the run"
         )
 
 
-def _listed(images: Sequence[str]) -> str:
-    more = len(images) - _IMAGES_NAMED
-    listed = ', '.join(images[:_IMAGES_NAMED]) or 'unnamed'
-    return f'{listed} and {more} more' if more > 0 else listed
-
-
-def _detached(value: Tensor | Sequence[Tensor]) -> Tensor | list[Tensor]:
-    return value.detach() if torch.is_tensor(value) else [one.detach() for one in value]
-
-
-def _number(value: Tensor | list[Tensor]) -> float:
-    values = [value] if torch.is_tensor(value) else value
+def _number(values: Sequence[Tensor]) -> float:
     return float(sum(one.float().mean() for one in values))
 
 
-def _images(batch: object) -> Iterator[str]:
+def _images(batch: object) -> list[str]:
     """Paths of the images of a batch, of those data samples that know theirs."""
     samples = batch.get('data_samples') if isinstance(batch, Mapping) else None
-    for sample in samples or []:
-        path = getattr(sample, 'img_path', None)
-        if path:
-            yield str(path)
+    paths = [getattr(sample, 'img_path', None) for sample in samples or []]
+    return [str(path) for path in paths if path]

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,27 +22,21 @@ from mmconvnext.inference.png import frame_name, write_png
 from mmconvnext.inference.predictions import PredictionFile, categories
 
 
+@dataclass
 class SegmentationResults:
     """Draws label maps and writes each as a PNG of ids, ``labels/NAME.png``.
 
     The ids are those of the dataset's own annotations, as tools/test.py --out writes them: the
-    model's, plus ``first_id``. A PNG has 8 bits, or 16 where an id is above 255.
-
-    Args:
-        folder: Of all results.
-        classes: Names and colours.
-        first_id: Id of the first class: 1 where the dataset's label 0 is none
-            (``reduce_zero_label``), else 0.
-        opacity: Share of the label colour in an overlay, 0 to 1.
+    model's, plus ``first_id``, which is 1 where the dataset's label 0 is none
+    (``reduce_zero_label``), else 0. A PNG has 8 bits, or 16 where an id is above 255.
     """
 
-    unit = 'pixels'
+    folder: Path  # of all results
+    classes: Classes
+    first_id: int
+    opacity: float  # share of the label colour in an overlay, 0 to 1
 
-    def __init__(self, folder: Path, classes: Classes, first_id: int, opacity: float) -> None:
-        self.folder = folder / 'labels'
-        self.classes = classes
-        self.first_id = first_id
-        self.opacity = opacity
+    unit = 'pixels'
 
     def found(self, sample: BaseDataElement) -> np.ndarray:
         """(H, W) int64 labels, 0 for the first class; a segmentor of one class gives floats."""
@@ -53,19 +48,22 @@ class SegmentationResults:
 
     def forget(self, source: Input) -> None:
         """Remove the label pictures of an earlier run's frames of a video."""
-        for old in (self.folder / frame_name(source.name, 0)).parent.glob('*.png'):
+        for old in self._path(source, 0).parent.glob('*.png'):
             old.unlink()
 
     def keep(
         self, image: np.ndarray, found: np.ndarray, source: Input, frame: int | None = None
     ) -> dict[str, str]:
         """Write the label picture of an input or a frame of it; what was written is by kind."""
-        name = source.name.with_name(f'{source.name.name}.png')
-        path = self.folder / (name if frame is None else frame_name(source.name, frame))
+        path = self._path(source, frame)
         largest = len(self.classes.names) - 1 + self.first_id
         dtype = np.uint8 if largest <= np.iinfo(np.uint8).max else np.uint16
         write_png(path, (found + self.first_id).astype(dtype))
         return {'labels': str(path if frame is None else path.parent)}
+
+    def _path(self, source: Input, frame: int | None) -> Path:
+        name = source.name.with_name(f'{source.name.name}.png')
+        return self.folder / 'labels' / (name if frame is None else frame_name(source.name, frame))
 
     def amounts(self, found: np.ndarray) -> Counter[str]:
         """Pixels of each class present, by its name."""
@@ -73,25 +71,16 @@ class SegmentationResults:
         return Counter({self.classes.names[i]: int(areas[i]) for i in np.flatnonzero(areas)})
 
 
+@dataclass
 class DetectionResults:
-    """Draws detections and writes them all into one :class:`PredictionFile`.
+    """Draws detections and writes them all into one :class:`PredictionFile`."""
 
-    Args:
-        file: Where they go.
-        classes: Names and colours.
-        score_thr: Least score of a detection that is drawn and written.
-        opacity: Share of the class colour inside a mask, 0 to 1.
-    """
+    file: PredictionFile
+    classes: Classes
+    score_thr: float  # least score of a detection that is drawn and written
+    opacity: float  # share of the class colour inside a mask, 0 to 1
 
     unit = 'instances'
-
-    def __init__(
-        self, file: PredictionFile, classes: Classes, score_thr: float, opacity: float
-    ) -> None:
-        self.file = file
-        self.classes = classes
-        self.score_thr = score_thr
-        self.opacity = opacity
 
     def found(self, sample: BaseDataElement) -> Instances:
         """The sample's detections of a sufficient score."""
@@ -128,12 +117,8 @@ def open_results(
 ) -> Iterator[Results]:
     """What draws and keeps a segmentor's or a detector's predictions; whole files at its end.
 
-    Args:
-        predictor: Tells which of the two it is, and its classes.
-        config: Whose annotation file may give COCO's ids of the classes.
-        folder: Of all results, which exists.
-        score_thr: Least score of a detection that is drawn and written.
-        opacity: Share of the class colour in an overlay, 0 to 1.
+    The annotation file of ``config`` may give COCO's ids of the classes. ``folder`` exists; see
+    :class:`SegmentationResults` and :class:`DetectionResults` for all else.
     """
     classes = predictor.classes
     if predictor.kind == 'segmentation':

@@ -30,13 +30,13 @@ class Outcome(NamedTuple):
     """What came of one input.
 
     ``amounts`` are shares of the pixels of each class, or its instances, the most first, over all
-    frames of a video; ``files`` what was written, by kind; ``frames`` 1 for a picture.
+    frames of a video.
     """
 
     source: Input
-    files: dict[str, str]
+    files: dict[str, str]  # what was written, by kind
     amounts: dict[str, float]
-    frames: int
+    frames: int  # 1 for a picture
 
 
 def run(
@@ -46,15 +46,10 @@ def run(
     folder: Path,
     advance: Callable[[Input, int], None] = lambda source, announced: None,
 ) -> tuple[list[Outcome], list[Unreadable]]:
-    """Predict, draw and write every input in turn.
+    """Predict, draw and write every input in turn; overlays go to ``pictures/`` in ``folder``.
 
-    Args:
-        predictor: Model and pipeline.
-        inputs: What to look at.
-        results: Draws and keeps what is predicted.
-        folder: Overlays go to ``pictures/`` in it.
-        advance: Called after each picture or frame with its input and, of a video, the number of
-            frames that it announces, else 1.
+    ``advance`` is called after each picture or frame with its input and, of a video, the number of
+    frames that it announces, else 1.
 
     Returns:
         Outcomes of the inputs of which anything could be read, and the unreadable ones. A video

@@ -16,11 +16,7 @@ from mmengine.dist import broadcast_object_list, master_only
 from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop as MMEngineEpochBasedTrainLoop
 from mmengine.runner import Runner as MMEngineRunner
-from mmengine.runner.checkpoint import (
-    _load_checkpoint,
-    _load_checkpoint_to_model,
-    weights_to_cpu,
-)
+from mmengine.runner.checkpoint import _load_checkpoint, _load_checkpoint_to_model, weights_to_cpu
 from mmengine.utils import apply_to
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -105,12 +101,10 @@ class Runner(MMEngineRunner):
         super()._maybe_compile(target)
 
     def val(self) -> dict:
-        """Evaluate on the validation data."""
         self._dump_config_to(self._log_dir)
         return super().val()
 
     def test(self) -> dict:
-        """Evaluate on the test data."""
         self._dump_config_to(self._log_dir)
         return super().test()
 
