@@ -99,9 +99,9 @@ def _newest(place: Place) -> tuple[str | None, list[str]]:
 def _make_way(place: Place, resume: str | None, overwrite: bool, first: bool) -> list[str]:
     """See that a run which starts, or starts again from earlier, overwrites nothing unasked."""
     in_the_way = run_checkpoints(*place)
-    if resume is None and place.folder.is_dir():
+    if resume is None:
         in_the_way = [*place.folder.glob('best_*.pth'), *in_the_way]
-    if resume is not None and in_the_way:
+    elif in_the_way:
         begun = iterations_of(fetch(resume))
         in_the_way = [path for path in in_the_way if _is_later(path, begun)]
     if not in_the_way:

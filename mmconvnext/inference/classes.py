@@ -35,16 +35,20 @@ def find_classes(config: Config, meta: Mapping, model: nn.Module, checkpoint: st
     for source, given in ((checkpoint, meta), ("the config's dataset", dataset_meta(config))):
         if given.get('classes'):
             names = _names(given['classes'])
-            if heads and any(count != len(names) for count in heads.values()):
+            if heads and set(heads.values()) != {len(names)}:
                 raise UserError(_disagreement(names, source, heads))
-            return Classes(names, _colours(len(names), given.get('palette')), source)
-    if not heads:
-        raise UserError(
-            f"classes: expected their names in {checkpoint} or in the config's dataset "
-            '(metainfo), or a head that tells their number; got none'
-        )
-    number = max(heads.values())
-    return Classes(tuple(map(str, range(number))), _colours(number, None), 'numbers')
+            break
+    else:
+        if not heads:
+            raise UserError(
+                f"classes: expected their names in {checkpoint} or in the config's dataset "
+                '(metainfo), or a head that tells their number; got none'
+            )
+        names, source, given = tuple(map(str, range(max(heads.values())))), 'numbers', {}
+    palette = given.get('palette')
+    # mmdet also has palettes that are words, such as 'random'.
+    usable = palette if isinstance(palette, Sequence) and not isinstance(palette, str) else ()
+    return Classes(names, tuple(class_colour(i, usable) for i in range(len(names))), source)
 
 
 def dataset_meta(config: Config) -> dict:
@@ -97,12 +101,6 @@ def _names(classes: Sequence[str] | str) -> tuple[str, ...]:
     if isinstance(classes, str):  # mmengine: a file with one in each line
         classes = list_from_file(classes) if Path(classes).is_file() else [classes]
     return tuple(map(str, classes))
-
-
-def _colours(number: int, palette: object) -> tuple[tuple[int, int, int], ...]:
-    # mmdet also has palettes that are words, such as 'random'.
-    usable = palette if isinstance(palette, Sequence) and not isinstance(palette, str) else ()
-    return tuple(class_colour(i, usable) for i in range(number))
 
 
 def _disagreement(names: Sequence[str], source: str, heads: Mapping[str, int]) -> str:

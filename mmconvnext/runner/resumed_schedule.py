@@ -141,12 +141,8 @@ def _same(one: object, other: object) -> bool:
 
 def _counts_up_to(state: Mapping, steps: int) -> bool:
     last, count, values = (state.get(key) for key in _COUNTERS)
-    return (
-        all(isinstance(n, int) and not isinstance(n, bool) for n in (last, count))
-        and count == steps
-        and -1 <= last <= count
-        and isinstance(values, list)
-    )
+    counted = type(last) is type(count) is int and count == steps and -1 <= last <= count
+    return counted and isinstance(values, list)
 
 
 def _short(value: object) -> str:

@@ -148,7 +148,7 @@ class Runner(MMEngineRunner):
                 self.logger.warning(f'Passed over: {reason}')
             if newest.path is None:
                 self.logger.warning(f'Nothing to resume in {place.folder}: starting at 0')
-                self._resume = resuming = False
+                self._resume = False
             else:
                 self._load_from = str(newest.path)
         # The first process may have waited for what another run was writing.
