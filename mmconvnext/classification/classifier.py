@@ -68,19 +68,20 @@ class ImageClassifier(BaseModel):
             raise ArgumentError(f'label_smoothing: expected [0, 1), got {label_smoothing}')
         self.num_classes = num_classes
         self.label_smoothing = label_smoothing
-        self.head_init_scale = head_init_scale
-        self.mixing = _checked(mixing)
+        if mixing is not None and (
+            not isinstance(mixing, Mapping) or set(mixing) - set(MIXING_OPTIONS) or not mixing
+        ):
+            raise ArgumentError(
+                f'mixing: expected None or a dict of {", ".join(MIXING_OPTIONS)}, got {mixing!r}'
+            )
+        self.mixing = mixing
         self._mix = None
         self.backbone = MODELS.build(backbone)
-        take = getattr(self.backbone, 'take_last_norm', nn.Identity)
-        self.norm = take()
+        self.norm = getattr(self.backbone, 'take_last_norm', nn.Identity)()
         self.head = nn.Linear(in_channels or _channels(self.backbone), num_classes)
-        self._draw_head()
-
-    def _draw_head(self) -> None:
         nn.init.trunc_normal_(self.head.weight, std=0.02)
         with torch.no_grad():
-            self.head.weight.mul_(self.head_init_scale)
+            self.head.weight.mul_(head_init_scale)
         nn.init.zeros_(self.head.bias)
 
     def init_weights(self) -> None:
@@ -155,16 +156,6 @@ class ImageClassifier(BaseModel):
             sample.pred_score = score
             sample.pred_label = label
         return list(samples)
-
-
-def _checked(mixing: dict | None) -> dict | None:
-    if mixing is None:
-        return None
-    if not isinstance(mixing, Mapping) or set(mixing) - set(MIXING_OPTIONS) or not mixing:
-        raise ArgumentError(
-            f'mixing: expected None or a dict of {", ".join(MIXING_OPTIONS)}, got {mixing!r}'
-        )
-    return dict(mixing)
 
 
 def _channels(backbone: nn.Module) -> int:

@@ -1,10 +1,8 @@
-"""What a config must give up on a machine without an accelerator.
-
-Each function changes the config in place and returns notices for the log.
-"""
+"""What a config must give up on a machine without an accelerator."""
 
 import gc
 import os
+from collections.abc import Iterator
 
 import torch
 from mmengine.config import Config, ConfigDict
@@ -14,9 +12,10 @@ from mmconvnext.errors import UserError
 
 
 def fit_to_hardware(config: Config) -> list[str]:
-    """Make a config run where it is: without an accelerator in float32, plain BN, over gloo.
+    """Make a config, in place, run here: without an accelerator in float32, plain BN, over gloo.
 
-    Apple's mps counts as none: it has neither mmengine's mixed precision nor SyncBN.
+    Returns notices for the log. Apple's mps counts as no accelerator: it has neither mmengine's
+    mixed precision nor SyncBN.
 
     Raises:
         UserError: the launcher cannot work here.
@@ -25,15 +24,18 @@ def fit_to_hardware(config: Config) -> list[str]:
         _require_torchrun()
     if get_device() not in ('cpu', 'mps'):
         return []
-    return [*_float32(config), *_batch_norm(config.get('model', {})), *_gloo(config)]
-
-
-def _float32(config: Config) -> list[str]:
+    notices = []
     # AmpOptimWrapper asserts that there is an accelerator.
-    if config.get('optim_wrapper', {}).get('type') != 'AmpOptimWrapper':
-        return []
-    disable_amp(config)
-    return ['No accelerator here: training in float32 instead of mixed precision']
+    if config.get('optim_wrapper', {}).get('type') == 'AmpOptimWrapper':
+        disable_amp(config)
+        notices = ['No accelerator here: training in float32 instead of mixed precision']
+    # SyncBatchNorm refuses CPU tensors as soon as there is more than one process.
+    replaced = [one for one in _dicts(config.get('model', {})) if one.get('type') == 'SyncBN']
+    for norm in replaced:
+        norm['type'] = 'BN'
+    if replaced:
+        notices.append('No accelerator here: BN instead of SyncBN')
+    return [*notices, *_gloo(config)]
 
 
 def disable_amp(config: Config) -> None:
@@ -43,15 +45,7 @@ def disable_amp(config: Config) -> None:
         config.optim_wrapper.pop(option, None)
 
 
-def _batch_norm(model: dict) -> list[str]:
-    # SyncBatchNorm refuses CPU tensors as soon as there is more than one process.
-    replaced = [norm for norm in _dicts(model) if norm.get('type') == 'SyncBN']
-    for norm in replaced:
-        norm['type'] = 'BN'
-    return ['No accelerator here: BN instead of SyncBN'] if replaced else []
-
-
-def _dicts(value: object):
+def _dicts(value: object) -> Iterator[dict]:
     if isinstance(value, dict):
         yield value
         value = list(value.values())

@@ -8,7 +8,7 @@ import argparse
 import difflib
 import inspect
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict, DictAction
@@ -71,12 +71,10 @@ def load_config(arguments: argparse.Namespace) -> Config:
     if hasattr(arguments, 'local_rank'):
         os.environ.setdefault('LOCAL_RANK', str(arguments.local_rank))
     config = read_config(arguments.config)
+    given = getattr(arguments, 'cfg_options', None) or {}
+    _check_keys(config, given)
     try:
-        given = getattr(arguments, 'cfg_options', None) or {}
-        _check_keys(config, given)
         override(config, given)
-    except UserError:
-        raise
     except Exception as error:  # a config is Python, which fails in any way
         raise UserError(unusable_config(arguments.config, error)) from error
     if not isinstance(config.get('model'), dict):
@@ -153,26 +151,25 @@ def set_learning_rate_scaling(config: Config) -> None:
 def set_pretrained(config: Config, pretrained: str | None) -> list[str]:
     """Choose the backbone's weights, and see to it that the chosen ones are on this machine.
 
-    Args:
-        config: A config whose model has a ``backbone`` somewhere.
-        pretrained: A file, a URL, ``'none'``, or None for the config's own choice.
+    ``pretrained`` is a file, a URL, ``'none'``, or None for the config's own choice.
 
     Raises:
         UserError: the model has no backbone to give weights to.
         CheckpointError: the weights are missing and could not be downloaded, or are unsafe.
     """
     found = list(backbones(config.model))
-    if pretrained is not None and not found:
-        raise UserError('--pretrained: expected a model with a backbone, the config has none')
     if pretrained is not None:
+        if not found:
+            raise UserError('--pretrained: expected a model with a backbone, the config has none')
         config.model.pop('init_cfg', None)  # a whole model's file, which would hide this one
-    for backbone in found:
-        if pretrained == 'none':
-            backbone.init_cfg = None
-        elif pretrained is not None:
-            backbone.init_cfg = _with_checkpoint(backbone, pretrained)
-        _require_files(_pretrained_entries(backbone))
-    _require_files(_pretrained_entries(config.model))
+        for backbone in found:
+            scratch = pretrained == 'none'
+            backbone.init_cfg = None if scratch else _with_checkpoint(backbone, pretrained)
+    for part in (*found, config.model):
+        for entry in _pretrained_entries(part):
+            if not entry.get('checkpoint'):
+                raise UserError("init_cfg of type 'Pretrained': expected a checkpoint, got none")
+            read_checkpoint(entry.checkpoint, 'meta', entry.get('sha256'))
     if pretrained == 'none':
         return ['NO PRETRAINED WEIGHTS: the backbone starts from scratch (--pretrained none)']
     return []
@@ -188,13 +185,6 @@ def backbones(model: ConfigDict) -> Iterator[ConfigDict]:
                 yield from backbones(value)
 
 
-def _require_files(entries: Iterable[ConfigDict]) -> None:
-    for entry in entries:
-        if not entry.get('checkpoint'):
-            raise UserError("init_cfg of type 'Pretrained': expected a checkpoint, got none")
-        read_checkpoint(entry.checkpoint, 'meta', entry.get('sha256'))
-
-
 def _pretrained_entries(model: ConfigDict) -> Iterator[ConfigDict]:
     """What our backbone or classifier will load; another one's schemes are its own."""
     init = model.get('init_cfg') or []
@@ -205,10 +195,8 @@ def _pretrained_entries(model: ConfigDict) -> Iterator[ConfigDict]:
 
 def _with_checkpoint(backbone: ConfigDict, checkpoint: str) -> ConfigDict:
     # The config's options hold for any file, but for its hash.
-    kept = {
-        key: value
-        for entry in _pretrained_entries(backbone)
-        for key, value in entry.items()
-        if key != 'sha256'
-    }
+    kept = ConfigDict()
+    for entry in _pretrained_entries(backbone):
+        kept.update(entry)
+    kept.pop('sha256', None)
     return ConfigDict(kept, type='Pretrained', checkpoint=checkpoint)

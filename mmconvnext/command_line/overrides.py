@@ -16,9 +16,7 @@ def override(config: Config, options: Mapping[str, object]) -> None:
     dataset's annotations goes on to read its dataset's.
     """
     root = config.get('data_root')
-    at_root = [
-        split for split in _SPLITS if root and _dataset(config, split).get('data_root') == root
-    ]
+    at_root = [s for s in _SPLITS if root and _dataset(config, s).get('data_root') == root]
     followed = [split for split in _SPLITS if _follows(config, split)]
     config.merge_from_dict(dict(options))
     for split in at_root:
@@ -26,12 +24,12 @@ def override(config: Config, options: Mapping[str, object]) -> None:
         if dataset.get('data_root') == root:  # not overridden itself
             dataset.data_root = config.data_root
     for split in followed:
-        for evaluator in _evaluators(config, split):
+        for evaluator in evaluators(config, split):
             if 'ann_file' in evaluator and f'{split}_evaluator.ann_file' not in options:
-                evaluator.ann_file = _annotations(_dataset(config, split))
+                evaluator.ann_file = annotation_file(_dataset(config, split))
 
 
-def _evaluators(config: Config, split: str) -> list[ConfigDict]:
+def evaluators(config: Config, split: str) -> list[ConfigDict]:
     """The metrics of a split; none is an empty list."""
     given = config.get(f'{split}_evaluator') or []
     return given if isinstance(given, list) else [given]
@@ -42,14 +40,12 @@ def _dataset(config: Config, split: str) -> ConfigDict:
 
 
 def _follows(config: Config, split: str) -> bool:
-    annotations = _annotations(_dataset(config, split))
-    files = [e.ann_file for e in _evaluators(config, split) if e.get('ann_file')]
-    return bool(annotations and files) and all(
-        os.path.normpath(file) == os.path.normpath(annotations) for file in files
-    )
+    annotations = annotation_file(_dataset(config, split))
+    files = {os.path.normpath(e.ann_file) for e in evaluators(config, split) if e.get('ann_file')}
+    return bool(annotations) and files == {os.path.normpath(annotations)}
 
 
-def _annotations(dataset: ConfigDict) -> str:
+def annotation_file(dataset: Mapping) -> str:
     """Path of a dataset's annotation file, or ''."""
     file = dataset.get('ann_file')
     return os.path.join(dataset.get('data_root') or '', file) if file else ''

@@ -37,16 +37,16 @@ def set_resume(config: Config, resume: str | None, *, overwrite: bool = False) -
     """
     if resume is None and config.get('resume'):
         resume = config.get('load_from') or 'auto'
-    place, notices = checkpoint_place(config, config.work_dir), []
-    if resume == 'auto' and overwrite:
-        raise UserError('--overwrite: expected alone or with --resume FILE, got --resume too')
+    place = checkpoint_place(config, config.work_dir)
     automatic = resume == 'auto'
-    if automatic and is_elsewhere(config):
-        raise UserError(
-            f'{config.default_hooks.checkpoint.out_dir}: expected a folder of this machine to look '
-            'for the newest checkpoint in; give --resume URL'
-        )
     if automatic:
+        if overwrite:
+            raise UserError('--overwrite: expected alone or with --resume FILE, got --resume too')
+        if is_elsewhere(config):
+            raise UserError(
+                f'{config.default_hooks.checkpoint.out_dir}: expected a folder of this machine to '
+                'look for the newest checkpoint in; give --resume URL'
+            )
         resume, notices = _newest(place)
     path = None if resume is None else _require_training_state(resume)
     if not automatic:
@@ -101,9 +101,9 @@ def _newest(place: Place) -> tuple[str | None, list[str]]:
 def _make_way(place: Place, resume: str | None, overwrite: bool, first: bool) -> list[str]:
     """See that a run which starts, or starts again from earlier, overwrites nothing unasked."""
     in_the_way = run_checkpoints(*place)
-    if resume is None and place.folder.is_dir():
+    if resume is None:
         in_the_way = [*place.folder.glob('best_*.pth'), *in_the_way]
-    if resume is not None and in_the_way:
+    elif in_the_way:
         begun = iterations_of(fetch(resume))
         in_the_way = [path for path in in_the_way if _is_later(path, begun)]
     if not in_the_way:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 
+from mmconvnext.command_line.overrides import evaluators
 from mmconvnext.errors import UserError
 from mmconvnext.files import make_folder
 
@@ -60,15 +61,13 @@ def set_predictions(config: Config, out: str) -> None:
     """
     pickled = out.endswith(('.pkl', '.pickle'))
     make_folder('--out', Path(out).parent if pickled else Path(out))
+    metrics = evaluators(config, 'test')
     if pickled:
         detection = config.get('default_scope') == 'mmdet'
         kind = 'mmdet.DumpDetResults' if detection else 'DumpResults'
-        evaluators = config.test_evaluator
-        evaluators = evaluators if isinstance(evaluators, list) else [evaluators]
-        config.test_evaluator = [*evaluators, ConfigDict(type=kind, out_file_path=out)]
+        config.test_evaluator = [*metrics, ConfigDict(type=kind, out_file_path=out)]
         return
-    evaluators = config.test_evaluator
-    for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
+    for evaluator in metrics:
         kind = evaluator.type.split('.')[-1]
         if kind == 'IoUMetric':
             evaluator.output_dir = out

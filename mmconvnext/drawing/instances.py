@@ -7,10 +7,8 @@ import cv2
 import numpy as np
 
 from mmconvnext.drawing.classes import Colour, class_colour, class_name
-from mmconvnext.drawing.panels import enlarge, enlargement, side_by_side
+from mmconvnext.drawing.panels import enlarge, enlargement, side_by_side, text_scale
 from mmconvnext.drawing.plates import draw_plate, measure, shade
-
-ORDINARY = 700  # pixels a side of an image that is neither small nor large
 
 _BOX_LINE = 2  # at scale 1
 _TALL = 4  # lines of text in a box that has room for a label inside
@@ -54,12 +52,12 @@ def draw_instances(
 
     Args:
         image: (H, W, 3) uint8, BGR.
-        instances: What to draw, in the image's pixels.
+        instances: In the image's pixels.
         classes: Name of each class.
         palette: RGB colour of each class.
         opacity: Share of the class colour inside a mask, 0 to 1.
         factor: Of the enlargement.
-        scale: Size of text and lines; 1 suits pictures of a few hundred pixels.
+        scale: Size of text and lines (:func:`text_scale`).
 
     Returns:
         (H × factor, W × factor, 3) uint8, BGR.
@@ -73,10 +71,10 @@ def draw_instances(
             _draw_mask(canvas, instances.masks[i], colours[i], opacity, factor, scale)
     for i in order:
         _draw_box(canvas, boxes[i], colours[i], scale)
-    labels = [_Label(_text(instances, i, classes), boxes[i], colours[i]) for i in order[::-1]]
+    first = order[::-1]
     if instances.scores is not None:
-        by_score = np.argsort(-instances.scores[order[::-1]], kind='stable')
-        labels = [labels[i] for i in by_score]
+        first = first[np.argsort(-instances.scores[first], kind='stable')]
+    labels = [_Label(_text(instances, i, classes), boxes[i], colours[i]) for i in first]
     _draw_labels(canvas, labels, scale)
     return canvas
 
@@ -88,38 +86,25 @@ def compare_instances(
     palette: Sequence[Sequence[int]],
     opacity: float,
 ) -> np.ndarray:
-    """The picture without and with each of its sets of instances, with titles and a legend.
+    """The picture, (H, W, 3) uint8 BGR, without and with each set of instances, side by side.
 
-    Args:
-        image: (H, W, 3) uint8, BGR.
-        instances: Title and instances of each panel.
-        classes: Name of each class.
-        palette: RGB colour of each class.
-        opacity: Share of the class colour inside a mask, 0 to 1.
-
-    Returns:
-        uint8, BGR.
+    ``instances`` has the title and the instances of each panel; a legend is below. The other
+    arguments are as of :func:`draw_instances`.
     """
     factor = enlargement(image)
-    height, width = image.shape[:2]
-    scale = max(1.0, factor * (height * width) ** 0.5 / ORDINARY)
-    panels = {'image': enlarge(image, factor)}
-    for title, shown in instances.items():
-        panels[title] = draw_instances(
-            image, shown, classes, palette, opacity, factor=factor, scale=scale
-        )
+    scale = text_scale(image, factor)
+    options = dict(factor=factor, scale=scale)
+    panels = {'image': enlarge(image, factor)} | {
+        title: draw_instances(image, shown, classes, palette, opacity, **options)
+        for title, shown in instances.items()
+    }
     present = sorted({i for shown in instances.values() for i in shown.ids.tolist()})
     legend = [(class_name(i, classes), class_colour(i, palette)) for i in present]
     return side_by_side(panels, legend, scale)
 
 
 def _draw_mask(
-    canvas: np.ndarray,
-    mask: np.ndarray,
-    colour: Colour,
-    opacity: float,
-    factor: int,
-    scale: float,
+    canvas: np.ndarray, mask: np.ndarray, colour: Colour, opacity: float, factor: int, scale: float
 ) -> None:
     """The mask filled, with an outline that parts it from others of its class."""
     left, top, width, height = cv2.boundingRect(mask.astype(np.uint8))
@@ -142,10 +127,8 @@ def _draw_box(canvas: np.ndarray, box: np.ndarray, colour: Colour, scale: float)
     start = np.clip(np.rint(box[:2]), 0, limit - 1).astype(int)
     end = np.clip(np.rint(box[2:]), start + 1, limit).astype(int)
     inside = canvas[start[1] : end[1], start[0] : end[0]]
-    thickness = round(_BOX_LINE * scale)
-    for line in (inside[:thickness], inside[-thickness:]):
-        line[:] = colour
-    for line in (inside[:, :thickness], inside[:, -thickness:]):
+    n = round(_BOX_LINE * scale)
+    for line in (inside[:n], inside[-n:], inside[:, :n], inside[:, -n:]):
         line[:] = colour
 
 
@@ -170,12 +153,11 @@ def _draw_leader(canvas: np.ndarray, label: _Label, place: Sequence[int], scale:
     """A line from a label to its box where they are apart."""
     if not _distances(np.array([place]), label.box)[0]:
         return
-    start, end = [], []
-    for axis in (0, 1):
-        near = np.clip(label.box[[axis, axis + 2]].mean(), place[axis], place[axis + 2] - 1)
-        start.append(round(float(near)))
-        end.append(round(float(np.clip(near, label.box[axis], label.box[axis + 2]))))
-    cv2.line(canvas, start, end, label.colour, round(scale), cv2.LINE_AA)
+    middle = (label.box[:2] + label.box[2:]) / 2
+    start = np.clip(middle, place[:2], np.subtract(place[2:], 1))
+    end = np.clip(start, label.box[:2], label.box[2:])
+    ends = np.rint([start, end]).astype(int).tolist()
+    cv2.line(canvas, *ends, label.colour, round(scale), cv2.LINE_AA)
 
 
 def place_label(
@@ -187,17 +169,15 @@ def place_label(
 ) -> list[int]:
     """The place in the picture that covers least of other labels; of those the handiest.
 
-    That is near the box and covers little of small boxes.
+    That is near the box and covers little of small boxes. All boxes and places are left, top,
+    right, bottom.
 
     Args:
-        box: (4,) left, top, right, bottom, of the labelled instance.
+        box: (4,), of the labelled instance.
         size: Width and height of the label.
         picture: Width and height of the picture.
         taken: (L, 4) places of other labels.
         small: (S, 4) boxes.
-
-    Returns:
-        Left, top, right, bottom.
     """
     spots = np.array(list(_spots(np.rint(box).astype(int).tolist(), *size)))
     spots = np.clip(spots, 0, np.maximum(np.subtract(picture, size), 0))

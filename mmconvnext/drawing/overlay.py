@@ -7,14 +7,12 @@ import cv2
 import numpy as np
 
 from mmconvnext.drawing.classes import Classes, Colour
-from mmconvnext.drawing.instances import ORDINARY, Instances, draw_instances
-from mmconvnext.drawing.labels import overlay
-from mmconvnext.drawing.panels import enlarge, enlargement, entry_width, legend_lines
-from mmconvnext.drawing.region_names import name_regions
+from mmconvnext.drawing.instances import Instances, draw_instances
+from mmconvnext.drawing.labels import name_regions, overlay
+from mmconvnext.drawing.panels import enlarge, enlargement, entry_width, legend_lines, text_scale
 
 _LONGEST = 4096  # pixels that no side of a small picture is enlarged to
-_BRIGHTEST = 255
-_WHITE = (_BRIGHTEST,) * 3
+_WHITE = (255, 255, 255)
 
 
 def label_overlay(
@@ -31,15 +29,14 @@ def label_overlay(
         labels: (H, W) ids, 0 for the first class.
         classes: Names and colours.
         opacity: Share of the label colour, 0 to 1.
-        lines: Of the legend: for pictures that are to be of one size. As many as it needs by
-            default.
+        lines: Of the legend, for pictures that are to be of one size; as many as it needs if None.
 
     Returns:
         uint8, BGR: the picture, enlarged if it is small, over its legend.
     """
     factor = _enlargement(image)
     drawn = enlarge(overlay(image, labels, classes.colours, opacity), factor)
-    scale = _scale(image, factor)
+    scale = text_scale(image, factor)
     present = _most_first(labels.ravel())
     name_regions(drawn, labels, present, classes, factor, scale)
     return _with_legend(drawn, present, classes, scale, lines)
@@ -54,21 +51,13 @@ def instance_overlay(
 ) -> np.ndarray:
     """Masks, boxes, names and scores over a picture, and a legend of the classes present.
 
-    Args:
-        image: (H, W, 3) uint8, BGR (:func:`viewable`).
-        instances: In the picture's pixels.
-        classes: Names and colours.
-        opacity: Share of the class colour inside a mask, 0 to 1.
-        lines: As of :func:`label_overlay`.
-
-    Returns:
-        uint8, BGR: the picture, enlarged if it is small, over its legend.
+    ``instances`` are in the picture's pixels, ``opacity`` is the share of the class colour inside
+    a mask; all else is as of :func:`label_overlay`.
     """
     factor = _enlargement(image)
-    scale = _scale(image, factor)
-    drawn = draw_instances(
-        image, instances, classes.names, classes.colours, opacity, factor=factor, scale=scale
-    )
+    scale = text_scale(image, factor)
+    names, colours = classes.names, classes.colours
+    drawn = draw_instances(image, instances, names, colours, opacity, factor=factor, scale=scale)
     return _with_legend(drawn, _most_first(instances.ids), classes, scale, lines)
 
 
@@ -82,8 +71,8 @@ def viewable(image: np.ndarray) -> np.ndarray:
     if image.dtype == np.uint16:
         image = (image >> 8).astype(np.uint8)
     elif image.dtype != np.uint8:
-        image = image * (1 if image.max(initial=0) > 1 else _BRIGHTEST)
-        image = image.clip(0, _BRIGHTEST).astype(np.uint8)
+        image = image * (1 if image.max(initial=0) > 1 else 255)
+        image = image.clip(0, 255).astype(np.uint8)
     return np.ascontiguousarray(
         image[..., :3] if image.shape[2] >= 3 else image[..., :1].repeat(3, axis=2)
     )
@@ -98,12 +87,6 @@ def _most_first(ids: np.ndarray) -> list[int]:
 def _enlargement(image: np.ndarray) -> int:
     """As of the pictures of a test, but for very wide and low ones, which would get huge."""
     return max(1, min(enlargement(image), _LONGEST // max(image.shape[:2])))
-
-
-def _scale(image: np.ndarray, factor: int) -> float:
-    """Of text and lines: as large in a large picture as in an ordinary one, seen whole."""
-    height, width = image.shape[:2]
-    return max(1.0, factor * (height * width) ** 0.5 / ORDINARY)
 
 
 def _with_legend(

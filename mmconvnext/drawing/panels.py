@@ -12,6 +12,7 @@ _GAP = 8  # white pixels between the panels
 _LINE = 24  # height of a line of text
 _BASELINE = 17  # of the text in its line, from the line's top
 _SMALLEST = 256  # pictures lower than this are enlarged
+_ORDINARY = 700  # pixels a side of a picture that is neither small nor large
 _BLACK = (0, 0, 0)
 
 
@@ -20,16 +21,14 @@ def enlargement(image: np.ndarray) -> int:
     return -(-_SMALLEST // len(image))
 
 
+def text_scale(image: np.ndarray, factor: int) -> float:
+    """Of text and lines: as large in a large picture as in an ordinary one, seen whole."""
+    height, width = image.shape[:2]
+    return max(1.0, factor * (height * width) ** 0.5 / _ORDINARY)
+
+
 def enlarge(image: np.ndarray, factor: int) -> np.ndarray:
-    """Each pixel as a square of ``factor`` pixels a side.
-
-    Args:
-        image: (H, W) or (H, W, C), of any type.
-        factor: Pixels a side of a square.
-
-    Returns:
-        (H × factor, W × factor) or (H × factor, W × factor, C), of the same type.
-    """
+    """Each pixel of (H, W) or (H, W, C), of any type, as a square of ``factor`` pixels a side."""
     return image.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
@@ -38,15 +37,12 @@ def side_by_side(
     legend: Iterable[tuple[str, Sequence[int]]],
     scale: float = 1.0,
 ) -> np.ndarray:
-    """Panels under their titles, and below them the legend in as many lines as it needs.
+    """Panels under their titles, and below them the legend: one picture, uint8 BGR.
 
     Args:
         panels: Title and (H, W, 3) uint8 BGR of each panel; all of one height.
         legend: Name and RGB colour of each entry.
-        scale: Size of the text; 1 suits panels of a few hundred pixels.
-
-    Returns:
-        uint8, BGR.
+        scale: Size of the text (:func:`text_scale`).
     """
     columns: list[np.ndarray] = []
     for title, panel in panels.items():
@@ -60,15 +56,10 @@ def side_by_side(
 def legend_lines(
     width: int, entries: Iterable[tuple[str, Sequence[int]]], scale: float = 1.0
 ) -> list[np.ndarray]:
-    """Lines of (swatch, name), as many as the width asks for.
+    """Lines of swatches and names, each (height, ``width``, 3) uint8 BGR; as many as it takes.
 
-    Args:
-        width: Of each line; an entry that is wider is cut (:func:`entry_width`).
-        entries: Name and RGB colour of each.
-        scale: Size of the text; 1 suits panels of a few hundred pixels.
-
-    Returns:
-        (height of a line, width, 3) uint8, BGR, each.
+    ``entries`` are names and RGB colours; one that is wider than a line is cut
+    (:func:`entry_width`).
     """
     lines: list[np.ndarray] = []
     height = round(_LINE * scale)
@@ -88,19 +79,14 @@ def legend_lines(
 
 def entry_width(name: str, scale: float = 1.0) -> int:
     """Pixels that an entry of a legend takes, with the space up to the next one."""
-    return round(_LINE * scale) + _text_width(name, scale)
+    (width, _), _ = cv2.getTextSize(name, FONT, _FONT_SIZE * scale, round(scale))
+    return round(_LINE * scale) + width + round(12 * scale)
 
 
 def _text_line(width: int, text: str, scale: float) -> np.ndarray:
     line = np.full((round(_LINE * scale), width, 3), 255, np.uint8)
     _write(line, text, round(4 * scale), scale)
     return line
-
-
-def _text_width(text: str, scale: float) -> int:
-    """With the space up to the next entry."""
-    size, _ = cv2.getTextSize(text, FONT, _FONT_SIZE * scale, round(scale))
-    return size[0] + round(12 * scale)
 
 
 def _write(line: np.ndarray, text: str, x: int, scale: float) -> None:

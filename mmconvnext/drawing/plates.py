@@ -25,12 +25,9 @@ class PlateText(NamedTuple):
 
 
 def measure(text: str, widest: int, scale: float) -> PlateText:
-    """The text as it is drawn, in a smaller font where its plate were wider than ``widest``.
+    """A line of text as it is drawn, in a smaller font where its plate would pass ``widest``.
 
-    Args:
-        text: One line.
-        widest: Pixels that there are.
-        scale: Size of the text; 1 suits pictures of a few hundred pixels.
+    ``scale`` is the size of the text; 1 suits pictures of a few hundred pixels.
     """
     padding = round(_PADDING * scale)
     font_size = _FONT_SIZE * scale
@@ -48,18 +45,13 @@ def measure(text: str, widest: int, scale: float) -> PlateText:
 def draw_plate(
     canvas: np.ndarray, text: PlateText, corner: Sequence[int], colour: Colour, scale: float
 ) -> None:
-    """Draw a text on its plate.
+    """Draw a text, as measured at the same scale, on a plate of a BGR colour.
 
-    Args:
-        canvas: (H, W, 3) uint8, BGR; changed.
-        text: As measured, at the same scale.
-        corner: Left and top of the plate.
-        colour: BGR of the plate.
-        scale: Size of the text.
+    ``canvas``, (H, W, 3) uint8 BGR, is changed; ``corner`` is the plate's left and top.
     """
     left, top = corner
-    right, bottom = left + text.size[0], top + text.size[1]
-    corners = (left, top), (right - 1, bottom - 1)
+    bottom = top + text.size[1]
+    corners = (left, top), (left + text.size[0] - 1, bottom - 1)
     cv2.rectangle(canvas, *corners, colour, -1)
     cv2.rectangle(canvas, *corners, shade(colour), round(scale))
     ink = _BLACK if _is_bright(colour) else _WHITE

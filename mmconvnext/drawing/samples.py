@@ -15,20 +15,16 @@ def detections(sample, score_thr: float) -> Instances:
 
 
 def ground_truth(sample, shape: tuple[int, int], dataset) -> Instances:
-    """A sample's annotation in the pixels of the picture on disk.
+    """A sample's ``gt_instances`` in the pixels of the picture on disk.
 
-    It is of the test scale where it was loaded before the resize. A mask's size tells; of boxes
-    alone the order of the pipeline's steps does.
-
-    Args:
-        sample: With ``gt_instances`` and, if resized, ``scale_factor`` (width, height).
-        shape: Height and width of the picture on disk.
-        dataset: The data set that the sample is of.
+    ``shape`` is that picture's height and width. The instances are of the test scale where they
+    were loaded before the resize. A mask's size tells; of boxes alone the order of the steps in
+    the dataset's pipeline does.
     """
     true = sample.gt_instances
     masks = true.masks.to_ndarray().astype(bool) if 'masks' in true else None
     boxes = _boxes(true)
-    rescaled = annotated_first(dataset) if masks is None else masks.shape[1:] != shape
+    rescaled = _annotated_first(dataset) if masks is None else masks.shape[1:] != shape
     if rescaled:
         across, down = sample.get('scale_factor', (1.0, 1.0))
         boxes = boxes / (across, down, across, down)
@@ -37,13 +33,12 @@ def ground_truth(sample, shape: tuple[int, int], dataset) -> Instances:
     return Instances(boxes, true.labels.cpu().numpy(), masks=masks)
 
 
-def annotated_first(dataset) -> bool:
-    """Whether the data set's pipeline resizes pictures after it loaded their annotation."""
+def _annotated_first(dataset) -> bool:
+    """Whether the dataset's pipeline resizes pictures after it loaded their annotation."""
     steps = getattr(getattr(dataset, 'pipeline', None), 'transforms', ())
     names = [type(step).__name__ for step in steps]
-    if 'LoadAnnotations' not in names:
-        return False
-    return any('Resize' in name for name in names[names.index('LoadAnnotations') :])
+    loaded = names.index('LoadAnnotations') if 'LoadAnnotations' in names else len(names)
+    return any('Resize' in name for name in names[loaded:])
 
 
 def _unscaled(masks: np.ndarray, scale: tuple[float, float], shape: tuple[int, int]) -> np.ndarray:

@@ -27,24 +27,19 @@ _KINDS = {'mmseg': 'segmentation', 'mmdet': 'detection'}
 
 
 class Predictor(NamedTuple):
-    """A model with all that it takes to use it.
-
-    ``kind`` is ``'segmentation'`` or ``'detection'``; ``first_id`` the id of the first class in
-    the dataset's label pictures.
-    """
+    """A model with all that it takes to use it."""
 
     model: nn.Module
     pipeline: Pipeline
     classes: Classes
-    kind: str
-    first_id: int
+    kind: str  # 'segmentation' or 'detection'
+    first_id: int  # of the first class in the dataset's label pictures
 
     @torch.no_grad()
     def predict(self, image: np.ndarray) -> BaseDataElement:
         """The data sample of a picture, with its predictions in the pixels of the picture.
 
-        Args:
-            image: (H, W, C) as the pipeline loads it, or a frame, (H, W, 3) uint8 BGR.
+        ``image`` is (H, W, C) as the pipeline loads it, or a frame, (H, W, 3) uint8 BGR.
 
         Raises:
             UserError: the pipeline or the model fails at this picture: too narrow, too large for
@@ -95,8 +90,8 @@ def load_predictor(
     load_strictly(model, content, checkpoint)
     classes = find_classes(config, described(find_meta(content)), model, checkpoint)
     first_id = int(_KINDS[scope] == 'segmentation' and zero_is_reduced(config))
-    pipeline = Pipeline(config)
-    return Predictor(model.to(place).eval(), pipeline, classes, _KINDS[scope], first_id)
+    model = model.to(place).eval()
+    return Predictor(model, Pipeline(config), classes, _KINDS[scope], first_id)
 
 
 def _spare_low_scores(model: ConfigDict, score_thr: float) -> None:

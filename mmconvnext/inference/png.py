@@ -1,6 +1,6 @@
 """PNG files that are whole or not there."""
 
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import cv2
 import numpy as np
@@ -9,11 +9,7 @@ from mmconvnext.files import whole_file
 
 
 def write_png(path: Path, image: np.ndarray) -> None:
-    """Write a picture, and the folders that it is to be in; an older file is replaced.
-
-    Args:
-        path: File to write.
-        image: (H, W) or (H, W, 3) BGR; uint8 or uint16.
+    """Write (H, W) or (H, W, 3) BGR, uint8 or uint16; folders are made, an older file replaced.
 
     Raises:
         UserError: the file could not be written.
@@ -21,3 +17,8 @@ def write_png(path: Path, image: np.ndarray) -> None:
     encoded = cv2.imencode('.png', image)[1]
     with whole_file(path) as partial:
         partial.write_bytes(encoded)
+
+
+def frame_name(name: PurePath, frame: int) -> PurePath:
+    """Path of a frame's PNG, in a folder of the video's name; frames count from 0."""
+    return name.with_name(f'{name.name}.frames') / f'{frame:06d}.png'

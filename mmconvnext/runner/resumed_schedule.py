@@ -39,13 +39,8 @@ class PlannedSchedule:
         """Set groups and schedulers to where the config's schedule is after ``runner.iter``.
 
         Where the checkpoint's schedule is the config's, they go on from its numbers, to the bit.
-
-        Args:
-            runner: Resumed, with the checkpoint's groups in its optimizer.
-            saved: ``param_schedulers`` of the checkpoint.
-
-        Returns:
-            What differs from the checkpoint, a line each.
+        The runner's optimizer has the checkpoint's groups; ``saved`` are the ``param_schedulers``
+        of the checkpoint. Returns what differs from it, a line each.
         """
         groups = runner.optim_wrapper.param_groups
         before = [_settings(group) for group in groups]
@@ -75,14 +70,11 @@ class PlannedSchedule:
         self, saved: list, runner, before: _Groups, scheduled: set[str]
     ) -> Iterator[str]:
         if len(saved) != len(self._states):
-            yield (
-                f'param_scheduler: {len(self._states)} schedulers in the config, {len(saved)} in '
-                'the checkpoint'
-            )
+            ours = f'{len(self._states)} schedulers in the config'
+            yield f'param_scheduler: {ours}, {len(saved)} in the checkpoint'
             return
-        for place, (scheduler, ours, theirs) in enumerate(
-            zip(self._schedulers, self._states, saved)
-        ):
+        triples = zip(self._schedulers, self._states, saved)
+        for place, (scheduler, ours, theirs) in enumerate(triples):
             name = f'param_scheduler[{place}] ({type(scheduler).__name__})'
             if not isinstance(theirs, Mapping) or ours.keys() != theirs.keys():
                 yield f'{name}: another kind in the checkpoint'
@@ -100,8 +92,7 @@ class PlannedSchedule:
 
     def _replay(self, runner) -> None:
         """Step the schedulers as the run would have, from the groups' first values."""
-        by_iteration = [one for one in self._schedulers if not one.by_epoch]
-        by_epoch = [one for one in self._schedulers if one.by_epoch]
+        in_turn = sorted(self._schedulers, key=lambda one: one.by_epoch)  # by iteration first
         for scheduler, state in zip(self._schedulers, self._states):
             scheduler.load_state_dict(copy.deepcopy(state))
         length = len(runner.train_dataloader) if runner.epoch else 0
@@ -109,10 +100,10 @@ class PlannedSchedule:
             # No optimizer steps in between, which schedulers warn of at their first step.
             warnings.filterwarnings('ignore', 'Detected call of `scheduler.step')
             for iteration in range(1, runner.iter + 1):
-                for scheduler in by_iteration:
-                    scheduler.step()
-                if length and iteration % length == 0 and iteration // length <= runner.epoch:
-                    for scheduler in by_epoch:
+                epochs, rest = divmod(iteration, length) if length else (0, 1)
+                epoch_ends = rest == 0 and epochs <= runner.epoch
+                for scheduler in in_turn:
+                    if epoch_ends or not scheduler.by_epoch:
                         scheduler.step()
 
 
@@ -150,12 +141,8 @@ def _same(one: object, other: object) -> bool:
 
 def _counts_up_to(state: Mapping, steps: int) -> bool:
     last, count, values = (state.get(key) for key in _COUNTERS)
-    return (
-        all(isinstance(n, int) and not isinstance(n, bool) for n in (last, count))
-        and count == steps
-        and -1 <= last <= count
-        and isinstance(values, list)
-    )
+    counted = type(last) is type(count) is int and count == steps and -1 <= last <= count
+    return counted and isinstance(values, list)
 
 
 def _short(value: object) -> str:

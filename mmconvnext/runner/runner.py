@@ -16,11 +16,7 @@ from mmengine.dist import broadcast_object_list, master_only
 from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop as MMEngineEpochBasedTrainLoop
 from mmengine.runner import Runner as MMEngineRunner
-from mmengine.runner.checkpoint import (
-    _load_checkpoint,
-    _load_checkpoint_to_model,
-    weights_to_cpu,
-)
+from mmengine.runner.checkpoint import _load_checkpoint, _load_checkpoint_to_model, weights_to_cpu
 from mmengine.utils import apply_to
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -37,24 +33,14 @@ from mmconvnext.hooks.signals import Signals, leave_signals_to_the_run
 from mmconvnext.registry import RUNNERS
 from mmconvnext.runner.resumed_schedule import PlannedSchedule
 
-# What mmengine's own entries of a config become.
-_WRAPPERS = {name: f'mmconvnext.{name}' for name in ('OptimWrapper', 'AmpOptimWrapper')}
-_HOOKS = {'CheckpointHook': 'mmconvnext.CheckpointHook'}
-_LOOPS = {'EpochBasedTrainLoop': 'mmconvnext.EpochBasedTrainLoop'}
+# Classes of mmengine in whose place those of the same name here are taken.
+_REPLACED = ('AmpOptimWrapper', 'CheckpointHook', 'EpochBasedTrainLoop', 'OptimWrapper')
 _OWN_HOOKS = {
     'step_watch': dict(type='mmconvnext.StepWatchHook'),
     'interruption': dict(type='mmconvnext.InterruptionHook'),
 }
 # What a checkpoint that does not suit the run makes mmengine raise.
-_MISFITS = (
-    AssertionError,
-    AttributeError,
-    IndexError,
-    KeyError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
+_MISFITS = (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 @RUNNERS.register_module()
@@ -115,12 +101,10 @@ class Runner(MMEngineRunner):
         super()._maybe_compile(target)
 
     def val(self) -> dict:
-        """Evaluate on the validation data."""
         self._dump_config_to(self._log_dir)
         return super().val()
 
     def test(self) -> dict:
-        """Evaluate on the test data."""
         self._dump_config_to(self._log_dir)
         return super().test()
 
@@ -133,20 +117,18 @@ class Runner(MMEngineRunner):
                 del chosen[name]
             elif isinstance(chosen[name], dict):
                 chosen[name] = {**own, **chosen[name]}  # options alone, without a type, will do
-        super().register_default_hooks(
-            {name: _renamed(hook, _HOOKS) for name, hook in chosen.items()}
-        )
+        super().register_default_hooks({name: _ours(hook) for name, hook in chosen.items()})
 
     def build_train_loop(self, loop: object) -> object:
-        """Build the training loop, over epochs one that can go on from the middle of one."""
+        """Build the training loop; one over epochs can go on from the middle of an epoch."""
         if isinstance(loop, dict) and loop.get('by_epoch') is True:
             loop = {**loop, 'type': 'EpochBasedTrainLoop'}
-            loop.pop('by_epoch')
-        return super().build_train_loop(_renamed(loop, _LOOPS))
+            del loop['by_epoch']
+        return super().build_train_loop(_ours(loop))
 
     def build_optim_wrapper(self, optim_wrapper: object) -> object:
         """Build the optimizer wrapper, one that can be watched."""
-        return super().build_optim_wrapper(_renamed(optim_wrapper, _WRAPPERS))
+        return super().build_optim_wrapper(_ours(optim_wrapper))
 
     @staticmethod
     def build_dataloader(*args: object, **kwargs: object) -> DataLoader:
@@ -166,7 +148,7 @@ class Runner(MMEngineRunner):
                 self.logger.warning(f'Passed over: {reason}')
             if newest.path is None:
                 self.logger.warning(f'Nothing to resume in {place.folder}: starting at 0')
-                self._resume = resuming = False
+                self._resume = False
             else:
                 self._load_from = str(newest.path)
         # The first process may have waited for what another run was writing.
@@ -222,12 +204,8 @@ class Runner(MMEngineRunner):
         planned = PlannedSchedule(self) if PlannedSchedule.suits(self) else None
         self._resuming = True
         try:
-            super().resume(
-                filename,
-                resume_optimizer,
-                resume_param_scheduler and planned is None,
-                map_location,
-            )
+            schedulers_too = resume_param_scheduler and planned is None
+            super().resume(filename, resume_optimizer, schedulers_too, map_location)
             saved, meta = self._loaded.get('param_schedulers'), self._loaded['meta']
             if resume_optimizer:
                 require_optimizer_state(self.optim_wrapper, filename)
@@ -337,17 +315,16 @@ class Runner(MMEngineRunner):
         return content
 
 
-def _renamed(config: object, names: dict[str, str]) -> object:
-    """A config with mmengine's ``type``, a name or a class, replaced by that of ``names``."""
-    if not isinstance(config, dict):
-        return config
-    kind = config.get('type')
-    name = kind if isinstance(kind, str) else getattr(kind, '__name__', '')
-    mmengine_s = isinstance(kind, str) or getattr(kind, '__module__', '').startswith('mmengine.')
-    if not mmengine_s or name.removeprefix('mmengine.') not in names:
+def _ours(config: object) -> object:
+    """A config with the class of mmengine that it names, or is of, replaced by ours."""
+    kind = config.get('type') if isinstance(config, dict) else None
+    if getattr(kind, '__module__', '').startswith('mmengine.'):
+        kind = kind.__name__
+    name = kind.removeprefix('mmengine.') if isinstance(kind, str) else ''
+    if name not in _REPLACED:
         return config
     changed = copy.copy(config)
-    changed['type'] = names[name.removeprefix('mmengine.')]
+    changed['type'] = f'mmconvnext.{name}'
     return changed
 
 

@@ -1,8 +1,11 @@
 import numpy as np
+import pytest
 
-from mmconvnext.drawing.labels import compare_labels, overlay
+from mmconvnext.drawing.classes import Classes
+from mmconvnext.drawing.labels import compare_labels, name_regions, overlay
 
 PALETTE = [(255, 0, 0), (0, 0, 255)]
+CLASSES = Classes(('sky', 'a rather long name'), ((10, 20, 200), (200, 20, 10)), '')
 
 
 def test_overlay_mixes_palette_and_picture() -> None:
@@ -26,3 +29,25 @@ def test_compare_enlarges_small_pictures_and_names_the_classes() -> None:
     names = tuple(f'a class with a long name {i}' for i in range(9))
     many = {'prediction': np.arange(64 * 64).reshape(64, 64) % 9}
     assert len(compare_labels(image, many, names, PALETTE * 5, 0.7)) > 24 + 256 + 24
+
+
+@pytest.mark.parametrize(('size', 'factor'), [(300, 1), (30, 10), (3000, 1)])
+def test_a_name_is_within_its_region(size, factor) -> None:
+    labels = np.zeros((size, size), int)
+    labels[size // 2 :] = 1
+    canvas = np.zeros((size * factor, size * factor, 3), np.uint8)
+    name_regions(canvas, labels, [0, 1], CLASSES, factor, size * factor / 300)
+    halves = canvas[: len(canvas) // 2], canvas[len(canvas) // 2 :]
+    for half, own, other in zip(halves, CLASSES.colours, CLASSES.colours[::-1]):
+        assert (half == own[::-1]).all(-1).any()
+        assert not (half == other[::-1]).all(-1).any()
+
+
+def test_a_region_without_room_for_its_name_has_none() -> None:
+    labels = np.zeros((300, 300), int)
+    labels[:, 200:205] = 1
+    canvas = np.zeros((300, 300, 3), np.uint8)
+    name_regions(canvas, labels, [0, 1], CLASSES, 1, 1.0)
+    drawn = {tuple(c[::-1]) for c in canvas.reshape(-1, 3).tolist()}
+    assert CLASSES.colours[0] in drawn
+    assert CLASSES.colours[1] not in drawn

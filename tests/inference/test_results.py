@@ -9,7 +9,7 @@ from mmseg.structures import SegDataSample
 
 from mmconvnext.drawing.classes import Classes
 from mmconvnext.inference.inputs import Input
-from mmconvnext.inference.segmentation_results import SegmentationResults
+from mmconvnext.inference.results import SegmentationResults
 
 SOURCE = Input(Path('x/a.jpg'), PurePath('a.jpg'), PurePath('x/a.b'))
 IMAGE = np.zeros((1, 2, 3), np.uint8)

@@ -8,9 +8,10 @@ from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import HorizontalBoxes
 from mmdet.structures.mask import BitmapMasks, PolygonMasks
 from mmengine.dataset import Compose
-from mmengine.structures import InstanceData
+from mmengine.structures import InstanceData, PixelData
+from mmseg.structures import SegDataSample
 
-from mmconvnext import DetectionPictureHook
+from mmconvnext import DetectionPictureHook, SegmentationPictureHook
 from mmconvnext.drawing.samples import detections, ground_truth
 from mmconvnext.registry import HOOKS
 
@@ -178,3 +179,18 @@ def test_detections_at_the_threshold_are_kept() -> None:
     found = detections(sample, 0.5)
     assert found.boxes.tolist() == [BOX]
     assert found.masks.shape == (1, 300, 400)
+
+
+def test_a_segmentor_s_pictures_are_written_one_a_sample(tmp_path) -> None:
+    path = tmp_path / 'street.jpg'
+    cv2.imwrite(str(path), np.zeros((256, 300, 3), np.uint8))
+    sample = SegDataSample(metainfo=dict(img_path=str(path)))
+    sample.pred_sem_seg = PixelData(data=torch.zeros(1, 256, 300, dtype=torch.long))
+    runner = runner_of(tmp_path)
+    SegmentationPictureHook().after_test_iter(runner, 0, outputs=[sample])
+    assert not (tmp_path / 'pictures').exists(), 'draw is off by default'
+    SegmentationPictureHook(draw=True, interval=2).after_test_iter(runner, 0, outputs=[sample])
+    assert not (tmp_path / 'pictures').exists()
+    SegmentationPictureHook(draw=True).after_test_iter(runner, 0, outputs=[sample])
+    written = cv2.imread(str(tmp_path / 'pictures' / 'street.png'))
+    assert written.shape == (24 + 256 + 24, 2 * 300 + 8, 3)
