@@ -13,10 +13,9 @@ import argparse
 import json
 import os
 import re
-import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -25,7 +24,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 import mmconvnext  # noqa: F401  (makes the stack work on this torch before it is used)
-from mmconvnext.analysis.benchmark import MemoryMeter, Report
+from mmconvnext.analysis.benchmark.machine import Machine, machine
+from mmconvnext.analysis.benchmark.memory import MemoryMeter
+from mmconvnext.analysis.benchmark.timing import Report
 from mmconvnext.errors import UserError, first_line, one_line_errors
 from mmconvnext.studies.comparison.families import (
     FAMILIES,
@@ -35,7 +36,6 @@ from mmconvnext.studies.comparison.families import (
     require_packages,
 )
 from mmconvnext.studies.comparison.figure import draw
-from mmconvnext.studies.comparison.machine import Machine, machine
 from mmconvnext.studies.comparison.published import IMAGENET
 from mmconvnext.studies.comparison.row import Row
 from mmconvnext.studies.comparison.run import ROUNDS, Settings, compare
@@ -136,9 +136,9 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
     return Settings(**values, modes=modes_of(arguments))
 
 
-def open_meter(arguments: argparse.Namespace) -> AbstractContextManager[MemoryMeter | None]:
+def open_meter(arguments: argparse.Namespace) -> MemoryMeter | None:
     if arguments.no_memory or arguments.no_bench or arguments.device != 'cpu':
-        return nullcontext()
+        return None
     packages = [f'{MODELS[model].package}.models' for model in arguments.models]
     return MemoryMeter(['mmconvnext.studies.comparison.cost', *packages])
 
@@ -168,21 +168,21 @@ def main() -> None:
     arguments = parse_arguments()
     check_arguments(arguments)
     torch.backends.cudnn.allow_tf32 = False  # float32 of all
-    here = machine(arguments.device, shlex.join(['python', *sys.argv]))
+    here = machine(arguments.device)
     settings, rows = settings_of(arguments), []
     console = Console(width=None if sys.stdout.isatty() else 200)
 
     def keep(found: Sequence[Row]) -> None:
         write_json(arguments.json, [*rows, *found], settings, here)
 
-    with open_meter(arguments) as memory:
-        for model in arguments.models:
-            config = Config.fromfile(CONFIGS / MODELS[model].config)
-            found = compare(model, config, settings, memory, watch, keep)
-            if found:
-                console.print(comparison_table(found, settings.in_words(model)), highlight=False)
-                sys.stdout.flush()  # minutes before the next one, even into a file
-            rows += found
+    memory = open_meter(arguments)
+    for model in arguments.models:
+        config = Config.fromfile(CONFIGS / MODELS[model].config)
+        found = compare(model, config, settings, memory, watch, keep)
+        if found:
+            console.print(comparison_table(found, settings.in_words(model)), highlight=False)
+            sys.stdout.flush()  # minutes before the next one, even into a file
+        rows += found
     if classifiers := imagenet_table(dict.fromkeys(row.backbone.label for row in rows)):
         console.print(classifiers, highlight=False)
     console.print(f'Here: {here}; load before: {here.load}', highlight=False)

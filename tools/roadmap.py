@@ -13,7 +13,6 @@ Example:
 import argparse
 import json
 import os
-import shlex
 import sys
 from pathlib import Path
 
@@ -22,8 +21,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 import mmconvnext  # noqa: F401  (makes the stack work on this torch before it is used)
+from mmconvnext.analysis.benchmark.machine import machine
 from mmconvnext.errors import UserError, first_line, one_line_errors
-from mmconvnext.studies.comparison.machine import machine
 from mmconvnext.studies.roadmap.costs import SIZE, Timing, count_step, time_steps
 from mmconvnext.studies.roadmap.figure import draw_roadmap
 from mmconvnext.studies.roadmap.network import REGIMES, ROADMAP
@@ -130,7 +129,7 @@ def describe_bench(arguments: argparse.Namespace) -> str:
     return (
         f'{inference} × {side}² in inference, {training} × {side}² in a training step (forward and '
         f'backward), float32, {arguments.rounds or ROUNDS[arguments.quick]} interleaved rounds, '
-        f'medians and quartiles; {machine(arguments.device, shlex.join(sys.argv))}'
+        f'medians and quartiles; {machine(arguments.device)}'
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from rich.table import Table
 
-from mmconvnext.analysis.benchmark import Spread
+from mmconvnext.analysis.benchmark.timing import Spread
 from mmconvnext.studies.comparison.families import MODELS
 from mmconvnext.studies.comparison.published import IMAGENET, METRICS, SOURCES, Published
 from mmconvnext.studies.comparison.row import Row
