@@ -9,12 +9,12 @@ and the median of the paired ratios (compiled / ours), with ours / ours as a con
 """
 
 import argparse
-import importlib
 import importlib.util
 import statistics
 import tempfile
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import product
 from pathlib import Path
 from types import ModuleType
 from zipfile import ZipFile
@@ -91,18 +91,19 @@ def align(
     return {name: output, f'gradient of {name}': gradient}
 
 
-# Who serves each here, and how it is made, by title.
-CASES: dict[str, tuple[ModuleType, Callable[[], Run]]] = {
-    **{f'nms, {count} boxes': (nms, partial(nms_case, count))
-       for count in (300, 1000, 2000, 5000, 20000)},
-    **{f'nms, 5000 boxes of {groups} levels or classes': (nms, partial(nms_case, 5000, groups))
-       for groups in (5, 80)},
-    **{f'RoIAlign {size}×{size}, {count} RoIs, 4 levels, {passes}':
-       (roi_align, partial(pyramid_case, size, count, 'backward' in passes))
-       for size in (7, 14) for count in (512, 1000)
-       for passes in ('forward', 'forward and backward')},
-    'RoIAlign 28×28 of masks, 128 RoIs': (roi_align, partial(mask_target_case, 128)),
-}  # fmt: skip
+def cases() -> dict[str, tuple[ModuleType, Callable[[], Run]]]:
+    """Who serves each here, and how it is made, by title."""
+    found = {f'nms, {n} boxes': (nms, partial(nms_case, n)) for n in (300, 1000, 2000, 5000, 20000)}
+    for groups in (5, 80):
+        title = f'nms, 5000 boxes of {groups} levels or classes'
+        found[title] = nms, partial(nms_case, 5000, groups)
+    for size, count, passes in product((7, 14), (512, 1000), ('forward', 'forward and backward')):
+        title = f'RoIAlign {size}×{size}, {count} RoIs, 4 levels, {passes}'
+        found[title] = roi_align, partial(pyramid_case, size, count, passes != 'forward')
+    found['RoIAlign 28×28 of masks, 128 RoIs'] = roi_align, partial(mask_target_case, 128)
+    return found
+
+
 # Those of tools/benchmark.py.
 CHOSEN = ('nms, 2000 boxes', 'RoIAlign 7×7, 512 RoIs, 4 levels, forward and backward')
 
@@ -111,38 +112,32 @@ def variants(
     device: str, rivals: Sequence[str] | None = None
 ) -> tuple[dict[str, list[Variant]], dict[str, str]]:
     """Ours and torchvision's by case, and why the latter is left out."""
-    left_out = {}
+    found = {title: [Variant('ours', partial(prepare, title, device))] for title in CHOSEN}
     if not operates(device):
-        left_out['torchvision'] = f'its operators do not load beside this torch, or not on {device}'
-    found = {}
-    for title in CHOSEN:
-        ours, theirs = (partial(prepare, title, name, device) for name in (None, cuda.__name__))
-        found[title] = [Variant('ours', ours)]
-        if not left_out and (rivals is None or 'torchvision' in rivals):
-            found[title].append(Variant('torchvision', theirs, 'torchvision'))
-    return found, left_out
+        reason = f'its operators do not load beside this torch, or not on {device}'
+        return found, {'torchvision': reason}
+    for title in CHOSEN if rivals is None or 'torchvision' in rivals else ():
+        theirs = partial(prepare, title, device, theirs=True)
+        found[title].append(Variant('torchvision', theirs, 'torchvision'))
+    return found, {}
 
 
 def operates(device: str) -> bool:
     """Whether torchvision's operators run on the device."""
     try:
-        prepare(CHOSEN[0], cuda.__name__, device)(0)
+        prepare(CHOSEN[0], device, theirs=True)(0)
     except (ImportError, AttributeError, NotImplementedError, RuntimeError):
         return False
     return True
 
 
-def prepare(title: str, module: str | None, device: str) -> Step:
-    """A step of a case by the operators of a module, None for ours; the same boxes for all."""
-    ours, make = CASES[title]
+def prepare(title: str, device: str, theirs: bool = False) -> Step:
+    """A step of a case by our operators, or by torchvision's; the same boxes for both."""
+    ours, make = cases()[title]
     torch.manual_seed(0)
     with torch.device(device):
         run = make()
-    return partial(step, run, importlib.import_module(module) if module else ours)
-
-
-def step(run: Run, module: ModuleType, _: int) -> dict[str, Tensor]:
-    return run(module)
+    return lambda _: run(cuda if theirs else ours)
 
 
 def load_compiled(wheel: Path, folder: str) -> ModuleType:
@@ -153,6 +148,15 @@ def load_compiled(wheel: Path, folder: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def compare(run: Run, ours: ModuleType, compiled: ModuleType, rounds: int) -> list[float]:
+    """Medians of our and their milliseconds, of their time over ours, and of ours over ours."""
+    runs = {'ours': lambda _: run(ours), 'compiled': lambda _: run(compiled)}
+    mine, theirs, control = time_rounds(runs | {'again': runs['ours']}, rounds=rounds).values()
+    ratios = ([b / a for a, b in zip(mine, times)] for times in (theirs, control))
+    mine, theirs = ([1e3 * seconds for seconds in times] for times in (mine, theirs))
+    return [statistics.median(values) for values in (mine, theirs, *ratios)]
 
 
 def main() -> None:
@@ -166,14 +170,8 @@ def main() -> None:
     table = Table('', 'ours, ms', 'compiled, ms', 'compiled / ours', 'control')
     with tempfile.TemporaryDirectory() as folder:
         compiled = load_compiled(arguments.wheel, folder)
-        for title, (ours, make) in CASES.items():
-            run = make()
-            mine, theirs, again = (partial(step, run, one) for one in (ours, compiled, ours))
-            runs = {'ours': mine, 'compiled': theirs, 'again': again}
-            mine, theirs, control = time_rounds(runs, rounds=arguments.rounds).values()
-            ratios = ([b / a for a, b in zip(mine, times)] for times in (theirs, control))
-            milliseconds = ([1e3 * one for one in times] for times in (mine, theirs))
-            numbers = [statistics.median(values) for values in (*milliseconds, *ratios)]
+        for title, (ours, make) in cases().items():
+            numbers = compare(make(), ours, compiled, arguments.rounds)
             table.add_row(title, *(f'{number:.3g}' for number in numbers))
     Console(width=120).print(table)
 

@@ -18,14 +18,13 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from rich.console import Console
-from rich.progress import Progress
 
 warnings.filterwarnings('ignore', module='mmseg')  # of its own functions, for each variant
 ROOT = Path(__file__).resolve().parents[1]
@@ -39,7 +38,12 @@ from mmconvnext.analysis.benchmark.case import Case, Variant, measure_case, work
 from mmconvnext.analysis.benchmark.figure import draw, table  # noqa: E402
 from mmconvnext.analysis.benchmark.machine import machine  # noqa: E402
 from mmconvnext.analysis.benchmark.memory import MemoryMeter  # noqa: E402
-from mmconvnext.analysis.benchmark.step import Tolerances  # noqa: E402
+from mmconvnext.analysis.benchmark.options import (  # noqa: E402
+    make_folders,
+    require_at_least,
+    require_device,
+    watch,
+)
 from mmconvnext.analysis.benchmark.task import (  # noqa: E402
     DTYPES,
     SCOPES,
@@ -51,7 +55,7 @@ from mmconvnext.analysis.benchmark.task import (  # noqa: E402
     prepare,
 )
 from mmconvnext.backbones import ARCHITECTURES  # noqa: E402
-from mmconvnext.errors import UserError, first_line, one_line_errors  # noqa: E402
+from mmconvnext.errors import UserError, one_line_errors  # noqa: E402
 
 CONFIGS = {
     'head': 'upernet_convnext_t_ade20k.py',
@@ -66,6 +70,7 @@ SIZES = {
     'detector': (['800x1344'], ['320']),
 }
 ROUNDS = (9, 3)
+NOT_HERE = 'benchmarks/rivals.py is not here'
 WARM_UP = (1, 0)  # the comparison of the results is a step too
 
 
@@ -110,45 +115,20 @@ def _architectures() -> list[str]:
     return [name for name, architecture in ARCHITECTURES.items() if architecture.eps == 1e-6]
 
 
-def check_arguments(arguments: argparse.Namespace) -> list[str] | None:
-    """The rivals asked for, None for all; refuses what cannot be measured."""
-    if arguments.device != 'cpu' and not arguments.device.startswith('cuda'):
-        raise UserError(f'--device: expected cpu or cuda, got {arguments.device}')
-    try:
-        torch.empty(1, device=arguments.device)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(
-            f'--device: expected cpu or a GPU that is there, got {arguments.device} '
-            f'({first_line(error)})'
-        ) from error
-    make_folders(arguments)
-    for name in ('rounds', 'batch'):
-        if getattr(arguments, name) is not None and getattr(arguments, name) < 1:
-            raise UserError(f'--{name}: expected 1 or more, got {getattr(arguments, name)}')
+def check_arguments(arguments: argparse.Namespace) -> None:
+    """Refuse what cannot be measured; the rivals asked for become a list, or None for all."""
+    require_device(arguments.device)
+    make_folders(arguments.out, arguments.json)
+    require_at_least(1, {'rounds': arguments.rounds, 'batch': arguments.batch})
     if arguments.rivals is None or rivals is None:
-        return None
-    names = [] if arguments.rivals == 'none' else arguments.rivals.split(',')
-    unknown = [name for name in names if name not in rivals.RIVALS]
+        return
+    arguments.rivals = [] if arguments.rivals == 'none' else arguments.rivals.split(',')
+    unknown = [name for name in arguments.rivals if name not in rivals.RIVALS]
     if unknown:
         raise UserError(
             f'--rivals: expected none or some of {", ".join(rivals.RIVALS)}, got '
             f'{", ".join(unknown)}'
         )
-    return names
-
-
-def make_folders(arguments: argparse.Namespace) -> None:
-    """Now: what cannot be written is to be told before minutes of measuring."""
-    folders = [('--out', arguments.out)]
-    if arguments.json:
-        folders.append(('--json', arguments.json.parent))
-        if arguments.json.is_dir():
-            raise UserError(f'--json: expected a file to write, got the folder {arguments.json}')
-    for option, folder in folders:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f'{option}: expected a folder to write to ({error})') from error
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -188,82 +168,58 @@ def tasks(kind: str, arguments: argparse.Namespace) -> Iterator[tuple[str, Task]
 
 
 class Job(NamedTuple):
-    """A case that is still to be measured."""
+    """A case that is still to be measured, and who is left out of it, and why."""
 
     kind: str
     title: str
     variants: list[Variant]
-    macs: int | None = None
-    tolerances: Tolerances = Tolerances()
-    amp: torch.dtype | None = None
+    left_out: dict[str, str]
+    options: dict[str, object]  # more of measure_case's
 
 
-def model_job(
-    title: str, task: Task, names: Sequence[str] | None, with_compiled: bool
-) -> tuple[Job, dict[str, str]]:
-    """Ours first, then ours without rewrites, then the rivals; and who is left out."""
-    plain = plain_model(task)
-    variants = [Variant('ours', partial(prepare, task))]
-    if any(hasattr(module, 'fast') for module in plain.modules()):
-        variants.append(Variant('ours, fast=False', partial(prepare, task, fast=False)))
-    if with_compiled:
-        variants.append(Variant('ours, compiled', partial(prepare, task, compiled=True)))
-        if task.kind != 'head':
-            blocks = partial(prepare, task, options={'compile_blocks': True})
-            variants.append(Variant('ours, blocks compiled', blocks))
-    theirs, left_out = [], {'all rivals': 'benchmarks/rivals.py is not here'}
-    if rivals:
-        theirs, left_out = rivals.variants(task, names, with_compiled)
-    macs = count_macs(task, plain)
-    return Job(task.kind, title, variants + theirs, macs, task.tolerances, task.dtype), left_out
-
-
-def jobs(
-    arguments: argparse.Namespace, names: Sequence[str] | None
-) -> tuple[list[Job], dict[str, str]]:
-    found, left_out = [], {}
+def jobs(arguments: argparse.Namespace) -> Iterator[Job]:
     for kind in arguments.kinds:
-        if kind == 'ops':
-            cases, missing = {}, {'all': 'benchmarks/rivals.py is not here'}
-            if operators:
-                cases, missing = operators.variants(arguments.device, names)
-            found += [Job('ops', title, given) for title, given in cases.items()]
-            left_out |= {f'{name} (ops)': why for name, why in missing.items()}
-            continue
-        for title, task in tasks(kind, arguments):
-            job, missing = model_job(title, task, names, arguments.compile)
-            found.append(job)
-            version = ' V2' if task.use_grn else ''
-            left_out |= {f'{name} ({kind}{version})': why for name, why in missing.items()}
-    return found, left_out
+        if kind != 'ops':
+            yield from (model_job(title, task, arguments) for title, task in tasks(kind, arguments))
+        elif operators:
+            cases, missing = operators.variants(arguments.device, arguments.rivals)
+            left_out = {f'{name} (ops)': why for name, why in missing.items()}
+            yield from (Job(kind, title, given, left_out, {}) for title, given in cases.items())
+
+
+def model_job(title: str, task: Task, arguments: argparse.Namespace) -> Job:
+    """Ours first, then ours without rewrites, then the rivals."""
+    plain = plain_model(task)
+    ours = {'ours': {}}
+    if any(hasattr(module, 'fast') for module in plain.modules()):
+        ours['ours, fast=False'] = {'fast': False}
+    if arguments.compile:
+        ours['ours, compiled'] = {'compiled': True}
+        if task.kind != 'head':
+            ours['ours, blocks compiled'] = {'options': {'compile_blocks': True}}
+    given = [Variant(name, partial(prepare, task, **options)) for name, options in ours.items()]
+    missing = {'all rivals': NOT_HERE}
+    if rivals:
+        theirs, missing = rivals.variants(task, arguments.rivals, arguments.compile)
+        given += theirs
+    place = f'{task.kind} V2' if task.use_grn else task.kind
+    left_out = {f'{name} ({place})': why for name, why in missing.items()}
+    options = dict(macs=count_macs(task, plain), tolerances=task.tolerances, amp=task.dtype)
+    return Job(task.kind, title, given, left_out, options)
 
 
 def measure(
     job: Job, number: str, arguments: argparse.Namespace, memory: MemoryMeter | None
 ) -> Case:
-    # Of a training step where it has to be quick: there it decides what fits.
-    if arguments.quick and 'inference' in job.title:
-        memory = None
     options = dict(
         rounds=arguments.rounds or ROUNDS[arguments.quick],
         warm_up=WARM_UP[arguments.quick],
-        memory=memory,
+        # Of a training step where it has to be quick: there it decides what fits.
+        memory=None if arguments.quick and 'inference' in job.title else memory,
     )
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task(number, total=work(len(job.variants), **options))
-
-        def report(what: str) -> None:
-            progress.update(bar, advance=1, description=f'{number} {job.title}: {what}')
-
-        return measure_case(
-            *(job.title, job.variants),
-            device=arguments.device,
-            macs=job.macs,
-            tolerances=job.tolerances,
-            amp=job.amp,
-            report=report,
-            **options,
-        )
+    with watch(f'{number} {job.title}', work(len(job.variants), **options)) as report:
+        options |= job.options | dict(device=arguments.device, report=report)
+        return measure_case(job.title, job.variants, **options)
 
 
 def open_meter(arguments: argparse.Namespace) -> MemoryMeter | None:
@@ -275,8 +231,11 @@ def open_meter(arguments: argparse.Namespace) -> MemoryMeter | None:
 
 def main() -> None:
     arguments = parse_arguments()
-    names = check_arguments(arguments)
-    todo, left_out = jobs(arguments, names)
+    check_arguments(arguments)
+    todo = list(jobs(arguments))
+    left_out = {name: why for job in todo for name, why in job.left_out.items()}
+    if 'ops' in arguments.kinds and not operators:
+        left_out['all (ops)'] = NOT_HERE
     # float32 of all, as the ceiling's, if nothing else is asked for.
     torch.backends.cudnn.allow_tf32 = arguments.tf32
     torch.backends.cuda.matmul.allow_tf32 = arguments.tf32

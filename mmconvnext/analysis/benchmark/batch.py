@@ -63,7 +63,10 @@ def _detection(
     pack = TRANSFORMS.build(dict(type='PackDetInputs'))
     classes = box_heads(model)[0].num_classes
     instances = [_instance(size, classes, random) for _ in range(INSTANCES)]
-    return pack(load(_picture(size, random) | {'instances': instances}))
+    packed = pack(load(_picture(size, random) | {'instances': instances}))
+    truth = packed['data_samples'].gt_instances
+    truth.bboxes = truth.bboxes.tensor  # as a data preprocessor would give them
+    return packed
 
 
 def _picture(size: tuple[int, int], random: np.random.Generator) -> dict[str, object]:

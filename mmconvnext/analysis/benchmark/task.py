@@ -117,22 +117,29 @@ def prepare(
         model, names = MODELS.build(ConfigDict(config)), None
         for module in model.modules():
             if hasattr(module, 'fast'):
-                module.fast = fast
+                module.fast = module.fast and fast
         randomise_vectors(model)
         if task.kind == 'detector':
-            _have_detections(model)
+            for head in box_heads(model):
+                # Of random weights no class is likelier than the threshold: nothing would be
+                # left to mask.
+                head.fc_cls.weight.data.mul_(30)
         if build:
             model, names = build(model, task.config)
-        model = _conditioned(revert_sync_batchnorm(model)).train(task.training)
-        layout = torch.channels_last if channels_last else torch.preserve_format
-        model.to(task.device, memory_format=layout)
+        model = revert_sync_batchnorm(model)
+        _condition(model)
+        model.train(task.training)
+        model.to(task.device)
+        layout = torch.contiguous_format
+        if channels_last:
+            layout = torch.channels_last
+            model.to(memory_format=layout)
         if compiled:
             # On CUDA inductor would draw otherwise what stochastic depth drops.
             importlib.import_module('torch._inductor.config').fallback_random = True
             for part in (model.backbone, model.neck) if task.kind == 'detector' else (model,):
                 part.compile()
         torch.manual_seed(1)
-        layout = torch.channels_last if channels_last else torch.contiguous_format
         return _step(model, names, task, layout)
 
 
@@ -144,14 +151,7 @@ def randomise_vectors(model: nn.Module) -> None:
                 parameter.add_(torch.randn_like(parameter), alpha=0.1)
 
 
-def _have_detections(model: nn.Module) -> None:
-    # Of random weights no class is likelier than the threshold: nothing would be left to mask.
-    with torch.no_grad():
-        for head in box_heads(model):
-            head.fc_cls.weight.mul_(30)
-
-
-def _conditioned(model: nn.Module) -> nn.Module:
+def _condition(model: nn.Module) -> None:
     """Keep batch norms over the two values of a pooled pixel from magnifying rounding.
 
     Where the two almost agree, the usual epsilon makes the gradient hundreds of times the norm's
@@ -160,7 +160,6 @@ def _conditioned(model: nn.Module) -> nn.Module:
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.eps = 0.1
-    return model
 
 
 def _step(
@@ -171,24 +170,23 @@ def _step(
         torch.randn(shape).to(task.device).contiguous(memory_format=layout)
         for shape in _shapes(task)
     ]
-    leaves = {}
+    make = partial(ModelStep, amp=task.dtype)
     if task.kind == 'head':
+        inputs = [x.requires_grad_(task.training) for x in inputs]
         leaves = {f'input at stride {stride}': x for stride, x in zip(STRIDES, inputs)}
-        for x in inputs:
-            x.requires_grad_(task.training)
-        forward = partial(_logits, model, inputs)
-    elif task.kind == 'backbone':
-        forward = partial(_maps, model, *inputs)
-    else:
-        samples = packed_pictures(model, task.size, task.batch)['data_samples']
-        for sample in samples:
-            sample.set_metainfo(dict.fromkeys(('batch_input_shape', 'pad_shape'), task.size))
-        run = loss if task.training else _predict
-        forward = partial(run, model, *inputs, [sample.to(task.device) for sample in samples])
+        return make(model, lambda: {'logits': model(inputs)}, names, leaves)
+    (x,) = inputs
+    if task.kind == 'backbone':
+        return make(model, lambda: {f'map {i}': y for i, y in enumerate(model(x))}, names)
+    samples = packed_pictures(model, task.size, task.batch)['data_samples']
+    for sample in samples:
+        sample.set_metainfo(dict.fromkeys(('batch_input_shape', 'pad_shape'), task.size))
+    samples = [sample.to(task.device) for sample in samples]
+    forward = partial(loss if task.training else _predict, model, x, samples)
     if task.kind == 'detector':
         # Boxes are chosen by score: gradients of two equal models differ where two almost tie.
-        forward, names = _with_pyramid(model, forward), {}
-    return ModelStep(model, forward, names, leaves, task.dtype)
+        return make(model, _with_pyramid(model, forward), {})
+    return make(model, forward, names)
 
 
 def _shapes(task: Task) -> list[tuple[int, ...]]:
@@ -199,14 +197,6 @@ def _shapes(task: Task) -> list[tuple[int, ...]]:
         (task.batch, channels, *(side // stride for side in task.size))
         for channels, stride in zip(task.config['in_channels'], STRIDES)
     ]
-
-
-def _logits(model: nn.Module, maps: list[Tensor]) -> dict[str, Tensor]:
-    return {'logits': model(maps)}
-
-
-def _maps(model: nn.Module, x: Tensor) -> dict[str, Tensor]:
-    return {f'map {i}': y for i, y in enumerate(model(x))}
 
 
 def _predict(model: nn.Module, images: Tensor, samples: list) -> dict[str, Tensor]:
