@@ -12,7 +12,6 @@ import contextlib
 import io
 import json
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 import mmconvnext  # noqa: F401  (makes mmdet importable)
+from mmconvnext.analysis.benchmark.timing import seconds_of
 from mmconvnext.detection import CocoMetric
 
 HEIGHT, WIDTH, CLASSES, OBJECTS, DETECTIONS = 480, 640, 80, 8, 100
@@ -58,24 +58,14 @@ def draw(number: int) -> tuple[list[dict], dict]:
         scores=torch.from_numpy(np.sort(generator.random(DETECTIONS).astype('f4'))[::-1].copy()),
         masks=torch.from_numpy(ellipses(boxes)),
     )
-    annotations = [
-        annotate(number, index, truth[index], labels[index], crowds[index])
-        for index in range(OBJECTS)
-    ]
+    annotations = []
+    for box, label, crowd, mask in zip(truth, labels, crowds, ellipses(truth)):
+        encoded = mask_api.encode(np.asfortranarray(mask.astype(np.uint8)))
+        one = dict(id=number * OBJECTS + len(annotations) + 1, image_id=number)
+        one |= dict(category_id=int(label) + 1, bbox=box.tolist(), iscrowd=int(crowd))
+        one['segmentation'] = dict(encoded, counts=encoded['counts'].decode())
+        annotations.append(one | dict(area=float(mask_api.area(encoded))))
     return annotations, dict(img_id=number, ori_shape=(HEIGHT, WIDTH), pred_instances=found)
-
-
-def annotate(number: int, index: int, box: np.ndarray, label: int, crowd: bool) -> dict:
-    mask = mask_api.encode(np.asfortranarray(ellipses(box[None])[0].astype(np.uint8)))
-    return dict(
-        id=number * OBJECTS + index + 1,
-        image_id=number,
-        category_id=int(label) + 1,
-        bbox=box.tolist(),
-        area=float(mask_api.area(mask)),
-        iscrowd=int(crowd),
-        segmentation=dict(mask, counts=mask['counts'].decode()),
-    )
 
 
 def write_truth(path: Path, pictures: int) -> None:
@@ -95,21 +85,19 @@ def compare(path: Path, pictures: int, kinds: list[str]) -> dict[str, list[float
         name: kind(str(path), metric=kinds, classwise=True)
         for name, kind in (('mmdet', Stock), ('mmconvnext', CocoMetric))
     }
-    seconds = {name: [0.0] for name in metrics}
+    seconds, results = {name: [0.0] for name in metrics}, {}
     for metric in metrics.values():
         metric.dataset_meta = dict(classes=[f'c{n}' for n in range(CLASSES)])
     for number in range(pictures):
         _, sample = draw(number)
         for name, metric in metrics.items():
-            started = time.perf_counter()
-            metric.process({}, [sample])
-            seconds[name][0] += time.perf_counter() - started
-    results = {}
-    for _ in range(2):
-        for name, metric in metrics.items():
-            started = time.perf_counter()
-            results[name] = metric.compute_metrics(metric.results)
-            seconds[name].append(time.perf_counter() - started)
+            seconds[name][0] += seconds_of(lambda _: metric.process({}, [sample]))  # noqa: B023
+
+    def evaluate(name: str) -> None:
+        results[name] = metrics[name].compute_metrics(metrics[name].results)
+
+    for name in 2 * [*metrics]:
+        seconds[name].append(seconds_of(lambda _, name=name: evaluate(name)))
     np.testing.assert_equal(results['mmconvnext'], results['mmdet'])  # nan included
     return seconds
 

@@ -16,27 +16,35 @@ import argparse
 import json
 import platform
 import sys
-import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / 'tools'), str(ROOT / 'benchmarks'), str(ROOT)]
+sys.path.insert(0, str(ROOT))
 if __name__ == '__main__':  # a process that imports this has its own path
     # Last: a torchvision that was installed for this torch comes first.
     sys.path.append(str(ROOT / '.rivals'))
 warnings.filterwarnings('ignore')
 
-import benchmark  # noqa: E402, F401  (tools/benchmark.py; before torchvision and mmconvnext)
-import rivals  # noqa: E402
 import torch  # noqa: E402
-from findings import Findings, page  # noqa: E402
-from gpu_correctness import correct  # noqa: E402
-from gpu_runs import train, waits  # noqa: E402
-from gpu_setup import Setup  # noqa: E402
-from gpu_times import backbones, compiled, micro, models, precision, profile, triton  # noqa: E402
+
+from benchmarks import operators, rivals  # noqa: E402  (rivals before mmconvnext)
+from benchmarks.findings import Findings, page  # noqa: E402
+from benchmarks.gpu_correctness import correct  # noqa: E402
+from benchmarks.gpu_runs import train, waits  # noqa: E402
+from benchmarks.gpu_setup import Setup  # noqa: E402
+from benchmarks.gpu_times import (  # noqa: E402
+    backbones,
+    compiled,
+    micro,
+    models,
+    precision,
+    profile,
+    triton,
+)
+from mmconvnext.analysis.benchmark.machine import machine as this_machine  # noqa: E402
 
 
 class Stage(NamedTuple):
@@ -48,21 +56,20 @@ class Stage(NamedTuple):
 
 def machine(setup: Setup) -> None:
     """What it runs on, and the ceilings of its memory and of its matrix products."""
-    on_cuda = setup.device != 'cpu'
+    on_cuda, here = setup.device != 'cpu', this_machine(setup.device)
     setup.findings.say(
         'machine',
-        device=torch.cuda.get_device_name() if on_cuda else platform.processor() or 'cpu',
+        device=here.device,
         driver=_driver() if on_cuda else None,
-        torch=torch.__version__,
+        torch=here.torch,
         cudnn=torch.backends.cudnn.version(),
         python=platform.python_version(),
-        date=time.strftime('%Y-%m-%d'),
-        torchvision_operators=rivals.operates(setup.device),
+        date=here.date,
+        torchvision_operators=operators.operates(setup.device),
     )
     for kind in rivals.BUILDERS:
-        found, left_out = rivals.candidates(kind, None)
-        there = sorted({one.rival for one in found})
-        setup.findings.say(f'rivals, {kind}', there=there, left_out=left_out)
+        found, left_out = rivals.available(kind)
+        setup.findings.say(f'rivals, {kind}', there=sorted(found), left_out=left_out)
     side = 8192 if on_cuda else 256
     source = torch.empty(1 << (30 if on_cuda else 20), dtype=torch.uint8, device=setup.device)
     target = torch.empty_like(source.fill_(1))

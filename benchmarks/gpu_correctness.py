@@ -4,12 +4,12 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from itertools import product
 
-import benchmark as tool
 import torch
-from gpu_setup import DETECTOR, SEGMENTOR, Setup, on_side_stream
 from torch import Tensor, nn
 
-from mmconvnext.analysis.benchmark import LOSS_SCALE, Step
+from benchmarks.gpu_setup import DETECTOR, SEGMENTOR, Setup, on_side_stream
+from mmconvnext.analysis.benchmark.step import LOSS_SCALE, Step
+from mmconvnext.analysis.benchmark.task import DTYPES, prepare
 from mmconvnext.ops import nms, roi_align
 
 PRECISIONS = {
@@ -117,8 +117,8 @@ def _segmentors(setup: Setup) -> None:
     """Loss, gradients and labels of UperNet, whole and in windows; small, for float64's sake."""
     small = setup._replace(tiny=True)
     task = small.task('segmentor', SEGMENTOR, (64, 72), 2, True, None)
-    steps = {fast: _without_dropout(tool.prepare(task, fast=fast)) for fast in (True, False)}
-    truth = _of_step(_in_float64(_without_dropout(tool.prepare(task, fast=False))), None)
+    steps = {fast: _without_dropout(prepare(task, fast=fast)) for fast in (True, False)}
+    truth = _of_step(_in_float64(_without_dropout(prepare(task, fast=False))), None)
     for precision in PRECISIONS:
         dtype, bound = _switched(precision)
         name = f'UperNet loss and gradients {precision}'
@@ -131,7 +131,7 @@ def _segmentors(setup: Setup) -> None:
         name = f'UperNet labels, {mode["mode"]}'
         with setup.case(name):
             given = task._replace(training=False, config=task.config | dict(test_cfg=mode))
-            fast, slow = (tool.prepare(given, fast=one)(0) for one in (True, False))
+            fast, slow = (prepare(given, fast=one)(0) for one in (True, False))
             differ = max((fast[key] != slow[key]).float().mean().item() for key in slow)
             setup.findings.say(name, ok=differ < 2e-2, differ=differ)
 
@@ -164,14 +164,14 @@ def _detectors(setup: Setup) -> None:
     small = setup._replace(tiny=True)
     for precision in PRECISIONS:
         dtype, _ = _switched(precision)
-        amp = next((name for name, one in tool.DTYPES.items() if one == dtype), None)
+        amp = next((name for name, one in DTYPES.items() if one == dtype), None)
         for training in (True, False):
             task = small.task(
                 'detector', DETECTOR, (128, 160), 2, training, amp, precision == 'TF32'
             )
             name = f'detector {task.title}'
             with setup.case(name):
-                fast, slow = (tool.prepare(task, fast=one)(0) for one in (True, False))
+                fast, slow = (prepare(task, fast=one)(0) for one in (True, False))
                 pairs = [([fast[key]], [slow[key]]) for key in fast]
                 differ = max(_distance(*pair) for pair in pairs)
                 setup.findings.say(name, ok=differ < 5e-2, differ=differ)

@@ -10,12 +10,12 @@ from collections import Counter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import benchmark as tool
-import rivals
 import torch
-from gpu_setup import DETECTOR, SEGMENTOR, Setup
 
-from mmconvnext.analysis.benchmark import Step
+from benchmarks import rivals
+from benchmarks.gpu_setup import DETECTOR, ROOT, SEGMENTOR, Setup
+from mmconvnext.analysis.benchmark.step import Step
+from mmconvnext.analysis.benchmark.task import prepare
 
 
 def waits(setup: Setup) -> None:
@@ -28,13 +28,11 @@ def waits(setup: Setup) -> None:
     for kind, config, size, rival in cases:
         for training in (True, False):
             task = setup.task(kind, config, size, 2, training, 'fp16')
-            builds = {'ours': None}
-            found, _ = rivals.candidates(kind, (rival,))
-            builds |= {one.name: one.build for one in found[:1]}
-            for name, build in builds.items():
+            builders, _ = rivals.available(kind, (rival,))
+            for name, build in {'ours': None, **builders}.items():
                 title = f'{kind} {task.title}, {name}'
                 with setup.case(title):
-                    _count_waits(setup, title, tool.prepare(task, build))
+                    _count_waits(setup, title, prepare(task, build))
 
 
 def _count_waits(setup: Setup, title: str, step: Step) -> None:
@@ -87,7 +85,7 @@ def _train(setup: Setup, kind: str, folder: Path) -> None:
         ]
         name = f'training, {kind}, {"resumed" if turn else "first run"}'
         where = ['--work-dir', folder / 'run', *(['--resume'] if turn else [])]
-        path = tool.ROOT / 'configs' / config
+        path = ROOT / 'configs' / config
         if not _run(setup, name, 'train.py', path, '--amp', *where, '--cfg-options', *options):
             return
     _say_losses(setup, kind, folder / 'run')
@@ -97,14 +95,14 @@ def _run(setup: Setup, name: str, script: str, *arguments: object) -> bool:
     """Run a tool; whether it ended well, as a finding."""
     if setup.findings.late():
         raise TimeoutError('no time left')
-    command = [sys.executable, tool.ROOT / 'tools' / script, *arguments]
-    path = os.pathsep.join([str(tool.ROOT), os.environ.get('PYTHONPATH', '')])
+    command = [sys.executable, ROOT / 'tools' / script, *arguments]
+    path = os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')])
     done = subprocess.run(
         list(map(str, command)),
         capture_output=True,
         text=True,
         check=False,
-        cwd=tool.ROOT,
+        cwd=ROOT,
         timeout=600 if setup.tiny else 60,
         env=os.environ | {'PYTHONPATH': path},
     )

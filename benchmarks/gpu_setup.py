@@ -6,25 +6,17 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import benchmark as tool
 import torch
-from findings import Findings
 
-from mmconvnext.analysis.benchmark import (
-    Measurement,
-    Spread,
-    Step,
-    Tolerances,
-    Variant,
-    allocated_peak,
-    measure_case,
-    randomise_vectors,
-    repeats_of,
-    time_rounds,
-)
+from benchmarks.findings import Findings
+from mmconvnext.analysis.benchmark.case import Measurement, Variant, measure_case
+from mmconvnext.analysis.benchmark.memory import allocated_peak
+from mmconvnext.analysis.benchmark.step import Step, Tolerances
+from mmconvnext.analysis.benchmark.task import Task, model_config, randomise_vectors
+from mmconvnext.analysis.benchmark.timing import Spread, repeats_of, time_rounds
 from mmconvnext.backbones import ConvNeXt
-from mmconvnext.config.config_file import read_config
 
+ROOT = Path(__file__).resolve().parents[1]
 SEGMENTOR = 'upernet_convnext_t_ade20k.py'
 DETECTOR = 'mask_rcnn_convnext_t_coco.py'
 SMALL = {
@@ -64,17 +56,14 @@ class Setup(NamedTuple):
         return model.to(self.device)
 
     def config(self, path: str) -> Path:
-        return tool.ROOT / 'configs' / (SMALL.get(path, path) if self.tiny else path)
+        return ROOT / 'configs' / (SMALL.get(path, path) if self.tiny else path)
 
     def task(self, kind: str, config: dict | str, size: tuple[int, int], batch: int, training: bool,
-             amp: str | None, tf32: bool = False) -> tool.Task:  # fmt: skip
+             amp: str | None, tf32: bool = False) -> Task:  # fmt: skip
         """A task of tools/benchmark.py; a config file's model as that tool takes it."""
         if isinstance(config, str):
-            config = tool.batch_norm(read_config(self.config(config)).model.to_dict())
-            config['backbone'].pop('init_cfg', None)
-            if kind == 'segmentor':
-                config['test_cfg'] = dict(mode='whole')
-        return tool.Task(kind, config, size, batch, training, self.device, amp, tf32)
+            config = model_config(kind, self.config(config))
+        return Task(kind, config, size, batch, training, self.device, amp, tf32)
 
     @contextmanager
     def case(self, name: str) -> Iterator[None]:
@@ -101,7 +90,7 @@ class Setup(NamedTuple):
             peak = None if self.device == 'cpu' else allocated_peak(step, self.device)
             self._say_time(case, Measurement(name, '', False, spread, ratio, None, peak, 0.0))
 
-    def compare(self, title: str, task: tool.Task, variants: Sequence[Variant]) -> None:
+    def compare(self, title: str, task: Task, variants: Sequence[Variant]) -> None:
         """Times and memory of variants of a task, the first the reference, as findings.
 
         One that fails, or comes when the stage's time is up, is skipped with a message. Results are

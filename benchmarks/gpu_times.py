@@ -1,21 +1,22 @@
 """Stages of gpu.py: times and memory against the rivals, compiled or not, and a profile."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
-import benchmark as tool
-import rivals
 import torch
-from gpu_setup import DETECTOR, SEGMENTOR, Setup, on_side_stream
 from torch import Tensor
 from torch.autograd import DeviceType
 from torch.nn import functional as F
 from torch.profiler import ProfilerActivity
 from torch.profiler import profile as profiler
 
-from mmconvnext.analysis.benchmark import Step, Variant
+from benchmarks import rivals
+from benchmarks.gpu_setup import DETECTOR, SEGMENTOR, Setup, on_side_stream
+from mmconvnext.analysis.benchmark.case import Variant
+from mmconvnext.analysis.benchmark.step import Step
+from mmconvnext.analysis.benchmark.task import Task, backbone_config, prepare
 
 # Version, training: in order of worth.
 CASES = ((False, True), (True, True), (False, False), (True, False))
@@ -59,43 +60,34 @@ def _backbone_task(
     batch: int = 16,
     size: tuple[int, int] = (512, 512),
     tf32: bool = False,
-) -> tool.Task:
-    options = dict(arch='atto' if setup.tiny else 'tiny', use_grn=use_grn, drop_path_rate=0.1)
-    if not use_grn:
-        options['layer_scale_init_value'] = 1.0
-    config = dict(type='mmconvnext.ConvNeXt', **options)
+) -> Task:
+    config = backbone_config('atto' if setup.tiny else 'tiny', use_grn, drop_path_rate=0.1)
     if setup.tiny:
         batch, size = min(batch, 2), (min(size[0], 64), min(size[1], 96))
     return setup.task('backbone', config, size, batch, training, amp, tf32)
 
 
-def _ours(task: tool.Task) -> list[Variant]:
+def _ours(task: Task) -> list[Variant]:
     return [
-        Variant('ours', partial(tool.prepare, task)),
-        Variant('ours, fast=False', partial(tool.prepare, task, fast=False)),
+        Variant('ours', partial(prepare, task)),
+        Variant('ours, fast=False', partial(prepare, task, fast=False)),
     ]
 
 
 def _rivals(
-    task: tool.Task, names: Sequence[str] = BACKBONE_RIVALS, compiled: bool = False
-) -> Iterator[Variant]:
+    task: Task, names: Sequence[str] = BACKBONE_RIVALS, compiled: bool = False
+) -> list[Variant]:
     """Tuned; and as shipped where there is but one, since two of all would take too long."""
-    use_grn = task.config.get('use_grn', False)
-    found, _ = rivals.candidates(task.kind, names, use_grn=use_grn, compiled=compiled)
-    for one in found:
-        tuned = one.channels_last or one.compiled
-        if tuned or one.rival in ('timm', 'mmseg', 'mmdet'):
-            options = dict(channels_last=one.channels_last, compiled=one.compiled)
-            step = partial(tool.prepare, task, one.build, **options)
-            yield Variant(one.name, step, one.rival, tuned)
+    found, _ = rivals.variants(task, names, compiled)
+    return [one for one in found if one.tuned or one.rival in ('timm', 'mmseg', 'mmdet')]
 
 
-def _graph(task: tool.Task) -> Step:
+def _graph(task: Task) -> Step:
     """Ours as a CUDA graph: inference, whose launches are recorded once.
 
     Its memory is held from the recording on, so that no peak is seen.
     """
-    step = tool.prepare(task)
+    step = prepare(task)
     graph = torch.cuda.CUDAGraph()
     with torch.inference_mode(), torch.autocast('cuda', task.dtype, cache_enabled=False):
         with on_side_stream():
@@ -131,14 +123,14 @@ def compiled(setup: Setup) -> None:
     torch._dynamo.config.recompile_limit = 64
     for use_grn, training in CASES:
         task = _backbone_task(setup, use_grn, training, 'bf16')
-        blocks = partial(tool.prepare, task, options={'compile_blocks': True})
+        blocks = partial(prepare, task, options={'compile_blocks': True})
         # timm's eager forms are among the backbones.
         theirs = [one for one in _rivals(task, ('timm',), compiled=True) if 'compiled' in one.name]
         variants = [
-            Variant('ours', partial(tool.prepare, task)),
+            Variant('ours', partial(prepare, task)),
             Variant('ours, blocks compiled', blocks),
             *theirs,
-            Variant('ours, compiled', partial(tool.prepare, task, compiled=True)),
+            Variant('ours, compiled', partial(prepare, task, compiled=True)),
         ]
         setup.compare(f'{_title(setup, use_grn)}, compiled', task, variants)
         torch.compiler.reset()
@@ -151,7 +143,7 @@ def triton(setup: Setup) -> None:
         return
     for use_grn, training in CASES:
         task = _backbone_task(setup, use_grn, training, 'bf16')
-        kernels = partial(tool.prepare, task, options={'triton_kernels': True})
+        kernels = partial(prepare, task, options={'triton_kernels': True})
         variants = [*_ours(task)[:1], Variant('ours, Triton kernels', kernels)]
         setup.compare(f'{_title(setup, use_grn)}, Triton', task, variants)
 
@@ -247,7 +239,7 @@ def profile(setup: Setup) -> None:
     for name, task, fast in jobs:
         with setup.case(name):
             title = f'{name}, {task.title}{"" if fast else ", fast=False"}'
-            _profile(setup, title, tool.prepare(task, fast=fast))
+            _profile(setup, title, prepare(task, fast=fast))
 
 
 def _profile(setup: Setup, title: str, step: Step) -> None:

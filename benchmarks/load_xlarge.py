@@ -8,53 +8,46 @@ what it had with the model built and nothing loaded, and which part of it maps t
 """
 
 import argparse
-import re
-import subprocess
-import sys
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import torch
+
+from mmconvnext import ConvNeXt
+from mmconvnext.analysis.benchmark.memory import MemoryMeter, process_status
+from mmconvnext.analysis.benchmark.timing import seconds_of
+
 
 def write(path: Path) -> None:
-    import torch
-
-    from mmconvnext import ConvNeXt
-
-    backbone = ConvNeXt('xlarge')
-    state = {k: v for k, v in backbone.state_dict().items() if not k.startswith('norm')}
+    state = ConvNeXt('xlarge').state_dict()
+    state = {key: value for key, value in state.items() if not key.startswith('norm')}
     state |= {'norm.weight': torch.ones(2048), 'norm.bias': torch.zeros(2048)}
     torch.save({'model': state}, path)
 
 
-def measure(variant: str, path: Path) -> None:
-    import torch
-
-    from mmconvnext import ConvNeXt
-
+def measure(variant: str, path: Path) -> str:
     backbone = ConvNeXt('xlarge')
     backbone.init_cfg = dict(type='Pretrained', checkpoint=str(path))
-    before = resident()
-    with watched() as samples:
-        started = time.perf_counter()
+
+    def load(_: int) -> None:
         if variant == 'mmconvnext':
             backbone.init_weights()
         else:
             state = torch.load(path, map_location='cpu', weights_only=True)['model']
             backbone.load_state_dict(state, strict=False)
-        seconds = time.perf_counter() - started
-    own, mapped = (max(s[i] - before[i] for s in samples) / 2**20 for i in range(2))
-    both = max(sum(s) - sum(before) for s in samples) / 2**20
-    print(f'{variant}: {seconds:.2f} s, peak + {both:.2f} GiB (own {own:.2f}, mapped {mapped:.2f})')
+
+    with watched() as samples:
+        seconds = seconds_of(load)
+    own, mapped, both = ((max(x) - x[0]) / 2**30 for x in zip(*((a, b, a + b) for a, b in samples)))
+    return f'{seconds:.2f} s, peak + {both:.2f} GiB (own {own:.2f}, mapped {mapped:.2f})'
 
 
 def resident() -> tuple[int, int]:
-    """Resident KiB of this process: its own, and of mapped files."""
-    status = Path('/proc/self/status').read_text()
-    return tuple(int(re.search(rf'{name}:\s+(\d+)', status)[1]) for name in ('RssAnon', 'RssFile'))
+    """Resident bytes of this process: its own, and of mapped files."""
+    return process_status('RssAnon'), process_status('RssFile')
 
 
 @contextmanager
@@ -75,21 +68,16 @@ def watched() -> Iterator[list[tuple[int, int]]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--variant')
-    parser.add_argument('--path', type=Path)
     parser.add_argument('--rounds', type=int, default=3)
     arguments = parser.parse_args()
-    if arguments.variant:
-        measure(arguments.variant, arguments.path)
-        return
+    memory = MemoryMeter(['mmconvnext'])
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / 'xlarge.pth'
         write(path)
         print(f'file of {path.stat().st_size / 2**30:.2f} GiB', flush=True)
         for number in range(arguments.rounds):
             for variant in ('torch', 'mmconvnext')[:: 1 if number % 2 else -1]:
-                command = [sys.executable, __file__, '--variant', variant, '--path', str(path)]
-                subprocess.run(command, check=True)
+                print(f'{variant}: {memory.run(measure, variant, path)}', flush=True)
 
 
 if __name__ == '__main__':

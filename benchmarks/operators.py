@@ -10,11 +10,11 @@ and the median of the paired ratios (compiled / ours), with ours / ours as a con
 
 import argparse
 import importlib.util
-import random
 import statistics
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import product
 from pathlib import Path
 from types import ModuleType
 from zipfile import ZipFile
@@ -22,14 +22,125 @@ from zipfile import ZipFile
 import torch
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 
-from mmconvnext.ops import nms, roi_align
+from mmconvnext.analysis.benchmark.case import Variant
+from mmconvnext.analysis.benchmark.step import Step
+from mmconvnext.analysis.benchmark.timing import time_rounds
+from mmconvnext.ops import cuda, nms, roi_align
 
 STRIDES = (4, 8, 16, 32)
 HEIGHT, WIDTH = 800, 1344
+# Of a module with the operators: what they give.
+Run = Callable[[ModuleType], dict[str, Tensor]]
 
 
-def load_compiled(wheel: str, folder: str) -> ModuleType:
+def random_boxes(count: int) -> Tensor:
+    """Spread over the picture, from 16 to 600 pixels wide, like proposals."""
+    sides = 16 * (600 / 16) ** torch.rand(count, 1) * 2.0 ** torch.randn(count, 2).mul(0.4)
+    centres = torch.rand(count, 2) * torch.tensor([WIDTH, HEIGHT])
+    boxes = torch.cat([centres - sides / 2, centres + sides / 2], 1)
+    return boxes.clamp(min=0).minimum(torch.tensor([WIDTH, HEIGHT] * 2))
+
+
+def nms_case(count: int, groups: int = 1) -> Run:
+    """Boxes of so many levels or classes, which mmcv sets apart by an offset."""
+    boxes, scores = random_boxes(count), torch.rand(count)
+    boxes = boxes + torch.randint(0, groups, (count, 1)) * (WIDTH + 1.0)
+    return lambda module: {'kept boxes': module.nms(boxes, scores, iou_threshold=0.7, offset=0)}
+
+
+def pyramid_case(size: int, count: int, backward: bool) -> Run:
+    """One picture, four levels of 256 channels; the RoIs as mmdet's SingleRoIExtractor has them."""
+    boxes = random_boxes(count)
+    scale = (boxes[:, 2:] - boxes[:, :2]).prod(1).sqrt()
+    levels = (scale / 56 + 1e-6).log2().floor().clamp(0, 3).long()
+    jobs = []
+    for level, stride in enumerate(STRIDES):
+        rois = torch.cat([torch.zeros(count, 1), boxes], 1)[levels == level]
+        features = torch.randn(1, 256, HEIGHT // stride, WIDTH // stride)
+        grads = torch.randn(len(rois), 256, size, size)
+        jobs.append(partial(align, features, rois, grads, 1 / stride, backward, f'level {level}'))
+    return lambda module: {name: x for job in jobs for name, x in job(module).items()}
+
+
+def mask_target_case(count: int) -> Run:
+    """As mmdet makes the targets of a picture's positive RoIs: one channel, 28²."""
+    masks = (torch.rand(12, 1, HEIGHT, WIDTH) > 0.5).float()
+    rois = torch.cat([torch.randint(0, 12, (count, 1)).float(), random_boxes(count)], 1)
+    return partial(align, masks, rois, torch.zeros(count, 1, 28, 28), 1.0, False, 'targets')
+
+
+def align(
+    features: Tensor,
+    rois: Tensor,
+    grads: Tensor,
+    scale: float,
+    backward: bool,
+    name: str,
+    module: ModuleType,
+) -> dict[str, Tensor]:
+    options = dict(aligned_height=grads.shape[2], aligned_width=grads.shape[3])
+    options |= dict(spatial_scale=scale, sampling_ratio=0, pool_mode=1, aligned=True)
+    nothing, output = features.new_zeros(0), torch.zeros_like(grads)
+    module.roi_align_forward(features, rois, output, nothing, nothing, **options)
+    if not backward:
+        return {name: output}
+    gradient = torch.zeros_like(features)
+    module.roi_align_backward(grads, rois, nothing, nothing, gradient, **options)
+    return {name: output, f'gradient of {name}': gradient}
+
+
+def cases() -> dict[str, tuple[ModuleType, Callable[[], Run]]]:
+    """Who serves each here, and how it is made, by title."""
+    found = {f'nms, {n} boxes': (nms, partial(nms_case, n)) for n in (300, 1000, 2000, 5000, 20000)}
+    for groups in (5, 80):
+        title = f'nms, 5000 boxes of {groups} levels or classes'
+        found[title] = nms, partial(nms_case, 5000, groups)
+    for size, count, passes in product((7, 14), (512, 1000), ('forward', 'forward and backward')):
+        title = f'RoIAlign {size}×{size}, {count} RoIs, 4 levels, {passes}'
+        found[title] = roi_align, partial(pyramid_case, size, count, passes != 'forward')
+    found['RoIAlign 28×28 of masks, 128 RoIs'] = roi_align, partial(mask_target_case, 128)
+    return found
+
+
+# Those of tools/benchmark.py.
+CHOSEN = ('nms, 2000 boxes', 'RoIAlign 7×7, 512 RoIs, 4 levels, forward and backward')
+
+
+def variants(
+    device: str, rivals: Sequence[str] | None = None
+) -> tuple[dict[str, list[Variant]], dict[str, str]]:
+    """Ours and torchvision's by case, and why the latter is left out."""
+    found = {title: [Variant('ours', partial(prepare, title, device))] for title in CHOSEN}
+    if not operates(device):
+        reason = f'its operators do not load beside this torch, or not on {device}'
+        return found, {'torchvision': reason}
+    for title in CHOSEN if rivals is None or 'torchvision' in rivals else ():
+        theirs = partial(prepare, title, device, theirs=True)
+        found[title].append(Variant('torchvision', theirs, 'torchvision'))
+    return found, {}
+
+
+def operates(device: str) -> bool:
+    """Whether torchvision's operators run on the device."""
+    try:
+        prepare(CHOSEN[0], device, theirs=True)(0)
+    except (ImportError, AttributeError, NotImplementedError, RuntimeError):
+        return False
+    return True
+
+
+def prepare(title: str, device: str, theirs: bool = False) -> Step:
+    """A step of a case by our operators, or by torchvision's; the same boxes for both."""
+    ours, make = cases()[title]
+    torch.manual_seed(0)
+    with torch.device(device):
+        run = make()
+    return lambda _: run(cuda if theirs else ours)
+
+
+def load_compiled(wheel: Path, folder: str) -> ModuleType:
     with ZipFile(wheel) as archive:
         name = next(name for name in archive.namelist() if name.startswith('mmcv/_ext'))
         path = archive.extract(name, folder)
@@ -39,107 +150,13 @@ def load_compiled(wheel: str, folder: str) -> ModuleType:
     return module
 
 
-def random_boxes(count: int) -> torch.Tensor:
-    """Spread over the picture, from 16 to 600 pixels wide, like proposals."""
-    sides = (
-        16
-        * (600 / 16) ** torch.rand(count, 1)
-        * torch.tensor([2.0]) ** torch.randn(count, 2).mul(0.4)
-    )
-    centres = torch.rand(count, 2) * torch.tensor([WIDTH, HEIGHT])
-    boxes = torch.cat([centres - sides / 2, centres + sides / 2], 1)
-    limit = torch.tensor([WIDTH, HEIGHT] * 2)
-    return boxes.clamp(min=0).minimum(limit)
-
-
-def nms_case(count: int, groups: int = 1) -> Callable[[ModuleType], None]:
-    """Boxes of so many levels or classes, which mmcv sets apart by an offset."""
-    boxes, scores = random_boxes(count), torch.rand(count)
-    boxes = boxes + torch.randint(0, groups, (count, 1)) * (WIDTH + 1.0)
-    return lambda module: module.nms(boxes, scores, iou_threshold=0.7, offset=0)
-
-
-def levels_of(boxes: torch.Tensor) -> torch.Tensor:
-    """As mmdet's SingleRoIExtractor assigns them."""
-    scale = ((boxes[:, 2:] - boxes[:, :2]).prod(1)).sqrt()
-    return (scale / 56 + 1e-6).log2().floor().clamp(0, 3).long()
-
-
-def pyramid_case(size: int, count: int, backward: bool) -> Callable[[ModuleType], None]:
-    """One picture, four levels of 256 channels."""
-    boxes = random_boxes(count)
-    levels = levels_of(boxes)
-    jobs = []
-    for level, stride in enumerate(STRIDES):
-        rois = torch.cat([torch.zeros(count, 1), boxes], 1)[levels == level]
-        features = torch.randn(1, 256, HEIGHT // stride, WIDTH // stride)
-        jobs.append((features, rois, torch.randn(len(rois), 256, size, size), 1 / stride))
-    return lambda module: [align(module, *job, backward) for job in jobs]
-
-
-def mask_target_case(count: int) -> Callable[[ModuleType], None]:
-    """As mmdet makes the targets of a picture's positive RoIs: one channel, 28²."""
-    masks = (torch.rand(12, 1, HEIGHT, WIDTH) > 0.5).float()
-    rois = torch.cat([torch.randint(0, 12, (count, 1)).float(), random_boxes(count)], 1)
-    grads = torch.zeros(count, 1, 28, 28)
-    return lambda module: align(module, masks, rois, grads, 1.0, False)
-
-
-def align(
-    module: ModuleType,
-    features: torch.Tensor,
-    rois: torch.Tensor,
-    grads: torch.Tensor,
-    scale: float,
-    backward: bool,
-) -> None:
-    options = dict(
-        aligned_height=grads.shape[2],
-        aligned_width=grads.shape[3],
-        spatial_scale=scale,
-        sampling_ratio=0,
-        pool_mode=1,
-        aligned=True,
-    )
-    nothing = features.new_zeros(0)
-    module.roi_align_forward(features, rois, torch.zeros_like(grads), nothing, nothing, **options)
-    if backward:
-        gradient = torch.zeros_like(features)
-        module.roi_align_backward(grads, rois, nothing, nothing, gradient, **options)
-
-
-def cases() -> Iterator[tuple[str, ModuleType, Callable[[ModuleType], None]]]:
-    for count in (300, 1000, 2000, 5000, 20000):
-        yield f'nms, {count} boxes', nms, nms_case(count)
-    for groups in (5, 80):
-        yield f'nms, 5000 boxes of {groups} levels or classes', nms, nms_case(5000, groups)
-    for size in (7, 14):
-        for count in (512, 1000):
-            for backward in (False, True):
-                passes = 'forward and backward' if backward else 'forward'
-                name = f'RoIAlign {size}×{size}, {count} RoIs, 4 levels, {passes}'
-                yield name, roi_align, pyramid_case(size, count, backward)
-    yield 'RoIAlign 28×28 of masks, 128 RoIs', roi_align, mask_target_case(128)
-
-
-def compare(
-    ours: ModuleType, compiled: ModuleType, case: Callable[[ModuleType], None], rounds: int
-) -> list[float]:
-    seconds: dict[str, list[float]] = {'ours': [], 'compiled': [], 'again': []}
-    modules = {'ours': ours, 'compiled': compiled, 'again': ours}
-    case(ours), case(compiled)
-    for _ in range(rounds):
-        for name in random.sample(list(modules), 3):
-            started = time.perf_counter()
-            case(modules[name])
-            seconds[name].append(time.perf_counter() - started)
-    mine, theirs, control = seconds.values()
-    return [
-        1e3 * statistics.median(mine),
-        1e3 * statistics.median(theirs),
-        statistics.median(b / a for a, b in zip(mine, theirs)),
-        statistics.median(b / a for a, b in zip(mine, control)),
-    ]
+def compare(run: Run, ours: ModuleType, compiled: ModuleType, rounds: int) -> list[float]:
+    """Medians of our and their milliseconds, of their time over ours, and of ours over ours."""
+    runs = {'ours': lambda _: run(ours), 'compiled': lambda _: run(compiled)}
+    mine, theirs, control = time_rounds(runs | {'again': runs['ours']}, rounds=rounds).values()
+    ratios = ([b / a for a, b in zip(mine, times)] for times in (theirs, control))
+    mine, theirs = ([1e3 * seconds for seconds in times] for times in (mine, theirs))
+    return [statistics.median(values) for values in (mine, theirs, *ratios)]
 
 
 def main() -> None:
@@ -153,9 +170,9 @@ def main() -> None:
     table = Table('', 'ours, ms', 'compiled, ms', 'compiled / ours', 'control')
     with tempfile.TemporaryDirectory() as folder:
         compiled = load_compiled(arguments.wheel, folder)
-        for name, ours, case in cases():
-            numbers = compare(ours, compiled, case, arguments.rounds)
-            table.add_row(name, *(f'{number:.3g}' for number in numbers))
+        for title, (ours, make) in cases().items():
+            numbers = compare(make(), ours, compiled, arguments.rounds)
+            table.add_row(title, *(f'{number:.3g}' for number in numbers))
     Console(width=120).print(table)
 
 

@@ -15,15 +15,14 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections import defaultdict
 from functools import partial
-from itertools import product
 from pathlib import Path
 
 import torch
 
-import mmconvnext  # noqa: F401  (makes the stack work on this torch)
 from mmconvnext import ConvNeXt
+from mmconvnext.analysis.benchmark.timing import seconds_of
 from mmconvnext.checkpoints import whole
 from mmconvnext.checkpoints.finite import require_finite_run
 from mmconvnext.checkpoints.whole import require_intact, save_whole
@@ -32,24 +31,21 @@ CHUNK = 1 << 24
 
 
 def training_state() -> dict:
-    backbone = ConvNeXt('xlarge')
-    state = backbone.state_dict()
+    state = ConvNeXt('xlarge').state_dict()
     averages = {
         place: dict(
             step=torch.tensor(1.0), exp_avg=torch.rand_like(v), exp_avg_sq=torch.rand_like(v)
         )
         for place, v in enumerate(state.values())
     }
-    return dict(
-        meta=dict(iter=1), state_dict=state, optimizer=dict(state=averages, param_groups=[])
-    )
+    optimizer = dict(state=averages, param_groups=[])
+    return dict(meta=dict(iter=1), state_dict=state, optimizer=optimizer)
 
 
 def plain(content: dict, path: Path) -> None:
     torch.save(content, path)
-    descriptor = os.open(path, os.O_RDONLY)
-    os.fsync(descriptor)
-    os.close(descriptor)
+    with path.open('rb') as file:
+        os.fsync(file.fileno())
 
 
 def ours(content: dict, path: Path) -> None:
@@ -70,17 +66,8 @@ def check(path: Path) -> None:
 
 def forget(path: Path) -> None:
     """Have the system drop what it has of the file in memory."""
-    descriptor = os.open(path, os.O_RDONLY)
-    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-    os.close(descriptor)
-
-
-def seconds(action: Callable[[], None]) -> float:
-    os.sync()
-    time.sleep(2)  # for what the disk has still to do
-    started = time.perf_counter()
-    action()
-    return time.perf_counter() - started
+    with path.open('rb') as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def main() -> None:
@@ -90,25 +77,26 @@ def main() -> None:
     parser.add_argument('--rounds', type=int, default=5)
     parser.add_argument('--folder', type=Path, help='on the disk to measure; a temporary one')
     arguments = parser.parse_args()
-    content = training_state()
-    taken: dict[str, list[float]] = {}
+    content, taken = training_state(), defaultdict(list)
+    writers = {'torch.save and sync': partial(plain, content), 'here': partial(ours, content)}
+    readers = {'read once': read_once, 'CRCs checked': check}
+    # What is done before each, and what then.
+    groups = [
+        {f'write: {name}': (Path.unlink, write) for name, write in writers.items()},
+        {f'{name}, from the disk': (forget, read) for name, read in readers.items()},
+        {f'{name}, from memory': (read_once, read) for name, read in readers.items()},
+    ]
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         path = Path(folder) / 'xlarge.pth'
         plain(content, path)  # the first one takes up to twice as long
         print(f'{path.stat().st_size / 2**30:.2f} GiB written', flush=True)
-        for number in range(arguments.rounds):
-            writers = [('torch.save and sync', plain), ('here', ours)]
-            for name, write in writers[:: 1 if number % 2 else -1]:
-                path.unlink()
-                taken.setdefault(f'write: {name}', []).append(
-                    seconds(lambda write=write: write(content, path))
-                )
-        for number, cached in product(range(arguments.rounds), (False, True)):
-            readers = [('read once', read_once), ('CRCs checked', check)]
-            for name, read in readers[:: 1 if number % 2 else -1]:
-                (read_once if cached else forget)(path)
-                label = f'{name}, {"from memory" if cached else "from the disk"}'
-                taken.setdefault(label, []).append(seconds(lambda read=read: read(path)))
+        for group in groups:
+            for number in range(arguments.rounds):
+                for name, (before, action) in [*group.items()][:: 1 if number % 2 else -1]:
+                    before(path)
+                    os.sync()
+                    time.sleep(2)  # for what the disk has still to do
+                    taken[name].append(seconds_of(lambda _, action=action: action(path)))
     for name, times in taken.items():
         median = statistics.median(times)
         print(f'{name}: median {median:.2f} s ({min(times):.2f} – {max(times):.2f})')

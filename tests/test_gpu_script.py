@@ -16,11 +16,11 @@ from tests.conftest import ROOT
 @pytest.fixture
 def run_script(monkeypatch, tmp_path: Path) -> Callable[..., list[dict]]:
     """Runs the script in this process; gives its findings."""
-    monkeypatch.setattr(sys, 'path', [str(ROOT / 'benchmarks'), str(ROOT / 'tools'), *sys.path])
+    monkeypatch.setattr(sys, 'path', sys.path.copy())  # which the script adds to
 
     def run(*arguments: str) -> list[dict]:
         monkeypatch.setattr(sys, 'argv', ['gpu.py', '--out', str(tmp_path), *arguments])
-        importlib.import_module('gpu').main()
+        importlib.import_module('benchmarks.gpu').main()
         return [json.loads(line) for line in (tmp_path / 'gpu.jsonl').read_text().splitlines()]
 
     return run
@@ -42,7 +42,7 @@ def test_a_stage_and_the_page(run_script, tmp_path: Path) -> None:
 
 
 def test_what_goes_wrong_is_a_finding(run_script, tmp_path: Path, monkeypatch) -> None:
-    gpu = importlib.import_module('gpu')
+    gpu = importlib.import_module('benchmarks.gpu')
 
     def fail(_: object) -> None:
         raise RuntimeError('no such kernel')
@@ -75,8 +75,8 @@ def test_no_gpu_is_told_in_one_line(run_script, capsys) -> None:
 @pytest.mark.timeout(2400)
 def test_every_stage(tmp_path: Path, monkeypatch) -> None:
     """With the rivals of .rivals, where they are; in a process of its own, which sees them."""
-    monkeypatch.setattr(sys, 'path', [str(ROOT / 'benchmarks'), str(ROOT / 'tools'), *sys.path])
-    stages = importlib.import_module('gpu').STAGES
+    monkeypatch.setattr(sys, 'path', sys.path.copy())  # which the script adds to
+    stages = importlib.import_module('benchmarks.gpu').STAGES
     command = [sys.executable, 'benchmarks/gpu.py', '--out', str(tmp_path), '--device', 'cpu']
     subprocess.run([*command, '--tiny', '--stages', *stages], cwd=ROOT, check=True)
     lines = [json.loads(line) for line in (tmp_path / 'gpu.jsonl').read_text().splitlines()]

@@ -13,20 +13,24 @@ import argparse
 import json
 import os
 import re
-import shlex
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
 from rich.console import Console
-from rich.progress import Progress
 
 import mmconvnext  # noqa: F401  (makes the stack work on this torch before it is used)
-from mmconvnext.analysis.benchmark import MemoryMeter, Report
-from mmconvnext.errors import UserError, first_line, one_line_errors
+from mmconvnext.analysis.benchmark.machine import Machine, machine
+from mmconvnext.analysis.benchmark.memory import MemoryMeter
+from mmconvnext.analysis.benchmark.options import (
+    make_folders,
+    require_at_least,
+    require_device,
+    watch,
+)
+from mmconvnext.errors import UserError, one_line_errors
 from mmconvnext.studies.comparison.families import (
     FAMILIES,
     MODELS,
@@ -35,7 +39,6 @@ from mmconvnext.studies.comparison.families import (
     require_packages,
 )
 from mmconvnext.studies.comparison.figure import draw
-from mmconvnext.studies.comparison.machine import Machine, machine
 from mmconvnext.studies.comparison.published import imagenet
 from mmconvnext.studies.comparison.row import Row
 from mmconvnext.studies.comparison.run import ROUNDS, Settings, compare
@@ -90,19 +93,8 @@ def check_arguments(arguments: argparse.Namespace) -> None:
     for name in ('sizes', 'models', 'families'):
         setattr(arguments, name, list(dict.fromkeys(getattr(arguments, name))))
     require_packages(arguments.models)
-    if arguments.device != 'cpu' and not arguments.device.startswith('cuda'):
-        raise UserError(f'--device: expected cpu or cuda, got {arguments.device}')
-    try:
-        torch.empty(1, device=arguments.device)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(
-            f'--device: expected cpu or a GPU that is there, got {arguments.device} '
-            f'({first_line(error)})'
-        ) from error
-    for name in ('rounds', 'batch'):
-        value = getattr(arguments, name)
-        if value is not None and value < 1:
-            raise UserError(f'--{name}: expected 1 or more, got {value}')
+    require_device(arguments.device)
+    require_at_least(1, {'rounds': arguments.rounds, 'batch': arguments.batch})
     if arguments.batch == 1 and 'upernet' in arguments.models and 'training' in modes_of(arguments):
         raise UserError(
             '--batch: expected 2 or more to train UperNet, whose batch norms see one pixel a '
@@ -110,18 +102,7 @@ def check_arguments(arguments: argparse.Namespace) -> None:
         )
     if not any(chosen(model, arguments.families, arguments.sizes) for model in arguments.models):
         raise UserError('--families resnet: has sizes T, S and B (ResNet-50, 101, 152), got L')
-    make_folders(arguments)
-
-
-def make_folders(arguments: argparse.Namespace) -> None:
-    folders = {'--out': arguments.out, '--json': arguments.json.parent}
-    if arguments.json.is_dir():
-        raise UserError(f'--json: expected a file to write, got the folder {arguments.json}')
-    for option, folder in folders.items():
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f'{option}: expected a folder to write to ({error})') from error
+    make_folders(arguments.out, arguments.json)
 
 
 def modes_of(arguments: argparse.Namespace) -> tuple[str, ...]:
@@ -136,18 +117,11 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
     return Settings(**values, modes=modes_of(arguments))
 
 
-def open_meter(arguments: argparse.Namespace) -> AbstractContextManager[MemoryMeter | None]:
+def open_meter(arguments: argparse.Namespace) -> MemoryMeter | None:
     if arguments.no_memory or arguments.no_bench or arguments.device != 'cpu':
-        return nullcontext()
+        return None
     packages = [f'{MODELS[model].package}.models' for model in arguments.models]
     return MemoryMeter(['mmconvnext.studies.comparison.cost', *packages])
-
-
-@contextmanager
-def watch(title: str, total: int) -> Iterator[Report]:
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task(title, total=total)
-        yield lambda what: progress.update(bar, advance=1, description=f'{title}: {what}')
 
 
 def write_json(path: Path, rows: list[Row], settings: Settings, here: Machine) -> None:
@@ -168,21 +142,21 @@ def main() -> None:
     arguments = parse_arguments()
     check_arguments(arguments)
     torch.backends.cudnn.allow_tf32 = False  # float32 of all
-    here = machine(arguments.device, shlex.join(['python', *sys.argv]))
+    here = machine(arguments.device)
     settings, rows = settings_of(arguments), []
     console = Console(width=None if sys.stdout.isatty() else 200)
 
     def keep(found: Sequence[Row]) -> None:
         write_json(arguments.json, [*rows, *found], settings, here)
 
-    with open_meter(arguments) as memory:
-        for model in arguments.models:
-            config = Config.fromfile(CONFIGS / MODELS[model].config)
-            found = compare(model, config, settings, memory, watch, keep)
-            if found:
-                console.print(comparison_table(found, settings.in_words(model)), highlight=False)
-                sys.stdout.flush()  # minutes before the next one, even into a file
-            rows += found
+    memory = open_meter(arguments)
+    for model in arguments.models:
+        config = Config.fromfile(CONFIGS / MODELS[model].config)
+        found = compare(model, config, settings, memory, watch, keep)
+        if found:
+            console.print(comparison_table(found, settings.in_words(model)), highlight=False)
+            sys.stdout.flush()  # minutes before the next one, even into a file
+        rows += found
     if classifiers := imagenet_table(dict.fromkeys(row.backbone.label for row in rows)):
         console.print(classifiers, highlight=False)
     console.print(f'Here: {here}; load before: {here.load}', highlight=False)

@@ -13,17 +13,16 @@ Example:
 import argparse
 import json
 import os
-import shlex
 import sys
 from pathlib import Path
 
 import torch
 from rich.console import Console
-from rich.progress import Progress
 
 import mmconvnext  # noqa: F401  (makes the stack work on this torch before it is used)
-from mmconvnext.errors import UserError, first_line, one_line_errors
-from mmconvnext.studies.comparison.machine import machine
+from mmconvnext.analysis.benchmark.machine import machine
+from mmconvnext.analysis.benchmark.options import require_device, watch
+from mmconvnext.errors import UserError, one_line_errors
 from mmconvnext.studies.roadmap.costs import SIZE, Timing, count_step, time_steps
 from mmconvnext.studies.roadmap.figure import draw_roadmap
 from mmconvnext.studies.roadmap.network import REGIMES, ROADMAP
@@ -84,13 +83,7 @@ def check_arguments(arguments: argparse.Namespace) -> None:
             raise UserError(f'{option}: expected {least} or more, got {value}')
         if value is not None and not arguments.bench:
             raise UserError(f'--{name.replace("_", "-")}: expected --bench with it, got none')
-    try:
-        torch.empty(1, device=arguments.device)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(
-            f'--device: expected cpu or a GPU that is there, got {arguments.device} '
-            f'({first_line(error)})'
-        ) from error
+    require_device(arguments.device)
     if arguments.json not in (None, '-') and Path(arguments.json).is_dir():
         raise UserError(f'--json: expected a file to write, got the folder {arguments.json}')
 
@@ -105,9 +98,7 @@ def make_folder(folder: Path) -> None:
 
 def bench(arguments: argparse.Namespace, names: list[str], regime: str) -> dict[str, Timing]:
     rounds = arguments.rounds or ROUNDS[arguments.quick]
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True) as progress:
-        task = progress.add_task(regime, total=2 * len(names) * (rounds + 1))
+    with watch(regime, 2 * len(names) * (rounds + 1)) as report:
         return time_steps(
             names,
             regime,
@@ -115,7 +106,7 @@ def bench(arguments: argparse.Namespace, names: list[str], regime: str) -> dict[
             batches=_batches(arguments),
             rounds=rounds,
             device=arguments.device,
-            report=lambda name: progress.update(task, advance=1, description=name),
+            report=report,
         )
 
 
@@ -130,7 +121,7 @@ def describe_bench(arguments: argparse.Namespace) -> str:
     return (
         f'{inference} × {side}² in inference, {training} × {side}² in a training step (forward and '
         f'backward), float32, {arguments.rounds or ROUNDS[arguments.quick]} interleaved rounds, '
-        f'medians and quartiles; {machine(arguments.device, shlex.join(sys.argv))}'
+        f'medians and quartiles; {machine(arguments.device)}'
     )
 
 

@@ -7,16 +7,8 @@ import importlib.util
 from pathlib import Path
 
 import pytest
-import torch
 
-# torchvision's wheels on the index are CUDA builds, whose operators do not register beside a CPU
-# torch; its Python part asks for the schemas of two of them when it is imported.
-_LIBRARY = torch.library.Library('torchvision', 'FRAGMENT')
-for _schema in (
-    'nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor',
-    'qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor',
-):
-    _LIBRARY.define(_schema)
+from benchmarks import rival_models  # noqa: F401  (before mmconvnext: it sees to torchvision)
 
 
 def pytest_collection_modifyitems(items) -> None:

@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmarks import rival_models
 from mmconvnext.checkpoints.write import convert_checkpoint
 from mmconvnext.classification import (
     EvaluationCrop,
@@ -24,7 +25,6 @@ from mmconvnext.classification import (
     TimmRandomErasing,
 )
 from mmconvnext.errors import ArgumentError
-from tests.oracles.mmpretrain_file import mmpretrain_convnext
 from tests.oracles.test_backbone_oracles import assert_close
 from tests.oracles.test_weight_oracles import randomise, save_pretrained, save_state_dict
 
@@ -70,17 +70,7 @@ def assert_matches_both_ways(
 
 @pytest.mark.parametrize('use_grn', [False, True], ids=['v1', 'v2'])
 def test_matches_timm(use_grn: bool, tmp_path: Path) -> None:
-    from timm.models.convnext import ConvNeXt as TimmConvNeXt
-
-    rival = randomise(
-        TimmConvNeXt(
-            depths=DEPTHS,
-            dims=CHANNELS,
-            use_grn=use_grn,
-            ls_init_value=None if use_grn else 1e-6,
-            num_classes=CLASSES,
-        )
-    )
+    rival = randomise(rival_models.timm(DEPTHS, CHANNELS, use_grn, num_classes=CLASSES))
     assert_matches_both_ways(rival, 'timm', save_state_dict(rival, tmp_path), use_grn=use_grn)
 
 
@@ -93,39 +83,22 @@ def test_matches_timm_s_own_sizes(name: str, tmp_path: Path) -> None:
 
 
 def test_matches_torchvision(tmp_path: Path) -> None:
-    from torchvision.models.convnext import CNBlockConfig
-    from torchvision.models.convnext import ConvNeXt as TorchvisionConvNeXt
-
-    settings = [
-        CNBlockConfig(channels, following, depth)
-        for channels, following, depth in zip(CHANNELS, [*CHANNELS[1:], None], DEPTHS)
-    ]
-    rival = randomise(TorchvisionConvNeXt(settings, num_classes=CLASSES))
+    rival = randomise(rival_models.torchvision(DEPTHS, CHANNELS, num_classes=CLASSES))
     assert_matches_both_ways(rival, 'torchvision', save_state_dict(rival, tmp_path))
 
 
 @pytest.mark.parametrize('use_grn', [False, True], ids=['v1', 'v2'])
 def test_matches_transformers(use_grn: bool, tmp_path: Path) -> None:
-    import transformers
-
-    family = 'ConvNextV2' if use_grn else 'ConvNext'
-    config = getattr(transformers, f'{family}Config')(
-        depths=list(DEPTHS), hidden_sizes=list(CHANNELS), num_labels=CLASSES
-    )
-    rival = randomise(getattr(transformers, f'{family}ForImageClassification')(config))
+    kind = 'ForImageClassification'
+    model = rival_models.transformers(kind, DEPTHS, CHANNELS, use_grn, num_labels=CLASSES)
+    rival = randomise(model)
     # Theirs is 1e-12, the papers' 1e-6.
-    getattr(rival, family.lower()).layernorm.eps = 1e-6
+    rival.base_model.layernorm.eps = 1e-6
     assert_matches_both_ways(rival, 'hf', save_pretrained(rival, tmp_path), use_grn=use_grn)
 
 
 def test_matches_mmpretrain(tmp_path: Path) -> None:
-    with mmpretrain_convnext() as their_class:
-        body = randomise(
-            their_class(
-                arch={'depths': list(DEPTHS), 'channels': list(CHANNELS)},
-                layer_scale_init_value=1.0,
-            )
-        )
+    body = randomise(rival_models.mmpretrain(DEPTHS, CHANNELS))
     head = randomise(nn.Linear(CHANNELS[3], CLASSES))
     state = {f'backbone.{key}': value for key, value in body.state_dict().items()}
     state |= {f'head.fc.{key}': value for key, value in head.state_dict().items()}

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmarks import rival_models
 from mmconvnext import ConvNeXt
 from mmconvnext.checkpoints.convert import fit_shape, from_official, to_official
 from mmconvnext.checkpoints.formats import HF, MMPRETRAIN, OFFICIAL, TIMM
-from tests.oracles.mmpretrain_file import mmpretrain_convnext
 from tests.oracles.test_backbone_oracles import assert_close
 
 SIZES = {
@@ -125,17 +125,7 @@ def _first_tensor(output: object) -> Tensor:
 @pytest.mark.parametrize('conv_mlp', [False, True], ids=['linear', '1x1'])
 @pytest.mark.parametrize('use_grn', [False, True], ids=['v1', 'v2'])
 def test_matches_timm(use_grn: bool, conv_mlp: bool, tmp_path: Path) -> None:
-    from timm.models.convnext import ConvNeXt as TimmConvNeXt
-
-    rival = randomise(
-        TimmConvNeXt(
-            depths=DEPTHS,
-            dims=CHANNELS,
-            use_grn=use_grn,
-            conv_mlp=conv_mlp,
-            ls_init_value=None if use_grn else 1e-6,
-        )
-    )
+    rival = randomise(rival_models.timm(DEPTHS, CHANNELS, use_grn, conv_mlp=conv_mlp))
     assert_loads_and_converts_back(rival, lambda m: m.stages, 'timm', tmp_path, use_grn)
 
 
@@ -168,11 +158,8 @@ def test_matches_timm_s_feature_extractor() -> None:
 
 
 def test_matches_timm_s_norm_before_the_pooling(tmp_path: Path) -> None:
-    from timm.models.convnext import ConvNeXt as TimmConvNeXt
-
-    rival = randomise(
-        TimmConvNeXt(depths=DEPTHS, dims=CHANNELS, head_norm_first=True, conv_mlp=True)
-    )
+    options = dict(head_norm_first=True, conv_mlp=True)
+    rival = randomise(rival_models.timm(DEPTHS, CHANNELS, **options))
     torch.save(rival.state_dict(), tmp_path / 'rival.pth')
     ours = ConvNeXt(
         SHAPES,
@@ -188,9 +175,7 @@ def test_matches_timm_s_norm_before_the_pooling(tmp_path: Path) -> None:
 
 
 def test_matches_openclip_s_trunk(tmp_path: Path) -> None:
-    from timm.models.convnext import ConvNeXt as TimmConvNeXt
-
-    rival = randomise(TimmConvNeXt(depths=DEPTHS, dims=CHANNELS, num_classes=0))
+    rival = randomise(rival_models.timm(DEPTHS, CHANNELS, num_classes=0))
 
     def save(rival: nn.Module, folder: Path) -> Path:
         trunk = {f'visual.trunk.{key}': value for key, value in rival.state_dict().items()}
@@ -202,14 +187,7 @@ def test_matches_openclip_s_trunk(tmp_path: Path) -> None:
 
 
 def test_matches_torchvision(tmp_path: Path) -> None:
-    from torchvision.models.convnext import CNBlockConfig
-    from torchvision.models.convnext import ConvNeXt as TorchvisionConvNeXt
-
-    settings = [
-        CNBlockConfig(channels, following, depth)
-        for channels, following, depth in zip(CHANNELS, [*CHANNELS[1:], None], DEPTHS)
-    ]
-    rival = randomise(TorchvisionConvNeXt(settings))
+    rival = randomise(rival_models.torchvision(DEPTHS, CHANNELS))
     assert_loads_and_converts_back(
         rival, lambda m: [m.features[i] for i in (1, 3, 5, 7)], 'torchvision', tmp_path
     )
@@ -218,15 +196,9 @@ def test_matches_torchvision(tmp_path: Path) -> None:
 @pytest.mark.parametrize('classifier', [False, True], ids=['model', 'classifier'])
 @pytest.mark.parametrize('use_grn', [False, True], ids=['v1', 'v2'])
 def test_matches_transformers(use_grn: bool, classifier: bool, tmp_path: Path) -> None:
-    import transformers
-
-    family = 'ConvNextV2' if use_grn else 'ConvNext'
-    config = getattr(transformers, f'{family}Config')(
-        depths=list(DEPTHS), hidden_sizes=list(CHANNELS)
-    )
     kind = 'ForImageClassification' if classifier else 'Model'
-    rival = randomise(getattr(transformers, f'{family}{kind}')(config))
-    body = getattr(rival, family.lower()) if classifier else rival
+    rival = randomise(rival_models.transformers(kind, DEPTHS, CHANNELS, use_grn))
+    body = rival.base_model
     assert_loads_and_converts_back(
         rival, lambda _: body.encoder.stages, 'hf', tmp_path, use_grn, save_pretrained
     )
@@ -271,17 +243,8 @@ def test_matches_transformers_dinov3(tmp_path: Path) -> None:
 @pytest.mark.parametrize('use_grn', [False, True], ids=['v1', 'v2'])
 def test_matches_mmpretrain(use_grn: bool, tmp_path: Path) -> None:
     """A whole downstream backbone, its output norms included."""
-    with mmpretrain_convnext() as their_class:
-        rival = randomise(
-            their_class(
-                arch={'depths': list(DEPTHS), 'channels': list(CHANNELS)},
-                out_indices=(0, 1, 2, 3),
-                use_grn=use_grn,
-                layer_scale_init_value=0.0 if use_grn else 1.0,
-                gap_before_final_norm=False,
-                frozen_stages=0,
-            )
-        )
+    options = dict(out_indices=(0, 1, 2, 3), gap_before_final_norm=False, frozen_stages=0)
+    rival = randomise(rival_models.mmpretrain(DEPTHS, CHANNELS, use_grn, **options))
     state = {f'backbone.{key}': value for key, value in rival.state_dict().items()}
     torch.save({'state_dict': state, 'meta': {}}, tmp_path / 'rival.pth')
     ours = ConvNeXt(
@@ -304,9 +267,7 @@ def test_matches_mmpretrain(use_grn: bool, tmp_path: Path) -> None:
 
 def test_matches_mmpretrain_s_classifier(tmp_path: Path) -> None:
     """Its last norm, called norm3, is the classifier's."""
-    with mmpretrain_convnext() as their_class:
-        arch = {'depths': list(DEPTHS), 'channels': list(CHANNELS)}
-        rival = randomise(their_class(arch=arch, layer_scale_init_value=1.0))
+    rival = randomise(rival_models.mmpretrain(DEPTHS, CHANNELS))
     state = {f'backbone.{key}': value.clone() for key, value in rival.state_dict().items()}
     head = {'head.fc.weight': torch.rand(5, CHANNELS[3]), 'head.fc.bias': torch.rand(5)}
     recognised = to_official(state | head, 'rival')

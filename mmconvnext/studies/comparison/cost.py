@@ -12,19 +12,12 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
-from mmconvnext.analysis.benchmark import (
-    MemoryMeter,
-    ModelStep,
-    Report,
-    Spread,
-    Step,
-    Variant,
-    allocated_peak,
-    repeats_of,
-    time_rounds,
-)
+from mmconvnext.analysis.benchmark.batch import generated_batch
+from mmconvnext.analysis.benchmark.memory import MemoryMeter, allocated_peak
+from mmconvnext.analysis.benchmark.step import ModelStep, Step
+from mmconvnext.analysis.benchmark.task import loss
+from mmconvnext.analysis.benchmark.timing import Report, Spread, repeats_of, time_rounds
 from mmconvnext.errors import UserError, first_line
-from mmconvnext.studies.comparison.batch import generated_batch
 
 
 class Task(NamedTuple):
@@ -76,7 +69,7 @@ def prepare(task: Task) -> Step:
             _detect_everywhere(model)
         model.to(task.device)
         images, samples = generated_batch(model, task.size, task.batch, task.device)
-    run = partial(_loss if task.training else _predict, model, images, samples)
+    run = partial(loss if task.training else _predict, model, images, samples)
     return ModelStep(model, run, {})
 
 
@@ -91,11 +84,6 @@ def _detect_everywhere(model: nn.Module) -> None:
         classify.weight.zero_()
         classify.bias.zero_()
         classify.bias[0] = 5.0
-
-
-def _loss(model: nn.Module, images: Tensor, samples: list) -> Mapping[str, Tensor]:
-    total, _ = model.parse_losses(model(images, samples, mode='loss'))
-    return {'loss': total}
 
 
 def _predict(model: nn.Module, images: Tensor, samples: list) -> Mapping[str, Tensor]:
@@ -126,7 +114,7 @@ def measure(
     peaks, steps, repeats = {}, {}, 1
     for name, task in tasks.items() if memory else ():
         report(f'memory of {name}')
-        peaks[name] = _tell(name, partial(memory.peak, Variant(name, partial(prepare, task))))
+        peaks[name] = _tell(name, partial(memory.peak, partial(prepare, task)))
     for name, task in tasks.items():
         report(f'first step of {name}')
         steps[name] = _tell(name, partial(prepare, task))

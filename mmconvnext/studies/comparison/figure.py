@@ -9,7 +9,7 @@ from typing import NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from mmconvnext.analysis.benchmark import Spread
+from mmconvnext.analysis.benchmark.timing import Spread
 from mmconvnext.figures import COLOURS, new_figure, save
 from mmconvnext.studies.comparison.families import MODELS
 from mmconvnext.studies.comparison.published import METRICS, SOURCES

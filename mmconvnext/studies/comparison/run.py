@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from mmengine.config import Config
 
-from mmconvnext.analysis.benchmark import MemoryMeter, Report
+from mmconvnext.analysis.benchmark.memory import MemoryMeter
+from mmconvnext.analysis.benchmark.timing import Report
 from mmconvnext.studies.comparison import cost
 from mmconvnext.studies.comparison.families import MODELS, chosen, with_backbone
 from mmconvnext.studies.comparison.row import Row, counted_row

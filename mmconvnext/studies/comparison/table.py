@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from rich.table import Table
 
-from mmconvnext.analysis.benchmark import Spread
+from mmconvnext.analysis.benchmark.timing import Spread
 from mmconvnext.studies.comparison.families import MODELS
 from mmconvnext.studies.comparison.published import METRICS, SOURCES, PublishedResult, imagenet
 from mmconvnext.studies.comparison.row import Row

@@ -9,14 +9,8 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
-from mmconvnext.analysis.benchmark import (
-    ModelStep,
-    Report,
-    Spread,
-    Step,
-    repeats_of,
-    time_rounds,
-)
+from mmconvnext.analysis.benchmark.step import ModelStep, Step
+from mmconvnext.analysis.benchmark.timing import Report, Spread, repeats_of, time_rounds
 from mmconvnext.analysis.cost.complexity import (
     Complexity,
     build_on_meta,

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from mmconvnext.analysis.benchmark import Spread
+from mmconvnext.analysis.benchmark.timing import Spread
 from mmconvnext.figures import COLOURS, new_figure, save
 from mmconvnext.studies.roadmap.network import ROADMAP
 from mmconvnext.studies.roadmap.runs import DataSet

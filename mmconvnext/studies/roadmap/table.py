@@ -8,7 +8,7 @@ from typing import NamedTuple
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from mmconvnext.analysis.benchmark import Spread
+from mmconvnext.analysis.benchmark.timing import Spread
 from mmconvnext.analysis.cost.complexity import Complexity
 from mmconvnext.studies.roadmap.costs import CLASSES, SIZE, Timing
 from mmconvnext.studies.roadmap.network import ROADMAP, Step

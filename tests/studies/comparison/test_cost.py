@@ -1,13 +1,10 @@
 """On the small models of the samples' configs."""
 
 import pytest
-import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS, DefaultScope
 
 from mmconvnext.errors import UserError
 from mmconvnext.studies.comparison import cost
-from mmconvnext.studies.comparison.batch import INSTANCES, generated_batch
 from mmconvnext.studies.comparison.cost import Task, measure, prepare, task_of, work
 from tests.conftest import CONFIGS
 
@@ -18,35 +15,6 @@ def task(name: str, training: bool, size: tuple[int, int] = (64, 96)) -> Task:
     config = Config.fromfile(CONFIGS / f'{name}.py')
     config.model.backbone.pop('init_cfg', None)
     return task_of(config, size, 2 if training else 1, training, 'cpu')
-
-
-def build(one: Task) -> torch.nn.Module:
-    return MODELS.build(Config(dict(model=one.model)).model).train(one.training)
-
-
-def test_a_segmentor_s_batch_has_a_label_for_each_pixel() -> None:
-    with DefaultScope.overwrite_default_scope('mmseg'):
-        images, samples = generated_batch(build(task(SEGMENTOR, True)), (64, 96), 3, 'cpu')
-    assert images.shape == (3, 3, 64, 96)
-    assert images.dtype == torch.float32
-    labels = torch.stack([sample.gt_sem_seg.data for sample in samples])
-    assert labels.shape == (3, 1, 64, 96)
-    assert labels.unique().tolist() == [0, 1, 2, 3, 4, 5]
-
-
-def test_a_detector_s_batch_has_boxes_and_masks_within_them() -> None:
-    with DefaultScope.overwrite_default_scope('mmdet'):
-        images, samples = generated_batch(build(task(DETECTOR, True)), (64, 96), 2, 'cpu')
-    assert images.shape == (2, 3, 64, 96)
-    for sample in samples:
-        truth = sample.gt_instances
-        assert len(truth) == INSTANCES
-        assert set(truth.labels.tolist()) <= {0, 1, 2, 3}
-        for (left, top, right, bottom), mask in zip(truth.bboxes.tolist(), truth.masks.masks):
-            rows, columns = mask.nonzero()
-            assert rows.size
-            assert left - 1 <= columns.min() <= columns.max() <= right + 1
-            assert top - 1 <= rows.min() <= rows.max() <= bottom + 1
 
 
 def test_every_backbone_s_detector_masks_as_many_objects() -> None:
@@ -84,9 +52,11 @@ def test_measured_in_turns_and_reported() -> None:
     reports: list[str] = []
 
     class Memory:
-        def peak(self, variant) -> int:
-            assert variant.prepare()(0)['loss'].isfinite()
-            return {'a': 5, 'b': 7}[variant.name]
+        peaks = iter((5, 7))
+
+        def peak(self, prepare) -> int:
+            assert prepare()(0)['loss'].isfinite()
+            return next(self.peaks)
 
     speeds = measure(tasks, rounds=2, memory=Memory(), report=reports.append)
     assert len(reports) == work(tasks, rounds=2, memory=True)

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mmconvnext.analysis.benchmark import Spread
+from mmconvnext.analysis.benchmark.timing import Spread
 from mmconvnext.errors import UserError
 from mmconvnext.studies.comparison.figure import draw, panels
 from mmconvnext.studies.comparison.row import Row

@@ -4,7 +4,7 @@ import math
 import pytest
 from mmengine.config import Config
 
-from mmconvnext.analysis.benchmark import Spread
+from mmconvnext.analysis.benchmark.timing import Spread
 from mmconvnext.studies.comparison.cost import Speed
 from mmconvnext.studies.comparison.families import MODELS, backbone
 from mmconvnext.studies.comparison.row import Row, counted_row

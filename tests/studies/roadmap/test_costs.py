@@ -23,7 +23,7 @@ def test_counts_of_classifiers(step: str, regime: str, macs: int | None, paramet
 
 
 def test_steps_are_timed_in_both_modes(monkeypatch) -> None:
-    monkeypatch.setattr('mmconvnext.analysis.benchmark.SHORTEST_SECONDS', 0)
+    monkeypatch.setattr('mmconvnext.analysis.benchmark.timing.SHORTEST_SECONDS', 0)
     reports: list[str] = []
     names = ['resnet50', 'separate_downsampling']
     timings = time_steps(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from mmconvnext.analysis.benchmark import Spread
+from mmconvnext.analysis.benchmark.timing import Spread
 from mmconvnext.analysis.cost.complexity import Complexity
 from mmconvnext.studies.roadmap.costs import Timing
 from mmconvnext.studies.roadmap.figure import draw_roadmap, roadmap_figure

@@ -11,11 +11,11 @@ from types import ModuleType
 import pytest
 import torch
 
-from mmconvnext.analysis import benchmark
 from mmconvnext.backbones import compiled_block
 from mmconvnext.errors import one_line_errors
 from tests.conftest import ROOT
 
+STACK = 'mmconvnext.analysis.benchmark'
 TOOL = ROOT / 'tools' / 'benchmark.py'
 SAMPLES_CONFIG = 'configs/upernet_convnext_atto_samples.py'
 SHORT = ('--sizes', '64', '--rounds', '2', '--no-memory')
@@ -39,8 +39,8 @@ def run_cases(monkeypatch, tmp_path: Path, capsys) -> Callable[..., dict]:
         monkeypatch.setattr(sys, 'argv', ['tools/benchmark.py', *arguments, *SHORT, *written])
         monkeypatch.chdir(ROOT)
         # Numbers are not looked at: they need not be good ones.
-        monkeypatch.setattr(benchmark, 'SHORTEST_SECONDS', 0)
-        monkeypatch.setattr(benchmark, 'gemm_gflops', lambda *_, **__: 100.0)
+        monkeypatch.setattr(f'{STACK}.timing.SHORTEST_SECONDS', 0)
+        monkeypatch.setattr(f'{STACK}.case.gemm_gflops', lambda *_, **__: 100.0)
         load(tool, monkeypatch).main()
         output = capsys.readouterr().out
         content = json.loads(file.read_text())

@@ -1,6 +1,5 @@
 """The table and the bar chart of measured cases."""
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from rich.table import Table
 
-from mmconvnext.analysis.benchmark import Case, Measurement, control_name
+from mmconvnext.analysis.benchmark.case import Case, Measurement
+from mmconvnext.analysis.benchmark.timing import Spread
 from mmconvnext.figures import save
 
 # Of Okabe and Ito, which colour-blind people tell apart too.
@@ -27,29 +27,26 @@ def table(case: Case) -> Table:
     written = Table(title=case.title, caption=caption(case), title_justify='left')
     written.caption_justify = 'left'
     written.add_column('')
-    headers = ('ms', 'time ÷ ours', 'peak memory, MiB', 'of GEMM ceiling', 'difference')
-    for header in headers:
-        written.add_column(header, justify='right')
     with_first = any('compiled' in one.name for one in case.measurements)
-    if with_first:
-        written.add_column('first step, s', justify='right')
+    headers = ['ms', 'time ÷ ours', 'peak memory, MiB', 'of GEMM ceiling', 'difference']
+    for header in headers + ['first step, s'] * with_first:
+        written.add_column(header, justify='right')
     for one in case.measurements:
-        first = [_three_digits(one.first_seconds)] if with_first else []
-        written.add_row(one.name, *_cells(one), *first, style=None if one.rival else 'bold')
+        low, median, high = (_three_digits(1e3 * value) for value in _ordered(one.seconds))
+        ratio = '{1:.2f} [{0:.2f}, {2:.2f}]'.format(*_ordered(one.ratio))
+        cells = [
+            *(one.name, f'{median} [{low}, {high}]', ratio),
+            '–' if one.peak_bytes is None else f'{one.peak_bytes / 2**20:.0f}',
+            '–' if one.gemm_fraction is None else f'{one.gemm_fraction:.0%}',
+            f'{one.difference:.0e}' if one.difference else '0',
+            *[_three_digits(one.first_seconds)] * with_first,
+        ]
+        written.add_row(*cells, style=None if one.rival else 'bold')
     return written
 
 
-def _cells(one: Measurement) -> list[str]:
-    median, lower, upper = (
-        _three_digits(1e3 * value) for value in dataclasses.astuple(one.seconds)
-    )
-    return [
-        f'{median} [{lower}, {upper}]',
-        f'{one.ratio.median:.2f} [{one.ratio.lower:.2f}, {one.ratio.upper:.2f}]',
-        '–' if one.peak_bytes is None else f'{one.peak_bytes / 2**20:.0f}',
-        '–' if one.gemm_fraction is None else f'{one.gemm_fraction:.0%}',
-        f'{one.difference:.0e}' if one.difference else '0',
-    ]
+def _ordered(spread: Spread) -> tuple[float, float, float]:
+    return spread.lower, spread.median, spread.upper
 
 
 def _three_digits(value: float) -> str:
@@ -58,16 +55,15 @@ def _three_digits(value: float) -> str:
 
 def caption(case: Case) -> str:
     """What the numbers of a case are of, and ours against each rival's best."""
+    macs = f'; nominal {case.macs / 1e9:.1f} GMAC a step' if case.macs else ''
     lines = [
         f'{case.rounds} interleaved rounds, medians and quartiles; ratios paired within a round',
-        f'GEMM ceiling {case.gemm_gflops:.0f} GFLOP/s'
-        + (f'; nominal {case.macs / 1e9:.1f} GMAC a step' if case.macs else ''),
+        f'GEMM ceiling {case.gemm_gflops:.0f} GFLOP/s{macs}',
     ]
     best = [
-        f'{rival} {one.ratio.median:.2f} ({one.name})' if one.tuned else
-        f'{rival} {one.ratio.median:.2f}'
+        f'{rival} {one.ratio.median:.2f}' + (f' ({one.name})' if one.tuned else '')
         for rival, one in case.best_of_rivals().items()
-    ]  # fmt: skip
+    ]
     if best:
         lines.append(f'each at its best, time ÷ ours: {"; ".join(best)}')
     return '\n'.join(lines)
@@ -92,19 +88,16 @@ def draw(cases: Sequence[Case], path: Path) -> None:
 
 
 def _draw_case(panel, case: Case) -> None:
-    reference = case.measurements[0].name
     longest = max(one.seconds.upper for one in case.measurements)
     for place, one in enumerate(case.measurements):
-        low, high = one.seconds.median - one.seconds.lower, one.seconds.upper - one.seconds.median
+        low, median, high = (1e3 * value for value in _ordered(one.seconds))
         panel.barh(
-            place,
-            1e3 * one.seconds.median,
-            xerr=[[1e3 * low], [1e3 * high]],
-            color=COLOURS[_role(one, reference)],
+            *(place, median),
+            xerr=[[median - low], [high - median]],
+            color=COLOURS[_role(one, place)],
             error_kw={'ecolor': '#444444', 'capsize': 2, 'elinewidth': 1},
         )
-        text = f'{one.ratio.median:.2f}×'
-        panel.text(1e3 * (one.seconds.upper + 0.015 * longest), place, text, va='center')
+        panel.text(high + 15 * longest, place, f'{one.ratio.median:.2f}×', va='center')
     panel.set_yticks(range(len(case.measurements)), [one.name for one in case.measurements])
     panel.invert_yaxis()  # ours on top
     panel.set_xlim(0, 1.16e3 * longest)
@@ -113,8 +106,7 @@ def _draw_case(panel, case: Case) -> None:
     panel.spines[['top', 'right']].set_visible(False)
 
 
-def _role(one: Measurement, reference: str) -> str:
+def _role(one: Measurement, place: int) -> str:
     if one.rival:
         return 'rival tuned' if one.tuned else 'rival as shipped'
-    plain = one.name != reference or one.name == control_name(reference)
-    return 'ours, for control or plain' if plain else 'ours'
+    return 'ours, for control or plain' if place else 'ours'

@@ -2,6 +2,8 @@
 
 import os
 import platform
+import shlex
+import sys
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -33,23 +35,17 @@ class Machine(NamedTuple):
         return f'{self.device}, {threads}, torch {self.torch}, {self.date}'
 
 
-def machine(device: str, command: str) -> Machine:
-    """Look at this machine.
-
-    Args:
-        device: ``'cpu'`` or a CUDA device.
-        command: That measures.
-    """
+def machine(device: str) -> Machine:
+    """Look at this machine, whose ``device`` is ``'cpu'`` or a CUDA device, and at this command."""
     name = _processor() if device == 'cpu' else torch.cuda.get_device_name(device)
     load = round(os.getloadavg()[0], 1) if hasattr(os, 'getloadavg') else None
+    command = shlex.join(['python', *sys.argv])
     date = time.strftime('%Y-%m-%d')
     return Machine(name, torch.get_num_threads(), torch.__version__, date, load, command)
 
 
 def _processor() -> str:
-    try:
-        lines = Path('/proc/cpuinfo').read_text().splitlines()
-    except OSError:
-        lines = []
+    path = Path('/proc/cpuinfo')
+    lines = path.read_text().splitlines() if path.is_file() else []
     names = [line.split(':', 1)[1].strip() for line in lines if line.startswith('model name')]
     return next(iter(names), platform.processor() or 'unknown processor')

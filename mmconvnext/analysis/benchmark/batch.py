@@ -3,7 +3,7 @@
 Those are named for the registry, so that neither is imported here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from mmengine.registry import TRANSFORMS
@@ -12,28 +12,40 @@ from torch import Tensor, nn
 INSTANCES = 12
 
 
-def generated_batch(
-    model: nn.Module, size: tuple[int, int], batch: int, device: str
-) -> tuple[Tensor, list]:
-    """Pictures as the model gets them, N×3×H×W float32, and their data samples.
+def packed_pictures(
+    model: nn.Module, size: tuple[int, int], batch: int
+) -> dict[str, Sequence[object]]:
+    """The ``inputs``, 3×H×W uint8, and the ``data_samples`` of some pictures.
 
     The current scope is the model's. Each pixel of a segmentor's picture has a class at random;
     a detector's picture has a dozen boxes with masks.
 
     Args:
-        model: Segmentor or detector, on the device.
+        model: Segmentor or detector.
         size: Height and width in pixels.
         batch: Number of pictures.
-        device: On which they shall be.
     """
     random = np.random.default_rng(0)
     make = _detection if hasattr(model, 'roi_head') else _segmentation
     packed = [make(model, size, random) for _ in range(batch)]
-    data = {key: [one[key] for one in packed] for key in packed[0]}
+    return {key: [one[key] for one in packed] for key in packed[0]}
+
+
+def generated_batch(
+    model: nn.Module, size: tuple[int, int], batch: int, device: str
+) -> tuple[Tensor, list]:
+    """:func:`packed_pictures` as the model on ``device`` gets them, N×3×H×W float32 first."""
+    data = packed_pictures(model, size, batch)
     # Without training no label map is padded: pictures of one size need not be.
     ready = model.data_preprocessor(data, training=model.training)
     samples = [sample.to(device) for sample in ready['data_samples']]
     return ready['inputs'].to(device), samples
+
+
+def box_heads(model: nn.Module) -> list[nn.Module]:
+    """A cascade's, or the one there is."""
+    heads = model.roi_head.bbox_head
+    return list(heads) if isinstance(heads, nn.ModuleList) else [heads]
 
 
 def _segmentation(
@@ -49,9 +61,12 @@ def _detection(
 ) -> Mapping[str, object]:
     load = TRANSFORMS.build(dict(type='LoadAnnotations', with_bbox=True, with_mask=True))
     pack = TRANSFORMS.build(dict(type='PackDetInputs'))
-    classes = model.roi_head.bbox_head.num_classes
+    classes = box_heads(model)[0].num_classes
     instances = [_instance(size, classes, random) for _ in range(INSTANCES)]
-    return pack(load(_picture(size, random) | {'instances': instances}))
+    packed = pack(load(_picture(size, random) | {'instances': instances}))
+    truth = packed['data_samples'].gt_instances
+    truth.bboxes = truth.bboxes.tensor  # as a data preprocessor would give them
+    return packed
 
 
 def _picture(size: tuple[int, int], random: np.random.Generator) -> dict[str, object]:

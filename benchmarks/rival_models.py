@@ -1,0 +1,258 @@
+"""Other implementations of ConvNeXt, and of heads and models on it, made with our weights.
+
+A builder takes our model and its config and returns the rival with our weights in it, and our
+name of each of its parameters. Nothing of a rival is imported before it is built.
+
+Import this before mmconvnext, which would set aside a torchvision whose operators do not load.
+"""
+
+import copy
+import importlib
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def _import_torchvision() -> None:
+    """Make torchvision's models importable where its operators are of another build of torch."""
+    try:
+        importlib.import_module('torchvision')
+    except ModuleNotFoundError:
+        return
+    except RuntimeError:  # it asks for the schemas of two operators when it is imported
+        for name in [name for name in sys.modules if name.split('.')[0] == 'torchvision']:
+            del sys.modules[name]
+        for name in ('nms', 'qnms'):
+            _LIBRARY.define(f'{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
+        importlib.import_module('torchvision')
+
+
+_LIBRARY = torch.library.Library('torchvision', 'FRAGMENT')  # definitions live as long as it
+_import_torchvision()
+
+from mmengine.config import ConfigDict  # noqa: E402
+from mmengine.registry import MODELS, DefaultScope  # noqa: E402
+
+from benchmarks.mmpretrain_file import mmpretrain_convnext  # noqa: E402
+from mmconvnext.backbones import ConvNeXt  # noqa: E402
+from mmconvnext.backbones.layers import StochasticDepth  # noqa: E402
+from mmconvnext.checkpoints.formats import (  # noqa: E402
+    HF,
+    MMPRETRAIN,
+    SIZES,
+    TIMM,
+    TORCHVISION,
+    key_map,
+)
+
+Names = Mapping[str, str]
+Shape = Sequence[int]  # blocks, or channels, of each stage
+
+
+def timm(
+    depths: Shape, channels: Shape, use_grn: bool = False, *, fast_norm: bool = False, **options
+) -> nn.Module:
+    from timm.layers import set_fast_norm
+    from timm.models.convnext import ConvNeXt as Timm
+
+    size = SIZES.get(('-'.join(map(str, depths)), str(channels[0])))
+    options = dict(conv_mlp=size in TIMM.convolutional) | options  # as timm ships these sizes
+    scale = None if use_grn else 1.0
+    set_fast_norm(fast_norm)  # read when a norm is made
+    rival = Timm(depths=depths, dims=channels, use_grn=use_grn, ls_init_value=scale, **options)
+    set_fast_norm(False)
+    return rival
+
+
+def torchvision(
+    depths: Shape, channels: Shape, use_grn: bool = False, drop_path_rate: float = 0.0, **options
+) -> nn.Module:
+    from torchvision.models.convnext import CNBlockConfig
+    from torchvision.models.convnext import ConvNeXt as Torchvision
+
+    assert not use_grn, 'torchvision has no V2'
+    stages = [CNBlockConfig(*stage) for stage in zip(channels, (*channels[1:], None), depths)]
+    return Torchvision(stages, stochastic_depth_prob=drop_path_rate, **options)
+
+
+def transformers(
+    kind: str, depths: Shape, channels: Shape, use_grn: bool = False, **options
+) -> nn.Module:
+    """The class whose name ends in ``kind``, such as ``Backbone``."""
+    theirs = importlib.import_module('transformers')
+    family = 'ConvNextV2' if use_grn else 'ConvNext'
+    options |= dict(depths=list(depths), hidden_sizes=list(channels))
+    return getattr(theirs, family + kind)(getattr(theirs, f'{family}Config')(**options))
+
+
+def mmpretrain(depths: Shape, channels: Shape, use_grn: bool = False, **options) -> nn.Module:
+    arch = dict(depths=list(depths), channels=list(channels))
+    scale = 0.0 if use_grn else 1.0
+    return mmpretrain_convnext(arch=arch, use_grn=use_grn, layer_scale_init_value=scale, **options)
+
+
+def _each(layers: Iterable[nn.Module], x: Tensor) -> list[Tensor]:
+    found = []
+    for layer in layers:
+        found.append(x := layer(x))
+    return found
+
+
+# How each is made, its names, the maps of its stages, and options.
+BACKBONES = {
+    'timm': (timm, TIMM, lambda m, x: _each(m.stages, m.stem(x)), dict(num_classes=0)),
+    'torchvision': (torchvision, TORCHVISION, lambda m, x: _each(m.features, x)[1::2], {}),
+    'transformers': (
+        *(partial(transformers, 'Backbone'), HF, lambda m, x: m(x).feature_maps),
+        dict(out_features=['stage1', 'stage2', 'stage3', 'stage4']),
+    ),
+    'mmpretrain': (
+        *(mmpretrain, MMPRETRAIN, lambda m, x: m(x)),
+        dict(out_indices=(0, 1, 2, 3), gap_before_final_norm=False),
+    ),
+}
+
+
+class StageMaps(nn.Module):
+    """A rival that gives the maps of its stages, and output norms for one that has none."""
+
+    def __init__(self, rival: nn.Module, maps: Callable, norms: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.rival, self.maps = rival, maps
+        self.norms = nn.ModuleList(norms)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        maps = list(self.maps(self.rival, x))
+        for stage, norm in enumerate(self.norms):
+            maps[stage] = _layer_norm(norm, maps[stage].permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return maps
+
+
+def _layer_norm(norm: nn.Module, x: Tensor) -> Tensor:
+    return F.layer_norm(x, norm.weight.shape, norm.weight, norm.bias, norm.eps)
+
+
+@torch.no_grad()
+def build_backbone(
+    ours: ConvNeXt, config: dict, rival: str, **options: object
+) -> tuple[nn.Module, Names]:
+    """A key of :data:`BACKBONES`, with our output norms behind it where it has none."""
+    construct, format, maps, fixed = BACKBONES[rival]
+    options |= fixed | dict(drop_path_rate=config.get('drop_path_rate', 0.0))
+    model = construct(ours.depths, ours.channels, config.get('use_grn', False), **options)
+    theirs, state, names = dict(model.named_parameters()), ours.state_dict(), {}
+    for own, common in key_map(format, ours.depths).items():
+        if own in theirs and common in state:
+            theirs[own].copy_(state[common].reshape(theirs[own].shape))
+            names[f'rival.{own}'] = common
+    norms = [copy.deepcopy(getattr(ours, f'norm{i}')) for i in range(4)]
+    norms = [] if 'output_norm' in format.parts else norms
+    for stage, _ in enumerate(norms):
+        names |= {f'norms.{stage}.{p}': f'norm{stage}.{p}' for p in ('weight', 'bias')}
+    return StageMaps(draw_alike(model), maps, norms), names
+
+
+class DividedMap(StochasticDepth):
+    """mmcv's and transformers' arithmetic: the map is divided, not what multiplies it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.drops():
+            return x
+        kept = self.draw(len(x), x.device).to(x.dtype)
+        return x.div(1 - self.p) * kept.view(-1, *(1 for _ in x.shape[1:]))
+
+
+def draw_alike(model: nn.Module) -> nn.Module:
+    """Let the stochastic depth of timm, torchvision, transformers or mmcv draw as ours does.
+
+    mmcv and transformers draw with ``rand``, others with ``bernoulli_`` in the map's
+    dtype: seeded alike, they would keep other samples.
+    """
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            kind = type(child)
+            if kind.__name__.endswith(('DropPath', 'StochasticDepth')):
+                p = child.p if hasattr(child, 'p') else child.drop_prob
+                divides = kind.__module__.startswith(('mmcv', 'transformers'))
+                setattr(module, name, DividedMap(p) if divides else StochasticDepth(p))
+    return model
+
+
+class OfficialLike(nn.Module):
+    """As the papers' code goes about it, on our modules' weights.
+
+    Maps stay NCHW, each block turns to NHWC and back: figure 4 of arXiv 2201.03545; with GRN
+    figure 5 and algorithm 1 of arXiv 2301.00808, line by line.
+    """
+
+    def __init__(self, ours: ConvNeXt) -> None:
+        super().__init__()
+        self.ours = ours
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        maps = []
+        for stage, blocks in enumerate(self.ours.stages):
+            for layer in self.ours.downsample_layers[stage]:
+                x = layer(x) if isinstance(layer, nn.Conv2d) else self._channel_norm(layer, x)
+            for block in blocks:
+                x = x + block.drop_path(self._branch(block, x))
+            maps.append(self._channel_norm(getattr(self.ours, f'norm{stage}'), x))
+        return maps
+
+    @staticmethod
+    def _channel_norm(norm: nn.Module, x: Tensor) -> Tensor:
+        """LayerNorm over dimension 1 of a map, its statistics taken there."""
+        centred = x - x.mean(1, keepdim=True)
+        variance = centred.square().mean(1, keepdim=True)
+        y = centred / (variance + norm.eps).sqrt()
+        return y * norm.weight[:, None, None] + norm.bias[:, None, None]
+
+    @staticmethod
+    def _branch(block: nn.Module, x: Tensor) -> Tensor:
+        y = _layer_norm(block.norm, block.dwconv(x).permute(0, 2, 3, 1))
+        y = F.gelu(block.pwconv1(y))
+        if not isinstance(block.grn, nn.Identity):
+            energy = torch.norm(y, p=2, dim=(1, 2), keepdim=True)
+            share = energy / (energy.mean(-1, keepdim=True) + 1e-6)
+            y = block.grn.gamma * (y * share) + block.grn.beta + y
+        y = block.pwconv2(y)
+        return (y if block.gamma is None else block.gamma * y).permute(0, 3, 1, 2)
+
+
+def build_official_like(ours: nn.Module, config: dict) -> tuple[nn.Module, Names]:
+    return OfficialLike(ours), {f'ours.{name}': name for name, _ in ours.named_parameters()}
+
+
+def stock(config: object) -> object:
+    """The config with mmseg's and mmdet's own types where it names ours."""
+    if isinstance(config, list | tuple):
+        return type(config)(stock(value) for value in config)
+    if not isinstance(config, dict):
+        return config
+    changed = {key: stock(value) for key, value in config.items()}
+    if str(config.get('type')).startswith('mmconvnext.'):
+        changed['type'] = config['type'].removeprefix('mmconvnext.')
+        changed.pop('fast', None)
+    return changed
+
+
+def build_stock_head(ours: nn.Module, config: dict) -> tuple[nn.Module, Names]:
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        rival = MODELS.build(ConfigDict(stock(config)))
+    rival.load_state_dict(ours.state_dict())
+    return rival, {name: name for name, _ in rival.named_parameters()}
+
+
+def build_stock_model(ours: nn.Module, config: dict, scope: str) -> tuple[nn.Module, Names]:
+    """Mmseg's or mmdet's whole model on mmpretrain's backbone."""
+    with DefaultScope.overwrite_default_scope(scope):
+        rival = MODELS.build(ConfigDict(stock(config) | dict(backbone=config['backbone'])))
+    rival.load_state_dict(ours.state_dict())
+    backbone, inside = build_backbone(ours.backbone, config['backbone'], 'mmpretrain')
+    rival.backbone = backbone
+    names = {name: name for name, _ in rival.named_parameters()}
+    return rival, names | {f'backbone.{k}': f'backbone.{v}' for k, v in inside.items()}

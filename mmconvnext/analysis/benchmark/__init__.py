@@ -1,0 +1,1 @@
+"""Fair timings: several implementations of one thing, in turns, on one machine."""

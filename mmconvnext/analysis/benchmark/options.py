@@ -1,0 +1,50 @@
+"""What the tools that measure have in common: options checked before minutes of work, progress."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import Progress
+
+from mmconvnext.analysis.benchmark.timing import Report
+from mmconvnext.errors import UserError, first_line
+
+
+def require_device(device: str) -> None:
+    """Raise a UserError unless it is ``'cpu'`` or a CUDA device that is there."""
+    if device != 'cpu' and not device.startswith('cuda'):
+        raise UserError(f'--device: expected cpu or cuda, got {device}')
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(
+            f'--device: expected cpu or a GPU that is there, got {device} ({first_line(error)})'
+        ) from error
+
+
+def require_at_least(least: int, values: Mapping[str, int | None]) -> None:
+    """Raise a UserError for an option, by name, that is given and less."""
+    for name, value in values.items():
+        if value is not None and value < least:
+            raise UserError(f'--{name}: expected {least} or more, got {value}')
+
+
+def make_folders(out: Path, json: Path | None) -> None:
+    """Make the folder of ``--out`` and that of the file ``--json``, or raise a UserError."""
+    if json and json.is_dir():
+        raise UserError(f'--json: expected a file to write, got the folder {json}')
+    for option, folder in (('--out', out), ('--json', json.parent if json else out)):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f'{option}: expected a folder to write to ({error})') from error
+
+
+@contextmanager
+def watch(title: str, total: int) -> Iterator[Report]:
+    """A progress bar on stderr for so many reports."""
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task(title, total=total)
+        yield lambda what: progress.update(bar, advance=1, description=f'{title}: {what}')

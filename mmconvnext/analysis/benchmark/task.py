@@ -1,0 +1,242 @@
+"""What is measured of a model: ours, or what a rival's builder makes of ours, on fixed inputs."""
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import MODELS, DefaultScope
+from torch import Tensor, nn
+
+from mmconvnext.analysis.benchmark.batch import box_heads, packed_pictures
+from mmconvnext.analysis.benchmark.step import ModelStep, Tolerances
+from mmconvnext.analysis.cost import complexity
+from mmconvnext.config.config_file import read_config
+from mmconvnext.errors import UserError
+from mmconvnext.registry import MODELS as OUR_MODELS
+
+# Makes a model of ours another one with our weights: the model, the config of ours ↦ the other,
+# and our name of each of its parameters.
+Builder = Callable[[nn.Module, dict], tuple[nn.Module, Mapping[str, str]]]
+
+SCOPES = {'backbone': 'mmengine', 'head': 'mmseg', 'segmentor': 'mmseg', 'detector': 'mmdet'}
+STRIDES = (4, 8, 16, 32)
+DTYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
+# Random weights give classes and boxes of almost equal scores: some of these change places. And
+# among a million ReLUs rounding switches a few on or off.
+TOLERANCES = {
+    'backbone': Tolerances(),
+    'head': Tolerances(gradients=1e-2),
+    'segmentor': Tolerances(outputs=1e-3, gradients=1e-2),
+    'detector': Tolerances(outputs=1e-2),
+}
+# Of mixed precision: two implementations that round at different places.
+ROUNDED = Tolerances(outputs=5e-2, gradients=1e-1)
+
+
+class Task(NamedTuple):
+    """What all variants of a case have in common; picklable."""
+
+    kind: str
+    config: dict  # of the model
+    size: tuple[int, int]
+    batch: int
+    training: bool
+    device: str
+    amp: str | None = None  # a key of DTYPES
+    tf32: bool = False
+
+    @property
+    def dtype(self) -> torch.dtype | None:
+        return DTYPES[self.amp] if self.amp else None
+
+    @property
+    def use_grn(self) -> bool:
+        return self.config.get('use_grn', False)
+
+    @property
+    def title(self) -> str:
+        height, width = self.size
+        size = f'{height}²' if height == width else f'{height}×{width}'
+        precision = f', {self.amp}' if self.amp else ', TF32' if self.tf32 else ''
+        step = 'training step' if self.training else 'inference'
+        return f'{self.batch} × {size}, {step}{precision}'
+
+    @property
+    def tolerances(self) -> Tolerances:
+        return ROUNDED if self.amp or self.tf32 else TOLERANCES[self.kind]
+
+
+def backbone_config(arch: str, use_grn: bool, drop_path_rate: float) -> dict:
+    """Config of our backbone; V1's layer scale begins at 1, so that every branch matters."""
+    scale = {} if use_grn else {'layer_scale_init_value': 1.0}
+    options = dict(arch=arch, use_grn=use_grn, drop_path_rate=drop_path_rate)
+    return dict(type='mmconvnext.ConvNeXt', **options, **scale)
+
+
+def model_config(kind: str, path: Path) -> dict:
+    """Config of a config file's head, segmentor or detector, whose backbone loads nothing.
+
+    Raises:
+        UserError: there is no such file, or its model is of another kind.
+    """
+    if not path.is_file():
+        raise UserError(f'--config: expected a config file, got {path}')
+    model = read_config(path).model.to_dict()
+    required = 'roi_head' if kind == 'detector' else 'decode_head'
+    if required not in model:
+        raise UserError(f'--config: expected a model with a {required} for {kind}, got {path}')
+    if kind == 'head':
+        head = model['decode_head']
+        OUR_MODELS.import_from_location()
+        ours = head['type'] in OUR_MODELS.module_dict
+        return head | {'type': f'mmconvnext.{head["type"]}'} if ours else head
+    model['backbone'].pop('init_cfg', None)
+    return model | ({'test_cfg': dict(mode='whole')} if kind == 'segmentor' else {})
+
+
+def prepare(
+    task: Task,
+    build: Builder | None = None,
+    *,
+    channels_last: bool = False,
+    compiled: bool = False,
+    fast: bool = True,
+    options: Mapping[str, object] | None = None,
+) -> ModelStep:
+    """A step of ours, or of what ``build`` makes of ours; ``options`` are our backbone's."""
+    torch.manual_seed(0)
+    config = task.config | (options or {})
+    if options and task.kind != 'backbone':
+        config = task.config | dict(backbone=task.config['backbone'] | options)
+    with DefaultScope.overwrite_default_scope(SCOPES[task.kind]):
+        model, names = MODELS.build(ConfigDict(config)), None
+        for module in model.modules():
+            if hasattr(module, 'fast'):
+                module.fast = module.fast and fast
+        randomise_vectors(model)
+        if task.kind == 'detector':
+            for head in box_heads(model):
+                # Of random weights no class is likelier than the threshold: nothing would be
+                # left to mask.
+                head.fc_cls.weight.data.mul_(30)
+        if build:
+            model, names = build(model, task.config)
+        model = revert_sync_batchnorm(model)
+        _condition(model)
+        model.train(task.training)
+        model.to(task.device)
+        layout = torch.contiguous_format
+        if channels_last:
+            layout = torch.channels_last
+            model.to(memory_format=layout)
+        if compiled:
+            # On CUDA inductor would draw otherwise what stochastic depth drops.
+            importlib.import_module('torch._inductor.config').fallback_random = True
+            for part in (model.backbone, model.neck) if task.kind == 'detector' else (model,):
+                part.compile()
+        torch.manual_seed(1)
+        return _step(model, names, task, layout)
+
+
+def randomise_vectors(model: nn.Module) -> None:
+    """Move norms, scales and biases off their ones and zeros, so that each of them matters."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.squeeze().ndim <= 1:
+                parameter.add_(torch.randn_like(parameter), alpha=0.1)
+
+
+def _condition(model: nn.Module) -> None:
+    """Keep batch norms over the two values of a pooled pixel from magnifying rounding.
+
+    Where the two almost agree, the usual epsilon makes the gradient hundreds of times the norm's
+    input. The time is the same.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eps = 0.1
+
+
+def _step(
+    model: nn.Module, names: Mapping[str, str] | None, task: Task, layout: torch.memory_format
+) -> ModelStep:
+    """A step of the model on random inputs: of a head maps, which get gradients too."""
+    inputs = [
+        torch.randn(shape).to(task.device).contiguous(memory_format=layout)
+        for shape in _shapes(task)
+    ]
+    make = partial(ModelStep, amp=task.dtype)
+    if task.kind == 'head':
+        inputs = [x.requires_grad_(task.training) for x in inputs]
+        leaves = {f'input at stride {stride}': x for stride, x in zip(STRIDES, inputs)}
+        return make(model, lambda: {'logits': model(inputs)}, names, leaves)
+    (x,) = inputs
+    if task.kind == 'backbone':
+        return make(model, lambda: {f'map {i}': y for i, y in enumerate(model(x))}, names)
+    samples = packed_pictures(model, task.size, task.batch)['data_samples']
+    for sample in samples:
+        sample.set_metainfo(dict.fromkeys(('batch_input_shape', 'pad_shape'), task.size))
+    samples = [sample.to(task.device) for sample in samples]
+    forward = partial(loss if task.training else _predict, model, x, samples)
+    if task.kind == 'detector':
+        # Boxes are chosen by score: gradients of two equal models differ where two almost tie.
+        return make(model, _with_pyramid(model, forward), {})
+    return make(model, forward, names)
+
+
+def _shapes(task: Task) -> list[tuple[int, ...]]:
+    """Of the inputs: pictures, or a head's maps."""
+    if task.kind != 'head':
+        return [(task.batch, 3, *task.size)]
+    return [
+        (task.batch, channels, *(side // stride for side in task.size))
+        for channels, stride in zip(task.config['in_channels'], STRIDES)
+    ]
+
+
+def _predict(model: nn.Module, images: Tensor, samples: list) -> dict[str, Tensor]:
+    """The labels of a segmentor; of a detector, whose boxes may differ, nothing."""
+    found = enumerate(model(images, samples, mode='predict'))
+    return {f'labels {i}': x.pred_sem_seg.data for i, x in found if 'pred_sem_seg' in x}
+
+
+def _with_pyramid(model: nn.Module, forward: Callable[[], dict[str, Tensor]]) -> Callable:
+    """The forward that gives the maps of the model's neck as well."""
+    pyramid: dict[str, Tensor] = {}
+
+    def keep(_module: nn.Module, _inputs: object, maps: Sequence[Tensor]) -> None:
+        pyramid.update({f'pyramid {i}': y.detach() for i, y in enumerate(maps)})
+
+    model.neck.register_forward_hook(keep)  # once: each new one would be compiled anew
+    return lambda: pyramid | forward()
+
+
+def loss(model: nn.Module, images: Tensor, samples: list) -> dict[str, Tensor]:
+    """The sum of the losses of a segmentor or detector, by the name ``loss``."""
+    total, _ = model.parse_losses(model(images, samples, mode='loss'))
+    return {'loss': total}
+
+
+def plain_model(task: Task) -> nn.Module:
+    """Ours layer by layer, on the meta device."""
+    config = dict(model=task.config, default_scope=SCOPES[task.kind])
+    return complexity.build_on_meta(Config(config))
+
+
+def count_macs(task: Task, model: nn.Module) -> int | None:
+    """Nominal multiply-accumulates of a step of a :func:`plain_model`; None where RoIs decide."""
+    if task.kind == 'detector' and task.training:
+        return None
+    one = task._replace(batch=1)
+    if task.kind in ('segmentor', 'detector'):
+        passes = complexity.forward_passes(model, *task.size)
+    else:
+        inputs = [torch.empty(shape, device='meta') for shape in _shapes(one)]
+        passes = [(model, inputs if task.kind == 'head' else inputs[0])]
+    macs = task.batch * sum(complexity.count_macs(*one) for one in passes)
+    return macs * (3 if task.training else 1)  # two gradients cost a forward pass each

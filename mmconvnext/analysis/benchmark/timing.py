@@ -1,0 +1,105 @@
+"""Seconds of steps, in interleaved rounds; the GEMM ceiling of a device."""
+
+import math
+import random
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+# One step with the given seed; what it returns is not looked at here.
+Timed = Callable[[int], object]
+# Told each piece of work that is done.
+Report = Callable[[str], None]
+
+# A shorter step is repeated within its measurement: clocks and launches are not what is measured.
+SHORTEST_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Median and quartiles."""
+
+    median: float
+    lower: float
+    upper: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> 'Spread':
+        if len(values) == 1:
+            return cls(values[0], values[0], values[0])
+        lower, median, upper = statistics.quantiles(values, method='inclusive')
+        return cls(median, lower, upper)
+
+
+def time_rounds(
+    runs: Mapping[str, Timed],
+    *,
+    rounds: int,
+    device: str = 'cpu',
+    warm_up: int = 1,
+    repeats: int = 1,
+    report: Report = lambda _: None,
+) -> dict[str, list[float]]:
+    """Seconds of each step in each round; the steps need not compute the same.
+
+    Args:
+        runs: Steps by name. In each round every one runs once, in an order drawn anew.
+        rounds: That are counted.
+        device: ``'cpu'`` or a CUDA device, on which the steps run.
+        warm_up: Rounds before them.
+        repeats: Runs in one measurement, which is their mean.
+        report: Called with its name before each step.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    order = random.Random(0)
+    for number in range(-warm_up, rounds):
+        for name in order.sample(list(runs), len(runs)):
+            report(name)
+            # The same masks for all variants of a round, and other ones in the next.
+            seed, times = warm_up + number, repeats if number >= 0 else 1
+            taken = seconds_of(runs[name], seed, device, times)
+            if number >= 0:
+                seconds[name].append(taken)
+    return seconds
+
+
+def repeats_of(step: Timed, device: str) -> int:
+    """How often a step is run in one measurement, so that it takes long enough to be timed."""
+    return max(1, math.ceil(SHORTEST_SECONDS / max(seconds_of(step, 0, device), 1e-6)))
+
+
+def seconds_of(step: Timed, seed: int = 0, device: str = 'cpu', repeats: int = 1) -> float:
+    """Return what one step takes: by the clock, on CUDA by the device's own events."""
+    if device == 'cpu':
+        started = time.perf_counter()
+        for _ in range(repeats):
+            step(seed)
+        return (time.perf_counter() - started) / repeats
+    started, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    with torch.cuda.device(device):  # on whose stream the events are recorded
+        synchronise(device)
+        started.record()
+        for _ in range(repeats):
+            step(seed)
+        ended.record()
+        ended.synchronize()
+    return started.elapsed_time(ended) / 1e3 / repeats
+
+
+def synchronise(device: str) -> None:
+    """Wait until the device has done what it was given."""
+    if device != 'cpu':
+        torch.accelerator.synchronize(device)
+
+
+def gemm_gflops(
+    device: str, side: int | None = None, repeats: int = 3, dtype: torch.dtype = torch.float32
+) -> float:
+    """The GEMM ceiling: GFLOP/s of a large matrix product, the best of some."""
+    side = side or (2048 if device == 'cpu' else 8192)
+    a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+    best = min(seconds_of(lambda _: a @ b, device=device) for _ in range(repeats + 1))
+    return 2 * side**3 / best / 1e9
