@@ -63,8 +63,12 @@ def unpack(path: Path, root: Path, *, folder: str, report: Report | None = None)
             or a member is broken.
     """
     with open_archive(path) as archive:
-        members = [member for member in archive.infolist() if _is_below(member, folder)]
-        missing = [member for member in members if not _is_there(member, root)]
+        missing = [
+            member
+            for member in archive.infolist()
+            if member.filename.startswith(f'{folder}/')
+            and not (member.is_dir() or _is_there(member, root))
+        ]
         total = sum(member.file_size for member in missing)
         require_space(root, total)
         done = 0
@@ -93,19 +97,14 @@ def require_space(folder: Path, size: int) -> None:
     Raises:
         UserError: they do not.
     """
-    there = folder.absolute()
-    while not there.exists():
-        there = there.parent
+    place = folder.absolute()
+    there = next(path for path in (place, *place.parents) if path.exists())
     free = shutil.disk_usage(there).free
     if size > free:
         raise UserError(
             f'{folder}: expected {size / 1e9:.1f} GB free on its disk, found {free / 1e9:.1f} GB; '
             'make room, or name another folder with --data-root'
         )
-
-
-def _is_below(member: ZipInfo, folder: str) -> bool:
-    return not member.is_dir() and member.filename.startswith(f'{folder}/')
 
 
 def _is_there(member: ZipInfo, root: Path) -> bool:

@@ -8,14 +8,13 @@ each class has a hue of its own. Layout, as COCO's::
 """
 
 import json
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from mmconvnext.data.sample_set import write_image, write_sample_set
+from mmconvnext.data.sample_set import Generators, Report, write_image, write_sample_set
 from mmconvnext.data.shapes import draw_background, paint_shape, with_noise
 
 CLASSES = ('circle', 'square', 'triangle', 'ring')
@@ -47,23 +46,11 @@ def write_detection_samples(
     validation: int = 50,
     size: int = 160,
     seed: int = 0,
-    report: Callable[[int, int], None] | None = None,
+    report: Report | None = None,
 ) -> Path:
-    """Write the data set below ``root``; a complete one made the same way is left as it is.
+    """Write the data set below ``root``.
 
-    The splits draw from different seeds. The folder appears complete or not at all.
-
-    Args:
-        root: Folder of the data set.
-        training: Pictures to train on.
-        validation: Pictures held out.
-        size: Side of a picture in pixels.
-        seed: Seed of the whole set; the same arguments give the same bytes.
-        report: Called with (pictures written, pictures in all).
-
-    Raises:
-        ValueError: a number of pictures, the size or the seed is impossible.
-        FileExistsError: ``root`` holds something that this function did not write.
+    Arguments and errors are those of :func:`~mmconvnext.data.samples.write_segmentation_samples`.
     """
     counts = {'training': training, 'validation': validation}
     recipe = {'version': 1, 'kind': 'detection', **counts, 'size': size, 'seed': seed}
@@ -118,9 +105,7 @@ def _visible(painted: list[tuple[str, np.ndarray]]) -> list[VisibleShape]:
     return shapes
 
 
-def _write_split(
-    root: Path, split: str, generators: Iterator[np.random.Generator], size: int
-) -> None:
+def _write_split(root: Path, split: str, generators: Generators, size: int) -> None:
     folder = _FOLDERS[split]
     images, annotations = [], []
     for image_id, generator in enumerate(generators, _FIRST_IMAGE_IDS[split]):
@@ -131,21 +116,18 @@ def _write_split(
         for shape in shapes:
             # From 1, since pycocotools' evaluation takes an annotation 0 for "no match".
             annotations.append(_annotation(shape, len(annotations) + 1, image_id))
-    file = root / 'annotations' / f'instances_{folder}.json'
-    file.parent.mkdir(exist_ok=True)
-    file.write_text(json.dumps(_instances(images, annotations)))
-
-
-def _instances(images: list[dict], annotations: list[dict]) -> dict[str, object]:
-    """The annotation file; format: https://cocodataset.org/#format-data."""
-    categories = [dict(id=i, name=name, supercategory='shape') for name, i in _CATEGORY_IDS.items()]
-    return dict(
+    content = dict(  # https://cocodataset.org/#format-data
         info=dict(description='Generated shapes, written by mmconvnext', version='1'),
         licenses=[dict(id=1, name='Apache-2.0', url='https://www.apache.org/licenses/LICENSE-2.0')],
         images=images,
         annotations=annotations,
-        categories=categories,
+        categories=[
+            dict(id=i, name=name, supercategory='shape') for name, i in _CATEGORY_IDS.items()
+        ],
     )
+    file = root / 'annotations' / f'instances_{folder}.json'
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps(content))
 
 
 def _annotation(shape: VisibleShape, annotation_id: int, image_id: int) -> dict[str, object]:
@@ -167,10 +149,8 @@ def _segmentation(shape: VisibleShape) -> list[list[float]] | dict[str, list[int
     has_hole = (nesting[0, :, 3] >= 0).any()  # column 3: the outline around this one, or −1
     if not shape.whole or has_hole:
         return dict(size=list(shape.mask.shape), counts=run_lengths(shape.mask))
-    return [_polygon(outline) for outline in outlines]
-
-
-def _polygon(outline: np.ndarray) -> list[float]:
-    """x, y, x, y, … in pixels, (0, 0) being the picture's corner, of an enlarged mask's outline."""
-    corners = cv2.approxPolyDP(outline, _TOLERANCE * _ENLARGEMENT, closed=True)
-    return ((corners + 0.5) / _ENLARGEMENT).ravel().tolist()
+    # x, y, x, y, … in pixels, (0, 0) being the picture's corner.
+    polygons = (
+        cv2.approxPolyDP(outline, _TOLERANCE * _ENLARGEMENT, closed=True) for outline in outlines
+    )
+    return [((corners + 0.5) / _ENLARGEMENT).ravel().tolist() for corners in polygons]
