@@ -38,7 +38,12 @@ def open_archive(path: Path) -> Iterator[ZipFile]:
             'a web page: fetch it again'
         ) from error
     with archive:
-        _require_harmless(path, archive.infolist())
+        problem = next(_problems(path, archive.infolist()), None)
+        if problem:
+            raise UserError(
+                f'{path}: refused, nothing was written: {problem}; fetch the archive from its '
+                'publisher'
+            )
         yield archive
 
 
@@ -129,22 +134,17 @@ def _write(archive: ZipFile, member: ZipInfo, target: Path) -> Iterator[int]:
         partial.unlink(missing_ok=True)
 
 
-def _require_harmless(path: Path, members: Sequence[ZipInfo]) -> None:
+def _problems(path: Path, members: Sequence[ZipInfo]) -> Iterator[str]:
+    """What is harmful in an archive."""
     seen = set()
     for member in members:
-        problem = _harm(member) or ('comes twice' if member.filename in seen else '')
-        if problem:
-            raise UserError(
-                f'{path}: refused, nothing was written: {member.filename!r} in it {problem}; fetch '
-                'the archive from its publisher'
-            )
+        harm = _harm(member) or ('comes twice' if member.filename in seen else '')
+        if harm:
+            yield f'{member.filename!r} in it {harm}'
         seen.add(member.filename)
     size, unpacked = path.stat().st_size, sum(member.file_size for member in members)
     if unpacked > _MOST_GROWTH * size:
-        raise UserError(
-            f'{path}: refused, nothing was written: {size} bytes claim to unpack to {unpacked}; '
-            'fetch the archive from its publisher'
-        )
+        yield f'{size} bytes claim to unpack to {unpacked}'
 
 
 def _harm(member: ZipInfo) -> str:

@@ -23,9 +23,8 @@ PALETTE = ((230, 25, 75), (255, 160, 20), (60, 140, 255), (170, 60, 220))
 _HUES = {'circle': 15, 'square': 210, 'triangle': 110, 'ring': 290}  # degrees
 # With gaps, as COCO's: code that takes an id for an index fails on these too.
 _CATEGORY_IDS = {'circle': 1, 'square': 3, 'triangle': 4, 'ring': 7}
-_FOLDERS = {'training': 'train2017', 'validation': 'val2017'}
-# As in COCO, no picture's id occurs in both splits.
-_FIRST_IMAGE_IDS = {'training': 1, 'validation': 500_001}
+# Folder and first picture's id; as in COCO, no id occurs in both splits.
+_SPLITS = {'training': ('train2017', 1), 'validation': ('val2017', 500_001)}
 _LEAST_VISIBLE = 0.25  # part of a shape's pixels below which it is not annotated
 _ENLARGEMENT = 4  # for outlines along pixels' edges rather than through their centres
 _TOLERANCE = 0.5  # pixels between a polygon and the mask's edge
@@ -74,7 +73,13 @@ def draw_picture(
         radius = generator.uniform(17 / 160 * size, 35 / 160 * size)
         mask = paint_shape(generator, image, name, radius=radius, hue=_HUES[name])
         painted.append((name, mask))
-    return with_noise(generator, image), _visible(painted)
+    shapes, covered = [], np.zeros((size, size), bool)
+    for name, mask in reversed(painted):
+        visible = mask & ~covered
+        covered |= mask
+        if visible.sum() >= _LEAST_VISIBLE * mask.sum():
+            shapes.append(VisibleShape(name, visible, bool((visible == mask).all())))
+    return with_noise(generator, image), shapes
 
 
 def run_lengths(mask: np.ndarray) -> list[int]:
@@ -94,21 +99,10 @@ def run_lengths(mask: np.ndarray) -> list[int]:
     return [0, *runs] if pixels[0] else runs
 
 
-def _visible(painted: list[tuple[str, np.ndarray]]) -> list[VisibleShape]:
-    shapes = []
-    covered = np.zeros_like(painted[0][1])
-    for name, mask in reversed(painted):
-        visible = mask & ~covered
-        covered |= mask
-        if visible.sum() >= _LEAST_VISIBLE * mask.sum():
-            shapes.append(VisibleShape(name, visible, bool((visible == mask).all())))
-    return shapes
-
-
 def _write_split(root: Path, split: str, generators: Generators, size: int) -> None:
-    folder = _FOLDERS[split]
+    folder, first_id = _SPLITS[split]
     images, annotations = [], []
-    for image_id, generator in enumerate(generators, _FIRST_IMAGE_IDS[split]):
+    for image_id, generator in enumerate(generators, first_id):
         image, shapes = draw_picture(generator, size)
         name = f'{image_id:012d}.jpg'
         write_image(root / folder / name, image)
