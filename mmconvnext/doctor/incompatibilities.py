@@ -110,22 +110,16 @@ INCOMPATIBILITIES: tuple[Incompatibility, ...] = (
     ),
     *(
         Incompatibility(
-            (user, 'mmpretrain<=1.2.0', 'transformers>=5'),
-            f'import {name} imports mmpretrain, which transformers 5 breaks',
-            'pip uninstall mmpretrain (mmconvnext needs none), or pip install "transformers<5"',
+            (user, 'mmpretrain<=1.2.0', *beside),
+            f'import {name} imports mmpretrain, which {fails}',
+            f'pip uninstall mmpretrain (mmconvnext needs none){or_else}',
             'seen with mmpretrain 1.2.0',
+            absent=absent,
             breaks=name,
         )
-        for user, name in (('mmdet', 'mmdet'), ('mmsegmentation', 'mmseg'))
-    ),
-    *(
-        Incompatibility(
-            (user, 'mmpretrain<=1.2.0'),
-            f'import {name} imports mmpretrain, which needs torchvision',
-            'pip uninstall mmpretrain (mmconvnext needs none)',
-            'seen with mmpretrain 1.2.0',
-            absent='torchvision',
-            breaks=name,
+        for beside, absent, fails, or_else in (
+            (['transformers>=5'], '', 'transformers 5 breaks', ', or pip install "transformers<5"'),
+            ([], 'torchvision', 'needs torchvision', ''),
         )
         for user, name in (('mmdet', 'mmdet'), ('mmsegmentation', 'mmseg'))
     ),
