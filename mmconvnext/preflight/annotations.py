@@ -58,19 +58,6 @@ def _add_fault(kind: str, ids: Sequence[object], total: int, findings: Findings)
     findings.add(level, kind, f'{message} (ids of annotations)', ids, total)
 
 
-def boxes_of(file: CocoFile) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes and the sizes of their pictures.
-
-    Returns:
-        (N, 4) float64 x, y, width, height in pixels, nan where there are no four numbers;
-        (N, 2) float64 width and height, nan where the picture is unknown.
-    """
-    sizes = {image['id']: _numbers([image['width'], image['height']], 2) for image in file.images}
-    boxes = [_numbers(annotation['bbox'], 4) for annotation in file.annotations]
-    pictures = [sizes.get(a['image_id'], (np.nan,) * 2) for a in file.annotations]
-    return np.array(boxes, float).reshape(-1, 4), np.array(pictures, float).reshape(-1, 2)
-
-
 def _numbers(values: object, count: int) -> tuple[float, ...]:
     good = isinstance(values, list | tuple) and len(values) == count
     if good and all(isinstance(value, int | float) for value in values):
@@ -81,13 +68,18 @@ def _numbers(values: object, count: int) -> tuple[float, ...]:
     return (np.nan,) * count
 
 
-def check_boxes(file: CocoFile, findings: Findings) -> np.ndarray:
+def check_boxes(file: CocoFile, findings: Findings) -> tuple[np.ndarray, np.ndarray]:
     """Check boxes against their pictures.
 
     Returns:
+        (N, 4) float64 x, y, width, height in pixels, nan where there are no four numbers;
         (N,) bool: those that mmdet keeps.
     """
-    boxes, sizes = boxes_of(file)
+    known = {image['id']: _numbers([image['width'], image['height']], 2) for image in file.images}
+    pictures = [known.get(a['image_id'], (np.nan,) * 2) for a in file.annotations]
+    sizes = np.array(pictures, float).reshape(-1, 2)
+    boxes = [_numbers(annotation['bbox'], 4) for annotation in file.annotations]
+    boxes = np.array(boxes, float).reshape(-1, 4)
     faults = _box_faults(file, boxes, sizes)
     format_ = _other_format(boxes, sizes)
     if format_:
@@ -100,7 +92,7 @@ def check_boxes(file: CocoFile, findings: Findings) -> np.ndarray:
         for kind, which in faults.items():
             _add_fault(kind, [ids[i] for i in np.flatnonzero(which)], len(ids), findings)
     dropped = [which for kind, which in faults.items() if kind != 'boxes beyond the edge']
-    return np.isfinite(sizes).all(axis=1) & ~np.any(dropped, axis=0)
+    return boxes, np.isfinite(sizes).all(axis=1) & ~np.any(dropped, axis=0)
 
 
 def _box_faults(file: CocoFile, boxes: np.ndarray, sizes: np.ndarray) -> dict[str, np.ndarray]:

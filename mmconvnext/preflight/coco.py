@@ -1,35 +1,81 @@
 """What is wrong with a COCO annotation file, for mmdet's CocoDataset to read."""
 
+import os
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+from mmengine.config import Config
 
+from mmconvnext.data.checks import evaluators
+from mmconvnext.errors import UserError
 from mmconvnext.preflight.annotations import check_boxes, check_masks
-from mmconvnext.preflight.coco_file import CocoFile, shortened
+from mmconvnext.preflight.coco_file import CocoFile, read_coco, shortened
 from mmconvnext.preflight.configured import ConfiguredDataset
-from mmconvnext.preflight.findings import Findings
+from mmconvnext.preflight.findings import Findings, Summary
+from mmconvnext.preflight.pictures import check_pictures, check_sizes
+from mmconvnext.preflight.read_files import Facts, Pair, Reader
 
 
-def check_coco(dataset: ConfiguredDataset, file: CocoFile, findings: Findings) -> np.ndarray:
-    """Check ids, categories, boxes and masks; the pictures themselves are not opened.
-
-    Returns:
-        The annotations of ``file`` that training uses, as indices.
-    """
-    for name, records in file.incomplete.items():
-        lacking = sorted({key for keys in records.values() for key in keys})
-        findings.error(
-            'incomplete records',
-            f'{name} without {", ".join(lacking)}, which mmdet looks up: training ends there; '
-            'add them to the json',
-            records,
-        )
+def check_coco(
+    config: Config, dataset: ConfiguredDataset, read: Reader, findings: Findings
+) -> tuple[Summary, list[Facts]]:
+    """Check the annotation file of a data set, its evaluator and its pictures."""
+    summary = Summary(dataset.name, 'instances', dataset.classes)
+    _check_evaluators(config, dataset, findings)
+    try:
+        file = read_coco(dataset.built.ann_file)
+    except UserError as error:
+        findings.error('annotation file', str(error))
+        return summary, []
+    # CocoDataset numbers the classes in the order of the json.
+    named = [c['id'] for c in file.categories if c['name'] in dataset.classes]
+    labels = {category: label for label, category in enumerate(named)}
     _check_ids(file, findings)
-    labels = labels_of(dataset, file)
     _check_categories(dataset, file, labels, findings)
-    used = check_boxes(file, findings)
+    boxes, used = _check_instances(dataset, file, labels, findings)
+    _check_left(dataset, file, labels, used, findings)
+    annotations = [file.annotations[place] for place in np.flatnonzero(used)]
+    found = Counter(labels[annotation['category_id']] for annotation in annotations)
+    summary.pictures = len(file.images)
+    summary.annotated = len({annotation['image_id'] for annotation in annotations})
+    summary.counts = [found[label] for label in range(len(dataset.classes))]
+    summary.object_sizes = np.sqrt(boxes[used, 2:].prod(axis=1))
+    folder = (dataset.built.data_prefix or {}).get('img') or ''
+    paths = [str(Path(folder, str(image['file_name']))) for image in file.images]
+    loader = dataset.step('LoadImageFromFile')
+    how = loader.get('imdecode_backend', 'cv2'), loader.get('color_type', 'color')
+    facts = read([Pair(path, None, *how) for path in paths])
+    check_pictures(facts, findings)
+    check_sizes(facts, file.images, findings)
+    return summary, facts
+
+
+def _check_evaluators(config: Config, dataset: ConfiguredDataset, findings: Findings) -> None:
+    """Whether the evaluator reads the annotations that its data set has."""
+    for evaluator in evaluators(config, dataset.split):
+        file = evaluator.get('ann_file')
+        if file and not _same_file(file, dataset.built.ann_file):
+            findings.error(
+                'ann_file of the evaluator',
+                f'{dataset.split}_evaluator.ann_file: expected {dataset.built.ann_file}, which '
+                f'{dataset.split}_dataloader reads, got {file}',
+            )
+
+
+def _same_file(first: str, second: str) -> bool:
+    if os.path.abspath(first) == os.path.abspath(second):
+        return True
+    files = Path(first), Path(second)
+    return all(f.is_file() for f in files) and files[0].read_bytes() == files[1].read_bytes()
+
+
+def _check_instances(
+    dataset: ConfiguredDataset, file: CocoFile, labels: dict[object, int], findings: Findings
+) -> tuple[np.ndarray, np.ndarray]:
+    """(N, 4) boxes, and (N,) bool: which annotations training uses."""
+    boxes, used = check_boxes(file, findings)
     known = np.array([a['category_id'] in labels for a in file.annotations], bool)
     crowds = np.array([bool(a.get('iscrowd')) for a in file.annotations], bool)
     if crowds.any():
@@ -41,20 +87,7 @@ def check_coco(dataset: ConfiguredDataset, file: CocoFile, findings: Findings) -
     used = used & known & ~crowds
     if dataset.step('LoadAnnotations').get('with_mask'):
         check_masks(file, used, findings)
-    _check_left(dataset, file, labels, used, findings)
-    return np.flatnonzero(used)
-
-
-def labels_of(dataset: ConfiguredDataset, file: CocoFile) -> dict[object, int]:
-    """The label that CocoDataset gives each category id: by the order of the json."""
-    named = [c['id'] for c in file.categories if c['name'] in dataset.classes]
-    return {category: label for label, category in enumerate(named)}
-
-
-def picture_path(dataset: ConfiguredDataset, image: dict) -> str:
-    """Where a picture of the annotation file lies."""
-    folder = (dataset.built.data_prefix or {}).get('img') or ''
-    return str(Path(folder, str(image['file_name'])))
+    return boxes, used
 
 
 def _repeated(values: Iterable[object]) -> list[object]:
@@ -62,6 +95,14 @@ def _repeated(values: Iterable[object]) -> list[object]:
 
 
 def _check_ids(file: CocoFile, findings: Findings) -> None:
+    for name, records in file.incomplete.items():
+        lacking = sorted({key for keys in records.values() for key in keys})
+        findings.error(
+            'incomplete records',
+            f'{name} without {", ".join(lacking)}, which mmdet looks up: training ends there; '
+            'add them to the json',
+            records,
+        )
     lists = {'image': file.images, 'annotation': file.annotations, 'category': file.categories}
     for name, records in lists.items():
         findings.error(

@@ -14,9 +14,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from mmconvnext.figures import COLOURS
 from mmconvnext.files import whole_file
-from mmconvnext.preflight.run import Summary
+from mmconvnext.preflight.findings import Summary
 
-_MARKERS = 'oDs^'  # tell data sets apart in print
+_LOOKS = tuple(zip(COLOURS, 'oDs^'))  # shapes tell them apart in print
 _GREY = '#888888'
 _ROWS = 50  # classes in a column
 _ROW_HEIGHT = 0.19  # inches
@@ -39,11 +39,6 @@ def draw_plots(summaries: Sequence[Summary], folder: Path) -> list[Path]:
         _draw_sizes(summaries, folder / 'sizes.png')
         written.append(folder / 'sizes.png')
     return written
-
-
-def _looks() -> 'cycle[tuple[str, str]]':
-    """Colour and marker of each data set."""
-    return cycle(zip(COLOURS, _MARKERS))
 
 
 def _draw_classes(summaries: Sequence[Summary], path: Path) -> None:
@@ -76,10 +71,7 @@ def _draw_classes(summaries: Sequence[Summary], path: Path) -> None:
 
 
 def _draw_column(panel: Axes, shares: np.ndarray, summaries: list[Summary], lowest: float) -> None:
-    """Shares (data sets, classes) of some classes; ``lowest`` is where a cross says there is none.
-
-    The cross is grey where all data sets lack the class.
-    """
+    """Shares (data sets, classes); a cross at ``lowest`` where there is none, grey if nowhere."""
     places = np.arange(shares.shape[1])
     seen = shares > 0
     both = seen.sum(axis=0) > 1
@@ -87,7 +79,7 @@ def _draw_column(panel: Axes, shares: np.ndarray, summaries: list[Summary], lowe
         masked = np.where(seen, shares, np.nan)[:, both]
         ends = np.nanmin(masked, axis=0), np.nanmax(masked, axis=0)
         panel.hlines(places[both], *ends, color='#BBBBBB', linewidth=1)
-    for summary, share, there, (colour, marker) in zip(summaries, shares, seen, _looks()):
+    for summary, share, there, (colour, marker) in zip(summaries, shares, seen, cycle(_LOOKS)):
         panel.plot(
             *(share[there], places[there], marker),
             color=colour,
@@ -97,7 +89,7 @@ def _draw_column(panel: Axes, shares: np.ndarray, summaries: list[Summary], lowe
         )
     nowhere = ~seen.any(axis=0)
     marks = [(nowhere, _GREY)]
-    marks += [(~there & ~nowhere, colour) for there, (colour, _) in zip(seen, _looks())]
+    marks += [(~there & ~nowhere, colour) for there, (colour, _) in zip(seen, cycle(_LOOKS))]
     for which, colour in marks:
         panel.plot(np.full(which.sum(), lowest), places[which], 'x', color=colour, markersize=4)
     panel.tick_params(axis='y', length=0)
@@ -131,7 +123,7 @@ def _draw_objects(panel: Axes, summaries: Sequence[Summary]) -> None:
     low, high = max(every.min(), 1) / 1.05, every.max() * 1.05 + 1
     bins = np.geomspace(min(low, _COCO_SIZES[0] / 2), max(high, _COCO_SIZES[1] * 2), count)
     handles = []
-    for summary, (colour, _) in zip(shown, _looks()):
+    for summary, (colour, _) in zip(shown, cycle(_LOOKS)):
         number = len(summary.object_sizes)
         weights = np.full(number, 100 / number)
         look = dict(weights=weights, histtype='step', linewidth=1.6, color=colour)
@@ -152,7 +144,7 @@ def _draw_objects(panel: Axes, summaries: Sequence[Summary]) -> None:
 def _draw_pictures(panel: Axes, summaries: Sequence[Summary]) -> None:
     shown = [summary for summary in summaries if summary.picture_sizes]
     handles = []
-    for summary, (colour, marker) in zip(shown, _looks()):
+    for summary, (colour, marker) in zip(shown, cycle(_LOOKS)):
         widths, heights = zip(*summary.picture_sizes)
         counts = np.array([*summary.picture_sizes.values()], float)
         look = dict(marker=marker, alpha=0.8)

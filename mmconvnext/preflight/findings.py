@@ -1,8 +1,11 @@
-"""What is wrong with a data set: findings of three levels, counted, with the first offenders."""
+"""What is wrong with a data set, by level and with the first offenders; and its numbers."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import partialmethod
+
+import numpy as np
 
 LEVELS = ('error', 'warning', 'note')
 KEPT = 100  # offenders of a finding by name; of the rest, their number
@@ -74,3 +77,21 @@ class Findings:
     def sorted(self) -> list[Finding]:
         """All findings, the gravest first."""
         return sorted(self.everywhere, key=lambda finding: LEVELS.index(finding.level))
+
+
+@dataclass
+class Summary:
+    """Numbers of one data set.
+
+    ``counts`` are instances or pixels of each class, as ``unit`` says; ``object_sizes`` square
+    roots of the areas of boxes in pixels; ``picture_sizes`` counts (width, height).
+    """
+
+    name: str
+    unit: str
+    classes: tuple[str, ...]
+    pictures: int = 0
+    annotated: int = 0
+    counts: list[int] = field(default_factory=list)
+    object_sizes: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    picture_sizes: Counter[tuple[int, int]] = field(default_factory=Counter)

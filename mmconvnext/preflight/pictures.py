@@ -27,13 +27,7 @@ def check_pictures(facts: Sequence[Facts], findings: Findings) -> None:
 
 
 def check_sizes(facts: Sequence[Facts], images: Sequence[dict], findings: Findings) -> None:
-    """Compare the pictures with the sizes that their annotation file states.
-
-    Args:
-        facts: What was read, one for each image.
-        images: Records of the annotation file.
-        findings: To be added to.
-    """
+    """Compare the pictures with the sizes that ``images``, their records in the json, state."""
     other, turned = [], []
     for fact, image in zip(facts, images):
         stated = image['width'], image['height']
@@ -68,7 +62,7 @@ def check_copies(
     Args:
         read: What was read, by name of the data set.
         splits: The split of each name.
-        findings: To be added to.
+        findings: Those of all splits, to be added to.
     """
     files: dict[str, dict[bytes, dict[str, None]]] = {}
     for name, facts in read.items():

@@ -5,7 +5,7 @@ import io
 import multiprocessing
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -55,6 +55,9 @@ class Facts:
     labels_size: tuple[int, int] | None = None
     labels_problem: str = ''
     counts: dict[int, int] = field(default_factory=dict)
+
+
+Reader = Callable[[Sequence[Pair]], list[Facts]]
 
 
 def read_pairs(pairs: Sequence[Pair], jobs: int = 1) -> Iterator[Facts]:

@@ -9,15 +9,39 @@ from mmengine.config import Config
 from mmconvnext.config_types import type_name
 from mmconvnext.data.checks import evaluators
 from mmconvnext.preflight.configured import ConfiguredDataset
-from mmconvnext.preflight.findings import Findings
+from mmconvnext.preflight.findings import Findings, Summary
 from mmconvnext.preflight.heads import class_heads, dotted
-from mmconvnext.preflight.pictures import size_text
-from mmconvnext.preflight.read_files import Facts, Pair
+from mmconvnext.preflight.pictures import check_pictures, size_text
+from mmconvnext.preflight.read_files import Facts, Pair, Reader
 
 IGNORED = 255  # what mmseg makes of id 0 with reduce_zero_label, and ignores by default
 
 
-def list_pairs(dataset: ConfiguredDataset, findings: Findings) -> list[Pair]:
+def check_segmentation(
+    config: Config, dataset: ConfiguredDataset, read: Reader, findings: Findings
+) -> tuple[Summary, list[Facts]]:
+    """Check what a config says of label files, the files and their pictures."""
+    _check_reading(config, dataset, findings)
+    pairs = _list_pairs(dataset, findings)
+    facts = read(pairs)
+    check_pictures(facts, findings)
+    _check_files(facts, findings)
+    ids: Counter[int] = Counter()
+    for fact in facts:
+        ids.update(fact.counts)
+    if ids:
+        first = next((head for _, head in class_heads(config.get('model') or {})), {})
+        _check_ids(dataset, facts, ids, first.get('ignore_index', IGNORED), findings)
+    pixels: Counter[int] = Counter()
+    for value, count in ids.items():
+        pixels[_to_label(dataset, value)] += count
+    summary = Summary(dataset.name, 'pixels', dataset.classes, len(pairs))
+    summary.annotated = sum(bool(fact.counts) for fact in facts)
+    summary.counts = [pixels[label] for label in range(len(dataset.classes))]
+    return summary, facts
+
+
+def _list_pairs(dataset: ConfiguredDataset, findings: Findings) -> list[Pair]:
     """The pictures and label files as the data set lists them; stray label files are a finding."""
     image, labels = dataset.step('LoadImageFromFile'), dataset.step('LoadAnnotations')
     pairs = [
@@ -47,7 +71,7 @@ def list_pairs(dataset: ConfiguredDataset, findings: Findings) -> list[Pair]:
     return pairs
 
 
-def to_label(dataset: ConfiguredDataset, value: int) -> int:
+def _to_label(dataset: ConfiguredDataset, value: int) -> int:
     """The label that mmseg's LoadAnnotations makes of an id in a file; 255 is ignored."""
     value %= 256  # it takes all ids for uint8
     if dataset.built.reduce_zero_label:
@@ -55,15 +79,7 @@ def to_label(dataset: ConfiguredDataset, value: int) -> int:
     return (dataset.built.label_map or {}).get(value, value)
 
 
-def class_counts(dataset: ConfiguredDataset, ids: Counter[int]) -> list[int]:
-    """Pixels of each class."""
-    counts = Counter()
-    for value, count in ids.items():
-        counts[to_label(dataset, value)] += count
-    return [counts[label] for label in range(len(dataset.classes))]
-
-
-def check_reading(config: Config, dataset: ConfiguredDataset, findings: Findings) -> None:
+def _check_reading(config: Config, dataset: ConfiguredDataset, findings: Findings) -> None:
     """Check that data set, pipeline, heads and evaluator agree on what is ignored."""
     given = dataset.step('LoadAnnotations').get('reduce_zero_label')
     if given is not None and given != dataset.built.reduce_zero_label:
@@ -92,15 +108,21 @@ def check_reading(config: Config, dataset: ConfiguredDataset, findings: Findings
         )
 
 
-def check_labels(
-    config: Config, dataset: ConfiguredDataset, facts: Sequence[Facts], findings: Findings
-) -> Counter[int]:
-    """Check the ids in the label files, whose pictures may not be readable.
-
-    Returns:
-        Pixels of each id.
-    """
-    _check_problems(facts, findings)
+def _check_files(facts: Sequence[Facts], findings: Findings) -> None:
+    """Label files that cannot be used, by problem, or do not lie on their pictures."""
+    for problem in sorted({f.labels_problem for f in facts} - {''}):
+        message = {
+            'does not exist': 'pictures without label file: training ends there; add it, or take '
+            'the picture away',
+            'fractions': 'label files with fractions: expected whole numbers, 0 to 255',
+        }.get(problem, f'label files that cannot be used ({problem}): training ends there')
+        if problem.endswith('channels'):
+            message = (
+                f'label files with {problem}: expected one channel with ids, got colours; write '
+                "the ids as grey values (mode 'L') or a palette (mode 'P')"
+            )
+        files = [f.labels for f in facts if f.labels_problem == problem]
+        findings.error('label files', message, files)
     findings.error(
         'sizes of labels',
         'label files of another size than their picture: training ends there or learns nonsense',
@@ -116,30 +138,6 @@ def check_labels(
         'they are to be seen, without the tag',
         [f.image for f in facts if f.turned and f.labels and f.labels_size],
     )
-    ids: Counter[int] = Counter()
-    for fact in facts:
-        ids.update(fact.counts)
-    if ids:
-        first = next((head for _, head in class_heads(config.get('model') or {})), {})
-        _check_ids(dataset, facts, ids, first.get('ignore_index', IGNORED), findings)
-    return ids
-
-
-def _check_problems(facts: Sequence[Facts], findings: Findings) -> None:
-    """Label files that cannot be used, by problem."""
-    for problem in sorted({f.labels_problem for f in facts} - {''}):
-        message = {
-            'does not exist': 'pictures without label file: training ends there; add it, or take '
-            'the picture away',
-            'fractions': 'label files with fractions: expected whole numbers, 0 to 255',
-        }.get(problem, f'label files that cannot be used ({problem}): training ends there')
-        if problem.endswith('channels'):
-            message = (
-                f'label files with {problem}: expected one channel with ids, got colours; write '
-                "the ids as grey values (mode 'L') or a palette (mode 'P')"
-            )
-        files = [f.labels for f in facts if f.labels_problem == problem]
-        findings.error('label files', message, files)
 
 
 def _check_ids(
@@ -157,7 +155,7 @@ def _check_ids(
         f'label files with ids that are no uint8 ({listed(wrong)}), which mmseg takes modulo 256',
         [f.labels for f in facts if wrong & f.counts.keys()],
     )
-    wrong = {v for v in {*ids} - wrong if to_label(dataset, v) not in {*range(classes), ignored}}
+    wrong = {v for v in {*ids} - wrong if _to_label(dataset, v) not in {*range(classes), ignored}}
     advice = _advice(dataset, ids)
     findings.error(
         'ids without class',
@@ -170,7 +168,7 @@ def _check_ids(
         [
             f.labels
             for f in facts
-            if f.counts and not any(to_label(dataset, v) < classes for v in f.counts)
+            if f.counts and not any(_to_label(dataset, v) < classes for v in f.counts)
         ],
         len(facts),
     )
