@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmconvnext.errors import UserError
-from mmconvnext.preflight.coco_file import CocoFile, read_coco
+from mmconvnext.preflight.coco_file import CocoFile, read_coco, shortened
 
 
 @dataclass(frozen=True)
@@ -29,17 +29,12 @@ def read_own_coco(train_file: str, train_images: str, val_file: str, val_images:
         UserError: a file or folder is missing or none of COCO, has nothing in it, or they do not
             agree.
     """
-    files = []
-    for file, images in ((train_file, train_images), (val_file, val_images)):
-        content = read_coco(file)
-        _require_content(content, images)
-        files.append(content)
-    train, val = files
+    train, val = files = _read(train_file, train_images), _read(val_file, val_images)
     names = [tuple(category['name'] for category in file.categories) for file in files]
     if names[0] != names[1]:
         raise UserError(
             f'{val_file}: expected the categories of {train_file} in their order, since labels '
-            f'follow it, {_shortened(names[0])}, got {_shortened(names[1])}; export both alike'
+            f'follow it, {_listed(names[0])}, got {_listed(names[1])}; export both alike'
         )
     twice = [name for name, count in Counter(names[0]).items() if count > 1]
     if twice:
@@ -55,13 +50,12 @@ def read_own_coco(train_file: str, train_images: str, val_file: str, val_images:
             'boxes alone'
         )
     annotated = {annotation['image_id'] for annotation in train.annotations}
-    return OwnCoco(
-        *(names[0], all(masks), len(annotated & {image['id'] for image in train.images})),
-        *(len(train.images), len(val.images)),
-    )
+    annotated &= {image['id'] for image in train.images}
+    return OwnCoco(names[0], all(masks), len(annotated), len(train.images), len(val.images))
 
 
-def _require_content(file: CocoFile, images: str) -> None:
+def _read(path: str, images: str) -> CocoFile:
+    file = read_coco(path)
     for name in ('images', 'annotations', 'categories'):
         if not getattr(file, name):
             lacking = next(iter(file.incomplete[name].items()), None)
@@ -75,8 +69,8 @@ def _require_content(file: CocoFile, images: str) -> None:
             f'{images}: expected the pictures of {file.path}, such as {first}, found none of the '
             'first; give the folder that its file_names start from'
         )
+    return file
 
 
-def _shortened(names: tuple[str, ...]) -> str:
-    text = ', '.join(map(repr, names))
-    return text if len(text) <= 100 else f'{text[:100]}…'
+def _listed(names: tuple[str, ...]) -> str:
+    return shortened(', '.join(map(repr, names)))

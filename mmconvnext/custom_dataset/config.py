@@ -2,7 +2,7 @@
 
 import colorsys
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mmengine.config import Config
@@ -15,9 +15,14 @@ from mmconvnext.custom_dataset.coco import OwnCoco
 from mmconvnext.custom_dataset.labels import LabelledFolder, Meaning
 from mmconvnext.custom_dataset.schedule import Schedule
 from mmconvnext.errors import UserError
+from mmconvnext.preflight.configured import steps
 from mmconvnext.preflight.heads import class_heads, dotted
+from mmconvnext.preflight.segmentation import IGNORED
 
 Entries = dict[str, object]
+
+# What a data set takes from other entries of the config.
+_NAMED = dict(data_root=Code('data_root'), metainfo=Code('metainfo'))
 
 
 def find_base(base: str) -> Path:
@@ -52,21 +57,12 @@ def read_base(base: Path) -> Config:
                 f'{dataset.get("type", "none")}; choose a whole config, without wrappers such as '
                 'RepeatDataset'
             )
-        if not all(isinstance(kind, str) for kind in _types(dataset.pipeline)):
+        if not all(isinstance(step.get('type'), str) for step in steps(dataset.pipeline)):
             raise UserError(
                 f'{base}: expected a pipeline whose types are names, got classes, which no config '
                 'of text can hold; choose a base that names them'
             )
     return config
-
-
-def _types(steps: Sequence) -> Iterator[object]:
-    for step in steps:
-        if isinstance(step, list):
-            yield from _types(step)
-        else:
-            yield step.get('type')
-            yield from _types(step.get('transforms') or [])
 
 
 def is_detector(base: Config) -> bool:
@@ -121,8 +117,9 @@ def for_labels(
 ) -> Entries:
     """What a segmentor's config needs for folders of label files."""
     root, places = common_root([p for f in folders for p in (f.images, f.labels)])
-    dataset = dict(type='BaseSegDataset', data_root=Code('data_root'), metainfo=Code('metainfo'))
-    dataset['reduce_zero_label'] = meaning.reduce_zero_label
+    reduced, ignored = meaning.reduce_zero_label, {}
+    if meaning.ignore_index != IGNORED:
+        ignored['ignore_index'] = meaning.ignore_index
     splits = {}
     for split, folder, images, labels in zip(('train', 'val'), folders, places[::2], places[1::2]):
         splits[split] = {
@@ -135,21 +132,18 @@ def for_labels(
             splits[split]['ann_file'] = ''
 
     def change(step: dict) -> None:
-        if type_name(step) == 'LoadAnnotations' and (
-            meaning.reduce_zero_label or 'reduce_zero_label' in step
-        ):
-            step['reduce_zero_label'] = meaning.reduce_zero_label
-        if type_name(step) == 'RandomCrop' and meaning.ignore_index != 255:
-            step['ignore_index'] = meaning.ignore_index
+        if type_name(step) == 'LoadAnnotations' and (reduced or 'reduce_zero_label' in step):
+            step['reduce_zero_label'] = reduced
+        if type_name(step) == 'RandomCrop':
+            step.update(ignored)
 
-    values, evaluator = dict(num_classes=len(meaning.classes)), {}
-    if meaning.ignore_index != 255:
-        for place in (dataset, values, evaluator):
-            place['ignore_index'] = meaning.ignore_index
-    model = _heads_with(base, values)
-    if meaning.ignore_index != 255:
+    dataset = dict(type='BaseSegDataset', **_NAMED, reduce_zero_label=reduced, **ignored)
+    entries = _data_entries(base, root, meaning.classes, dataset, splits, change)
+    model = _heads_with(base, dict(num_classes=len(meaning.classes), **ignored))
+    if ignored:
+        entries |= _evaluators(base, ignored)
         model['data_preprocessor'] = dict(seg_pad_val=meaning.ignore_index)
-    return _entries(base, root, meaning.classes, dataset, splits, change, model, evaluator)
+    return {**entries, 'model': model}
 
 
 def for_coco(base: Config, paths: tuple[str, str, str, str], data: OwnCoco) -> Entries:
@@ -161,7 +155,6 @@ def for_coco(base: Config, paths: tuple[str, str, str, str], data: OwnCoco) -> E
         data: What is in the files.
     """
     root, places = common_root(paths)
-    dataset = dict(type='CocoDataset', data_root=Code('data_root'), metainfo=Code('metainfo'))
     splits = {
         split: {UNPACKED: Code('dataset'), 'ann_file': file, 'data_prefix': dict(img=f'{images}/')}
         for split, file, images in zip(('train', 'val'), places[::2], places[1::2])
@@ -170,25 +163,29 @@ def for_coco(base: Config, paths: tuple[str, str, str, str], data: OwnCoco) -> E
     evaluator = dict(ann_file=Code(f'data_root + {literal(f"/{places[2]}")}'))
     if not data.has_masks:
         evaluator['metric'] = 'bbox'
-        model = _without_masks(base, model)
+        if 'mask_head' in base.model.get('roi_head', ()):
+            model['roi_head'] |= {'mask_head': None, 'mask_roi_extractor': None}
+        if 'pad_mask' in (base.model.get('data_preprocessor') or {}):
+            model['data_preprocessor'] = dict(pad_mask=False)
 
     def change(step: dict) -> None:
         if type_name(step) == 'LoadAnnotations' and not data.has_masks:
             step['with_mask'] = False
 
-    return _entries(base, root, data.classes, dataset, splits, change, model, evaluator)
+    dataset = dict(type='CocoDataset', **_NAMED)
+    entries = _data_entries(base, root, data.classes, dataset, splits, change)
+    return {**entries, **_evaluators(base, evaluator), 'model': model}
 
 
-def _entries(
+def _data_entries(
     base: Config,
     root: str,
     classes: tuple[str, ...],
     dataset: Entries,
     splits: dict[str, Entries],
     change: Callable[[dict], None],
-    model: Entries,
-    evaluator: Entries,
 ) -> Entries:
+    """Classes, pipelines in which a step was changed, and data loaders."""
     entries = {
         'data_root': root,
         'data_hint': 'put there what tools/custom_dataset.py was given',
@@ -196,56 +193,33 @@ def _entries(
         'palette': palette(len(classes)),
         'metainfo': dict(classes=Code('classes'), palette=Code('palette')),
     }
+    given = base.to_dict()
+    pipelines = {
+        'train_pipeline': given['train_dataloader']['dataset']['pipeline'],
+        'test_pipeline': given['val_dataloader']['dataset']['pipeline'],
+        'tta_pipeline': given.get('tta_pipeline') or [],
+    }
+    for name, pipeline in pipelines.items():
+        before = repr(pipeline)
+        for step in steps(pipeline):
+            change(step)
+        if repr(pipeline) != before:
+            entries[name] = pipeline
     for split, name in (('train', 'train_pipeline'), ('val', 'test_pipeline')):
-        changed = _changed(base[f'{split}_dataloader'].dataset.pipeline, change)
-        if changed is not None:
-            entries[name] = changed
+        if name in entries:
             splits[split]['pipeline'] = Code(name)
-    changed = _changed(base.get('tta_pipeline') or [], change)
-    if changed is not None:
-        entries['tta_pipeline'] = changed
     entries['dataset'] = dataset
     for split, one in splits.items():
         entries[f'{split}_dataloader'] = dict(dataset=one)
     entries['test_dataloader'] = Code('val_dataloader')
-    if evaluator:
-        entries['val_evaluator'] = _evaluator(base, evaluator)
-        entries['test_evaluator'] = Code('val_evaluator')
-    entries['model'] = model
     return entries
 
 
-def _evaluator(base: Config, changes: Entries) -> object:
+def _evaluators(base: Config, changes: Entries) -> Entries:
     given = base.val_evaluator
     if isinstance(given, list):  # a list is replaced as a whole
-        return [{**one.to_dict(), **changes} for one in given]
-    return changes
-
-
-def _changed(pipeline: Sequence[dict], change: Callable[[dict], None]) -> list | None:
-    """The pipeline with each step changed; None where nothing was to be."""
-    copied = _copied(pipeline)
-    before = repr(copied)
-    _apply(copied, change)
-    return copied if repr(copied) != before else None
-
-
-def _copied(value: object) -> object:
-    """The same in plain containers, which print as they are to be written."""
-    if isinstance(value, dict):
-        return {key: _copied(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_copied(item) for item in value)
-    return value
-
-
-def _apply(steps: list, change: Callable[[dict], None]) -> None:
-    for step in steps:
-        if isinstance(step, list):
-            _apply(step, change)
-        else:
-            change(step)
-            _apply(step.get('transforms') or [], change)
+        changes = [{**one.to_dict(), **changes} for one in given]
+    return {'val_evaluator': changes, 'test_evaluator': Code('val_evaluator')}
 
 
 def _heads_with(base: Config, values: Entries) -> Entries:
@@ -265,25 +239,14 @@ def _heads_with(base: Config, values: Entries) -> Entries:
     return model
 
 
-def _without_masks(base: Config, model: Entries) -> Entries:
-    if 'roi_head' in base.model and 'mask_head' in base.model.roi_head:
-        model['roi_head'] |= {'mask_head': None, 'mask_roi_extractor': None}
-    if 'pad_mask' in (base.model.get('data_preprocessor') or {}):
-        model['data_preprocessor'] = dict(pad_mask=False)
-    return model
-
-
 def source(record: Sequence[str], base: str, entries: Entries, schedule: Schedule) -> str:
     """Return the text of the config: a docstring of these lines, its base, its entries."""
-    entries = dict(entries)
-    entries['train_dataloader'] = {
-        'batch_size': schedule.entries['batch_size'],
-        **entries['train_dataloader'],
-    }
-    entries |= {key: value for key, value in schedule.entries.items() if key != 'batch_size'}
-    parts = [docstring(record), '\n', assignment('_base_', base)]
+    changed = dict(schedule.entries)
+    loader = {'batch_size': changed.pop('batch_size'), **entries['train_dataloader']}
+    entries = {**entries, 'train_dataloader': loader, **changed}
     pipelines = ('train_pipeline', 'test_pipeline', 'tta_pipeline')
     same = dict.fromkeys(pipelines, 'As in the base, but for what these data need.')
     comments = schedule.comments | same
+    parts = [docstring(record), '\n', assignment('_base_', base)]
     parts += [assignment(name, entries[name], comments.get(name, '')) for name in entries]
     return ''.join(parts)

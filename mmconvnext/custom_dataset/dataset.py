@@ -1,10 +1,10 @@
 """From a person's folders to a config that trains on them."""
 
 import shlex
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from mmengine.config import Config
 
@@ -40,12 +40,10 @@ class OwnData:
     ignore_index: int | None = None
 
 
-@dataclass(frozen=True)
-class _Adapted:
+class _Adapted(NamedTuple):
     """Entries of the config, training and validation pictures, what is to be told of the data."""
 
     entries: Entries
-    classes: int
     training: int
     validation: int
     told: str
@@ -78,12 +76,17 @@ def write_custom_config(
     Raises:
         UserError: an argument, a file or the data do not suit.
     """
-    _require_unicode_paths(base, str(out), data)
+    paths = [value for value in vars(data).values() if isinstance(value, str)]
+    for path in (base, str(out), *paths):
+        if not _is_unicode(path):
+            raise UserError(f'{path!r}: expected a path in UTF-8, got other bytes; rename it')
     file = find_base(base)
     _require_place(out, file, force)
     config = read_base(file)
     adapted = _adapt(config, file, data)
-    _require_unicode_names(adapted.entries['classes'])
+    for name in adapted.entries['classes']:
+        if not _is_unicode(str(name)):
+            raise UserError(f'classes: expected names of whole characters, got {name!r}; rename it')
     schedule = plan(config, adapted.training, batch_size, devices, length)
     text = source(
         _record(file, out, adapted, devices), base_path(file, out), adapted.entries, schedule
@@ -99,19 +102,6 @@ def train_command(out: Path, devices: int) -> str:
     if devices > 1:
         return f'tools/dist_train.sh {file} {devices}'
     return f'python tools/train.py {file}'
-
-
-def _require_unicode_paths(base: str, out: str, data: OwnData) -> None:
-    given = (base, out, data.train_images, data.val_images, data.train_ann, data.val_ann)
-    for path in (*given, data.train_labels, data.val_labels):
-        if path and not _is_unicode(path):
-            raise UserError(f'{path!r}: expected a path in UTF-8, got other bytes; rename it')
-
-
-def _require_unicode_names(classes: Sequence[object]) -> None:
-    for name in classes:
-        if not _is_unicode(str(name)):
-            raise UserError(f'classes: expected names of whole characters, got {name!r}; rename it')
 
 
 def _is_unicode(text: str) -> bool:
@@ -130,26 +120,22 @@ def _require_place(out: Path, base: Path, force: bool) -> None:
 
 def _adapt(config: Config, base: Path, data: OwnData) -> _Adapted:
     given = {
-        name: [getattr(data, f'{split}_{name}') for split in ('train', 'val')]
-        for name in ('ann', 'labels')
+        'ann': (data.train_ann, data.val_ann),
+        'labels': (data.train_labels, data.val_labels),
     }
-    whole = [name for name, values in given.items() if all(values)]
-    if len(whole) != 1 or any(any(given[name]) for name in given.keys() - {*whole}):
+    kinds = [kind for kind, values in given.items() if any(values)]
+    if len(kinds) != 1 or not all(given[kinds[0]]):
         raise UserError(
             'expected --train-ann and --val-ann (COCO json), or --train-labels and --val-labels '
             '(label pictures), got neither or a mixture; give two of a kind'
         )
-    if is_detector(config) != (whole == ['ann']):
-        wanted = (
-            '--train-ann and --val-ann'
-            if is_detector(config)
-            else '--train-labels and --val-labels'
-        )
+    wanted, other = ('ann', 'segmentation') if is_detector(config) else ('labels', 'detection')
+    if kinds != [wanted]:
         raise UserError(
-            f'{base}: expected {wanted}, which suit this base, got the others; choose a '
-            f'{"segmentation" if is_detector(config) else "detection"} config, or give these'
+            f'{base}: expected --train-{wanted} and --val-{wanted}, which suit this base, got the '
+            f'others; choose a {other} config, or give these'
         )
-    return _adapt_coco(config, data) if whole == ['ann'] else _adapt_labels(config, data)
+    return _adapt_coco(config, data) if wanted == 'ann' else _adapt_labels(config, data)
 
 
 def _adapt_coco(config: Config, data: OwnData) -> _Adapted:
@@ -163,11 +149,9 @@ def _adapt_coco(config: Config, data: OwnData) -> _Adapted:
     own = read_own_coco(*paths)
     filtered = (config.train_dataloader.dataset.get('filter_cfg') or {}).get('filter_empty_gt')
     training = own.annotated if filtered else own.training
-    told = ''
-    if not own.has_masks:
-        told = 'no annotation has a segmentation: boxes alone are trained, without the mask head'
+    told = 'no annotation has a segmentation: boxes alone are trained, without the mask head'
     entries = for_coco(config, paths, own)
-    return _Adapted(entries, len(own.classes), training, own.validation, told)
+    return _Adapted(entries, training, own.validation, '' if own.has_masks else told)
 
 
 def _adapt_labels(config: Config, data: OwnData) -> _Adapted:
@@ -176,26 +160,19 @@ def _adapt_labels(config: Config, data: OwnData) -> _Adapted:
         find_labelled(data.train_images, data.train_labels),
         find_labelled(data.val_images, data.val_labels),
     )
-    ids: Counter[int] = Counter()
-    for folder in folders:
-        ids += count_ids(folder)
+    ids = count_ids(folders[0]) + count_ids(folders[1])
     meaning = decide(ids, classes, data.reduce_zero_label, data.ignore_index)
     entries = for_labels(config, folders, meaning)
-    counts = [len(folder.names) for folder in folders]
-    return _Adapted(entries, len(meaning.classes), *counts, meaning.why)
+    return _Adapted(entries, *(len(folder.names) for folder in folders), meaning.why)
 
 
 def _record(base: Path, out: Path, adapted: _Adapted, devices: int) -> list[str]:
     """The lines of the config's docstring."""
-    lines = [
-        f'{base.stem} on other data, {adapted.classes} classes: '
+    return [
+        f'{base.stem} on other data, {len(adapted.entries["classes"])} classes: '
         f'{adapted.training:,} pictures to train on, {adapted.validation:,} to validate.',
         '',
-    ]
-    if adapted.told:
-        lines += [f'{adapted.told[0].upper()}{adapted.told[1:]}.']
-    return [
-        *lines,
+        *([f'{adapted.told[0].upper()}{adapted.told[1:]}.'] if adapted.told else []),
         'Written by tools/custom_dataset.py. Check the data, then train:',
         f'    python tools/check_dataset.py {shlex.quote(str(out))}',
         f'    {train_command(out, devices)}',

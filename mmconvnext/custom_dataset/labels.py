@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,16 +23,6 @@ class LabelledFolder:
     image_suffix: str
     labels_suffix: str
     names: list[str]
-
-    def pairs(self) -> list[Pair]:
-        """Their paths."""
-        return [
-            Pair(
-                f'{self.images}/{name}{self.image_suffix}',
-                f'{self.labels}/{name}{self.labels_suffix}',
-            )
-            for name in self.names
-        ]
 
 
 @dataclass(frozen=True)
@@ -95,17 +85,16 @@ def _files(folder: str, suffixes: tuple[str, ...], what: str) -> list[str]:
     return found
 
 
-def count_ids(
-    folder: LabelledFolder, jobs: int = 1, report: Callable[[str, int, int], None] | None = None
-) -> Counter[int]:
+def count_ids(folder: LabelledFolder) -> Counter[int]:
     """Pixels of each id in all label files.
 
     Raises:
         UserError: a file cannot be read or holds something other than ids of 0 to 255.
     """
     ids: Counter[int] = Counter()
-    pairs = folder.pairs()
-    for done, facts in enumerate(read_pairs(pairs, jobs), 1):
+    pictures = (f'{folder.images}/{name}{folder.image_suffix}' for name in folder.names)
+    labels = (f'{folder.labels}/{name}{folder.labels_suffix}' for name in folder.names)
+    for facts in read_pairs([*map(Pair, pictures, labels)]):
         problem = facts.labels_problem
         if not problem and not all(0 <= value <= 255 for value in facts.counts):
             problem = f'ids up to {max(facts.counts)}'
@@ -115,8 +104,6 @@ def count_ids(
                 "write the ids as grey values (mode 'L') or with a palette (mode 'P')"
             )
         ids.update(facts.counts)
-        if report:
-            report(folder.labels, done, len(pairs))
     return ids
 
 
@@ -128,27 +115,26 @@ def read_classes(given: Sequence[str] | None) -> tuple[str, ...] | None:
     """
     if not given:
         return None
-    # os.path answers for a name that no file can have, too.
-    names = _lines(given[0]) if len(given) == 1 and os.path.isfile(given[0]) else list(given)
+    names, file = [*given], given[0]
+    if len(given) == 1 and os.path.isfile(file):  # which answers for what no file can be called
+        try:
+            lines = Path(file).read_text(encoding='utf-8').split('\n')
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(
+                f'--classes {file}: expected a file of names in UTF-8, could not read it '
+                f'({first_line(error)})'
+            ) from error
+        names = [line.strip() for line in lines if line.strip()]
+    if not names:
+        raise UserError(
+            f'--classes {file}: expected a name on each line, got an empty file; fill it'
+        )
     twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice or not names:
+    if twice:
         raise UserError(
             f'--classes: expected different names, got {twice[0]!r} twice; correct them'
-            if twice
-            else f'--classes {given[0]}: expected a name on each line, got an empty file; fill it'
         )
     return tuple(names)
-
-
-def _lines(file: str) -> list[str]:
-    try:
-        lines = Path(file).read_text(encoding='utf-8').split('\n')
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f'--classes {file}: expected a file of names in UTF-8, could not read it '
-            f'({first_line(error)})'
-        ) from error
-    return [line.strip() for line in lines if line.strip()]
 
 
 def decide(
@@ -178,15 +164,15 @@ def decide(
     first = int(reduced)
     if classes is None:
         classes = tuple(f'class_{value}' for value in range(first, values[-1] + 1))
-    if values[-1] > len(classes) - 1 + first:
+    last = len(classes) - 1 + first
+    if values[-1] > last:
         raise UserError(
-            f'labels: expected ids of {first} to {len(classes) - 1 + first} for {len(classes)} '
-            f'classes, got {listed(values)}; name all classes with --classes'
+            f'labels: expected ids of {first} to {last} for {len(classes)} classes, got '
+            f'{listed(values)}; name all classes with --classes'
             + ('' if reduced else ', or tell with --ignore-index what does not count')
         )
-    return Meaning(
-        classes, reduced, ignored, _why(ids, values, reduced, ignored, reduce_zero_label)
-    )
+    why = _why(ids, values, reduced, ignored, reduce_zero_label)
+    return Meaning(classes, reduced, ignored, why)
 
 
 def _require_possible(

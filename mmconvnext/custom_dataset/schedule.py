@@ -50,8 +50,7 @@ def plan(
     if batch_size is None:
         batch_size = base.train_dataloader.get('batch_size', 1)
     total = batch_size * devices
-    schedule = Schedule({}, {}, [])
-    schedule.entries['batch_size'] = batch_size
+    schedule = Schedule({'batch_size': batch_size}, {}, [])
     if total > pictures:
         schedule.notices.append(
             f'{total} pictures an iteration, and only {pictures} to train on: each comes several '
@@ -98,7 +97,10 @@ def _plan_length(base: Config, an_epoch: int, length: Length, schedule: Schedule
             f'max_iters in the base, got {dict(loop)}; choose another base'
         )
     old = loop[unit]
-    new = _in_unit(length, an_epoch, by_epoch) or old
+    if by_epoch:
+        new = length.epochs or math.ceil((length.iterations or 0) / max(1, an_epoch)) or old
+    else:
+        new = length.iterations or (length.epochs or 0) * an_epoch or old
     iterations = new * an_epoch if by_epoch else new
     if new != old:
         interval = max(1, min(new, round(loop.get('val_interval', 1) * new / old)))
@@ -107,10 +109,17 @@ def _plan_length(base: Config, an_epoch: int, length: Length, schedule: Schedule
         if iterations < 500:
             hooks['logger'] = dict(interval=max(1, iterations // 20))
         schedule.entries['default_hooks'] = hooks
-    steps = _rescaled(base.get('param_scheduler'), old, new, iterations, by_epoch)
-    if steps is not None:
+    given = base.get('param_scheduler') or []
+    given = given if isinstance(given, list) else [given]
+    steps = _rescaled(given, old, new, iterations, by_epoch)
+    if steps != given:
+        epochs = f'{new} epochs of {an_epoch} iteration{"s" * (an_epoch != 1)} = {iterations}'
         schedule.entries['param_scheduler'] = steps
-        schedule.comments['param_scheduler'] = _explain(an_epoch, new, iterations, by_epoch)
+        schedule.comments['param_scheduler'] = (
+            f'{epochs if by_epoch else f"{iterations} iterations"}; the warm-up takes at most a '
+            f"{_WARM_UP}th of them. mmengine's schedulers reach their end one step early, hence "
+            'the 1 in `end`.'
+        )
     if not by_epoch and iterations > 300 * an_epoch and new == old:
         schedule.notices.append(
             f'{iterations:,} iterations are {iterations // an_epoch:,} epochs of these pictures; '
@@ -118,53 +127,29 @@ def _plan_length(base: Config, an_epoch: int, length: Length, schedule: Schedule
         )
 
 
-def _in_unit(length: Length, an_epoch: int, by_epoch: bool) -> int | None:
-    if by_epoch:
-        return length.epochs or (length.iterations and math.ceil(length.iterations / an_epoch))
-    return length.iterations or (length.epochs and length.epochs * an_epoch)
-
-
-def _explain(an_epoch: int, new: int, iterations: int, by_epoch: bool) -> str:
-    if by_epoch:
-        unit = 'iteration' if an_epoch == 1 else 'iterations'
-        run = f'{new} epochs of {an_epoch} {unit} = {iterations}'
-    else:
-        run = f'{iterations} iterations'
-    return (
-        f"{run}; the warm-up takes at most a {_WARM_UP}th of them. mmengine's schedulers reach "
-        'their end one step early, hence the 1 in `end`.'
-    )
-
-
 def _rescaled(
-    schedulers: object, old: int, new: int, iterations: int, by_epoch: bool
-) -> list[dict] | None:
-    """The schedulers for a run of the new length; None where they are as they were."""
-    if not schedulers:
-        return None
-    given = schedulers if isinstance(schedulers, list) else [schedulers]
-    warm_up = _end_of_warm_up(given)
+    schedulers: list[dict], old: int, new: int, iterations: int, by_epoch: bool
+) -> list[dict]:
+    """The schedulers for a run of the new length."""
+    warm_up = max(
+        (s.get('end', 0) for s in schedulers if s['type'] == 'LinearLR' and _in_iterations(s)),
+        default=0,
+    )
     shorter = min(warm_up, max(1, iterations // _WARM_UP) + 1)
-    changed = [dict(step) for step in given]
+    changed = [dict(step) for step in schedulers]
     for step in changed:
-        in_iterations = not step.get('by_epoch', True)
         for key in step.keys() & {'begin', 'end', 'milestones', 'T_max'}:
-            if in_iterations and step[key] == warm_up:
+            if _in_iterations(step) and step[key] == warm_up:
                 step[key] = shorter
-            elif in_iterations and by_epoch and key == 'end':
+            elif _in_iterations(step) and by_epoch and key == 'end':
                 step[key] = iterations + 1  # whatever the base's epochs were long
             else:
                 step[key] = _moved(step[key], old, new)
-    return None if changed == given else changed
+    return changed
 
 
-def _end_of_warm_up(schedulers: list[dict]) -> int:
-    ends = [
-        step.get('end', 0)
-        for step in schedulers
-        if step['type'] == 'LinearLR' and not step.get('by_epoch', True)
-    ]
-    return max(ends, default=0)
+def _in_iterations(scheduler: dict) -> bool:
+    return not scheduler.get('by_epoch', True)
 
 
 def _moved(place: int | list[int], old: int, new: int) -> int | list[int]:

@@ -8,12 +8,11 @@ alone. Layout, as ADE20K's::
     ROOT/annotations/{training,validation}/NAME.png  uint8, 0 = ignored, k = class k − 1
 """
 
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
-from mmconvnext.data.sample_set import write_image, write_sample_set
+from mmconvnext.data.sample_set import Generators, Report, write_image, write_sample_set
 from mmconvnext.data.shapes import draw_background, paint_shape, with_noise
 
 CLASSES = ('background', 'circle', 'square', 'triangle', 'cross', 'ring')
@@ -38,7 +37,7 @@ def write_segmentation_samples(
     validation: int = 50,
     size: int = 96,
     seed: int = 0,
-    report: Callable[[int, int], None] | None = None,
+    report: Report | None = None,
 ) -> Path:
     """Write the data set below ``root``; a complete one made the same way is left as it is.
 
@@ -61,9 +60,7 @@ def write_segmentation_samples(
     return write_sample_set(root, _write_split, recipe, report)
 
 
-def _write_split(
-    root: Path, split: str, generators: Iterator[np.random.Generator], size: int
-) -> None:
+def _write_split(root: Path, split: str, generators: Generators, size: int) -> None:
     for index, generator in enumerate(generators):
         image, labels = draw_picture(generator, size)
         name = f'{split}_{index:04d}'

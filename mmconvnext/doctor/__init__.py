@@ -3,7 +3,3 @@
 ``facts.py`` looks, ``incompatibilities.py`` is what is known to fail, ``problems.py`` puts the two
 together, ``report.py`` tells it. Nothing here needs OpenMMLab or torch to be importable.
 """
-
-from mmconvnext.doctor.report import describe
-
-__all__ = ['describe']

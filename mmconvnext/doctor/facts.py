@@ -42,12 +42,7 @@ _VARIABLES = re.compile('MMCONVNEXT_|TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD$')
 
 
 class Torch(NamedTuple):
-    """torch's version, the CUDA it was built for ('' for none) and what it runs on.
-
-    Attributes:
-        gpus: Number of CUDA GPUs that it can use.
-        device: In words.
-    """
+    """Its version, the CUDA it was built for or '', the CUDA GPUs it can use, what it runs on."""
 
     version: str
     cuda: str
@@ -115,9 +110,8 @@ def _installed() -> tuple[dict[str, str], str]:
         # The first on the path is the one that is imported.
         versions.setdefault(name, distribution.version)
         if name == 'torchvision':
-            wanted_torch = next(
-                (r for r in distribution.requires or () if re.match(r'torch\b', r)), ''
-            )
+            required = distribution.requires or ()
+            wanted_torch = next((r for r in required if re.match(r'torch\b', r)), '')
         origin = distribution.read_text('direct_url.json') if name == 'mmconvnext' else None
         if origin and json.loads(origin).get('dir_info', {}).get('editable'):
             versions['mmconvnext-editable'] = distribution.version
@@ -148,9 +142,7 @@ def _torch() -> Torch:
     if gpus:
         device = f'{gpus} × {torch.cuda.get_device_name(0)}'
     else:
-        other = (
-            torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-        )
+        other = torch.accelerator.is_available() and torch.accelerator.current_accelerator()
         device = f'no CUDA GPU, running on {other or "cpu"}: float32, plain BN, gloo'
     return Torch(torch.__version__, torch.version.cuda or '', gpus, device)
 
@@ -159,18 +151,16 @@ def _operators() -> dict[str, str]:
     """Which implementation serves each of mmcv's operators."""
     from mmconvnext.ops import cuda, extension
 
-    names = [
-        name.removesuffix('_forward')
-        for name in extension.OPERATORS
-        if name != 'roi_align_backward'
-    ]
+    names = (name.removesuffix('_forward') for name in extension.OPERATORS)
+    served = dict.fromkeys((name for name in names if name != 'roi_align_backward'), 'PyTorch')
     if extension.is_compiled():
-        served = dict.fromkeys([*names, 'others'], 'compiled')
+        served = dict.fromkeys([*served, 'others'], 'compiled')
         if extension.is_roi_align_ours_on_cpu():
             served['roi_align'] = (
                 'PyTorch on a CPU (MMCONVNEXT_ROI_ALIGN=compiled for mmcv), else compiled'
             )
         return served
-    on_cuda = 'torchvision on CUDA, PyTorch elsewhere' if cuda.is_available() else 'PyTorch'
-    served = {name: 'PyTorch' if name == 'softnms' else on_cuda for name in names}
+    if cuda.is_available():
+        for name in served.keys() - {'softnms'}:
+            served[name] = 'torchvision on CUDA, PyTorch elsewhere'
     return {**served, 'others': 'none: they raise when called'}

@@ -26,8 +26,6 @@ class Incompatibility(NamedTuple):
     certain: bool = True
 
 
-_MMCV_LITE = 'pip uninstall -y mmcv mmcv-lite && pip install mmcv-lite==2.1.0'
-
 INCOMPATIBILITIES: tuple[Incompatibility, ...] = (
     Incompatibility(
         ('torch<2.11',),
@@ -46,7 +44,7 @@ INCOMPATIBILITIES: tuple[Incompatibility, ...] = (
         Incompatibility(
             (user, f'{mmcv}>=2.2.0'),
             f'import {name} asserts mmcv < 2.2.0',
-            _MMCV_LITE,
+            'pip uninstall -y mmcv mmcv-lite && pip install mmcv-lite==2.1.0',
             source,
             breaks=name,
         )
@@ -66,18 +64,15 @@ INCOMPATIBILITIES: tuple[Incompatibility, ...] = (
         )
         for mmcv in ('mmcv', 'mmcv-lite', 'mmcv-full')
     ),
-    Incompatibility(
-        ('mmengine<=0.10.7', 'setuptools>=82'),
-        '`mmdet::…` and `mmseg::…` bases of configs: mmengine reads them with pkg_resources',
-        'pip install "setuptools<82"',
-        'https://setuptools.pypa.io/en/stable/history.html',
-    ),
-    Incompatibility(
-        ('mmengine<=0.10.7',),
-        '`mmdet::…` and `mmseg::…` bases of configs: mmengine reads them with pkg_resources',
-        'pip install "setuptools<82"',
-        'https://setuptools.pypa.io/en/stable/history.html',
-        absent='setuptools',
+    *(
+        Incompatibility(
+            ('mmengine<=0.10.7', *beside),
+            '`mmdet::…` and `mmseg::…` bases of configs: mmengine reads them with pkg_resources',
+            'pip install "setuptools<82"',
+            'https://setuptools.pypa.io/en/stable/history.html',
+            absent=absent,
+        )
+        for beside, absent in ((('setuptools>=82',), ''), ((), 'setuptools'))
     ),
     Incompatibility(
         ('openmim', 'setuptools>=82'),
@@ -115,22 +110,16 @@ INCOMPATIBILITIES: tuple[Incompatibility, ...] = (
     ),
     *(
         Incompatibility(
-            (user, 'mmpretrain<=1.2.0', 'transformers>=5'),
-            f'import {name} imports mmpretrain, which transformers 5 breaks',
-            'pip uninstall mmpretrain (mmconvnext needs none), or pip install "transformers<5"',
+            (user, 'mmpretrain<=1.2.0', *beside),
+            f'import {name} imports mmpretrain, which {fails}',
+            f'pip uninstall mmpretrain (mmconvnext needs none){or_else}',
             'seen with mmpretrain 1.2.0',
+            absent=absent,
             breaks=name,
         )
-        for user, name in (('mmdet', 'mmdet'), ('mmsegmentation', 'mmseg'))
-    ),
-    *(
-        Incompatibility(
-            (user, 'mmpretrain<=1.2.0'),
-            f'import {name} imports mmpretrain, which needs torchvision',
-            'pip uninstall mmpretrain (mmconvnext needs none)',
-            'seen with mmpretrain 1.2.0',
-            absent='torchvision',
-            breaks=name,
+        for beside, absent, fails, or_else in (
+            (['transformers>=5'], '', 'transformers 5 breaks', ', or pip install "transformers<5"'),
+            ([], 'torchvision', 'needs torchvision', ''),
         )
         for user, name in (('mmdet', 'mmdet'), ('mmsegmentation', 'mmseg'))
     ),
@@ -158,12 +147,7 @@ CLASHES = {
 
 
 class Variable(NamedTuple):
-    """An environment variable: what it may be, and what else it does.
-
-    Attributes:
-        values: Those that are understood; any where it is empty.
-        refused: Those with which the tools do not run.
-    """
+    """Values that are understood, any where there are none; those with which no tool runs; why."""
 
     values: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()

@@ -30,8 +30,6 @@ _REMEDIES = {
     'mmseg': f'segmentation needs it: {_AGAIN} mmsegmentation==1.2.2',
     'torchvision': 'optional: pip uninstall torchvision, or the build made for this torch',
 }
-
-
 _NEEDED_BY = {
     'mmengine': 'everything',
     'mmcv': 'everything but the bare backbone',
@@ -41,14 +39,10 @@ _NEEDED_BY = {
 
 
 class Problem(NamedTuple):
-    """Something that fails, or may.
+    """Something that fails or may, told as in an :class:`Incompatibility`.
 
-    Attributes:
-        what: A distribution, an import name or a variable, with what it clashes with.
-        fails: What happens.
-        remedy: Command or advice.
-        source: Where it is reported, '' where it was found by looking.
-        certain: Whether it fails, or only may.
+    ``what`` is a distribution, an import name or a variable, with what it clashes with; ``source``
+    is '' where it was found by looking.
     """
 
     what: str
@@ -75,9 +69,9 @@ def _missing(facts: Facts) -> Iterator[Problem]:
     gone = [name for name in _NEEDED_BY if not providers(name, facts.versions)]
     # A person who only segments needs no mmdet, and the other way round.
     optional = {'mmdet', 'mmseg'} if len({'mmdet', 'mmseg'} & set(gone)) == 1 else set()
-    needed = [name for name in gone if name not in optional]
-    for names, certain in ((needed, True), ([n for n in gone if n in optional], False)):
+    for names, certain in ((set(gone) - optional, True), (set(gone) & optional, False)):
         if names:
+            names = [name for name in gone if name in names]
             fails = f'not installed; needed by {_NEEDED_BY[names[0]]}'
             yield Problem(', '.join(names), fails, _STACK, certain=certain)
     if _lacks_torch(facts):
@@ -105,12 +99,8 @@ def _clashes(versions: Mapping[str, str]) -> Iterator[Problem]:
 
 def _incompatible(facts: Facts) -> Iterator[Problem]:
     if Requirement is None and providers('mmengine', facts.versions):
-        yield Problem(
-            'packaging',
-            'not installed: versions were not compared',
-            'pip install packaging',
-            certain=False,
-        )
+        fails = 'not installed: versions were not compared'
+        yield Problem('packaging', fails, 'pip install packaging', certain=False)
     for entry, met in _holding(facts.versions):
         what = ' beside '.join(met) + (f' without {entry.absent}' if entry.absent else '')
         yield Problem(what, entry.fails, entry.remedy, entry.source, entry.certain)

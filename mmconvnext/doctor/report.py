@@ -31,16 +31,12 @@ def main(description: str, prog: str | None = None, package_problem: str | None 
     if arguments.json:
         print(json.dumps(as_json(facts, problems), indent=2))
     else:
-        Console(width=None if sys.stdout.isatty() else 100).print(_table(facts))
-        print(*_verdict(problems), sep='\n')
+        table = Table(show_header=False, box=None, pad_edge=False)
+        for row in rows(facts):
+            table.add_row(*row)
+        Console(width=None if sys.stdout.isatty() else 100).print(table)
+        print(*verdict(problems), sep='\n')
     sys.exit(any(problem.certain for problem in problems))
-
-
-def describe() -> Iterator[str]:
-    """Lines for a person: what is installed, and what would fail with its remedy."""
-    facts = collect()
-    yield from (f'{name}: {value}' for name, value in _rows(facts))
-    yield from _verdict(find_problems(facts))
 
 
 def as_json(facts: Facts, problems: list[Problem]) -> dict[str, object]:
@@ -60,7 +56,8 @@ def as_json(facts: Facts, problems: list[Problem]) -> dict[str, object]:
     }
 
 
-def _rows(facts: Facts) -> Iterator[tuple[str, str]]:
+def rows(facts: Facts) -> Iterator[tuple[str, str]]:
+    """What is installed, by name, for a person."""
     versions = facts.versions
     yield 'mmconvnext', __version__ + (', in place' if 'mmconvnext-editable' in versions else '')
     yield 'Python', versions['python']
@@ -73,14 +70,8 @@ def _rows(facts: Facts) -> Iterator[tuple[str, str]]:
     yield from facts.variables.items()
 
 
-def _table(facts: Facts) -> Table:
-    table = Table(show_header=False, box=None, pad_edge=False)
-    for name, value in _rows(facts):
-        table.add_row(name, value)
-    return table
-
-
-def _verdict(problems: list[Problem]) -> Iterator[str]:
+def verdict(problems: list[Problem]) -> Iterator[str]:
+    """Lines for a person: what would fail, and its remedy."""
     for problem in problems:
         yield f'{"would fail" if problem.certain else "note"}: {problem.what}: {problem.fails}'
         yield f'  → {problem.remedy}' + (f'  [{problem.source}]' if problem.source else '')

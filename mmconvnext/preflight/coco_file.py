@@ -47,38 +47,41 @@ def read_coco(path: str | Path) -> CocoFile:
             f'{path}: expected JSON, got something else ({error}); give the annotation file of '
             'the data set'
         ) from error
-    keys = sorted(content) if isinstance(content, dict) else type(content).__name__
+    lists, there = {}, type(content).__name__
+    if isinstance(content, dict):
+        lists = {name: records for name, records in content.items() if isinstance(records, list)}
+        there = ', '.join(map(str, sorted(content))) or 'nothing'
     for name in NEEDED:
-        if not isinstance(content, dict) or not isinstance(content.get(name), list):
+        if name not in lists:
             raise UserError(
                 f'{path}: expected COCO annotations with lists named images, annotations and '
-                f'categories, got no {name} (there is: {_shortened(keys)}); export the '
+                f'categories, got no {name} (there is: {shortened(there)}); export the '
                 'annotations as COCO instances'
             )
-    return _sorted_out(str(path), content)
-
-
-def _shortened(keys: list[str] | str) -> str:
-    text = keys if isinstance(keys, str) else ', '.join(map(str, keys)) or 'nothing'
-    return text if len(text) <= 100 else f'{text[:100]}…'
-
-
-def _sorted_out(path: str, content: dict) -> CocoFile:
     complete, incomplete = {}, {}
     for name, keys in NEEDED.items():
-        complete[name], incomplete[name] = [], {}
-        for place, record in enumerate(content[name]):
-            if isinstance(record, dict):
-                missing = [key for key in keys if not _usable(key, record.get(key))]
-            else:
-                missing = list(keys)
-            if missing:
-                known = record.get('id') if isinstance(record, dict) else None
-                called = f'place {place}' if known is None else f'id {known}'
-                incomplete[name][called] = missing
-            else:
-                complete[name].append(record)
-    return CocoFile(path, **complete, incomplete=incomplete)
+        complete[name], incomplete[name] = _sorted_out(lists[name], keys)
+    return CocoFile(str(path), **complete, incomplete=incomplete)
+
+
+def shortened(text: str, length: int = 100) -> str:
+    """A text of at most that many characters, or its beginning."""
+    return text if len(text) <= length else f'{text[:length]}…'
+
+
+def _sorted_out(records: list, keys: tuple[str, ...]) -> tuple[list[dict], dict[str, list[str]]]:
+    """Records that have all keys; what the others lack, by id or place."""
+    complete, incomplete = [], {}
+    for place, record in enumerate(records):
+        known = record if isinstance(record, dict) else {}
+        missing = [key for key in keys if not _usable(key, known.get(key))]
+        if not missing:
+            complete.append(record)
+        elif known.get('id') is None:
+            incomplete[f'place {place}'] = missing
+        else:
+            incomplete[f'id {known["id"]}'] = missing
+    return complete, incomplete
 
 
 def _usable(key: str, value: object) -> bool:

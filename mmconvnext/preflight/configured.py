@@ -1,6 +1,6 @@
 """The data sets that a config names, each as its own class sees it, but with no data loaded."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from mmengine.config import Config, ConfigDict
@@ -10,8 +10,6 @@ from mmengine.registry import DATASETS, DefaultScope
 from mmconvnext.config_types import type_name
 from mmconvnext.errors import first_line
 from mmconvnext.preflight.findings import Findings
-
-SPLITS = ('train', 'val', 'test')
 
 
 @dataclass(frozen=True)
@@ -47,15 +45,8 @@ class ConfiguredDataset:
 
     def step(self, name: str) -> ConfigDict:
         """The options of the first transform of this name in the pipeline, or none."""
-        for step in _steps(self.config.get('pipeline') or []):
-            if type_name(step) == name:
-                return step
-        return ConfigDict()
-
-    @property
-    def loads_masks(self) -> bool:
-        """Whether the pipeline reads the masks of instances."""
-        return bool(self.step('LoadAnnotations').get('with_mask'))
+        found = (s for s in steps(self.config.get('pipeline') or []) if type_name(s) == name)
+        return next(found, ConfigDict())
 
 
 def configured_datasets(config: Config, findings: Findings) -> list[ConfiguredDataset]:
@@ -64,7 +55,7 @@ def configured_datasets(config: Config, findings: Findings) -> list[ConfiguredDa
     A test split that is the val split comes once.
     """
     found, seen = [], []
-    for split in SPLITS:
+    for split in ('train', 'val', 'test'):
         dataset = (config.get(f'{split}_dataloader') or {}).get('dataset')
         leaves = list(_leaves(dataset)) if dataset else []
         for place, leaf in enumerate(leaves, 1):
@@ -74,23 +65,18 @@ def configured_datasets(config: Config, findings: Findings) -> list[ConfiguredDa
             seen.append((split, files))
             name = f'{split} {place}' if len(leaves) > 1 else split
             try:
-                built = _build(leaf, config.get('default_scope'))
+                with DefaultScope.overwrite_default_scope(config.get('default_scope')):
+                    # Neither the transforms nor the annotations: both come later, one by one.
+                    built = DATASETS.build({**leaf, 'pipeline': [], 'lazy_init': True})
             except Exception as error:  # a data set's class fails in any way
-                kind = type(error).__name__
-                findings.add(
-                    *('error', name, 'data set not built'),
-                    f'{leaf.get("type")} cannot be built ({kind}: {first_line(error)}); correct '
-                    f'{split}_dataloader.dataset',
+                findings.of_split(name).error(
+                    'data set not built',
+                    f'{leaf.get("type")} cannot be built ({type(error).__name__}: '
+                    f'{first_line(error)}); correct {split}_dataloader.dataset',
                 )
-                continue
-            found.append(ConfiguredDataset(name, split, leaf, built))
+            else:
+                found.append(ConfiguredDataset(name, split, leaf, built))
     return found
-
-
-def _build(leaf: ConfigDict, scope: str | None) -> BaseDataset:
-    # Neither the transforms nor the annotations: both come later, one by one.
-    with DefaultScope.overwrite_default_scope(scope):
-        return DATASETS.build({**leaf, 'pipeline': [], 'lazy_init': True})
 
 
 def _leaves(dataset: ConfigDict) -> Iterator[ConfigDict]:
@@ -101,11 +87,11 @@ def _leaves(dataset: ConfigDict) -> Iterator[ConfigDict]:
         yield from _leaves(one)
 
 
-def _steps(pipeline: list) -> Iterator[ConfigDict]:
-    """Transforms in order, those within others, as in RandomChoice, too."""
+def steps(pipeline: Sequence) -> Iterator[dict]:
+    """The transforms of a pipeline in order, those within others, as in RandomChoice, too."""
     for step in pipeline:
         if isinstance(step, list):
-            yield from _steps(step)
+            yield from steps(step)
         else:
             yield step
-            yield from _steps(step.get('transforms') or [])
+            yield from steps(step.get('transforms') or [])

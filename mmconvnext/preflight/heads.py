@@ -16,8 +16,7 @@ Path = tuple[str | int, ...]
 
 def class_heads(model: object, path: Path = ()) -> Iterator[tuple[Path, dict]]:
     """The heads of a model that have classes, each of a list, with their places in the model."""
-    items = model.items() if isinstance(model, dict) else ()
-    for name, value in items:
+    for name, value in model.items() if isinstance(model, dict) else ():
         if name in CLASS_HEADS:
             for place, head in enumerate(value) if isinstance(value, list | tuple) else ():
                 yield (*path, name, place), head
@@ -34,25 +33,25 @@ def dotted(path: Path) -> str:
 
 def check_heads(config: Config, datasets: Sequence[ConfiguredDataset], findings: Findings) -> None:
     """Compare ``num_classes`` of every head with the classes of the data sets."""
-    trained = next((d for d in datasets if d.split == 'train'), None) or next(iter(datasets), None)
-    if trained is None:
+    if not datasets:
         return
+    trained = next((d for d in datasets if d.split == 'train'), datasets[0])
     for dataset in datasets:
         if dataset.classes != trained.classes:
-            findings.add(
-                *('error', dataset.name, 'other classes'),
+            findings.of_split(dataset.name).error(
+                'other classes',
                 f'expected the {len(trained.classes)} classes of {trained.name}, in their order, '
                 f'got {len(dataset.classes)} others; give both the same metainfo',
             )
-    expected = len(trained.classes)
+    expected, findings = len(trained.classes), findings.of_split('model')
     heads = list(class_heads(config.get('model') or {}))
     if not heads:
-        findings.add('note', 'model', 'no heads', 'no head whose num_classes could be compared')
+        findings.note('no heads', 'no head whose num_classes could be compared')
     for path, head in heads:
         given = head.get('num_classes', _default(head, config.get('default_scope')))
         if expected and given != expected:
-            findings.add(
-                *('error', 'model', 'num_classes'),
+            findings.error(
+                'num_classes',
                 f'{dotted(path)}.num_classes: expected {expected}, the classes of '
                 f'{trained.name}, got {given}'
                 + ('' if 'num_classes' in head else ' (the default of its type)')
@@ -68,8 +67,8 @@ def _check_class_weights(path: Path, head: dict, expected: int, findings: Findin
     for loss in losses if isinstance(losses, list | tuple) else [losses]:
         weights = loss.get('class_weight')
         if isinstance(weights, list | tuple) and len(weights) != expected:
-            findings.add(
-                *('error', 'model', 'class_weight'),
+            findings.error(
+                'class_weight',
                 f'{dotted(path)}.loss_decode.class_weight: expected {expected} weights, one a '
                 f'class, got {len(weights)}',
             )

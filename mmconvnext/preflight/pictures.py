@@ -7,54 +7,50 @@ from mmconvnext.preflight.findings import Findings
 from mmconvnext.preflight.read_files import Facts
 
 
-def check_pictures(split: str, facts: Sequence[Facts], findings: Findings) -> None:
+def check_pictures(facts: Sequence[Facts], findings: Findings) -> None:
     """List what cannot be read, by problem."""
     for problem in sorted({fact.problem for fact in facts} - {''}):
         if problem == 'does not exist':
-            message = 'pictures that are not there: training ends there; add them, or take their '
-            message += 'entries out of the annotations'
+            message = (
+                'pictures that are not there: training ends there; add them, or take their '
+                'entries out of the annotations'
+            )
         elif 'truncated' in problem.lower():
-            message = f'pictures that are cut off ({problem}), and would be filled up with grey; '
-            message += 'replace them'
+            message = (
+                f'pictures that are cut off ({problem}), and would be filled up with grey; '
+                'replace them'
+            )
         else:
             message = f'pictures that do not open ({problem}): training ends there; replace them'
         files = [fact.image for fact in facts if fact.problem == problem]
-        findings.add_offenders('error', split, 'unreadable pictures', message, files)
+        findings.error('unreadable pictures', message, files)
 
 
-def check_sizes(
-    split: str, facts: Sequence[Facts], images: Sequence[dict], findings: Findings
-) -> None:
-    """Compare the pictures with the sizes that their annotation file states.
-
-    Args:
-        split: Name of the data set.
-        facts: What was read, one for each image.
-        images: Records of the annotation file.
-        findings: To be added to.
-    """
+def check_sizes(facts: Sequence[Facts], images: Sequence[dict], findings: Findings) -> None:
+    """Compare the pictures with the sizes that ``images``, their records in the json, state."""
     other, turned = [], []
     for fact, image in zip(facts, images):
         stated = image['width'], image['height']
         if fact.size is None or fact.size == stated:
             continue
-        text = f'{fact.image} {_size(fact.size)}, json {_size(stated)}'
+        text = f'{fact.image} {size_text(fact.size)}, json {size_text(stated)}'
         (turned if fact.turned and fact.size == stated[::-1] else other).append(text)
-    findings.add_offenders(
-        *('error', split, 'turned pictures'),
+    findings.error(
+        'turned pictures',
         'pictures that EXIF turns on loading, so that boxes and masks do not lie on their objects: '
         'write the pixels as annotated, without the tag',
         turned,
     )
-    findings.add_offenders(
-        *('error', split, 'sizes of pictures'),
+    findings.error(
+        'sizes of pictures',
         'pictures of another size than the json states, so that boxes and masks do not lie on '
         'their objects: annotate these files, or correct width and height',
         other,
     )
 
 
-def _size(size: tuple[object, object]) -> str:
+def size_text(size: Sequence[object]) -> str:
+    """A width and a height for a person."""
     return f'{size[0]} × {size[1]}'
 
 
@@ -66,7 +62,7 @@ def check_copies(
     Args:
         read: What was read, by name of the data set.
         splits: The split of each name.
-        findings: To be added to.
+        findings: Those of all splits, to be added to.
     """
     files: dict[str, dict[bytes, dict[str, None]]] = {}
     for name, facts in read.items():
@@ -74,21 +70,20 @@ def check_copies(
         for fact in facts:
             if fact.digest and fact.size:
                 files[name][fact.digest][fact.image] = None
-        findings.add_offenders(
-            *('warning', name, 'copies'),
+        findings.of_split(name).warning(
+            'copies',
             'pictures that are copies of others of the same data set: they count twice',
             [' = '.join(same) for same in files[name].values() if len(same) > 1],
         )
     trained = {}
     for name in read:
-        if splits[name] == 'train':
-            trained |= files[name]
+        trained |= files[name] if splits[name] == 'train' else {}
     for name in read:
         if splits[name] != 'train':
             leaks = [digest for digest in files[name] if digest in trained]
             share = len(leaks) / max(1, len(files[name]))
-            findings.add_offenders(
-                *('warning', name, 'leaks'),
+            findings.of_split(name).warning(
+                'leaks',
                 f'pictures that are training pictures too ({share:.1%}): the score says little '
                 'about new ones; take them out of one of the two',
                 [f'{next(iter(files[name][d]))} = {next(iter(trained[d]))}' for d in leaks],

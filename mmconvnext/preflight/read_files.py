@@ -5,7 +5,7 @@ import io
 import multiprocessing
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -57,6 +57,9 @@ class Facts:
     counts: dict[int, int] = field(default_factory=dict)
 
 
+Reader = Callable[[Sequence[Pair]], list[Facts]]
+
+
 def read_pairs(pairs: Sequence[Pair], jobs: int = 1) -> Iterator[Facts]:
     """Read files in order; with ``jobs`` processes where there are enough to be worth it.
 
@@ -95,38 +98,46 @@ def read_pair(pair: Pair) -> Facts:
     """Decode a picture and its labels as the pipeline would; never raises for what they hold."""
     facts = {'image': pair.image, 'labels': pair.labels}
     try:
-        content = Path(pair.image).read_bytes()
+        content = _content(pair.image)
         facts['digest'] = hashlib.blake2b(content, digest_size=16).digest()
         facts['turned'] = _examine(content)
-        image = mmcv.imfrombytes(content, flag=pair.flag, backend=pair.backend)
-        if image is None:
-            raise ValueError('not a picture')
+        image = _decoded(content, pair.flag, pair.backend)
         facts['size'] = image.shape[1], image.shape[0]
     except Exception as error:  # decoders fail in any way
         facts['problem'] = _problem(error)
-    if pair.labels is not None:
-        facts |= _read_labels(pair.labels, pair.labels_backend)
+    try:
+        if pair.labels is not None:
+            labels = _decoded(_content(pair.labels), 'unchanged', pair.labels_backend).squeeze()
+            facts |= _count(labels)
+    except Exception as error:  # as above
+        facts['labels_problem'] = _problem(error)
     return Facts(**facts)
+
+
+def _content(path: str) -> bytes:
+    content = Path(path).read_bytes()
+    if not content:
+        raise ValueError('empty file')
+    return content
+
+
+def _decoded(content: bytes, flag: str, backend: str) -> np.ndarray:
+    pixels = mmcv.imfrombytes(content, flag=flag, backend=backend)
+    if pixels is None:
+        raise ValueError('not a picture')
+    return pixels
 
 
 def _examine(content: bytes) -> bool:
     """Raise for a picture that is cut off, which OpenCV fills up in grey; whether it is turned."""
-    if not content:
-        raise ValueError('empty file')
     try:
         with Image.open(io.BytesIO(content)) as image:
-            if not _ends_well(content):
+            ends = [end for start, end in _ENDS.items() if content.startswith(start)]
+            if not ends or ends[0] not in content[-_TAIL:]:
                 image.load()
             return image.getexif().get(_ORIENTATION, 1) not in (0, 1)
     except (UnidentifiedImageError, Image.DecompressionBombError):
         return False  # perhaps OpenCV knows the format, or has no limit of size
-
-
-def _ends_well(content: bytes) -> bool:
-    for start, end in _ENDS.items():
-        if content.startswith(start):
-            return end in content[-_TAIL:]
-    return False
 
 
 def _problem(error: Exception) -> str:
@@ -137,33 +148,20 @@ def _problem(error: Exception) -> str:
     return os.strerror(error.errno) if getattr(error, 'errno', None) else first_line(error)
 
 
-def _read_labels(path: str, backend: str) -> dict[str, object]:
+def _count(labels: np.ndarray) -> dict[str, object]:
     """Size, problem and counts, for :class:`Facts`."""
-    try:
-        content = Path(path).read_bytes()
-        if not content:
-            raise ValueError('empty file')
-        labels = mmcv.imfrombytes(content, flag='unchanged', backend=backend)
-        if labels is None:
-            raise ValueError('not a picture')
-    except Exception as error:  # as above
-        return {'labels_problem': _problem(error)}
-    labels = labels.squeeze()
-    found = {'labels_size': (labels.shape[1], labels.shape[0]) if labels.ndim > 1 else None}
+    size = (labels.shape[1], labels.shape[0]) if labels.ndim > 1 else None
     if labels.ndim != 2:
         channels = labels.shape[-1] if labels.ndim > 2 else 0
-        return {**found, 'labels_problem': f'{channels} channels'}
+        return {'labels_size': size, 'labels_problem': f'{channels} channels'}
     if labels.dtype.kind == 'f':
         if not np.array_equal(labels, np.round(labels)):
-            return {**found, 'labels_problem': 'fractions'}
+            return {'labels_size': size, 'labels_problem': 'fractions'}
         labels = labels.astype(np.int64)
-    ids, counts = _count(labels)
-    return {**found, 'counts': dict(zip(ids.tolist(), counts.tolist()))}
-
-
-def _count(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if labels.dtype in (np.bool_, np.uint8):  # ten times as fast as sorting
         counts = np.bincount(labels.reshape(-1).astype(np.uint8, copy=False))
         ids = np.flatnonzero(counts)
-        return ids, counts[ids]
-    return np.unique(labels, return_counts=True)
+        counts = counts[ids]
+    else:
+        ids, counts = np.unique(labels, return_counts=True)
+    return {'labels_size': size, 'counts': dict(zip(ids.tolist(), counts.tolist()))}

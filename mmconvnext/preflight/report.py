@@ -1,49 +1,39 @@
 """What the checks of a data set found, as tables for a person and as JSON for a program."""
 
 import dataclasses
-from collections.abc import Iterator
+import math
 
-import numpy as np
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from mmconvnext.preflight.findings import LEVELS, Finding
-from mmconvnext.preflight.run import Preflight, Summary
+from mmconvnext.preflight.findings import LEVELS
+from mmconvnext.preflight.pictures import size_text
+from mmconvnext.preflight.run import Preflight
 
 _STYLES = {'error': 'bold red', 'warning': 'yellow', 'note': 'dim'}
 _SHOWN = 3  # offenders by name in the table; the JSON has more
 
 
 def print_report(checked: Preflight, console: Console) -> None:
-    """Print the table of the data sets and all findings."""
-    console.print(summary_table(checked))
-    print_findings(checked, console)
-
-
-def print_findings(checked: Preflight, console: Console) -> None:
-    """Print each finding, the gravest first, with the first offenders below it."""
-    for line in _lines(checked):
-        console.print(line, soft_wrap=True)
-
-
-def summary_table(checked: Preflight) -> Table:
-    """One row a data set."""
+    """Print a table, one row a data set, and all findings."""
     table = Table('data set', title='Data', title_justify='left')
     for header in ('pictures', 'annotated', 'classes', 'labels', 'smallest', 'largest'):
         table.add_column(header, justify='right')
     for summary in checked.summaries:
         seen = sum(count > 0 for count in summary.counts)
+        sizes = summary.picture_sizes
         table.add_row(
             summary.name,
             f'{summary.pictures:,}',
             f'{summary.annotated:,}',
             f'{seen} / {len(summary.classes)}',
             f'{_short(sum(summary.counts))} {summary.unit}',
-            *_sizes(summary),
+            *(size_text(some(sizes, key=math.prod)) if sizes else '–' for some in (min, max)),
         )
-    return table
+    console.print(table)
+    print_findings(checked, console)
 
 
 def _short(count: int) -> str:
@@ -53,26 +43,21 @@ def _short(count: int) -> str:
     return f'{count:,}'
 
 
-def _sizes(summary: Summary) -> tuple[str, str]:
-    if not summary.picture_sizes:
-        return '–', '–'
-    sides = np.array([*summary.picture_sizes])
-    smallest, largest = sides[sides.prod(1).argmin()], sides[sides.prod(1).argmax()]
-    return f'{smallest[0]} × {smallest[1]}', f'{largest[0]} × {largest[1]}'
-
-
-def _lines(checked: Preflight) -> Iterator[Text]:
+def print_findings(checked: Preflight, console: Console) -> None:
+    """Print each finding, the gravest first, with the first offenders below it."""
     for finding in checked.findings.sorted():
-        style = _STYLES[finding.level]
         number = f'{finding.count:,} × ' if finding.count else ''
-        yield Text.from_markup(
-            f'[{style}]{finding.level:<7}[/] {escape(finding.split)}: '
+        line = Text.from_markup(
+            f'[{_STYLES[finding.level]}]{finding.level:<7}[/] {escape(finding.split)}: '
             f'{number}{escape(finding.message)}'
         )
+        console.print(line, soft_wrap=True)
         for offender in finding.offenders[:_SHOWN]:
-            yield Text(f'          {offender}', style='dim', no_wrap=False)
+            below = Text(f'          {offender}', style='dim', no_wrap=False)
+            console.print(below, soft_wrap=True)
         if finding.count > _SHOWN:
-            yield Text(f'          … and {finding.count - _SHOWN:,} more', style='dim')
+            more = f'          … and {finding.count - _SHOWN:,} more'
+            console.print(Text(more, style='dim'), soft_wrap=True)
 
 
 def verdict(checked: Preflight) -> str:
@@ -86,11 +71,10 @@ def verdict(checked: Preflight) -> str:
 
 def as_json(checked: Preflight) -> dict[str, object]:
     """What a program reads; of each finding, the first offenders by name."""
-    findings: list[Finding] = checked.findings.sorted()
     return {
         'errors': len(checked.findings.of('error')),
         'warnings': len(checked.findings.of('warning')),
-        'findings': [dataclasses.asdict(finding) for finding in findings],
+        'findings': [dataclasses.asdict(finding) for finding in checked.findings.sorted()],
         'datasets': [
             {
                 'name': s.name,

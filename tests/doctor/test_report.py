@@ -5,16 +5,22 @@ from pathlib import Path
 
 import pytest
 
-from mmconvnext import doctor as environment
 from mmconvnext.doctor import facts, report
 from mmconvnext.doctor.facts import Facts, collect
+from mmconvnext.doctor.problems import find_problems
 from mmconvnext.ops import extension
 
 ENVIRONMENT = facts.collect()
 
 
+def described() -> list[str]:
+    found = collect()
+    rows = [f'{name}: {value}' for name, value in report.rows(found)]
+    return [*rows, *report.verdict(find_problems(found))]
+
+
 def test_describes_versions_operators_and_failures() -> None:
-    lines = list(environment.describe())
+    lines = described()
     text = '\n'.join(lines)
     assert lines[0].startswith('mmconvnext: ')
     assert 'mmengine: ' in text
@@ -34,7 +40,7 @@ def test_a_package_that_is_there_but_broken_would_fail(monkeypatch) -> None:
     monkeypatch.setattr(
         facts, '_import_problem', lambda m: 'undefined symbol' if m == 'mmseg.models' else real(m)
     )
-    lines = list(environment.describe())
+    lines = described()
     assert 'would fail: mmseg: cannot be imported: undefined symbol' in lines
     assert any('→ segmentation needs it: pip install --force-reinstall' in line for line in lines)
     assert 'nothing here would fail' not in lines

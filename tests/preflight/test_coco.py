@@ -14,9 +14,9 @@ from mmconvnext.command_line.overrides import override
 from mmconvnext.data.detection_samples import write_detection_samples
 from mmconvnext.errors import UserError
 from mmconvnext.preflight import preflight
+from mmconvnext.preflight.annotations import mask_fault
 from mmconvnext.preflight.coco_file import read_coco
 from mmconvnext.preflight.findings import Finding
-from mmconvnext.preflight.instance_masks import fault
 from tests.conftest import CONFIGS
 
 TRAIN = 'annotations/instances_train2017.json'
@@ -114,9 +114,9 @@ CHANGES = {
     'polygon', [[10, 10] * 3, [-9, 1, -1, 1, -1, 9], [70, 1, 80, 1, 80, 9], [1, 5, 9, 5, 20, 5]]
 )
 def test_polygons_without_a_pixel_are_empty(polygon: list[int]) -> None:
-    assert fault([polygon], (64, 64)) == 'empty masks'
-    assert fault([polygon, [1, 1, 9, 1, 9, 9]], (64, 64)) == ''
-    assert fault([[float('nan'), *polygon[1:]]], (64, 64)) == 'broken masks'
+    assert mask_fault([polygon], (64, 64)) == 'empty masks'
+    assert mask_fault([polygon, [1, 1, 9, 1, 9, 9]], (64, 64)) == ''
+    assert mask_fault([[float('nan'), *polygon[1:]]], (64, 64)) == 'broken masks'
 
 
 def test_crowds_are_no_objects(check) -> None:
@@ -265,10 +265,10 @@ def test_compressed_run_lengths() -> None:
     empty = mask.encode(pixels)['counts'].decode()
     pixels[1:3, 2:4] = 1
     good = mask.encode(pixels)['counts'].decode()
-    assert fault(dict(size=[5, 7], counts=good), (5, 7)) == ''
-    assert fault(dict(size=[5, 7], counts=good), (7, 5)) == 'run lengths of another size'
-    assert fault(dict(size=[5, 7], counts=empty), (5, 7)) == 'empty masks'
-    assert fault(dict(size=[5, 7], counts='P1' * 50), (5, 7)) == 'broken masks'
-    assert fault(dict(size=[5, 7], counts='ÿÿÿ'), (5, 7)) == 'broken masks'
-    assert fault(dict(size=[5, 7]), (5, 7)) == 'broken masks'
-    assert fault(dict(size=[5, 7], counts=[30]), (5, 7)) == 'run lengths of another size'
+    assert mask_fault(dict(size=[5, 7], counts=good), (5, 7)) == ''
+    assert mask_fault(dict(size=[5, 7], counts=good), (7, 5)) == 'run lengths of another size'
+    assert mask_fault(dict(size=[5, 7], counts=empty), (5, 7)) == 'empty masks'
+    assert mask_fault(dict(size=[5, 7], counts='P1' * 50), (5, 7)) == 'broken masks'
+    assert mask_fault(dict(size=[5, 7], counts='ÿÿÿ'), (5, 7)) == 'broken masks'
+    assert mask_fault(dict(size=[5, 7]), (5, 7)) == 'broken masks'
+    assert mask_fault(dict(size=[5, 7], counts=[30]), (5, 7)) == 'run lengths of another size'

@@ -122,10 +122,10 @@ def test_finds_heads_in_lists_and_wrapped_models() -> None:
 
 
 def test_findings_keep_numbers_and_the_first_names() -> None:
-    findings = Findings()
-    findings.add_offenders('warning', 'train', 'few', 'a', range(9), 1000)
-    findings.add_offenders('warning', 'train', 'many', 'b', range(990), 1000)
-    findings.add_offenders('error', 'train', 'none', 'c', [])
+    findings = Findings('train')
+    findings.warning('few', 'a', range(9), 1000)
+    findings.warning('many', 'b', range(990), 1000)
+    findings.error('none', 'c', [])
     many, few = findings.sorted()
     assert (many.level, many.count, len(many.offenders)) == ('error', 990, 100)
     assert (few.level, few.count) == ('warning', 9)
