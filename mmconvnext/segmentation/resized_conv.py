@@ -20,6 +20,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from mmconvnext.segmentation.row_bands import interpolation
+
 # An output tile has at most so many rows and columns: the matrices are dense and their cost for
 # each pixel grows with it, while smaller tiles mix more source pixels twice, at their edges.
 _TILE = 128
@@ -53,25 +55,6 @@ def _in_few_kernels(x: Tensor) -> bool:
     return x.device.type != 'cpu'
 
 
-def interpolation_matrix(
-    source: int, target: int, align_corners: bool, dtype: torch.dtype, device: torch.device
-) -> Tensor:
-    """The matrix of linear interpolation along one axis, as ``F.interpolate`` does it.
-
-    Shapes: (target, source). Row i has weight 1 − |s − j| for the one or two source pixels j next
-    to its source coordinate s, which is held inside the axis.
-    """
-    # Coordinates in float16 would be off by whole pixels.
-    exact = torch.promote_types(dtype, torch.float32)
-    at = torch.arange(target, dtype=exact, device=device)
-    if align_corners:
-        at = at * ((source - 1) / max(target - 1, 1))
-    else:
-        at = (at + 0.5) * (source / target) - 0.5
-    distance = at.clamp(0, source - 1)[:, None] - torch.arange(source, dtype=exact, device=device)
-    return (1 - distance.abs()).clamp(min=0).to(dtype)
-
-
 def _shifted(matrix: Tensor) -> Tensor:
     """For each of three taps the matrix one row later; rows beyond it are zero.
 
@@ -95,8 +78,10 @@ def _taps_last(mixing: Tensor) -> Tensor:
 def _expression(x: Tensor, weight: Tensor, size: tuple[int, int], align_corners: bool) -> Tensor:
     n, _, h, w = x.shape
     height, width = size
-    rows = _shifted(interpolation_matrix(h, height, align_corners, x.dtype, x.device))
-    columns = _shifted(interpolation_matrix(w, width, align_corners, x.dtype, x.device))
+    rows, columns = (
+        _shifted(interpolation(*axis, align_corners, x.dtype, x.device).matrix().to(x.dtype))
+        for axis in ((h, height), (w, width))
+    )
     mixed = torch.matmul(_taps_first(weight), x.flatten(2))
     mixed = mixed.view(n, 3, weight.shape[0], 3 * h, w)
     tall = torch.matmul(rows.flatten(1), mixed)
@@ -120,12 +105,13 @@ def _spans(
     device: torch.device,
     tile: int,
 ) -> list[_Span]:
-    shifted = _shifted(interpolation_matrix(source, target, align_corners, dtype, device))
+    matrix = interpolation(source, target, align_corners, dtype).matrix()
+    shifted = _shifted(matrix.to(device, dtype))
     spans = []
     for first in range(0, target, tile):
         last = min(first + tile, target)
-        # The taps reach one row further; the rest is the arithmetic of interpolation_matrix, and
-        # one row more on either side for its rounding.
+        # The taps reach one row further; the rest is the arithmetic of interpolation, and one row
+        # more on either side for its rounding.
         scale = (source - 1) / max(target - 1, 1) if align_corners else source / target
         offset = 0.0 if align_corners else 0.5
         low = int((first - 1 + offset) * scale - offset) - 1

@@ -30,7 +30,7 @@ class Tile(NamedTuple):
 
 
 class AxisMap(NamedTuple):
-    """A linear map along one axis, few inputs to an output; on the CPU, whatever it is used on.
+    """A linear map along one axis, few inputs to an output; on the CPU, save in a compiler.
 
     Output i is Σ_k ``weights[i, k] · input[taps[i, k]]``. The inputs are ``sources`` tensors of
     ``length`` rows each, counted through: tap t is row t % length of source t // length.
@@ -62,6 +62,11 @@ class AxisMap(NamedTuple):
             taps=taps.flip(0) if flipped else taps, weights=weights.flip(0) if flipped else weights
         )
 
+    def matrix(self) -> Tensor:
+        """All of it, of one source, dense: (outputs, length) float64."""
+        of_input = self.taps[..., None] == torch.arange(self.length, device=self.taps.device)
+        return (self.weights[..., None] * of_input).sum(1)
+
     def tiles(self, size: int, like: Tensor) -> list[Tile]:
         """Dense matrices for ``size`` outputs at a time, with ``like``'s dtype and device."""
         return [self._tile(slice(i, i + size), like) for i in range(0, len(self.taps), size)]
@@ -83,23 +88,30 @@ class AxisMap(NamedTuple):
         return Tile(outputs, pieces)
 
 
-def interpolation(inputs: int, outputs: int, align_corners: bool, dtype: torch.dtype) -> AxisMap:
+def interpolation(
+    inputs: int,
+    outputs: int,
+    align_corners: bool,
+    dtype: torch.dtype,
+    device: torch.device | str = 'cpu',
+) -> AxisMap:
     """Bilinear resizing along one axis, with F.interpolate's own coordinates.
 
     Args:
         inputs: Length before.
         outputs: Length after.
         align_corners: As of F.interpolate.
-        dtype: Of the logits: F.interpolate computes coordinates in float32 unless that is float64,
-            and an error of 1e-5 of a pixel is not to be made, or mended, here.
+        dtype: Of what is resized: F.interpolate computes coordinates in float32 unless that is
+            float64, and an error of 1e-5 of a pixel is not to be made, or mended, here.
+        device: Where the map is made; it must have float64.
     """
     dtype = torch.float64 if dtype == torch.float64 else torch.float32
-    place = torch.arange(outputs, dtype=torch.float64)
+    place = torch.arange(outputs, dtype=torch.float64, device=device)
     if align_corners:
-        step = torch.tensor(inputs - 1, dtype=dtype) / max(outputs - 1, 1)
-        place = place * (step if outputs > 1 else 0)
+        step = torch.full((), inputs - 1, dtype=dtype, device=device) / max(outputs - 1, 1)
+        place = place * step
     else:
-        step = torch.tensor(inputs, dtype=dtype) / outputs
+        step = torch.full((), inputs, dtype=dtype, device=device) / outputs
         # Rounded once, as the compiler makes one instruction of product and difference.
         place = (place + 0.5) * step.double() - 0.5
     place = place.to(dtype).clamp_(min=0)
