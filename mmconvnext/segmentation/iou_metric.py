@@ -57,9 +57,7 @@ class IoUMetric(PlainIoUMetric):
         if num_classes == 1:  # histc's one bin then takes anything
             return PlainIoUMetric.intersect_and_union(pred_label, label, num_classes, ignore_index)
         joint = _joint_areas(pred_label.long(), label.long(), num_classes, ignore_index)
-        intersection = joint.diagonal()
-        of_prediction, of_label = joint.sum(0), joint.sum(1)
-        areas = torch.stack([intersection[:-1], of_prediction[:-1], of_label[:-1]]).float()
+        areas = torch.stack([joint.diagonal(), joint.sum(0), joint.sum(1)])[:, :-1].float()
         intersection, of_prediction, of_label = areas
         return intersection, of_prediction + of_label - intersection, of_prediction, of_label
 
