@@ -55,14 +55,13 @@ def _in_few_kernels(x: Tensor) -> bool:
     return x.device.type != 'cpu'
 
 
-def _shifted(matrix: Tensor) -> Tensor:
-    """For each of three taps the matrix one row later; rows beyond it are zero.
-
-    Shapes: (T, S) → (T, 3, S).
-    """
+def _resizing(
+    source: int, target: int, align_corners: bool, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    """Linear interpolation, (target, 3 taps, source), each tap one row later; zero beyond."""
+    matrix = interpolation(source, target, align_corners, dtype, device).matrix().to(dtype)
     padded = F.pad(matrix, (0, 0, 1, 1))
-    rows = matrix.shape[0]
-    return torch.stack([padded[tap : tap + rows] for tap in range(3)], dim=1)
+    return torch.stack([padded[tap : tap + target] for tap in range(3)], dim=1)
 
 
 def _taps_first(weight: Tensor) -> Tensor:
@@ -78,10 +77,8 @@ def _taps_last(mixing: Tensor) -> Tensor:
 def _expression(x: Tensor, weight: Tensor, size: tuple[int, int], align_corners: bool) -> Tensor:
     n, _, h, w = x.shape
     height, width = size
-    rows, columns = (
-        _shifted(interpolation(*axis, align_corners, x.dtype, x.device).matrix().to(x.dtype))
-        for axis in ((h, height), (w, width))
-    )
+    rows = _resizing(h, height, align_corners, x.dtype, x.device)
+    columns = _resizing(w, width, align_corners, x.dtype, x.device)
     mixed = torch.matmul(_taps_first(weight), x.flatten(2))
     mixed = mixed.view(n, 3, weight.shape[0], 3 * h, w)
     tall = torch.matmul(rows.flatten(1), mixed)
@@ -105,8 +102,7 @@ def _spans(
     device: torch.device,
     tile: int,
 ) -> list[_Span]:
-    matrix = interpolation(source, target, align_corners, dtype).matrix()
-    shifted = _shifted(matrix.to(device, dtype))
+    shifted = _resizing(source, target, align_corners, dtype, device)
     spans = []
     for first in range(0, target, tile):
         last = min(first + tile, target)
