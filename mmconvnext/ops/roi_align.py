@@ -125,7 +125,7 @@ def _rows(maps: Tensor) -> Tensor:
 
 
 def _copy_in_parts(target: Tensor, source: Tensor) -> None:
-    """``target.copy_(source)``, (N, C, pixels) both."""
+    """``target.copy_(source)``, both (N, C, pixels)."""
     for target_part, part in zip(*(x.split(_PIXELS_AT_A_TIME, 2) for x in (target, source))):
         target_part.copy_(part)
 

@@ -34,16 +34,9 @@ class IoUMetric(PlainIoUMetric):
         """Areas of the intersection, the union, the prediction and the label, of each class.
 
         Labels that are no class count in no label's area, but what is predicted there counts in
-        the prediction's.
+        the prediction's. Pixels of ``ignore_index`` do not count at all.
 
-        Args:
-            pred_label: (H, W), any dtype.
-            label: As ``pred_label``, dtype and device included.
-            num_classes: Number of classes.
-            ignore_index: Label of pixels that do not count at all.
-
-        Returns:
-            Four tensors (classes,) of float32, on the device of ``pred_label``.
+        Shapes: (H, W) twice, of one dtype and device → (classes,) four times, float32, there.
 
         Raises:
             ArgumentError: the sizes differ.

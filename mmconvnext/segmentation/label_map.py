@@ -111,7 +111,7 @@ class LabelMap:
         threshold: Of a foreground's probability, where there is one class only.
 
     Attributes:
-        labels: (1, height, width): int64, or the logits' dtype (0 or 1) where there is one class.
+        labels: As :func:`~mmconvnext.segmentation.whole_labels.whole_labels` returns them.
     """
 
     def __init__(self, view: View, threshold: float | None) -> None:
@@ -145,18 +145,7 @@ def view_of(
 
 @torch.compiler.disable
 def merged_labels(views: Sequence[View | WholeView], threshold: float | None) -> Tensor:
-    """Labels by the mean probability of several complete views of one picture.
-
-    The probabilities of all views are added a tile at a time; as in mmseg's ``SegTTAModel``, the
-    sigmoid of a single class is taken twice.
-
-    Args:
-        views: Of one picture.
-        threshold: As :class:`LabelMap`'s.
-
-    Returns:
-        (1, height, width), as :class:`LabelMap`'s.
-    """
+    """As :func:`~mmconvnext.segmentation.whole_labels.whole_labels`; on a CPU a tile at a time."""
     if isinstance(views[0], WholeView):
         return whole_labels(views, threshold)
     labels = views[0].empty_labels()

@@ -99,13 +99,9 @@ def interpolation(
 ) -> AxisMap:
     """Bilinear resizing along one axis, with F.interpolate's own coordinates.
 
-    Args:
-        inputs: Length before.
-        outputs: Length after.
-        align_corners: As of F.interpolate.
-        dtype: Of what is resized: F.interpolate computes coordinates in float32 unless that is
-            float64, and an error of 1e-5 of a pixel is not to be made, or mended, here.
-        device: Where the map is made.
+    ``dtype`` is that of what is resized: F.interpolate computes coordinates in float32 unless that
+    is float64, and an error of 1e-5 of a pixel is not to be made, or mended, here. ``device`` is
+    where the map is made.
     """
     dtype = torch.float64 if dtype == torch.float64 else torch.float32
     exact = dtype if device.type == 'mps' else torch.float64  # which Apple's GPUs lack
