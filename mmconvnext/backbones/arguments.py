@@ -63,14 +63,10 @@ def drop_path_rates(rate: float, blocks: int) -> list[float]:
 
 
 def require_size(size: Sequence[int], smallest: int) -> None:
-    """Check that an input has a pixel left at the last stage.
-
-    Args:
-        size: (height, width) in pixels.
-        smallest: Of the sides that are possible.
+    """Check that both sides of an input, in pixels, are ``smallest`` or more.
 
     Raises:
-        ArgumentError: (a ValueError) it has not.
+        ArgumentError: (a ValueError) one is not.
     """
     if min(size) < smallest:
         raise ArgumentError(

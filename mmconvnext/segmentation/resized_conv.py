@@ -20,6 +20,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from mmconvnext.segmentation.row_bands import interpolation
+
 # An output tile has at most so many rows and columns: the matrices are dense and their cost for
 # each pixel grows with it, while smaller tiles mix more source pixels twice, at their edges.
 _TILE = 128
@@ -53,33 +55,13 @@ def _in_few_kernels(x: Tensor) -> bool:
     return x.device.type != 'cpu'
 
 
-def interpolation_matrix(
+def _resizing(
     source: int, target: int, align_corners: bool, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
-    """The matrix of linear interpolation along one axis, as ``F.interpolate`` does it.
-
-    Shapes: (target, source). Row i has weight 1 − |s − j| for the one or two source pixels j next
-    to its source coordinate s, which is held inside the axis.
-    """
-    # Coordinates in float16 would be off by whole pixels.
-    exact = torch.promote_types(dtype, torch.float32)
-    at = torch.arange(target, dtype=exact, device=device)
-    if align_corners:
-        at = at * ((source - 1) / max(target - 1, 1))
-    else:
-        at = (at + 0.5) * (source / target) - 0.5
-    distance = at.clamp(0, source - 1)[:, None] - torch.arange(source, dtype=exact, device=device)
-    return (1 - distance.abs()).clamp(min=0).to(dtype)
-
-
-def _shifted(matrix: Tensor) -> Tensor:
-    """For each of three taps the matrix one row later; rows beyond it are zero.
-
-    Shapes: (T, S) → (T, 3, S).
-    """
+    """Linear interpolation, (target, 3 taps, source), each tap one row later; zero beyond."""
+    matrix = interpolation(source, target, align_corners, dtype, device).matrix().to(dtype)
     padded = F.pad(matrix, (0, 0, 1, 1))
-    rows = matrix.shape[0]
-    return torch.stack([padded[tap : tap + rows] for tap in range(3)], dim=1)
+    return torch.stack([padded[tap : tap + target] for tap in range(3)], dim=1)
 
 
 def _taps_first(weight: Tensor) -> Tensor:
@@ -95,8 +77,8 @@ def _taps_last(mixing: Tensor) -> Tensor:
 def _expression(x: Tensor, weight: Tensor, size: tuple[int, int], align_corners: bool) -> Tensor:
     n, _, h, w = x.shape
     height, width = size
-    rows = _shifted(interpolation_matrix(h, height, align_corners, x.dtype, x.device))
-    columns = _shifted(interpolation_matrix(w, width, align_corners, x.dtype, x.device))
+    rows = _resizing(h, height, align_corners, x.dtype, x.device)
+    columns = _resizing(w, width, align_corners, x.dtype, x.device)
     mixed = torch.matmul(_taps_first(weight), x.flatten(2))
     mixed = mixed.view(n, 3, weight.shape[0], 3 * h, w)
     tall = torch.matmul(rows.flatten(1), mixed)
@@ -120,12 +102,12 @@ def _spans(
     device: torch.device,
     tile: int,
 ) -> list[_Span]:
-    shifted = _shifted(interpolation_matrix(source, target, align_corners, dtype, device))
+    shifted = _resizing(source, target, align_corners, dtype, device)
     spans = []
     for first in range(0, target, tile):
         last = min(first + tile, target)
-        # The taps reach one row further; the rest is the arithmetic of interpolation_matrix, and
-        # one row more on either side for its rounding.
+        # The taps reach one row further; the rest is the arithmetic of interpolation, and one row
+        # more on either side for its rounding.
         scale = (source - 1) / max(target - 1, 1) if align_corners else source / target
         offset = 0.0 if align_corners else 0.5
         low = int((first - 1 + offset) * scale - offset) - 1

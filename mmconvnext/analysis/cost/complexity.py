@@ -15,6 +15,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmconvnext.errors import UserError, first_line
+from mmconvnext.roi_heads import stages
 
 # What the papers count a two-stage detector with.
 PROPOSALS, MASKS = 1000, 100
@@ -103,19 +104,10 @@ def rois_of_heads(
     """Each box and mask head, and the shape (RoIs, C, h, w) of what RoIAlign gives it."""
     found = []
     for kind, rois in (('bbox', boxes), ('mask', masks)):
-        heads = getattr(roi_head, f'{kind}_head', None)
-        if heads is None:  # boxes alone
-            continue
-        extractors = getattr(roi_head, f'{kind}_roi_extractor')
-        for extractor, head in zip(_stages(extractors), _stages(heads)):
+        for extractor, head in stages(roi_head, kind):
             size = extractor.roi_layers[0].output_size
             found.append((head, (rois, extractor.out_channels, *size)))
     return found
-
-
-def _stages(module: nn.Module) -> list[nn.Module]:
-    """A cascade's modules, or the one there is."""
-    return list(module) if isinstance(module, nn.ModuleList) else [module]
 
 
 def count_macs(model: nn.Module, *inputs: torch.Tensor) -> int:

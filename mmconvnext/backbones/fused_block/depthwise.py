@@ -1,4 +1,4 @@
-"""The weight gradient of a depthwise convolution, where the library's own is slow."""
+"""The gradients of a depthwise convolution; that of its weight where the library's own is slow."""
 
 import torch
 from torch import Tensor
@@ -23,21 +23,34 @@ def depthwise_weight_grad(x: Tensor, grad: Tensor, kernel: int) -> Tensor:
     """
     if x.device.type == 'cpu' and x.dtype in (torch.float32, torch.float64):
         return _by_forward_convolution(x, grad, kernel)
-    channels = x.shape[1]
-    _, grad_weight, _ = torch.ops.aten.convolution_backward(
+    weight = x.new_empty(x.shape[1], 1, kernel, kernel)
+    _, grad_weight = _library_grads(x, grad, weight, [False, True])
+    return _as_weight(grad_weight, kernel)
+
+
+def depthwise_input_grad(x: Tensor, grad: Tensor, weight: Tensor) -> Tensor:
+    """Gradient of the same convolution by its input, (N, C, H, W), given its weight."""
+    return _library_grads(x, grad, weight, [True, False])[0]
+
+
+def _library_grads(
+    x: Tensor, grad: Tensor, weight: Tensor, wanted: list[bool]
+) -> tuple[Tensor | None, Tensor | None]:
+    """By the input and by the weight, as torch computes them."""
+    grad_x, grad_weight, _ = torch.ops.aten.convolution_backward(
         grad,
         x,
-        x.new_empty(channels, 1, kernel, kernel),
+        weight,
         bias_sizes=None,
         stride=[1, 1],
-        padding=[kernel // 2] * 2,
+        padding=[weight.shape[-1] // 2] * 2,
         dilation=[1, 1],
         transposed=False,
         output_padding=[0, 0],
-        groups=channels,
-        output_mask=[False, True, False],
+        groups=len(weight),
+        output_mask=[*wanted, False],
     )
-    return _as_weight(grad_weight, kernel)
+    return grad_x, grad_weight
 
 
 def _by_forward_convolution(x: Tensor, grad: Tensor, kernel: int) -> Tensor:

@@ -23,6 +23,7 @@ _BAND = 1024
 _PLACES = (7, 8)
 
 
+@triton_op('mmconvnext::depthwise_norm', mutates_args=())
 def depthwise_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     """Return LayerNorm, without affine part, of the depthwise convolution of ``x``.
 
@@ -30,11 +31,6 @@ def depthwise_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple
     float32 → (N, H, W, C) in the dtype of ``x``, and the reciprocal deviations (N, H, W) in
     float32, which are not differentiable. Differentiable once. Padding is 3 zeros.
     """
-    return _depthwise_norm(x, weight, bias, eps)
-
-
-@triton_op('mmconvnext::depthwise_norm', mutates_args=())
-def _depthwise_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     _, height, width, channels = x.shape
     pixels, block = x.numel() // channels, triton.next_power_of_2(channels)
     out = torch.empty_like(x)
@@ -102,7 +98,7 @@ def _backward(ctx, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
     return of_x, of_weight, of_bias, None
 
 
-_depthwise_norm.register_autograd(_backward, setup_context=_keep)
+depthwise_norm.register_autograd(_backward, setup_context=_keep)
 
 
 def _taps(weight: Tensor) -> Tensor:

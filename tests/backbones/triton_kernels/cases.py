@@ -78,7 +78,7 @@ def respond(size: tuple[int, int], channels: int, dtype: torch.dtype) -> dict:
 
 def block(dtype: torch.dtype, use_grn: bool, gamma: bool, folded: bool = False) -> dict:
     """Distances of the lean block with the kernels (first) and without."""
-    from tests.backbones.test_fused_block import a_block
+    from tests.backbones.fused_block.test_fused_block import a_block
 
     torch.manual_seed(5)
     module = a_block(24, grn=use_grn, gamma=gamma)
@@ -111,7 +111,7 @@ def block(dtype: torch.dtype, use_grn: bool, gamma: bool, folded: bool = False) 
 
 def without_kernels(channels: int, size: int, dtype: torch.dtype) -> dict:
     """The option is on, but the block is none for the kernels."""
-    from tests.backbones.test_fused_block import a_block
+    from tests.backbones.fused_block.test_fused_block import a_block
 
     module = a_block(channels).to(dtype)
     module.dwconv.weight.data = module.dwconv.weight.data[..., :size, :size]

@@ -1,8 +1,9 @@
-"""UPerHead with its wide convolutions computed at the low resolutions."""
+"""Heads with the fast loss; UPerHead with its wide convolutions computed at low resolutions."""
 
 from collections.abc import Sequence
 
 from mmcv.cnn import ConvModule
+from mmseg.models.decode_heads import FCNHead as PlainFCNHead
 from mmseg.models.decode_heads import UPerHead as PlainUPerHead
 from mmseg.models.utils import resize
 from torch import Tensor, nn
@@ -12,6 +13,11 @@ from torch.nn.modules.module import _has_any_global_hook
 from mmconvnext.registry import MODELS
 from mmconvnext.segmentation.pixel_loss import FastPixelLoss
 from mmconvnext.segmentation.resized_conv import conv_of_resized
+
+
+@MODELS.register_module()
+class FCNHead(FastPixelLoss, PlainFCNHead):
+    """mmseg's FCNHead, the same arguments, parameters and names, with :class:`FastPixelLoss`."""
 
 
 @MODELS.register_module()
@@ -29,10 +35,6 @@ class UPerHead(FastPixelLoss, PlainUPerHead):
         fast: False computes as mmseg does, so that a doubt can be settled in one run.
         kwargs: As for mmseg's UPerHead.
     """
-
-    def __init__(self, fast: bool = True, **kwargs: object) -> None:
-        super().__init__(**kwargs)
-        self.fast = fast
 
     def psp_forward(self, inputs: Sequence[Tensor]) -> Tensor:
         if not (self.fast and _is_plain_conv3x3(self.bottleneck)):
@@ -69,10 +71,7 @@ class UPerHead(FastPixelLoss, PlainUPerHead):
 
 
 def _is_plain_conv3x3(module: ConvModule) -> bool:
-    """Whether it is convolution, norm, activation with nothing special about the convolution.
-
-    Nor does a hook wait for a call that would not come.
-    """
+    """Whether it is convolution, norm, activation, all plain, and no hook waits for a call."""
     conv = module.conv
     return (
         type(conv) is nn.Conv2d

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mmseg.models.decode_heads import UPerHead as PlainUPerHead
 from torch import Tensor, nn
 
-from mmconvnext.segmentation.uper_head import UPerHead
+from mmconvnext.segmentation.heads import UPerHead
 
 CHANNELS = (4, 6, 8, 10)
 
