@@ -43,7 +43,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         '--reduce-zero-label',
         action=argparse.BooleanOptionalAction,
-        help='label 0 is unlabelled and label k is class k − 1; by default told from the labels',
+        help='label 0 is unlabelled and label k is class k - 1; by default told from the labels',
     )
     parser.add_argument(
         '--ignore-index', type=int, metavar='ID', help='label that does not count; 255 by default'

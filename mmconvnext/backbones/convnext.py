@@ -68,12 +68,12 @@ class ConvNeXt(Backbone):
     Args:
         arch: A key of :data:`ARCHITECTURES`, or ``dict(depths=…, channels=…)``, four of each.
         in_channels: Channels of the input.
-        out_indices: Stages whose maps are returned, 0 to 3, or −4 to −1 from the end.
+        out_indices: Stages whose maps are returned, 0 to 3, or -4 to -1 from the end.
         drop_path_rate: Stochastic depth of the last block; it grows linearly from 0.
         layer_scale_init_value: Start of the layer scale; 0 builds none. None means 1e-6
             without GRN and none with it.
         use_grn: Global Response Normalization in every block: ConvNeXt V2.
-        frozen_stages: −1 freezes nothing, 0 the stem, k also the stages before k with their
+        frozen_stages: -1 freezes nothing, 0 the stem, k also the stages before k with their
             downsampling layers and output norms. It holds through ``train()``.
         with_cp: Recompute every block in the backward pass: same gradients, less memory.
         fast: Run each block in the form that is meant for the device, which
@@ -292,8 +292,8 @@ class ConvNeXt(Backbone):
             prefix: What stands before this backbone's own names, such as ``'backbone.'``.
 
         Returns:
-            (depth, count): 0 is the stem; ``count − 1`` everything after the last stage. The
-            scale of a learning rate is ``decay ** (count − 1 − depth)``.
+            (depth, count): 0 is the stem; ``count - 1`` everything after the last stage. The
+            scale of a learning rate is ``decay ** (count - 1 - depth)``.
 
         The ids are the ``layer_wise`` ones of :mod:`mmconvnext.layer_ids`; the form is that of
         mmpretrain 1.2.0's ``get_layer_depth``.

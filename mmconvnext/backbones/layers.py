@@ -125,7 +125,7 @@ class GlobalResponseNorm(nn.Module):
 class StochasticDepth(nn.Module):
     """Drops whole residual branches, sample by sample, in training.
 
-    A sample's branch is zeroed with probability ``p`` and otherwise divided by ``1 − p``, so
+    A sample's branch is zeroed with probability ``p`` and otherwise divided by ``1 - p``, so
     that its expectation stays. The identity in ``eval()``.
 
     Shapes: (N, ...) → (N, ...).

@@ -148,7 +148,7 @@ def decide(
     Args:
         ids: Pixels of each id.
         classes: Their names, or None to count them.
-        reduce_zero_label: Whether 0 is unlabelled and id k is class k − 1; None: from the ids.
+        reduce_zero_label: Whether 0 is unlabelled and id k is class k - 1; None: from the ids.
         ignore_index: Id of pixels that do not count; None for 255.
 
     Raises:
@@ -200,7 +200,7 @@ def _require_possible(
     if ignored == 0:
         raise UserError(
             '--ignore-index 0: labels would have a hole there; give --reduce-zero-label, which '
-            'ignores 0 and makes id k class k − 1'
+            'ignores 0 and makes id k class k - 1'
         )
     if ignored != IGNORED and IGNORED in ids:
         raise UserError(
@@ -215,7 +215,7 @@ def _why(
     total = sum(ids.values())
     share = f'{ids.get(0, 0) / total:.1%}'
     if reduced:
-        meaning = f'id k is class k − 1, 0 ({share} of the pixels) is ignored'
+        meaning = f'id k is class k - 1, 0 ({share} of the pixels) is ignored'
         choice = '' if asked else '; if 0 is a class, give --no-reduce-zero-label'
     else:
         meaning = f'id k is class k, 0 ({share} of the pixels) too'

@@ -140,7 +140,7 @@ def _segmentation(shape: VisibleShape) -> list[list[float]] | dict[str, list[int
     """Polygons of a shape that is whole and has no hole, run lengths of any other."""
     grown = np.kron(shape.mask, np.ones((_ENLARGEMENT, _ENLARGEMENT), bool)).astype(np.uint8)
     outlines, nesting = cv2.findContours(grown, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    has_hole = (nesting[0, :, 3] >= 0).any()  # column 3: the outline around this one, or −1
+    has_hole = (nesting[0, :, 3] >= 0).any()  # column 3: the outline around this one, or -1
     if not shape.whole or has_hole:
         return dict(size=list(shape.mask.shape), counts=run_lengths(shape.mask))
     # x, y, x, y, … in pixels, (0, 0) being the picture's corner.

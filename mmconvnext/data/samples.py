@@ -5,7 +5,7 @@ Circles and rings share their colours, as do squares and crosses: these pairs di
 alone. Layout, as ADE20K's::
 
     ROOT/images/{training,validation}/NAME.jpg       uint8 RGB
-    ROOT/annotations/{training,validation}/NAME.png  uint8, 0 = ignored, k = class k − 1
+    ROOT/annotations/{training,validation}/NAME.png  uint8, 0 = ignored, k = class k - 1
 """
 
 from pathlib import Path
@@ -72,7 +72,7 @@ def draw_picture(generator: np.random.Generator, size: int) -> tuple[np.ndarray,
     """One picture and its labels; shapes are two sevenths to half of the picture wide.
 
     Returns:
-        ((size, size, 3) uint8 RGB, (size, size) uint8: 0 = ignored, k = class k − 1).
+        ((size, size, 3) uint8 RGB, (size, size) uint8: 0 = ignored, k = class k - 1).
     """
     image = draw_background(generator, size)
     labels = np.ones((size, size), np.uint8)

@@ -46,7 +46,7 @@ CLASS_TABLE = ['class', 'AP', 'AP50', 'AP75', 'AP small', 'AP medium', 'AP large
 
 
 class Curves(NamedTuple):
-    """What one evaluation measured; −1 where there is no ground truth.
+    """What one evaluation measured; -1 where there is no ground truth.
 
     ``precision`` is of shape (IoU thresholds, 101 recalls, categories by rising id, 4 areas,
     proposal_nums), ``recall`` has no axis of recalls.
@@ -58,14 +58,14 @@ class Curves(NamedTuple):
     proposal_nums: list[int]
 
     def summary(self, item: str) -> float:
-        """One of :data:`SUMMARY` over all categories, or −1 without ground truth."""
+        """One of :data:`SUMMARY` over all categories, or -1 without ground truth."""
         curve, iou, area, place = SUMMARY[item]
         if place == 'at 100':  # pycocotools: this one number, whatever the largest number is
             place = self.proposal_nums.index(100) if 100 in self.proposal_nums else 2
         return _mean_measured(self._select(curve, iou, area, place))
 
     def of_category(self, item: str, category: int) -> float:
-        """One of :data:`AP_ITEMS` for the category at a place, or −1 without ground truth."""
+        """One of :data:`AP_ITEMS` for the category at a place, or -1 without ground truth."""
         curve, iou, area, _ = SUMMARY[item]
         return _mean_measured(self._select(curve, iou, area, -1)[..., category])
 
@@ -99,13 +99,13 @@ class CocoMetric(MMDetCocoMetric):
     Where mmdet fails or misleads, this does not follow:
 
     - No detection in the whole set: 0, where there is ground truth, under the usual keys (mmdet
-      leaves the keys out, so that ``save_best`` fails). Without ground truth −1, as pycocotools
+      leaves the keys out, so that ``save_best`` fails). Without ground truth -1, as pycocotools
       has it, and nan for a single class, as mmdet has it.
     - ``classwise`` names each class rightly where the json's categories are not in the order of
       their ids (mmdet takes the order of the json for pycocotools', which is by id).
-    - ``iou_thrs`` may be a number or a list; AP50 and AP75 are −1 only where they are not in it.
+    - ``iou_thrs`` may be a number or a list; AP50 and AP75 are -1 only where they are not in it.
     - ``mAP`` is at 100 detections per image, as in pycocotools, or, where ``proposal_nums`` has no
-      100, at the third of them (−1 in pycocotools).
+      100, at the third of them (-1 in pycocotools).
     - ``proposal_fast`` works where pictures differ in their numbers of boxes (mmdet's fails from
       numpy 1.24 on), and pairs pictures by id, not by order.
 

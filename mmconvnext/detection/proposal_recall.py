@@ -25,7 +25,7 @@ def mean_recalls(
     proposal_nums: Sequence[int],
     iou_thrs: Sequence[float],
 ) -> np.ndarray:
-    """Recall, mean over the IoU thresholds, for each number of proposals; −1 without ground truth.
+    """Recall, mean over the IoU thresholds, for each number of proposals; -1 without ground truth.
 
     mmdet's ``eval_recalls`` gives the same numbers, and fails from numpy 1.24 on where two
     pictures differ in their numbers of boxes. ``pairs`` are of each picture the boxes to find,

@@ -61,7 +61,7 @@ def softnms(
         iou_threshold: Above it, methods 0 and 1 lower a score.
         sigma: Of method 2.
         min_score: Boxes whose score falls below it are dropped.
-        method: 0: to nothing; 1: by 1 − IoU; 2: by exp(−IoU² / sigma).
+        method: 0: to nothing; 1: by 1 - IoU; 2: by exp(-IoU² / sigma).
         offset: 1 where a box from x to x is one pixel wide, else 0.
 
     Source: Bodla et al., Soft-NMS (arXiv 1704.04503).

@@ -1,7 +1,7 @@
 """Layer-wise learning-rate decay: the deeper a layer, the larger its learning rate.
 
 Every parameter gets a layer id, the lowest at the stem; its learning rate is the base one times
-``decay_rate ** (last id − id)``. Heads and output norms have the last id, scale 1.
+``decay_rate ** (last id - id)``. Heads and output norms have the last id, scale 1.
 """
 
 import inspect

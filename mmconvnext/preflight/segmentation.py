@@ -186,7 +186,7 @@ def _explanation(dataset: ConfiguredDataset, ids: Counter[int]) -> str:
     rule = f'id k is class k, 0 ({zero:.1%} of the pixels) too'
     reduced = dataset.built.reduce_zero_label
     if reduced:
-        rule = f'0 ({zero:.1%} of the pixels) is ignored and id k is class k − 1'
+        rule = f'0 ({zero:.1%} of the pixels) is ignored and id k is class k - 1'
     rest = f', 255 ({top:.1%}) is ignored' if top else ''
     return f'ids found: {listed(ids)}; reduce_zero_label={reduced}: {rule}{rest}'
 

@@ -40,7 +40,7 @@ def resized_cross_entropy(
 
     Args:
         logits: (N, C, h, w), floating point.
-        labels: (N, H, W) int64, 0…C − 1 or ``ignore_index``.
+        labels: (N, H, W) int64, 0…C - 1 or ``ignore_index``.
         align_corners: As of F.interpolate.
         ignore_index: The label of pixels that do not count.
 

@@ -31,7 +31,7 @@ def test_tells_what_ids_mean(found, classes, reduced: bool, names) -> None:
     assert meaning.reduce_zero_label is reduced
     assert meaning.classes == names
     assert meaning.ignore_index == 255
-    assert ('k − 1' in meaning.why) is reduced
+    assert ('k - 1' in meaning.why) is reduced
 
 
 def test_what_is_asked_for_counts_more() -> None:

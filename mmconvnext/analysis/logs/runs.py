@@ -188,7 +188,7 @@ def _split(records: Iterable[dict], per_epoch: int | None) -> tuple[list[Point],
             epoch, iteration = record.get('epoch'), record['iter']
             training.append(Point(iteration, values))
         elif values:
-            # −1: there is nothing to find.
+            # -1: there is nothing to find.
             values = {key: math.nan if one == -1 else one for key, one in values.items()}
             step = record.get('step', iteration)
             if epoch is None or step > epoch:

@@ -194,7 +194,7 @@ def normalize_backward(
     block: tl.constexpr,
     tile: tl.constexpr,
 ):
-    """All channels of some pixels: rstd · (g − mean(g) − y · mean(g · y))."""
+    """All channels of some pixels: rstd · (g - mean(g) - y · mean(g · y))."""
     pixel = _pixels(block, tile)
     channel = tl.arange(0, block)
     places = _places(pixel, channel, channels)

@@ -44,11 +44,11 @@ class RoadmapNet(Backbone):
         step: Name of a step of :data:`ROADMAP`; the regime's name is the first one's.
         regime: ``'resnet50'``, which ends at ConvNeXt-T, or ``'resnet200'``, at ConvNeXt-B.
         in_channels: Channels of the input.
-        out_indices: Stages whose maps are returned, 0 to 3, or −4 to −1 from the end.
+        out_indices: Stages whose maps are returned, 0 to 3, or -4 to -1 from the end.
         drop_path_rate: Stochastic depth of the last block; it grows linearly from 0.
         layer_scale_init_value: Start of the layer scale, which the last step alone has; 0 builds
             none.
-        frozen_stages: −1 freezes nothing, 0 the stem, k also the stages before k with what
+        frozen_stages: -1 freezes nothing, 0 the stem, k also the stages before k with what
             leads to them and their output norms. It holds through ``train()``.
         norm_eval: BatchNorms use their running statistics in training too, as detectors with few
             pictures on a GPU want it.
@@ -203,7 +203,7 @@ class RoadmapNet(Backbone):
             prefix: What stands before this backbone's own names, such as ``'backbone.'``.
 
         Returns:
-            (depth, count): the scale of a learning rate is ``decay ** (count − 1 − depth)``.
+            (depth, count): the scale of a learning rate is ``decay ** (count - 1 - depth)``.
         """
         last = 3 + -(-self.depths[2] // 3)  # 6 for 9 blocks and 12 for 27, as in the paper
         name = param_name[len(prefix) :] if param_name.startswith(prefix) else ''
