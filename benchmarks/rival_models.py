@@ -38,12 +38,12 @@ from mmengine.config import ConfigDict  # noqa: E402
 from mmengine.registry import MODELS, DefaultScope  # noqa: E402
 
 from benchmarks.mmpretrain_file import mmpretrain_convnext  # noqa: E402
+from mmconvnext.architectures import find_size  # noqa: E402
 from mmconvnext.backbones import ConvNeXt  # noqa: E402
 from mmconvnext.backbones.layers import StochasticDepth  # noqa: E402
 from mmconvnext.checkpoints.formats import (  # noqa: E402
     HF,
     MMPRETRAIN,
-    SIZES,
     TIMM,
     TORCHVISION,
     key_map,
@@ -59,7 +59,7 @@ def timm(
     from timm.layers import set_fast_norm
     from timm.models.convnext import ConvNeXt as Timm
 
-    size = SIZES.get(('-'.join(map(str, depths)), str(channels[0])))
+    size = find_size(depths, channels[0])
     options = dict(conv_mlp=size in TIMM.convolutional) | options  # as timm ships these sizes
     scale = None if use_grn else 1.0
     set_fast_norm(fast_norm)  # read when a norm is made

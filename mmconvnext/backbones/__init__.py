@@ -1,5 +1,6 @@
 """ConvNeXt backbones."""
 
-from mmconvnext.backbones.convnext import ARCHITECTURES, Architecture, ConvNeXt
+from mmconvnext.architectures import ARCHITECTURES, Architecture
+from mmconvnext.backbones.convnext import ConvNeXt
 
 __all__ = ['ARCHITECTURES', 'Architecture', 'ConvNeXt']

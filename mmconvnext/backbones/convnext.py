@@ -6,11 +6,12 @@ Sources: Liu et al., A ConvNet for the 2020s (arXiv 2201.03545); Woo et al., Con
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Self
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
+from mmconvnext.architectures import ARCHITECTURES, Architecture
 from mmconvnext.backbones import arguments
 from mmconvnext.backbones.arguments import STAGES
 from mmconvnext.backbones.backbone import Backbone
@@ -23,34 +24,6 @@ from mmconvnext.checkpoints.load import load
 from mmconvnext.errors import ArgumentError
 from mmconvnext.layer_ids import layer_wise, suited_layers
 from mmconvnext.registry import MODELS
-
-
-class Architecture(NamedTuple):
-    """Blocks and channels of each of the four stages, and the epsilon of every LayerNorm."""
-
-    depths: tuple[int, ...]
-    channels: tuple[int, ...]
-    eps: float = 1e-6
-
-
-def _doubling(depths: tuple[int, ...], width: int, eps: float = 1e-6) -> Architecture:
-    return Architecture(depths, tuple(width * 2**stage for stage in range(STAGES)), eps)
-
-
-# V1: section 3 of the paper; atto to nano and huge: table 1 of V2; xxlarge: OpenCLIP's trunk.
-ARCHITECTURES: dict[str, Architecture] = {
-    'atto': _doubling((2, 2, 6, 2), 40),
-    'femto': _doubling((2, 2, 6, 2), 48),
-    'pico': _doubling((2, 2, 6, 2), 64),
-    'nano': _doubling((2, 2, 8, 2), 80),
-    'tiny': _doubling((3, 3, 9, 3), 96),
-    'small': _doubling((3, 3, 27, 3), 96),
-    'base': _doubling((3, 3, 27, 3), 128),
-    'large': _doubling((3, 3, 27, 3), 192),
-    'xlarge': _doubling((3, 3, 27, 3), 256),
-    'huge': _doubling((3, 3, 27, 3), 352),
-    'xxlarge': _doubling((3, 4, 30, 3), 384, eps=1e-5),
-}
 
 
 @MODELS.register_module()
@@ -66,7 +39,8 @@ class ConvNeXt(Backbone):
     maps are contiguous in memory; elsewhere they are channels-last.
 
     Args:
-        arch: A key of :data:`ARCHITECTURES`, or ``dict(depths=…, channels=…)``, four of each.
+        arch: A key of :data:`~mmconvnext.architectures.ARCHITECTURES`, or ``dict(depths=…,
+            channels=…)``, four of each.
         in_channels: Channels of the input.
         out_indices: Stages whose maps are returned, 0 to 3, or -4 to -1 from the end.
         drop_path_rate: Stochastic depth of the last block; it grows linearly from 0.

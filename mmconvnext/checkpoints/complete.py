@@ -16,9 +16,9 @@ def require_complete(state: Mapping[str, Tensor], source: str) -> None:
         CheckpointError: with the names of what is missing or of another shape.
     """
     depths, channels = dimensions(state)
-    if '0' in depths or '?' in channels:
+    if 0 in depths or 0 in channels:
         raise CheckpointError(f'{source}: expected four stages, found {describe_size(state)}')
-    expected = _expected_shapes(state, [int(n) for n in depths], [int(n) for n in channels])
+    expected = _expected_shapes(state, depths, channels)
     wrong = [
         f'{key} {"missing" if key not in state else tuple(state[key].shape)}'
         for key, shape in expected.items()

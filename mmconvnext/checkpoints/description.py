@@ -7,7 +7,7 @@ from pathlib import Path
 from mmengine.logging import print_log
 from torch import Tensor
 
-from mmconvnext.checkpoints.formats import SIZES
+from mmconvnext.architectures import find_size
 
 STEM = 'downsample_layers.0.0.weight'
 
@@ -37,30 +37,31 @@ def backbone_of(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {k.removeprefix('backbone.'): v for k, v in state.items() if k.startswith('backbone.')}
 
 
-def dimensions(state: Mapping[str, Tensor]) -> tuple[list[str], list[str]]:
-    """Blocks and channels of each stage of officially named tensors; ``'?'`` for unknown ones."""
+def dimensions(state: Mapping[str, Tensor]) -> tuple[list[int], list[int]]:
+    """Blocks and channels of each stage of officially named tensors; 0 for unknown ones."""
     depths, channels = [], []
     for stage in range(4):
-        blocks = {key.split('.')[2] for key in state if key.startswith(f'stages.{stage}.')}
+        depths.append(len({k.split('.')[2] for k in state if k.startswith(f'stages.{stage}.')}))
         width = state.get(f'stages.{stage}.0.dwconv.weight')
-        depths.append(str(len(blocks)))
-        channels.append('?' if width is None else str(width.shape[0]))
+        channels.append(0 if width is None else width.shape[0])
     return depths, channels
 
 
 def size_name(state: Mapping[str, Tensor]) -> str | None:
     """The size that officially named tensors are of, such as ``'tiny'``; None for another."""
     depths, channels = dimensions(state)
-    return SIZES.get(('-'.join(depths), channels[0]))
+    return find_size(depths, channels[0])
 
 
 def describe_size(state: Mapping[str, Tensor]) -> str:
     """Depths and channels that officially named tensors speak of, in a few words."""
     depths, channels = dimensions(state)
+    told = (
+        f'depths {"-".join(map(str, depths))}, channels {"-".join(str(n or "?") for n in channels)}'
+    )
     grn = ', GRN' if any('.grn.' in key for key in state) else ''
     name = size_name(state)
-    name = f'{name}: ' if name else ''
-    return f'{name}depths {"-".join(depths)}, channels {"-".join(channels)}{grn}'
+    return f'{f"{name}: " if name else ""}{told}{grn}'
 
 
 def describe_whole(keys: Iterable[str]) -> str:

@@ -17,27 +17,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-# Parts that occur once, at each stage after the first, in each block, and at each stage.
+# Parts that occur once, at each stage after the first, and in each block; others at each stage.
 ONCE = ('stem_conv', 'stem_norm', 'norm', 'head')
 DOWNSAMPLING = ('down_norm', 'down_conv')
 BLOCK = ('dwconv', 'block_norm', 'pwconv1', 'pwconv2', 'gamma', 'grn_gamma', 'grn_beta')
-STAGE = ('output_norm',)
-
-# Size by blocks and first channels, for messages.
-SIZES = {
-    ('2-2-6-2', '40'): 'atto',
-    ('2-2-6-2', '48'): 'femto',
-    ('2-2-6-2', '64'): 'pico',
-    ('2-2-8-2', '80'): 'nano',
-    ('3-3-9-3', '96'): 'tiny',
-    ('3-3-27-3', '96'): 'small',
-    ('3-3-27-3', '128'): 'base',
-    ('3-3-27-3', '192'): 'large',
-    ('3-3-27-3', '256'): 'xlarge',
-    ('3-3-27-3', '352'): 'huge',
-    ('3-4-30-3', '384'): 'xxlarge',
-}
-
 
 _FLAT = MappingProxyType({'gamma': (-1,), 'grn_gamma': (-1,), 'grn_beta': (-1,)})
 
