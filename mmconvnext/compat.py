@@ -12,6 +12,7 @@ import pickle
 import sys
 from functools import wraps
 from importlib.util import find_spec
+from typing import Any
 
 import torch
 from mmengine.config.utils import MODULE2PACKAGE
@@ -62,7 +63,7 @@ def allow_mmengine_checkpoints() -> None:
     )
 
 
-def _history_statistic(owner: object = None, name: object = None, *rest: object) -> object:
+def _history_statistic(owner: Any = None, name: object = None, *rest: object) -> object:
     if not rest and owner is HistoryBuffer and name in HistoryBuffer()._statistics_methods:
         return HistoryBuffer._statistics_methods[name]
     raise pickle.UnpicklingError(
@@ -84,7 +85,7 @@ def set_aside_broken_torchvision() -> None:
     except (RuntimeError, ImportError, OSError, AttributeError) as error:
         for name in [name for name in sys.modules if name.split('.')[0] == 'torchvision']:
             del sys.modules[name]
-        sys.modules['torchvision'] = None  # the import system's way to say: not installed
+        sys.modules['torchvision'] = None  # type: ignore[assignment]  # says: not installed
         set_aside['torchvision'] = first_line(error)
         if os.environ.get('RANK', '0') == '0':
             logging.getLogger('mmconvnext').warning(
@@ -108,7 +109,7 @@ def keep_optimizers_uncompiled() -> None:
 
     @wraps(plain)
     def maybe_compile(runner: Runner, target: str) -> None:
-        optimizer = getattr(runner, 'optim_wrapper', None)
+        optimizer: Any = getattr(runner, 'optim_wrapper', None)
         if runner.cfg.get('compile') and hasattr(optimizer, 'update_params'):
             optimizer.update_params = torch.compiler.disable(optimizer.update_params)
         plain(runner, target)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 
-def type_name(entry: Mapping[str, object]) -> str:
+def type_name(entry: Mapping) -> str:
     """The bare class name of an entry's ``type``, or ''."""
     kind = entry.get('type') or ''
     return (kind if isinstance(kind, str) else kind.__name__).rsplit('.', 1)[-1]

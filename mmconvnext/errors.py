@@ -38,7 +38,7 @@ class MissingOperatorError(UserError):
     """One of mmcv's compiled operators was called, and neither mmcv nor this package has it."""
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """What an error says, in one line, or its kind where it says nothing."""
     lines = str(error).strip().splitlines()
     return lines[0].strip() if lines else type(error).__name__

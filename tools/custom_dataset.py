@@ -35,8 +35,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument('out', metavar='OUT.py', type=Path, help='config to write')
     for split, use in (('train', 'to train on'), ('val', 'held out')):
         parser.add_argument(f'--{split}-images', required=True, help=f'folder of pictures {use}')
-        parser.add_argument(f'--{split}-ann', metavar='FILE', help='their COCO json')
-        parser.add_argument(f'--{split}-labels', metavar='DIR', help='or their label pictures')
+        parser.add_argument(f'--{split}-ann', metavar='FILE', default='', help='their COCO json')
+        parser.add_argument(f'--{split}-labels', metavar='DIR', default='', help='or their labels')
     parser.add_argument(
         '--classes', nargs='+', metavar='NAME', help='of labels; or one file, a name on each line'
     )

@@ -39,31 +39,31 @@ def without_machine(text: str) -> str | None:
     # ast counts columns in bytes.
     lines = text.encode().split(b'\n')
     for node, replacement in sorted(_changes(tree), key=_position, reverse=True):
-        first, last = node.lineno - 1, node.end_lineno - 1
+        first, last = node.lineno - 1, (node.end_lineno or node.lineno) - 1
         before, after = lines[first][: node.col_offset], lines[last][node.end_col_offset :]
         kept = before + replacement.encode() + after
         lines[first : last + 1] = [kept] if kept.strip() else []
     return b'\n'.join(lines).decode()
 
 
-def _changes(tree: ast.Module) -> Iterator[tuple[ast.AST, str]]:
+def _changes(tree: ast.Module) -> Iterator[tuple[ast.stmt | ast.expr, str]]:
     """Nodes and what takes their place; none is inside another."""
     for statement in tree.body:
         if isinstance(statement, ast.Assign) and _OF_THE_RUN & set(_names(statement)):
             yield statement, ''
             continue
-        for node in _strings(statement):
-            if _ABSOLUTE.match(node.value):
-                yield node, literal(PureWindowsPath(node.value).name)
+        for node, text in _strings(statement):
+            if _ABSOLUTE.match(text):
+                yield node, literal(PureWindowsPath(text).name)
 
 
-def _strings(statement: ast.stmt) -> Iterator[ast.Constant]:
+def _strings(statement: ast.stmt) -> Iterator[tuple[ast.Constant, str]]:
     """Strings in a statement, but for names of classes, and parts of other strings."""
-    waiting = [statement]
+    waiting: list[ast.AST] = [statement]
     while waiting:
         match waiting.pop():
-            case ast.Constant(value=str()) as node:
-                yield node
+            case ast.Constant(value=str() as text) as node:
+                yield node, text
             case (
                 ast.JoinedStr()
                 | ast.keyword(arg='classes', value=ast.List() | ast.Tuple())
@@ -78,5 +78,5 @@ def _names(statement: ast.Assign) -> Iterator[str]:
     return (target.id for target in statement.targets if isinstance(target, ast.Name))
 
 
-def _position(change: tuple[ast.AST, str]) -> tuple[int, int]:
+def _position(change: tuple[ast.stmt | ast.expr, str]) -> tuple[int, int]:
     return change[0].lineno, change[0].col_offset

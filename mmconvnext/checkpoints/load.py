@@ -8,6 +8,7 @@ Here every tensor is accounted for or the load raises.
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from mmengine.logging import print_log
@@ -53,7 +54,7 @@ class LoadReport:
         """CRC-32 of the loaded tensors, by name."""
         crc = 0
         for key in sorted(self.loaded):
-            crc = zlib.crc32(self.loaded[key].flatten().view(torch.uint8).numpy(), crc)
+            crc = zlib.crc32(self.loaded[key].flatten().view(torch.uint8).numpy().data, crc)
         return f'{crc:08x}'
 
     def __str__(self) -> str:
@@ -99,7 +100,7 @@ def load(
     whole: bool = False,
     new: Sequence[str] = (),
     unused: Sequence[str] = (),
-    **options: object,
+    **options: Any,
 ) -> LoadReport:
     """Load a file's weights in place, every tensor accounted for.
 
@@ -118,9 +119,9 @@ def load(
         CheckpointError: anything else is missing, unexpected, of another shape or not finite.
             The module is unchanged then.
     """
-    for option, known in _POLICIES.items():
-        if (given := options.get(option, known[0])) not in known:
-            raise ArgumentError(f'init_cfg: expected {option} of {", ".join(known)}, got {given!r}')
+    for option, named in _POLICIES.items():
+        if (given := options.get(option, named[0])) not in named:
+            raise ArgumentError(f'init_cfg: expected {option} of {", ".join(named)}, got {given!r}')
     found = find_tensors(read_checkpoint(checkpoint, sha256=sha256), checkpoint, ema=ema)
     compare = compare_whole if whole else compare_backbone
     report = compare(module, found, str(checkpoint), **options)

@@ -69,8 +69,9 @@ def run_checkpoints(folder: Path, templates: Sequence[str] = TEMPLATES) -> list[
     """The checkpoints of training in a folder, by the number in their names."""
     if not folder.is_dir():
         return []
-    steps = {path: step_of(path.name, templates) for path in folder.iterdir() if path.is_file()}
-    return sorted((path for path, step in steps.items() if step is not None), key=steps.get)
+    files = (path for path in folder.iterdir() if path.is_file())
+    steps = {path: step for path in files if (step := step_of(path.name, templates)) is not None}
+    return sorted(steps, key=steps.__getitem__)
 
 
 def newest_whole(folder: Path, templates: Sequence[str] = TEMPLATES) -> Newest:
@@ -85,7 +86,7 @@ def newest_whole(folder: Path, templates: Sequence[str] = TEMPLATES) -> Newest:
             iterations[path] = iterations_of(path)
         except CheckpointError as error:
             passed_over.append(str(error))
-    for path in sorted(iterations, key=iterations.get, reverse=True):
+    for path in sorted(iterations, key=iterations.__getitem__, reverse=True):
         try:
             require_intact(path)
         except CheckpointError as error:

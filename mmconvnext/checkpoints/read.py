@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 from zipfile import ZIP_STORED, ZipFile, is_zipfile
 
@@ -143,7 +143,8 @@ def _read_shards(checkpoint: str, index: Path, map_location: str) -> dict[str, T
     for shard in dict.fromkeys(weight_map.values()):
         if Path(shard).name != shard or shard.endswith('.index.json'):
             raise CheckpointError(f'{index}: expected shards beside it, found {shard!r}')
-        tensors |= read_checkpoint(_beside(str(checkpoint), shard), map_location)
+        content: Any = read_checkpoint(_beside(str(checkpoint), shard), map_location)
+        tensors |= content
     missing = [key for key in weight_map if key not in tensors]
     if missing:
         raise CheckpointError(f'{index}: its shards do not hold {", ".join(missing[:5])}')
@@ -158,7 +159,7 @@ def _beside(checkpoint: str, name: str) -> str:
     return checkpoint.removesuffix(Path(checkpoint).name) + name
 
 
-def _read_safetensors(path: Path, map_location: str) -> dict[str, object]:
+def _read_safetensors(path: Path, map_location: str) -> dict[str, Any]:
     """Tensors by name; under ``state_dict``, beside ``meta``, where the file has such."""
     with safe_open(path, 'pt') as file:
         header = file.metadata() or {}
@@ -230,7 +231,7 @@ class Found(NamedTuple):
     place: str
 
 
-def find_tensors(content: object, source: str, *, ema: bool = False) -> Found:
+def find_tensors(content: Any, source: str, *, ema: bool = False) -> Found:
     """The state dict in a checkpoint's content, whatever it is wrapped in.
 
     Args:
@@ -242,9 +243,8 @@ def find_tensors(content: object, source: str, *, ema: bool = False) -> Found:
     Raises:
         CheckpointError: there is no state dict, or no averaged one.
     """
-    wrappers, places = WRAPPERS, []
-    if ema:
-        wrappers = _averaged_wrappers(content, source)
+    wrappers: Sequence[str] = _averaged_wrappers(content, source) if ema else WRAPPERS
+    places: list[str] = []
     for _ in range(_MOST_WRAPPERS):
         if not isinstance(content, Mapping):
             break

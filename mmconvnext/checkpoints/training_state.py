@@ -5,6 +5,7 @@ import re
 import reprlib
 from collections.abc import Mapping
 from pathlib import Path, PureWindowsPath
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -35,7 +36,8 @@ def as_data(checkpoint: Mapping, folder: Path) -> tuple[dict, list[str]]:
     Returns:
         The checkpoint with plain ``meta`` and ``message_hub``, and notices of what was dropped.
     """
-    content, notices = dict(checkpoint), []
+    content = dict(checkpoint)
+    notices: list[str] = []
     if 'meta' in content:
         content['meta'] = _plain_meta(find_meta(content))
     hub = content.get('message_hub')
@@ -98,7 +100,7 @@ def _mapping(hub: Mapping, name: str) -> dict[str, object]:
     return {key: value for key, value in found.items() if isinstance(key, str)}
 
 
-def _plain_history(history: object) -> HistoryBuffer | None:
+def _plain_history(history: Any) -> HistoryBuffer | None:
     """The same numbers in a new buffer: the unpickled one may carry anything as its methods."""
     if type(history) is not HistoryBuffer:
         return None
@@ -140,7 +142,7 @@ def _copied(value: object, paths: bool, depth: int, left: list[int]) -> object:
     return None
 
 
-def _is_path(value: object) -> bool:
+def _is_path(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and bool(_PATH.search(value))
 
 

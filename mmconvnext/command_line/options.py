@@ -30,11 +30,13 @@ _READ_BY_THE_RUNNER = ('compile', 'find_unused_parameters', 'model_wrapper_cfg',
 class _KeyValue(DictAction):
     """mmengine's KEY=VALUE parser, answering what it cannot parse as argparse does."""
 
-    def __call__(self, parser, namespace, values, option_string=None) -> None:
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: object, values: object, option: str = ''
+    ) -> None:
         try:
-            super().__call__(parser, namespace, values, option_string)
+            super().__call__(parser, namespace, values, option)
         except (ValueError, AssertionError, SyntaxError) as error:
-            parser.error(f'{option_string}: expected KEY=VALUE, got {values} ({error})')
+            parser.error(f'{option}: expected KEY=VALUE, got {values} ({error})')
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:

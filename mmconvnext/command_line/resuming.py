@@ -52,7 +52,7 @@ def set_resume(config: Config, resume: str | None, *, overwrite: bool = False) -
     if not automatic:
         first = is_first_process(config.get('launcher', 'none'))
         notices = _make_way(place, resume, overwrite, first)
-    if resume is None:
+    if path is None:
         config.resume = False
         if config.get('load_from'):
             set_checkpoint(config, config.load_from, heads=False)
@@ -69,7 +69,8 @@ def set_resume(config: Config, resume: str | None, *, overwrite: bool = False) -
 def _require_training_state(checkpoint: str) -> Path:
     path = fetch(checkpoint)
     content = read_checkpoint(str(path), map_location='meta')  # no tensors, which is quick
-    missing = {'meta', 'optimizer', 'message_hub'} - set(content)
+    found = content if isinstance(content, dict) else ()
+    missing = {'meta', 'optimizer', 'message_hub'}.difference(found)
     if missing:
         raise UserError(
             f'{checkpoint}: expected a checkpoint of training, with its '

@@ -39,7 +39,7 @@ def set_pictures(config: Config, folder: str) -> None:
         'mmconvnext.SegmentationPictureHook': 'out_dir',
         'DetVisualizationHook': 'test_out_dir',
         'mmdet.DetVisualizationHook': 'test_out_dir',
-    }.get(hook.get('type'))
+    }.get(hook.get('type', ''))
     if folder_option is None:
         raise UserError(
             '--show-dir: expected default_hooks.visualization of type '

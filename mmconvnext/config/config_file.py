@@ -115,7 +115,7 @@ def _close_files(error: Exception) -> None:
 
 def unusable_config(path: str | Path, error: Exception) -> str:
     """Return what to say of a config whose Python fails."""
-    cause = error
+    cause: BaseException = error
     while isinstance(cause, ImportError) and cause.__context__ is not None:
         cause = cause.__context__
     if isinstance(cause, ModuleNotFoundError):

@@ -58,7 +58,7 @@ def _value(node: ast.expr, depth: int) -> object:
         case ast.Constant(value=None | bool() | int() | float() | str()):
             return _number(node, node.value)
         case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as number)):
-            return -_number(node, number)
+            return _number(node, -number)
         case ast.List(elts=items):
             return [_value(item, depth + 1) for item in items]
         case ast.Tuple(elts=items):
@@ -97,6 +97,6 @@ def _key(node: ast.expr, key: object) -> str:
     return key
 
 
-def _refusal(node: ast.AST, expected: str) -> LiteralError:
+def _refusal(node: ast.expr | ast.stmt, expected: str) -> LiteralError:
     kind = type(node).__name__
     return LiteralError(f'line {node.lineno}: expected {expected}, got something else ({kind})')

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from typing import Any, TypeGuard
 
 from mmengine.config import ConfigDict
 
@@ -74,7 +75,7 @@ def _tested_dataset(entries: Mapping[str, object]) -> dict:
 
 def _described(dataset: Mapping[str, object]) -> dict[str, object]:
     """Pipeline and classes of a dataset, without its type and its files."""
-    kept = {}
+    kept: dict[str, Any] = {}
     if isinstance(dataset.get('pipeline'), list):
         kept['pipeline'] = _allowed(dataset['pipeline'], 'test_dataloader.dataset.pipeline')
     if isinstance(dataset.get('reduce_zero_label'), bool):
@@ -85,7 +86,7 @@ def _described(dataset: Mapping[str, object]) -> dict[str, object]:
     # A string would name a file of classes.
     if _all(classes, str):
         kept['metainfo']['classes'] = classes
-    if _all(palette, list | tuple) and all(_all(colour, int) for colour in palette):
+    if _all(palette, (list, tuple)) and all(_all(colour, int) for colour in palette):
         kept['metainfo']['palette'] = palette
     return kept
 
@@ -94,7 +95,7 @@ def _dict(value: object) -> dict:
     return value if isinstance(value, dict) else {}
 
 
-def _all(values: object, kind: type) -> bool:
+def _all(values: object, kind: type | tuple[type, ...]) -> TypeGuard[list | tuple]:
     return isinstance(values, list | tuple) and all(isinstance(value, kind) for value in values)
 
 
@@ -132,7 +133,7 @@ def _names_file(name: str, value: object) -> bool:
     return name in _NUMBERS_OR_FILE or not _WORD.fullmatch(value)
 
 
-def _type(value: object, place: str) -> str:
+def _type(value: Any, place: str) -> str:
     *scopes, name = value.split('.') if isinstance(value, str) else ['']
     if name not in ALLOWED or scopes not in ([], *([scope] for scope in SCOPES)):
         raise _refusal(place, 'a type on the list of allowed ones', value)

@@ -6,6 +6,7 @@ an object at an address of the file's choice, which reading the array then follo
 
 import pickle
 import re
+from typing import SupportsIndex
 
 import numpy as np
 from numpy._core import multiarray
@@ -59,7 +60,7 @@ class PlainArray(np.ndarray):
         except (TypeError, ValueError) as error:
             raise pickle.UnpicklingError(f'expected the state of an array ({error})') from error
 
-    def __reduce_ex__(self, protocol: int) -> tuple:
+    def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple:
         return self.view(np.ndarray).__reduce_ex__(protocol)
 
 
@@ -79,7 +80,7 @@ def empty_array(*_: object) -> PlainArray:
 
 def number(dtype: PlainDtype, content: bytes) -> np.generic:
     """Return a number of numpy from its bytes: ``numpy._core.multiarray.scalar``."""
-    return multiarray.scalar(_own(dtype), content)
+    return multiarray.scalar(_own(dtype), content)  # type: ignore[return-value]
 
 
 def _own(dtype: object) -> np.dtype:

@@ -1,10 +1,12 @@
 """Values of a config as containers, strings and numbers, which every text format holds."""
 
+from typing import Any
+
 _CONTAINERS = (dict, list, tuple, set, frozenset)
-_ATOMS = (bool, int, float, complex, str, bytes)
+_ATOMS: tuple[type, ...] = (bool, int, float, complex, str, bytes)
 
 
-def plain(value: object) -> object:
+def plain(value: object) -> Any:
     """Return a copy made of plain containers, with sorted dict keys, and of :func:`plain_item`."""
     value = plain_item(value)
     if isinstance(value, dict):

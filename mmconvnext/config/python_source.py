@@ -59,8 +59,9 @@ def assignment(name: str, value: object, comment: str = '') -> str:
         )
     ]
     lines = list(_lines(value, f'{name} = ', 0, ''))
-    if len(lines) > 1 and _is_list_of_words(value):
-        lines = _filled(name, value)
+    parts = _parts(value)
+    if parts and len(lines) > 1 and _is_list_of_words(value):
+        lines = _filled(name, *parts)
     return '\n'.join([*comments, *lines]) + '\n'
 
 
@@ -102,8 +103,7 @@ def _is_list_of_words(value: object) -> bool:
     )
 
 
-def _filled(name: str, value: list | tuple) -> list[str]:
-    opening, items, closing = _parts(value)
+def _filled(name: str, opening: str, items: list[tuple[str, object]], closing: str) -> list[str]:
     lines = ['   ']
     for _, item in items:
         word = f' {literal(item)},'

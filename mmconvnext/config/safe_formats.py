@@ -5,7 +5,7 @@ mmengine reads YAML (configs, ``_base_``) by a loader that builds Python objects
 """
 
 import math
-from typing import IO
+from typing import IO, Any
 
 import yaml
 from mmengine.fileio import JsonHandler, PickleHandler, YamlHandler, register_handler
@@ -25,6 +25,10 @@ class _Loader(yaml.SafeLoader):
     """Builds plain values, and the tuples that mmengine writes into YAML."""
 
 
+def _tuple(loader: _Loader, node: yaml.SequenceNode) -> tuple:
+    return tuple(loader.construct_sequence(node, deep=True))
+
+
 def _refuse(loader: _Loader, suffix: str, node: yaml.Node) -> None:
     tag = ascii(f'!!python/{suffix}')[1:100].strip("'")  # which can have line breaks
     raise FileContentError(
@@ -33,9 +37,7 @@ def _refuse(loader: _Loader, suffix: str, node: yaml.Node) -> None:
     )
 
 
-_Loader.add_constructor(
-    PYTHON_TAG + 'tuple', lambda loader, node: tuple(loader.construct_sequence(node, deep=True))
-)
+_Loader.add_constructor(PYTHON_TAG + 'tuple', _tuple)
 _Loader.add_multi_constructor(PYTHON_TAG, _refuse)
 
 
@@ -47,7 +49,7 @@ class SafeYamlHandler(YamlHandler):
             more than anybody has memory for.
     """
 
-    def load_from_fileobj(self, file: IO[str], **options: object) -> object:
+    def load_from_fileobj(self, file: IO[str], **options: Any) -> object:
         try:
             return _load_yaml(file, options.get('Loader', _Loader))
         except FileContentError:
@@ -112,7 +114,7 @@ class SafePickleHandler(PickleHandler):
         FileContentError: the file names anything else, or is no pickle.
     """
 
-    def load_from_fileobj(self, file: IO[bytes], **options: object) -> object:
+    def load_from_fileobj(self, file: IO[bytes], **options: Any) -> object:
         try:
             return load_pickle(file, **options)
         except Exception as error:  # foreign bytes, which fail in any way

@@ -3,7 +3,7 @@
 import io
 import pickle
 from collections import OrderedDict
-from typing import IO, ClassVar
+from typing import IO, Any, ClassVar
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from numpy._core import multiarray
 from mmconvnext.config.plain_numpy import array_class, plain_dtype, require_plain
 
 
-def load_pickle(file: IO[bytes], **options: object) -> object:
+def load_pickle(file: IO[bytes], **options: Any) -> object:
     """Return what a pickle file holds: builtin containers, numbers, strings, arrays, tensors.
 
     Options are those of ``pickle.load``.
@@ -27,7 +27,8 @@ def load_pickle(file: IO[bytes], **options: object) -> object:
 class _Unpickler(pickle._Unpickler):
     """Finds the functions below by their names, and sets the state of arrays alone."""
 
-    dispatch: ClassVar = dict(pickle._Unpickler.dispatch)
+    stack: list[Any]
+    dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)
 
     def find_class(self, module: str, name: str) -> object:
         found = _ALLOWED.get(_TODAY.get(module, module), {}).get(name)
@@ -55,7 +56,7 @@ def _empty(*_: object) -> np.ndarray:
     return np.empty(0, np.int8)  # until its state is set
 
 
-def _from_buffer(buffer: bytes, dtype: np.dtype, shape: tuple, order: str) -> np.ndarray:
+def _from_buffer(buffer: bytes, dtype: np.dtype, shape: tuple, order: Any) -> np.ndarray:
     # Of an array, the buffer would go when its state is set.
     if type(buffer) not in (bytes, bytearray):
         raise pickle.UnpicklingError(f'expected the bytes of an array, found {type(buffer)}')
@@ -90,7 +91,7 @@ _TODAY = {
     'numpy.core.multiarray': 'numpy._core.multiarray',
     'numpy.core.numeric': 'numpy._core.numeric',
 }
-_ALLOWED = {
+_ALLOWED: dict[str, dict[str, Any]] = {
     'builtins': {kind.__name__: kind for kind in (bytes, bytearray, complex, frozenset, set)},
     'collections': {'OrderedDict': OrderedDict},
     '_codecs': {'encode': _latin1},

@@ -4,6 +4,7 @@ import colorsys
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 
@@ -19,7 +20,7 @@ from mmconvnext.preflight.configured import steps
 from mmconvnext.preflight.heads import class_heads, dotted
 from mmconvnext.preflight.segmentation import IGNORED
 
-Entries = dict[str, object]
+Entries = dict[str, Any]
 
 # What a data set takes from other entries of the config.
 _NAMED = dict(data_root=Code('data_root'), metainfo=Code('metainfo'))
@@ -57,7 +58,7 @@ def read_base(base: Path) -> Config:
                 f'{dataset.get("type", "none")}; choose a whole config, without wrappers such as '
                 'RepeatDataset'
             )
-        if not all(isinstance(step.get('type'), str) for step in steps(dataset.pipeline)):
+        if not all(isinstance(step.get('type'), str) for step in steps(dataset['pipeline'])):
             raise UserError(
                 f'{base}: expected a pipeline whose types are names, got classes, which no config '
                 'of text can hold; choose a base that names them'
@@ -120,7 +121,7 @@ def for_labels(
     reduced, ignored = meaning.reduce_zero_label, {}
     if meaning.ignore_index != IGNORED:
         ignored['ignore_index'] = meaning.ignore_index
-    splits = {}
+    splits: dict[str, dict] = {}
     for split, folder, images, labels in zip(('train', 'val'), folders, places[::2], places[1::2]):
         splits[split] = {
             UNPACKED: Code('dataset'),
@@ -160,7 +161,7 @@ def for_coco(base: Config, paths: tuple[str, str, str, str], data: OwnCoco) -> E
         for split, file, images in zip(('train', 'val'), places[::2], places[1::2])
     }
     model = _heads_with(base, dict(num_classes=len(data.classes)))
-    evaluator = dict(ann_file=Code(f'data_root + {literal(f"/{places[2]}")}'))
+    evaluator: Entries = dict(ann_file=Code(f'data_root + {literal(f"/{places[2]}")}'))
     if not data.has_masks:
         evaluator['metric'] = 'bbox'
         if 'mask_head' in base.model.get('roi_head', ()):
@@ -182,11 +183,11 @@ def _data_entries(
     root: str,
     classes: tuple[str, ...],
     dataset: Entries,
-    splits: dict[str, Entries],
+    splits: dict[str, dict],
     change: Callable[[dict], None],
 ) -> Entries:
     """Classes, pipelines in which a step was changed, and data loaders."""
-    entries = {
+    entries: Entries = {
         'data_root': root,
         'data_hint': 'put there what tools/custom_dataset.py was given',
         'classes': classes,
@@ -217,9 +218,9 @@ def _data_entries(
 
 def _evaluators(base: Config, changes: Entries) -> Entries:
     given = base.val_evaluator
-    if isinstance(given, list):  # a list is replaced as a whole
-        changes = [{**one.to_dict(), **changes} for one in given]
-    return {'val_evaluator': changes, 'test_evaluator': Code('val_evaluator')}
+    # A list is replaced as a whole.
+    new = [one.to_dict() | changes for one in given] if isinstance(given, list) else changes
+    return {'val_evaluator': new, 'test_evaluator': Code('val_evaluator')}
 
 
 def _heads_with(base: Config, values: Entries) -> Entries:

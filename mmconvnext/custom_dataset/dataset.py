@@ -31,10 +31,10 @@ class OwnData:
 
     train_images: str
     val_images: str
-    train_ann: str | None = None
-    val_ann: str | None = None
-    train_labels: str | None = None
-    val_labels: str | None = None
+    train_ann: str = ''
+    val_ann: str = ''
+    train_labels: str = ''
+    val_labels: str = ''
     classes: Sequence[str] | None = None
     reduce_zero_label: bool | None = None
     ignore_index: int | None = None
@@ -163,7 +163,7 @@ def _adapt_labels(config: Config, data: OwnData) -> _Adapted:
     ids = count_ids(folders[0]) + count_ids(folders[1])
     meaning = decide(ids, classes, data.reduce_zero_label, data.ignore_index)
     entries = for_labels(config, folders, meaning)
-    return _Adapted(entries, *(len(folder.names) for folder in folders), meaning.why)
+    return _Adapted(entries, len(folders[0].names), len(folders[1].names), meaning.why)
 
 
 def _record(base: Path, out: Path, adapted: _Adapted, devices: int) -> list[str]:

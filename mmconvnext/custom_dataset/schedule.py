@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from mmengine.config import Config
 
@@ -152,7 +153,7 @@ def _in_iterations(scheduler: dict) -> bool:
     return not scheduler.get('by_epoch', True)
 
 
-def _moved(place: int | list[int], old: int, new: int) -> int | list[int]:
+def _moved(place: int | list[int], old: int, new: int) -> Any:
     """Where a place in the old schedule lies in the new one."""
     if isinstance(place, list | tuple):
         return sorted({max(1, min(_moved(item, old, new), new - 1)) for item in place})

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TypeGuard
 
 from mmengine.config import Config
 
@@ -55,6 +56,6 @@ def _paths(dataset: Mapping) -> Iterator[str]:
             yield os.path.join(root, name)
 
 
-def _is_local(path: str | None) -> bool:
+def _is_local(path: str | None) -> TypeGuard[str]:
     # Those with a scheme, such as s3://, are for mmengine's file backends to find.
-    return bool(path) and '://' not in path
+    return bool(path and '://' not in path)

@@ -101,7 +101,8 @@ def run_lengths(mask: np.ndarray) -> list[int]:
 
 def _write_split(root: Path, split: str, generators: Generators, size: int) -> None:
     folder, first_id = _SPLITS[split]
-    images, annotations = [], []
+    images: list[dict[str, object]] = []
+    annotations: list[dict[str, object]] = []
     for image_id, generator in enumerate(generators, first_id):
         image, shapes = draw_picture(generator, size)
         name = f'{image_id:012d}.jpg'

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,7 +14,7 @@ _SPLITS = {'training': 0, 'validation': 1}
 
 Generators = Iterator[np.random.Generator]
 Report = Callable[[int, int], None]
-Recipe = dict[str, int | str]
+Recipe = dict[str, Any]
 
 
 def write_sample_set(

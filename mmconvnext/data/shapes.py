@@ -56,7 +56,7 @@ def paint_shape(
     """
     mask = _place(generator, name, len(image), radius)
     hue = (hue + generator.normal(0, _HUE_SIGMA)) % 360
-    hsv = np.float32([[[hue, generator.uniform(0.55, 0.95), generator.uniform(0.6, 1.0)]]])
+    hsv = np.array([[[hue, generator.uniform(0.55, 0.95), generator.uniform(0.6, 1)]]], np.float32)
     image[mask] = 255 * cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0]
     return mask
 

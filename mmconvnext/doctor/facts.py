@@ -81,7 +81,7 @@ def collect(package_problem: str | None = None) -> Facts:
     broken = {'mmconvnext': package_problem} if package_problem else {}
     with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
         warnings.simplefilter('ignore')
-        working = set()
+        working: set[str] = set()
         for name, (module, needed) in _PROBES.items():
             there = name not in PROVIDERS or providers(name, versions)
             if there and name not in broken and working.issuperset(needed):

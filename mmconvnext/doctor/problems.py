@@ -3,7 +3,7 @@
 import difflib
 import re
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mmconvnext.doctor.facts import PROVIDERS, Facts, providers
 from mmconvnext.doctor.incompatibilities import (
@@ -14,7 +14,9 @@ from mmconvnext.doctor.incompatibilities import (
 )
 
 try:
-    from packaging.requirements import Requirement
+    from packaging import requirements
+
+    Requirement: Any = requirements.Requirement
 except ModuleNotFoundError:  # then neither mmengine (through matplotlib) nor mmcv is installed
     Requirement = None
 
@@ -69,9 +71,9 @@ def _missing(facts: Facts) -> Iterator[Problem]:
     gone = [name for name in _NEEDED_BY if not providers(name, facts.versions)]
     # A person who only segments needs no mmdet, and the other way round.
     optional = {'mmdet', 'mmseg'} if len({'mmdet', 'mmseg'} & set(gone)) == 1 else set()
-    for names, certain in ((set(gone) - optional, True), (set(gone) & optional, False)):
-        if names:
-            names = [name for name in gone if name in names]
+    for some, certain in ((set(gone) - optional, True), (set(gone) & optional, False)):
+        if some:
+            names = [name for name in gone if name in some]
             fails = f'not installed; needed by {_NEEDED_BY[names[0]]}'
             yield Problem(', '.join(names), fails, _STACK, certain=certain)
     if _lacks_torch(facts):

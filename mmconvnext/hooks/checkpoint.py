@@ -4,9 +4,11 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
+from mmengine.runner import Runner
 
 from mmconvnext.checkpoints.of_a_run import EVALUATED, LAST, OVERWRITTEN, TEMPLATES, step_of
 from mmconvnext.checkpoints.read import read_checkpoint
@@ -35,7 +37,7 @@ class CheckpointHook(MMEngineCheckpointHook):
     mmengine's.
     """
 
-    def before_train(self, runner) -> None:
+    def before_train(self, runner: Runner) -> None:
         self._elsewhere = '://' in str(self.out_dir or runner.work_dir)
         self._written_at = -1  # iterations of training in the last checkpoint
         self._mid_epoch: str | None = None
@@ -61,7 +63,7 @@ class CheckpointHook(MMEngineCheckpointHook):
         if isinstance(interrupted, str) and step_of(interrupted) is not None:
             self._mid_epoch = interrupted
 
-    def _find_best(self, runner) -> None:
+    def _find_best(self, runner: Runner) -> None:
         """Take the best checkpoints from their files, those of a part that is trained again too."""
         for indicator in self.key_indicators if self.save_best else []:
             found = [self._newest_best(indicator) if runner.iter else None]
@@ -76,7 +78,7 @@ class CheckpointHook(MMEngineCheckpointHook):
             if not self._is_best(path.name, indicator):
                 continue
             try:
-                content = read_checkpoint(str(path), 'meta')
+                content: Any = read_checkpoint(str(path), 'meta')
                 info = content['message_hub']['runtime_info']
                 score = finite_number(info[self._key('best_score', indicator)])
                 seen = content['meta']['iter']
@@ -96,7 +98,7 @@ class CheckpointHook(MMEngineCheckpointHook):
         """What mmengine calls ``best_score`` or ``best_ckpt`` of one of the indicators."""
         return name if len(self.key_indicators) == 1 else f'{name}_{indicator}'
 
-    def _set_best(self, runner, indicator: str, path: Path, score: float) -> None:
+    def _set_best(self, runner: Runner, indicator: str, path: Path, score: float) -> None:
         runner.message_hub.update_info(self._key('best_score', indicator), score)
         runner.message_hub.update_info(self._key('best_ckpt', indicator), str(path))
         if len(self.key_indicators) == 1:
@@ -104,7 +106,7 @@ class CheckpointHook(MMEngineCheckpointHook):
         else:
             self.best_ckpt_path_dict[indicator] = str(path)
 
-    def _save_checkpoint_with_step(self, runner, step: int, meta: dict) -> None:
+    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         if self._elsewhere:
             super()._save_checkpoint_with_step(runner, step, meta)
             return
@@ -122,7 +124,7 @@ class CheckpointHook(MMEngineCheckpointHook):
         if outdated:
             runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
 
-    def _write(self, runner, name: str, meta: dict) -> None:
+    def _write(self, runner: Runner, name: str, meta: dict) -> None:
         path = str(self.folder / name)
         before = runner.message_hub.runtime_info.get('last_ckpt')
         runner.message_hub.update_info('last_ckpt', path)
@@ -139,7 +141,7 @@ class CheckpointHook(MMEngineCheckpointHook):
         self.last_ckpt = path
         self._written_at = meta['iter']
 
-    def _save(self, runner, name: str, meta: dict, whole_run: bool) -> None:
+    def _save(self, runner: Runner, name: str, meta: dict, whole_run: bool) -> None:
         runner.save_checkpoint(
             self.out_dir,
             name,
@@ -152,7 +154,7 @@ class CheckpointHook(MMEngineCheckpointHook):
             **(self.args if whole_run else {}),
         )
 
-    def _remove_replaced(self, runner, name: str) -> None:
+    def _remove_replaced(self, runner: Runner, name: str) -> None:
         """What was to go once there is a complete checkpoint: of mid-epoch, of another run."""
         if self._mid_epoch not in (None, name):
             self._remove(self._mid_epoch)
@@ -166,7 +168,7 @@ class CheckpointHook(MMEngineCheckpointHook):
             if not any(old.iterdir()):
                 old.rmdir()
 
-    def _save_best_checkpoint(self, runner, metrics: dict) -> None:
+    def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         if not self.save_best:
             return
         if self._elsewhere:
@@ -181,7 +183,7 @@ class CheckpointHook(MMEngineCheckpointHook):
             if score is not None and self.is_better_than[indicator](score, best):
                 self._replace_best(runner, indicator, score)
 
-    def _replace_best(self, runner, indicator: str, score: float) -> None:
+    def _replace_best(self, runner: Runner, indicator: str, score: float) -> None:
         unit, done = ('epoch', runner.epoch) if self.by_epoch else ('iter', runner.iter)
         name = f'best_{indicator}_{self.filename_tmpl.format(done)}'.replace('/', '_')
         self._set_best(runner, indicator, self.folder / name, score)
@@ -194,7 +196,7 @@ class CheckpointHook(MMEngineCheckpointHook):
             if path.name != name and self._is_best(path.name, indicator):
                 self._remove(path.name)
 
-    def save_state(self, runner, done: int, *, together: bool = True) -> str:
+    def save_state(self, runner: Runner, done: int, *, together: bool = True) -> str:
         """Write the state of the run after ``done`` iterations, where it is not on disk already.
 
         ``together`` says that all processes do so now. Returns the checkpoint's path.
@@ -210,7 +212,7 @@ class CheckpointHook(MMEngineCheckpointHook):
                 self._together = True
         return self.last_ckpt
 
-    def _write_state(self, runner, done: int) -> None:
+    def _write_state(self, runner: Runner, done: int) -> None:
         meta = dict(epoch=runner.epoch, iter=done)
         if self._elsewhere:
             name = TEMPLATES[0].format(done)

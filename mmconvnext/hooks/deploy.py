@@ -1,6 +1,7 @@
 """Tests a model in its deploy form."""
 
 from mmengine.hooks import Hook
+from mmengine.runner import Runner
 
 from mmconvnext.registry import HOOKS
 
@@ -19,9 +20,9 @@ class DeployHook(Hook):
     priority = 'VERY_HIGH'
 
     def __init__(self) -> None:
-        self._deployed = []
+        self._deployed: list = []
 
-    def before_test_iter(self, runner, batch_idx: int, data_batch=None) -> None:
+    def before_test_iter(self, runner: Runner, batch_idx: int, data_batch: object = None) -> None:
         if batch_idx > 0:
             return
         for module in runner.model.modules():
@@ -29,6 +30,6 @@ class DeployHook(Hook):
                 module.switch_to_deploy()
                 self._deployed.append(module)
 
-    def after_test_epoch(self, runner, metrics=None) -> None:
+    def after_test_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         while self._deployed:
             self._deployed.pop().switch_back()

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.dist import (
@@ -16,7 +17,7 @@ from mmengine.dist import (
     is_main_process,
 )
 from mmengine.hooks import EMAHook, Hook
-from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
 from mmconvnext.checkpoints.of_a_run import EVALUATED
 from mmconvnext.checkpoints.whole import write_text_whole
@@ -50,8 +51,8 @@ class InterruptionHook(Hook):
         self._saving = False
         self._common_batches = 0  # of an evaluation, that all processes have
 
-    def before_train(self, runner) -> None:
-        self._signals = getattr(runner, 'signals', None)
+    def before_train(self, runner: Runner) -> None:
+        self._signals = signals = getattr(runner, 'signals', None)
         self._checkpoints = _only(runner, CheckpointHook)
         self._watch = _only(runner, StepWatchHook)
         if _evaluation_is_due(runner):
@@ -60,20 +61,20 @@ class InterruptionHook(Hook):
                 'evaluating first'
             )
             runner.val_loop.run()
-        if self._signals is not None and runner.iter:
+        if signals is not None and runner.iter:
             # Data that was trained on already is passed over now, which may take long.
-            self._act_at_once(lambda: self._signals.settle(self._signals.pending))
+            self._act_at_once(signals, lambda: signals.settle(signals.pending))
 
-    def before_train_iter(self, runner, batch_idx: int, data_batch: object = None) -> None:
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: object = None) -> None:
         if self._signals is not None:
             self._signals.at_once = None
 
-    def after_train_iter(self, runner, **_: object) -> None:
-        if self._watch is not None and self._watch.agreed:
-            self._follow(runner, self._watch.agreed, runner.iter + 1)
+    def after_train_iter(self, runner: Runner, **_: object) -> None:
+        if self._signals and self._watch and self._watch.agreed:
+            self._follow(runner, self._signals, self._watch.agreed, runner.iter + 1)
 
-    def before_val_epoch(self, runner) -> None:
-        if self._signals is None:
+    def before_val_epoch(self, runner: Runner) -> None:
+        if (signals := self._signals) is None:
             return
         if is_main_process():
             _note(runner).unlink(missing_ok=True)
@@ -82,42 +83,42 @@ class InterruptionHook(Hook):
             batches = all_gather(torch.tensor(len(runner.val_loop.dataloader)))
             self._common_batches = int(min(batches))
         if not self._common_batches:
-            self._act_at_once(lambda: self._alone_in_evaluation(runner))
+            self._act_at_once(signals, lambda: self._alone_in_evaluation(runner, signals))
 
-    def after_val_iter(self, runner, batch_idx: int, **_: object) -> None:
-        if self._signals is None or batch_idx >= self._common_batches:
+    def after_val_iter(self, runner: Runner, batch_idx: int, **_: object) -> None:
+        if (signals := self._signals) is None or batch_idx >= self._common_batches:
             return
-        while number := agreed(self._signals.pending):
+        while number := agreed(signals.pending):
             with _trained_weights(runner):
-                self._follow(runner, number, runner.iter)
+                self._follow(runner, signals, number, runner.iter)
         if batch_idx + 1 == self._common_batches:
             # From here on processes have different things to do: a barrier might wait for ever.
-            self._act_at_once(lambda: self._alone_in_evaluation(runner))
+            self._act_at_once(signals, lambda: self._alone_in_evaluation(runner, signals))
 
-    def after_val_epoch(self, runner, metrics: dict | None = None) -> None:
+    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         if self._signals is None:
             return
         with shared_outcome():
             if is_main_process():
                 write_text_whole(f'{runner.iter}\n', _note(runner))
 
-    def _act_at_once(self, action: Callable[[], None]) -> None:
-        self._signals.at_once = action
-        if self._signals.pending:
+    def _act_at_once(self, signals: Signals, action: Callable[[], None]) -> None:
+        signals.at_once = action
+        if signals.pending:
             action()
 
-    def _alone_in_evaluation(self, runner) -> None:
+    def _alone_in_evaluation(self, runner: Runner, signals: Signals) -> None:
         """Follow signals in the process that got them, whatever the others do."""
         if self._saving:
             return  # a signal that comes meanwhile is followed by the loop below
         self._saving = True
         try:
-            while number := self._signals.pending:
+            while number := signals.pending:
                 with _trained_weights(runner):
                     self._save(runner, number, runner.iter, together=False)
                 if not self._is_written():
                     return  # the first process got no signal: the next step's to follow
-                self._signals.settle(number)
+                signals.settle(number)
         finally:
             self._saving = False
 
@@ -131,13 +132,13 @@ class InterruptionHook(Hook):
             time.sleep(0.1)
         return True
 
-    def _follow(self, runner, number: int, done: int) -> None:
+    def _follow(self, runner: Runner, signals: Signals, number: int, done: int) -> None:
         self._save(runner, number, done)
         if number in STOP:
             barrier()  # nobody ends, which makes launchers end all, before the file is there
-        self._signals.settle(number)
+        signals.settle(number)
 
-    def _save(self, runner, number: int, done: int, *, together: bool = True) -> None:
+    def _save(self, runner: Runner, number: int, done: int, *, together: bool = True) -> None:
         name = signal.Signals(number).name
         if self._checkpoints is None:
             runner.logger.warning(f'{name}: there is no mmconvnext.CheckpointHook to save with')
@@ -148,7 +149,7 @@ class InterruptionHook(Hook):
             runner.logger.warning(f'{name}: saved {path} after {done} iterations; {further}')
 
 
-def _evaluation_is_due(runner) -> bool:
+def _evaluation_is_due(runner: Runner) -> bool:
     """Whether the run goes on from a step after which it evaluates, and did not to the end."""
     loop = runner.train_loop
     by_epoch = isinstance(loop, EpochBasedTrainLoop)
@@ -167,13 +168,13 @@ def _evaluation_is_due(runner) -> bool:
     return evaluated[0] != str(runner.iter)
 
 
-def _note(runner) -> Path:
+def _note(runner: Runner) -> Path:
     """Where it is written after how many iterations the last evaluation came to its end."""
     return Path(runner.work_dir) / EVALUATED
 
 
 @contextmanager
-def _trained_weights(runner) -> Iterator[None]:
+def _trained_weights(runner: Runner) -> Iterator[None]:
     """Have the trained weights in the model, not those that an EMAHook evaluates."""
     averages = [hook for hook in runner.hooks if isinstance(hook, EMAHook)]
     for hook in averages:
@@ -183,5 +184,5 @@ def _trained_weights(runner) -> Iterator[None]:
         hook.before_val_epoch(runner)
 
 
-def _only(runner, kind: type) -> object | None:
+def _only(runner: Runner, kind: type) -> Any:
     return next((hook for hook in runner.hooks if isinstance(hook, kind)), None)

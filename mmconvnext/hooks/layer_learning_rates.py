@@ -1,6 +1,7 @@
 """The learning rates a person wants to see when layers have different ones."""
 
 from mmengine.hooks import Hook
+from mmengine.runner import Runner
 
 from mmconvnext.registry import HOOKS
 
@@ -18,7 +19,7 @@ class LayerLearningRatesHook(Hook):
     # After RuntimeInfoHook, whose `base_lr` it replaces.
     priority = 'HIGH'
 
-    def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: object = None) -> None:
         groups = runner.optim_wrapper.param_groups
         groups = [one for one in groups if 'lr_scale' in one and one.get('lr_mult') != 0]
         if groups:

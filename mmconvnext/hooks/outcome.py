@@ -17,7 +17,7 @@ def shared_outcome(*, together: bool = True) -> Iterator[None]:
     Raises:
         UserError: of the first process; what was an OSError there, too.
     """
-    error = None
+    error: UserError | None = None
     try:
         yield
     except UserError as caught:
@@ -27,7 +27,7 @@ def shared_outcome(*, together: bool = True) -> Iterator[None]:
             f'{caught.filename or "a file"}: could not be written ({caught.strerror})'
         )
     if together and get_world_size() > 1:
-        told = [error and (type(error), str(error))]
+        told: list = [error and (type(error), str(error))]
         broadcast_object_list(told)
         if told[0] is not None:
             kind, message = told[0]

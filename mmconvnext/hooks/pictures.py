@@ -1,10 +1,14 @@
 """Pictures of what a model saw, should have seen and predicted, side by side."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from mmengine.structures import BaseDataElement
 
 from mmconvnext.drawing.instances import compare_instances
 from mmconvnext.drawing.labels import compare_labels
@@ -33,7 +37,9 @@ class PictureHook(Hook):
         self.interval = interval
         self.opacity = opacity
 
-    def after_test_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+    def after_test_iter(
+        self, runner: Runner, batch_idx: int, data_batch: object = None, outputs: Sequence = ()
+    ) -> None:
         if not self.draw or not self.every_n_inner_iters(batch_idx, self.interval):
             return
         folder = Path(self.out_dir or Path(runner.log_dir) / 'pictures')
@@ -64,7 +70,7 @@ class DetectionPictureHook(PictureHook):
         super().__init__(draw, out_dir, interval, opacity)
         self.score_thr = score_thr
 
-    def picture(self, image: np.ndarray, sample, dataset) -> np.ndarray:
+    def picture(self, image: np.ndarray, sample: BaseDataElement, dataset: Any) -> np.ndarray:
         meta = dataset.metainfo
         panels = {}
         if 'bboxes' in sample.get('gt_instances', ()):
@@ -91,7 +97,7 @@ class SegmentationPictureHook(PictureHook):
     ) -> None:
         super().__init__(draw, out_dir, interval, opacity)
 
-    def picture(self, image: np.ndarray, sample, dataset) -> np.ndarray:
+    def picture(self, image: np.ndarray, sample: BaseDataElement, dataset: Any) -> np.ndarray:
         meta = dataset.metainfo
         labels = {
             title: getattr(sample, field).data.squeeze(0).cpu().numpy()

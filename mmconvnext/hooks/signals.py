@@ -40,7 +40,7 @@ class Signals:
         self.at_once: Callable[[], None] | None = None
         self.handling = False  # whether `at_once` is being called by a signal
         self._process = os.getpid()
-        self._before: dict[int, object] = {}
+        self._before: dict = {}
 
     def __enter__(self) -> 'Signals':
         if threading.current_thread() is threading.main_thread():

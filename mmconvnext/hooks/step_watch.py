@@ -7,6 +7,7 @@ import torch
 from mmengine.dist import all_gather_object, get_world_size
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from mmconvnext.errors import ArgumentError, DivergenceError
@@ -58,7 +59,7 @@ class StepWatchHook(Hook):
         self._forward_hook = None
         self._at_zero = 0  # iterations in a row whose learning rate is 0
 
-    def before_train(self, runner) -> None:
+    def before_train(self, runner: Runner) -> None:
         self._runner = runner
         if not hasattr(runner.optim_wrapper, 'watch'):
             runner.logger.warning(
@@ -73,13 +74,13 @@ class StepWatchHook(Hook):
             floating = [b for b in model.buffers() if b.is_floating_point()]
             self._buffers = [(buffer, buffer.clone()) for buffer in floating]
 
-    def before_train_iter(self, runner, batch_idx: int, data_batch: object = None) -> None:
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: object = None) -> None:
         self.agreed = 0
         if self._forward_hook is not None:
             self._images += _images(data_batch)
         self._look_at_rates(runner)
 
-    def after_train_iter(self, runner, **_: object) -> None:
+    def after_train_iter(self, runner: Runner, **_: object) -> None:
         if not hasattr(runner.optim_wrapper, 'watch'):
             self.agreed = agreed(runner.signals.pending) if hasattr(runner, 'signals') else 0
         for buffer, before in self._buffers:
@@ -89,12 +90,12 @@ class StepWatchHook(Hook):
         if self.skipped_by_scaler:
             runner.message_hub.update_scalar('train/skipped_by_scaler', self.skipped_by_scaler)
 
-    def after_val_epoch(self, runner, metrics: dict | None = None) -> None:
+    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         # Before EMAHook exchanges the weights again: from now on signals wait for a step.
         if hasattr(runner, 'signals'):
             runner.signals.at_once = None
 
-    def after_train(self, runner) -> None:
+    def after_train(self, runner: Runner) -> None:
         if self._forward_hook is not None:
             self._forward_hook.remove()
             runner.optim_wrapper.watch = None
@@ -181,7 +182,7 @@ class StepWatchHook(Hook):
         wrong = [one for one in numbers if not all(map(math.isfinite, one.values()))] or numbers
         return [f'{name} {value:.4g}' for name, value in wrong[0].items()] if wrong else []
 
-    def _look_at_rates(self, runner) -> None:
+    def _look_at_rates(self, runner: Runner) -> None:
         rates = [rate for group in runner.optim_wrapper.get_lr().values() for rate in group]
         wrong = next((rate for rate in rates if not abs(rate) < _LARGEST), None)  # NaN, too
         if wrong is not None:

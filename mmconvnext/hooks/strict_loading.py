@@ -5,6 +5,7 @@ import logging
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.runner import Runner
 
 from mmconvnext.checkpoints.load import compare_whole
 from mmconvnext.checkpoints.read import find_tested
@@ -36,7 +37,7 @@ class StrictLoadingHook(Hook):
         self.heads = heads
         self.source = source
 
-    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         model = runner.model
         while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
             model = model.module

@@ -8,7 +8,7 @@ import inspect
 import warnings
 from collections.abc import Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mmengine.logging import print_log
 from mmengine.optim import DefaultOptimWrapperConstructor
@@ -125,7 +125,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         print_log(self._summary(params), logger='current')
 
     def _settings(
-        self, name: str, ndim: int, position: LayerPosition, custom: Mapping[str, object]
+        self, name: str, ndim: int, position: LayerPosition, custom: Mapping[str, Any]
     ) -> dict:
         decay = 0.0 if ndim == 1 or name.endswith('.bias') else self.base_wd
         scale = position.scale(self.paramwise_cfg['decay_rate'])
@@ -137,7 +137,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             'weight_decay': decay * custom.get('decay_mult', 1.0),
         }
 
-    def _custom_settings(self, names: list[str]) -> dict[str, Mapping[str, object]]:
+    def _custom_settings(self, names: list[str]) -> dict[str, Mapping[str, Any]]:
         custom_keys = self.paramwise_cfg.get('custom_keys', {})
         if not custom_keys:
             return {}
@@ -184,7 +184,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         return {name: positions.get(name, LayerPosition(last, last)) for name in names}
 
     def _convnext_positions(
-        self, prefix: str, backbone: nn.Module, names: list[str]
+        self, prefix: str, backbone: Any, names: list[str]
     ) -> dict[str, LayerPosition]:
         depths = tuple(backbone.depths)
         if self._decay_type == 'block_wise':
@@ -217,7 +217,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         return self.paramwise_cfg.get('decay_type', 'layer_wise')
 
     def _depth_positions(
-        self, prefix: str, backbone: nn.Module, names: list[str]
+        self, prefix: str, backbone: Any, names: list[str]
     ) -> dict[str, LayerPosition]:
         kind = type(backbone).__name__
         if self._decay_type != 'layer_wise':
@@ -252,7 +252,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         )
 
 
-def _find_backbones(model: nn.Module, prefix: str = '') -> list[tuple[str, nn.Module]]:
+def _find_backbones(model: nn.Module, prefix: str = '') -> list[tuple[str, Any]]:
     """Modules that have layers to tell apart, with what stands before their names.
 
     The innermost ones: a classifier may pass ``get_layer_depth`` on to its backbone.
@@ -267,6 +267,6 @@ def _find_backbones(model: nn.Module, prefix: str = '') -> list[tuple[str, nn.Mo
     return inside or ([(prefix, model)] if hasattr(model, 'get_layer_depth') else [])
 
 
-def _is_convnext(module: nn.Module) -> bool:
+def _is_convnext(module: Any) -> bool:
     parts = ('downsample_layers', 'stages', 'depths')
     return all(hasattr(module, part) for part in parts) and len(module.depths) == 4

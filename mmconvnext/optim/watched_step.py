@@ -15,7 +15,7 @@ from mmconvnext.registry import OPTIM_WRAPPERS
 Watch = Callable[[Tensor, Tensor, bool], tuple[float, bool]]
 
 
-class _Watched:
+class _Watched(MMEngineOptimWrapper):
     """Gives ``watch`` the loss and the gradients' norm before each step, which it may call off.
 
     Without a ``watch`` it is mmengine's class. With one, the norm that clipping measures is read
@@ -32,12 +32,12 @@ class _Watched:
             self._loss = loss.detach() if self._loss is None else self._loss + loss.detach()
         super().update_params(loss, *args, **kwargs)
 
-    def _ask(self, scaled: bool) -> bool:
+    def _ask(self, watch: Watch, scaled: bool) -> bool:
         norm = self._norm if self._norm is not None else self._measured_norm()
         loss, self._loss, self._norm = self._loss, None, None
         if loss is None:  # stepped by hand, without update_params
             loss = norm.new_zeros(())
-        number, steps = self.watch(loss, norm, scaled)
+        number, steps = watch(loss, norm, scaled)
         if self.clip_grad_kwargs and self.clip_func is torch.nn.utils.clip_grad_norm_:
             self.message_hub.update_scalar(f'train/{self.grad_name}', number)
         return steps
@@ -64,7 +64,7 @@ class _Watched:
 
 
 @OPTIM_WRAPPERS.register_module()
-class OptimWrapper(_Watched, MMEngineOptimWrapper):
+class OptimWrapper(_Watched):
     """mmengine's wrapper of an optimizer; see :class:`_Watched`."""
 
     def step(self, **kwargs: object) -> None:
@@ -73,7 +73,7 @@ class OptimWrapper(_Watched, MMEngineOptimWrapper):
             return
         if self.clip_grad_kwargs:
             self._clip_grad()
-        if self._ask(scaled=False):
+        if self._ask(self.watch, scaled=False):
             self.optimizer.step(**kwargs)
 
 
@@ -92,6 +92,6 @@ class AmpOptimWrapper(_Watched, MMEngineAmpOptimWrapper):
         self.loss_scaler.unscale_(self.optimizer)
         if self.clip_grad_kwargs:
             self._clip_grad()
-        if self._ask(scaled=self.loss_scaler.is_enabled()):
+        if self._ask(self.watch, scaled=self.loss_scaler.is_enabled()):
             self.optimizer.step(**kwargs)
         self.loss_scaler.update(self._scale_update_param)

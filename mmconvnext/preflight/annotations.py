@@ -3,6 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -58,7 +59,7 @@ def _add_fault(kind: str, ids: Sequence[object], total: int, findings: Findings)
     findings.add(level, kind, f'{message} (ids of annotations)', ids, total)
 
 
-def _numbers(values: object, count: int) -> tuple[float, ...]:
+def _numbers(values: Any, count: int) -> tuple[float, ...]:
     good = isinstance(values, list | tuple) and len(values) == count
     if good and all(isinstance(value, int | float) for value in values):
         try:
@@ -78,8 +79,8 @@ def check_boxes(file: CocoFile, findings: Findings) -> tuple[np.ndarray, np.ndar
     known = {image['id']: _numbers([image['width'], image['height']], 2) for image in file.images}
     pictures = [known.get(a['image_id'], (np.nan,) * 2) for a in file.annotations]
     sizes = np.array(pictures, float).reshape(-1, 2)
-    boxes = [_numbers(annotation['bbox'], 4) for annotation in file.annotations]
-    boxes = np.array(boxes, float).reshape(-1, 4)
+    given = [_numbers(annotation['bbox'], 4) for annotation in file.annotations]
+    boxes = np.array(given, float).reshape(-1, 4)
     faults = _box_faults(file, boxes, sizes)
     format_ = _other_format(boxes, sizes)
     if format_:

@@ -95,13 +95,13 @@ def _repeated(values: Iterable[object]) -> list[object]:
 
 
 def _check_ids(file: CocoFile, findings: Findings) -> None:
-    for name, records in file.incomplete.items():
-        lacking = sorted({key for keys in records.values() for key in keys})
+    for name, lacks in file.incomplete.items():
+        lacking = sorted({key for keys in lacks.values() for key in keys})
         findings.error(
             'incomplete records',
             f'{name} without {", ".join(lacking)}, which mmdet looks up: training ends there; '
             'add them to the json',
-            records,
+            lacks,
         )
     lists = {'image': file.images, 'annotation': file.annotations, 'category': file.categories}
     for name, records in lists.items():

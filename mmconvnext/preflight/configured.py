@@ -34,7 +34,7 @@ class ConfiguredDataset:
     @property
     def kind(self) -> str:
         """How its files are to be read."""
-        for base in type(self.built).__mro__:
+        for base in self.built.__class__.__mro__:
             # A subclass with a load_data_list of its own reads another format.
             if base.__name__ == 'CocoDataset':
                 same = type(self.built).load_data_list is base.load_data_list

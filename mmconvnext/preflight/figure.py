@@ -126,8 +126,8 @@ def _draw_objects(panel: Axes, summaries: Sequence[Summary]) -> None:
     for summary, (colour, _) in zip(shown, cycle(_LOOKS)):
         number = len(summary.object_sizes)
         weights = np.full(number, 100 / number)
-        look = dict(weights=weights, histtype='step', linewidth=1.6, color=colour)
-        panel.hist(summary.object_sizes, bins, **look)
+        look: dict = dict(weights=weights, histtype='step', linewidth=1.6, color=colour)
+        panel.hist(summary.object_sizes, bins.tolist(), **look)
         label = _label(summary.name, number, 'box', 'es')
         handles.append(Line2D([], [], color=colour, label=label))
     panel.set_ylim(0, panel.get_ylim()[1] * 1.25)  # room for the legend
@@ -147,11 +147,11 @@ def _draw_pictures(panel: Axes, summaries: Sequence[Summary]) -> None:
     for summary, (colour, marker) in zip(shown, cycle(_LOOKS)):
         widths, heights = zip(*summary.picture_sizes)
         counts = np.array([*summary.picture_sizes.values()], float)
-        look = dict(marker=marker, alpha=0.8)
+        look: dict = dict(marker=marker, alpha=0.8)
         areas = 12 + 150 * counts / counts.sum()
         panel.scatter(widths, heights, areas, facecolors='none', edgecolors=colour, **look)
         label = _label(summary.name, int(counts.sum()), 'picture')
-        empty = dict(linestyle='none', markerfacecolor='none', markersize=5)
+        empty: dict = dict(linestyle='none', markerfacecolor='none', markersize=5)
         handles.append(Line2D([], [], color=colour, label=label, **look, **empty))
     panel.set_xlabel('width (pixels)')
     panel.set_ylabel('height (pixels)')

@@ -28,7 +28,8 @@ def check_pictures(facts: Sequence[Facts], findings: Findings) -> None:
 
 def check_sizes(facts: Sequence[Facts], images: Sequence[dict], findings: Findings) -> None:
     """Compare the pictures with the sizes that ``images``, their records in the json, state."""
-    other, turned = [], []
+    other: list[str] = []
+    turned: list[str] = []
     for fact, image in zip(facts, images):
         stated = image['width'], image['height']
         if fact.size is None or fact.size == stated:
@@ -49,7 +50,7 @@ def check_sizes(facts: Sequence[Facts], images: Sequence[dict], findings: Findin
     )
 
 
-def size_text(size: Sequence[object]) -> str:
+def size_text(size: Sequence[float]) -> str:
     """A width and a height for a person."""
     return f'{size[0]} × {size[1]}'
 
@@ -75,7 +76,7 @@ def check_copies(
             'pictures that are copies of others of the same data set: they count twice',
             [' = '.join(same) for same in files[name].values() if len(same) > 1],
         )
-    trained = {}
+    trained: dict[bytes, dict[str, None]] = {}
     for name in read:
         trained |= files[name] if splits[name] == 'train' else {}
     for name in read:

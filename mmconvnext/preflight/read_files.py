@@ -96,7 +96,7 @@ def _context() -> multiprocessing.context.BaseContext:
 
 def read_pair(pair: Pair) -> Facts:
     """Decode a picture and its labels as the pipeline would; never raises for what they hold."""
-    facts = {'image': pair.image, 'labels': pair.labels}
+    facts: dict = {'image': pair.image, 'labels': pair.labels}
     try:
         content = _content(pair.image)
         facts['digest'] = hashlib.blake2b(content, digest_size=16).digest()
@@ -145,7 +145,8 @@ def _problem(error: Exception) -> str:
         return 'does not exist'
     if isinstance(error, UnidentifiedImageError):
         return 'not a picture'
-    return os.strerror(error.errno) if getattr(error, 'errno', None) else first_line(error)
+    number = getattr(error, 'errno', None)
+    return os.strerror(number) if number else first_line(error)
 
 
 def _count(labels: np.ndarray) -> dict[str, object]:

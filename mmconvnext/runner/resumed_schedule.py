@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 
 from mmengine.optim import _ParamScheduler
+from mmengine.runner import Runner
 
 # What a scheduler counts, while all else in it is what it was built with.
 _COUNTERS = ('last_step', '_global_step', '_last_value')
@@ -20,13 +21,13 @@ class PlannedSchedule:
     changes nothing but the length of the run: the learning rate stays 0 to its end.
     """
 
-    def __init__(self, runner) -> None:
+    def __init__(self, runner: Runner) -> None:
         self._groups = [_settings(group) for group in runner.optim_wrapper.param_groups]
         self._schedulers: list[_ParamScheduler] = list(runner.param_schedulers or [])
         self._states = [copy.deepcopy(one.state_dict()) for one in self._schedulers]
 
     @staticmethod
-    def suits(runner) -> bool:
+    def suits(runner: Runner) -> bool:
         """Whether it is for this run: one optimizer, whose schedulers need no metrics."""
         schedulers = runner.param_schedulers
         return (
@@ -35,7 +36,7 @@ class PlannedSchedule:
             and not any(getattr(one, 'need_val_args', False) for one in schedulers or [])
         )
 
-    def go_on(self, runner, saved: object) -> list[str]:
+    def go_on(self, runner: Runner, saved: object) -> list[str]:
         """Set groups and schedulers to where the config's schedule is after ``runner.iter``.
 
         Where the checkpoint's schedule is the config's, they go on from its numbers, to the bit.
@@ -67,7 +68,7 @@ class PlannedSchedule:
         return notices
 
     def _differences(
-        self, saved: list, runner, before: _Groups, scheduled: set[str]
+        self, saved: list, runner: Runner, before: _Groups, scheduled: set[str]
     ) -> Iterator[str]:
         if len(saved) != len(self._states):
             ours = f'{len(self._states)} schedulers in the config'
@@ -90,7 +91,7 @@ class PlannedSchedule:
         if not all(map(_is_finite, values)):
             yield 'learning rates in the checkpoint are no finite numbers'
 
-    def _replay(self, runner) -> None:
+    def _replay(self, runner: Runner) -> None:
         """Step the schedulers as the run would have, from the groups' first values."""
         in_turn = sorted(self._schedulers, key=lambda one: one.by_epoch)  # by iteration first
         for scheduler, state in zip(self._schedulers, self._states):
@@ -113,7 +114,7 @@ def _settings(group: Mapping) -> dict[str, object]:
 
 def _changed_settings(before: _Groups, planned: _Groups, scheduled: set[str]) -> Iterator[str]:
     """Of the groups' options that no scheduler changes, those that differ, once each."""
-    told = set()
+    told: set[str] = set()
     for old, new in zip(before, planned):
         for key in new.keys() - told - scheduled - {f'initial_{name}' for name in scheduled}:
             if not _same(old.get(key), new[key]):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import mmengine
 import torch
@@ -35,7 +36,7 @@ from mmconvnext.runner.resumed_schedule import PlannedSchedule
 
 # Classes of mmengine in whose place those of the same name here are taken.
 _REPLACED = ('AmpOptimWrapper', 'CheckpointHook', 'EpochBasedTrainLoop', 'OptimWrapper')
-_OWN_HOOKS = {
+_OWN_HOOKS: dict[str, Any] = {
     'step_watch': dict(type='mmconvnext.StepWatchHook'),
     'interruption': dict(type='mmconvnext.InterruptionHook'),
 }
@@ -96,7 +97,7 @@ class Runner(MMEngineRunner):
         asked_for = self.cfg.get('compile')
         options = asked_for if isinstance(asked_for, dict) else {}
         if asked_for not in (None, False) and options.get('backend', 'inductor') == 'inductor':
-            inductor = importlib.import_module('torch._inductor.config')  # takes seconds
+            inductor: Any = importlib.import_module('torch._inductor.config')  # takes seconds
             inductor.layout_optimization = False
         super()._maybe_compile(target)
 
@@ -148,11 +149,11 @@ class Runner(MMEngineRunner):
                 self.logger.warning(f'Passed over: {reason}')
             if newest.path is None:
                 self.logger.warning(f'Nothing to resume in {place.folder}: starting at 0')
-                self._resume = False
+                self._resume: bool = False
             else:
-                self._load_from = str(newest.path)
+                self._load_from: str | None = str(newest.path)
         # The first process may have waited for what another run was writing.
-        chosen = [self._resume, self._load_from]
+        chosen: list[Any] = [self._resume, self._load_from]
         broadcast_object_list(chosen)
         self._resume, self._load_from = chosen
         resuming = self._resume and not self._has_loaded
@@ -186,7 +187,7 @@ class Runner(MMEngineRunner):
         content = _load_checkpoint_to_model(model, content, strict, revise_keys=revise_keys)
         self._has_loaded = True
         self.logger.info(f'Load checkpoint from {filename}')
-        self._loaded = content if self._resuming else None
+        self._loaded = content if self._resuming else {}
         return content
 
     def resume(
@@ -229,7 +230,7 @@ class Runner(MMEngineRunner):
                 'give --cfg-options load_from=FILE'
             ) from error
         finally:
-            self._resuming, self._loaded = False, None
+            self._resuming, self._loaded = False, {}
         self.message_hub.update_info('last_ckpt', filename)
         for notice in notices:
             self.logger.warning(f'Resuming: {notice}')
@@ -315,9 +316,9 @@ class Runner(MMEngineRunner):
         return content
 
 
-def _ours(config: object) -> object:
+def _ours(config: Any) -> Any:
     """A config with the class of mmengine that it names, or is of, replaced by ours."""
-    kind = config.get('type') if isinstance(config, dict) else None
+    kind: Any = config.get('type') if isinstance(config, dict) else None
     if getattr(kind, '__module__', '').startswith('mmengine.'):
         kind = kind.__name__
     name = kind.removeprefix('mmengine.') if isinstance(kind, str) else ''

@@ -59,6 +59,13 @@ def test_resume(config, tmp_path: Path) -> None:
     assert config.custom_hooks[-1].type == 'mmconvnext.StrictLoadingHook'
 
 
+@pytest.mark.parametrize('content', [3, [{'meta': {}}], torch.ones(2)])
+def test_a_file_without_a_dict_is_no_checkpoint_of_training(config, tmp_path, content) -> None:
+    torch.save(content, tmp_path / 'other.pth')
+    with pytest.raises(UserError, match='expected a checkpoint of training'):
+        set_resume(config, str(tmp_path / 'other.pth'))
+
+
 def test_another_run_s_checkpoints_are_not_overwritten_unasked(config, tmp_path: Path) -> None:
     write(tmp_path / 'iter_3.pth', 3)
     with pytest.raises(UserError, match=r'found iter_3.pth; go on from it with --resume, choose'):

@@ -252,5 +252,5 @@ def test_ids_are_counted_in_both_splits(samples: Path, tmp_path: Path) -> None:
     for file in (samples / 'annotations' / 'validation').iterdir():
         Image.fromarray(np.full((64, 64), 9, np.uint8)).save(folder / file.name)
     data = own_labels(samples)
-    data = OwnData(data.train_images, data.val_images, None, None, data.train_labels, str(folder))
+    data = OwnData(data.train_images, data.val_images, '', '', data.train_labels, str(folder))
     assert write(ATTO['upernet'], data, tmp_path / 'a.py').model.decode_head.num_classes == 10
