@@ -21,7 +21,7 @@ import warnings
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from rich.console import Console
@@ -174,7 +174,7 @@ class Job(NamedTuple):
     title: str
     variants: list[Variant]
     left_out: dict[str, str]
-    options: dict[str, object]  # more of measure_case's
+    options: dict[str, Any]  # more of measure_case's
 
 
 def jobs(arguments: argparse.Namespace) -> Iterator[Job]:
@@ -190,7 +190,7 @@ def jobs(arguments: argparse.Namespace) -> Iterator[Job]:
 def model_job(title: str, task: Task, arguments: argparse.Namespace) -> Job:
     """Ours first, then ours without rewrites, then the rivals."""
     plain = plain_model(task)
-    ours = {'ours': {}}
+    ours: dict[str, dict[str, Any]] = {'ours': {}}
     if any(hasattr(module, 'fast') for module in plain.modules()):
         ours['ours, fast=False'] = {'fast': False}
     if arguments.compile:
@@ -204,14 +204,16 @@ def model_job(title: str, task: Task, arguments: argparse.Namespace) -> Job:
         given += theirs
     place = f'{task.kind} V2' if task.use_grn else task.kind
     left_out = {f'{name} ({place})': why for name, why in missing.items()}
-    options = dict(macs=count_macs(task, plain), tolerances=task.tolerances, amp=task.dtype)
+    options: dict[str, Any] = dict(
+        macs=count_macs(task, plain), tolerances=task.tolerances, amp=task.dtype
+    )
     return Job(task.kind, title, given, left_out, options)
 
 
 def measure(
     job: Job, number: str, arguments: argparse.Namespace, memory: MemoryMeter | None
 ) -> Case:
-    options = dict(
+    options: dict[str, Any] = dict(
         rounds=arguments.rounds or ROUNDS[arguments.quick],
         warm_up=WARM_UP[arguments.quick],
         # Of a training step where it has to be quick: there it decides what fits.

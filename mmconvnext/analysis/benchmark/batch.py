@@ -3,7 +3,8 @@
 Those are named for the registry, so that neither is imported here.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from mmengine.registry import TRANSFORMS
@@ -12,9 +13,7 @@ from torch import Tensor, nn
 INSTANCES = 12
 
 
-def packed_pictures(
-    model: nn.Module, size: tuple[int, int], batch: int
-) -> dict[str, Sequence[object]]:
+def packed_pictures(model: Any, size: tuple[int, int], batch: int) -> dict[str, list[Any]]:
     """The ``inputs``, 3×H×W uint8, and the ``data_samples`` of some pictures.
 
     The current scope is the model's. Each pixel of a segmentor's picture has a class at random;
@@ -32,7 +31,7 @@ def packed_pictures(
 
 
 def generated_batch(
-    model: nn.Module, size: tuple[int, int], batch: int, device: str
+    model: Any, size: tuple[int, int], batch: int, device: str
 ) -> tuple[Tensor, list]:
     """:func:`packed_pictures` as the model on ``device`` gets them, N×3×H×W float32 first."""
     data = packed_pictures(model, size, batch)
@@ -42,14 +41,14 @@ def generated_batch(
     return ready['inputs'].to(device), samples
 
 
-def box_heads(model: nn.Module) -> list[nn.Module]:
+def box_heads(model: Any) -> list[Any]:
     """A cascade's, or the one there is."""
     heads = model.roi_head.bbox_head
     return list(heads) if isinstance(heads, nn.ModuleList) else [heads]
 
 
 def _segmentation(
-    model: nn.Module, size: tuple[int, int], random: np.random.Generator
+    model: Any, size: tuple[int, int], random: np.random.Generator
 ) -> Mapping[str, object]:
     labels = random.integers(0, model.num_classes, size, dtype=np.uint8)
     pack = TRANSFORMS.build(dict(type='PackSegInputs'))
@@ -57,7 +56,7 @@ def _segmentation(
 
 
 def _detection(
-    model: nn.Module, size: tuple[int, int], random: np.random.Generator
+    model: Any, size: tuple[int, int], random: np.random.Generator
 ) -> Mapping[str, object]:
     load = TRANSFORMS.build(dict(type='LoadAnnotations', with_bbox=True, with_mask=True))
     pack = TRANSFORMS.build(dict(type='PackDetInputs'))

@@ -128,16 +128,18 @@ def measure_case(
         UserError: a variant's results are not the reference's.
     """
     peaks = {}
-    for variant in variants if memory else ():
-        report(f'memory of {variant.name}')
-        peaks[variant.name] = memory.peak(variant.prepare)
+    if memory:
+        for variant in variants:
+            report(f'memory of {variant.name}')
+            peaks[variant.name] = memory.peak(variant.prepare)
     ready = _ready(variants, tolerances, device, report, drop)
     first, again = variants[0].name, control_name(variants[0].name)
     runs = {name: one.step for name, one in ready.items()}
     repeats = repeats_of(runs[first], device)
     runs[again] = runs[first]
-    options = dict(rounds=rounds, warm_up=warm_up, device=device, repeats=repeats, report=report)
-    seconds = time_rounds(runs, **options)
+    seconds = time_rounds(
+        runs, rounds=rounds, warm_up=warm_up, device=device, repeats=repeats, report=report
+    )
     gflops = gemm_gflops(device, dtype=amp or torch.float32)
     control = variants[0]._replace(name=again)
     measurements = []

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -30,7 +31,7 @@ class MemoryMeter:
         self._processes = multiprocessing.get_context('forkserver')
         self._processes.set_forkserver_preload([*preload, __name__])
 
-    def run(self, function: Callable[..., object], *arguments: object) -> object:
+    def run(self, function: Callable[..., object], *arguments: object) -> Any:
         """What a picklable function returns; None where its process was ended."""
         with ProcessPoolExecutor(1, self._processes) as process:
             try:

@@ -35,7 +35,7 @@ class ModelStep:
         model: nn.Module,
         forward: Callable[[], Mapping[str, Tensor]],
         names: Mapping[str, str] | None = None,
-        leaves: Mapping[str, Tensor] | None = None,
+        leaves: dict[str, Tensor] | None = None,
         amp: torch.dtype | None = None,
     ) -> None:
         self.model, self.forward, self.amp = model, forward, amp
@@ -104,8 +104,8 @@ def differences(expected: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> tu
         one = _difference(a, b.reshape(a.shape), floor if name in gradients else None)
         found[name in gradients].append(one)
     # Not Python's own maximum, which may pass a nan over.
-    outputs, gradients = (torch.tensor(x, dtype=torch.float64).max() for x in found.values())
-    return outputs.item(), gradients.item()
+    largest = (torch.tensor(x, dtype=torch.float64).max().item() for x in found.values())
+    return next(largest), next(largest)
 
 
 def _difference(a: Tensor, b: Tensor, floor: float | None) -> float:

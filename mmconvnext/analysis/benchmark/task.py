@@ -4,7 +4,7 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.config import Config, ConfigDict
@@ -106,7 +106,7 @@ def prepare(
     channels_last: bool = False,
     compiled: bool = False,
     fast: bool = True,
-    options: Mapping[str, object] | None = None,
+    options: dict[str, object] | None = None,
 ) -> ModelStep:
     """A step of ours, or of what ``build`` makes of ours; ``options`` are our backbone's."""
     torch.manual_seed(0)
@@ -136,7 +136,8 @@ def prepare(
             model.to(memory_format=layout)
         if compiled:
             # On CUDA inductor would draw otherwise what stochastic depth drops.
-            importlib.import_module('torch._inductor.config').fallback_random = True
+            inductor: Any = importlib.import_module('torch._inductor.config')
+            inductor.fallback_random = True
             for part in (model.backbone, model.neck) if task.kind == 'detector' else (model,):
                 part.compile()
         torch.manual_seed(1)
@@ -205,7 +206,7 @@ def _predict(model: nn.Module, images: Tensor, samples: list) -> dict[str, Tenso
     return {f'labels {i}': x.pred_sem_seg.data for i, x in found if 'pred_sem_seg' in x}
 
 
-def _with_pyramid(model: nn.Module, forward: Callable[[], dict[str, Tensor]]) -> Callable:
+def _with_pyramid(model: Any, forward: Callable[[], dict[str, Tensor]]) -> Callable:
     """The forward that gives the maps of the model's neck as well."""
     pyramid: dict[str, Tensor] = {}
 
@@ -216,7 +217,7 @@ def _with_pyramid(model: nn.Module, forward: Callable[[], dict[str, Tensor]]) ->
     return lambda: pyramid | forward()
 
 
-def loss(model: nn.Module, images: Tensor, samples: list) -> dict[str, Tensor]:
+def loss(model: Any, images: Tensor, samples: list) -> dict[str, Tensor]:
     """The sum of the losses of a segmentor or detector, by the name ``loss``."""
     total, _ = model.parse_losses(model(images, samples, mode='loss'))
     return {'loss': total}
@@ -236,7 +237,7 @@ def count_macs(task: Task, model: nn.Module) -> int | None:
     if task.kind in ('segmentor', 'detector'):
         passes = complexity.forward_passes(model, *task.size)
     else:
-        inputs = [torch.empty(shape, device='meta') for shape in _shapes(one)]
-        passes = [(model, inputs if task.kind == 'head' else inputs[0])]
+        inputs: list[Any] = [torch.empty(shape, device='meta') for shape in _shapes(one)]
+        passes = [(model, *([inputs] if task.kind == 'head' else inputs))]
     macs = task.batch * sum(complexity.count_macs(*one) for one in passes)
     return macs * (3 if task.training else 1)  # two gradients cost a forward pass each

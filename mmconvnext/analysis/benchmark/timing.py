@@ -78,15 +78,15 @@ def seconds_of(step: Timed, seed: int = 0, device: str = 'cpu', repeats: int = 1
         for _ in range(repeats):
             step(seed)
         return (time.perf_counter() - started) / repeats
-    started, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     with torch.cuda.device(device):  # on whose stream the events are recorded
         synchronise(device)
-        started.record()
+        begin.record()
         for _ in range(repeats):
             step(seed)
-        ended.record()
-        ended.synchronize()
-    return started.elapsed_time(ended) / 1e3 / repeats
+        end.record()
+        end.synchronize()
+    return begin.elapsed_time(end) / 1e3 / repeats
 
 
 def synchronise(device: str) -> None:
