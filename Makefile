@@ -3,7 +3,7 @@
 # make test            lint and the whole suite, in two processes (TEST_PROCESSES=N: in N)
 # make campaigns       the long proofs
 # make bench           times ConvNeXt and UperNet against other implementations, in minutes
-# make lint            ruff and the import contracts
+# make lint            ruff, the import contracts and types
 #
 # Each makes the environment it needs in .venv. TORCH_INDEX_URL=URL takes torch from another
 # index, such as https://download.pytorch.org/whl/cpu or https://download.pytorch.org/whl/cu130.
@@ -43,15 +43,15 @@ $(DETECTION_CHECKPOINT): | .venv/installed
 
 test: lint .rivals/installed .openmim/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests --ignore tests/oracles \
-	    -n $(TEST_PROCESSES) --dist worksteal
+	    -n $(TEST_PROCESSES) --dist worksteal --cov --cov-report term:skip-covered
 	PYTHONPATH=.rivals $(BIN)/python -m pytest tests/oracles
 
 campaigns: .venv/installed-tests .rivals/installed triton
-	$(BIN)/python -m pytest tests --ignore tests/oracles --ignore tests/ops/triton_kernels -m campaign
+	$(BIN)/python -m pytest tests --ignore tests/oracles --ignore tests/backbones/triton_kernels -m campaign
 
 # In Triton's interpreter, and compiled for GPUs; no GPU is needed. Half an hour.
 triton: .venv/installed-tests .triton/installed
-	PYTHONPATH=.triton $(BIN)/python -m pytest tests/ops/triton_kernels -m 'campaign or not campaign'
+	PYTHONPATH=.triton $(BIN)/python -m pytest tests/backbones/triton_kernels -m 'campaign or not campaign'
 
 bench: .rivals/installed
 	@PYTHONPATH=.rivals $(BIN)/python tools/benchmark.py backbone head segmentor \
@@ -61,6 +61,7 @@ lint: .venv/installed-tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	$(BIN)/mypy
 
 .venv/installed: requirements/constraints.txt setup.cfg pyproject.toml setup.py
 	@echo 'Installing torch and OpenMMLab into .venv …'

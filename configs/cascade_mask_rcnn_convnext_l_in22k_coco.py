@@ -26,6 +26,4 @@ model = dict(
     ),
     neck=dict(in_channels=[192, 384, 768, 1536]),
 )
-optim_wrapper = dict(
-    type='OptimWrapper', optimizer=dict(lr=1e-4), paramwise_cfg=dict(num_layers=12)
-)
+optim_wrapper = dict(type='OptimWrapper', optimizer=dict(lr=1e-4))

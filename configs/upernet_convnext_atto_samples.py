@@ -12,9 +12,7 @@ _base_ = [
 model = dict(
     data_preprocessor=dict(size=(96, 96)),
     backbone=dict(arch='atto', drop_path_rate=0.0),
-    decode_head=dict(
-        in_channels=(40, 80, 160, 320), channels=64, num_classes=6, norm_cfg=dict(type='BN')
-    ),
+    decode_head=dict(channels=64, num_classes=6, norm_cfg=dict(type='BN')),
     auxiliary_head=None,
     test_cfg=dict(_delete_=True, mode='whole'),
 )

@@ -22,7 +22,4 @@ model = dict(
             checkpoint='https://dl.fbaipublicfiles.com/convnext/convnext_base_1k_224.pth',
         ),
     ),
-    decode_head=dict(in_channels=(128, 256, 512, 1024)),
-    auxiliary_head=dict(in_channels=512),
 )
-optim_wrapper = dict(paramwise_cfg=dict(num_layers=12))

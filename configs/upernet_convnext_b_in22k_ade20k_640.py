@@ -23,8 +23,5 @@ model = dict(
             checkpoint='https://dl.fbaipublicfiles.com/convnext/convnext_base_22k_224.pth',
         ),
     ),
-    decode_head=dict(in_channels=(128, 256, 512, 1024)),
-    auxiliary_head=dict(in_channels=512),
     test_cfg=dict(crop_size=(640, 640), stride=(426, 426)),
 )
-optim_wrapper = dict(paramwise_cfg=dict(num_layers=12))

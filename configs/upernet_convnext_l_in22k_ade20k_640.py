@@ -23,8 +23,6 @@ model = dict(
             checkpoint='https://dl.fbaipublicfiles.com/convnext/convnext_large_22k_224.pth',
         ),
     ),
-    decode_head=dict(in_channels=(192, 384, 768, 1536)),
-    auxiliary_head=dict(in_channels=768),
     test_cfg=dict(crop_size=(640, 640), stride=(426, 426)),
 )
-optim_wrapper = dict(type='OptimWrapper', paramwise_cfg=dict(num_layers=12))
+optim_wrapper = dict(type='OptimWrapper')

@@ -24,4 +24,3 @@ model = dict(
         ),
     ),
 )
-optim_wrapper = dict(paramwise_cfg=dict(num_layers=12))

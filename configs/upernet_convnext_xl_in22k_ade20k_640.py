@@ -23,10 +23,6 @@ model = dict(
             checkpoint='https://dl.fbaipublicfiles.com/convnext/convnext_xlarge_22k_224.pth',
         ),
     ),
-    decode_head=dict(in_channels=(256, 512, 1024, 2048)),
-    auxiliary_head=dict(in_channels=1024),
     test_cfg=dict(crop_size=(640, 640), stride=(426, 426)),
 )
-optim_wrapper = dict(
-    type='OptimWrapper', optimizer=dict(lr=8e-05), paramwise_cfg=dict(num_layers=12)
-)
+optim_wrapper = dict(type='OptimWrapper', optimizer=dict(lr=8e-05))

@@ -25,7 +25,4 @@ model = dict(
             checkpoint='https://dl.fbaipublicfiles.com/convnext/convnextv2/im1k/convnextv2_base_1k_224_ema.pt',
         ),
     ),
-    decode_head=dict(in_channels=(128, 256, 512, 1024)),
-    auxiliary_head=dict(in_channels=512),
 )
-optim_wrapper = dict(paramwise_cfg=dict(num_layers=12))

@@ -25,7 +25,5 @@ model = dict(
             checkpoint='https://dl.fbaipublicfiles.com/convnext/convnextv2/im1k/convnextv2_large_1k_224_ema.pt',
         ),
     ),
-    decode_head=dict(in_channels=(192, 384, 768, 1536)),
-    auxiliary_head=dict(in_channels=768),
 )
-optim_wrapper = dict(type='OptimWrapper', paramwise_cfg=dict(num_layers=12))
+optim_wrapper = dict(type='OptimWrapper')

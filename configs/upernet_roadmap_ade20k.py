@@ -24,8 +24,6 @@ model = dict(
         drop_path_rate=0.4,
         layer_scale_init_value=1.0,
     ),
-    decode_head=dict(in_channels=None),  # the backbone's, whatever the step
-    auxiliary_head=dict(in_channels=None),
 )
 optim_wrapper = dict(
     paramwise_cfg=dict(_delete_=True, decay_rate=0.9, decay_type='layer_wise'),

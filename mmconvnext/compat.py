@@ -18,14 +18,7 @@ from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import Runner
 
-from mmconvnext.config import safe_formats
-from mmconvnext.config.plain_numpy import (
-    PlainArray,
-    PlainDtype,
-    array_class,
-    empty_array,
-    number,
-)
+from mmconvnext.config import plain_numpy, safe_formats
 from mmconvnext.errors import first_line
 from mmconvnext.ops import extension
 
@@ -56,15 +49,15 @@ def allow_mmengine_checkpoints() -> None:
         [
             HistoryBuffer,
             argparse.Namespace,  # the official and timm's training write their arguments
-            (PlainDtype, 'numpy.dtype'),
-            (array_class, 'numpy.ndarray'),
-            (PlainArray, 'state'),  # has a state; without a dot, no file can name it
+            (plain_numpy.PlainDtype, 'numpy.dtype'),
+            (plain_numpy.array_class, 'numpy.ndarray'),
+            (plain_numpy.PlainArray, 'state'),  # has a state; without a dot, no file can name it
             (_history_statistic, 'builtins.getattr'),
             # numpy 2 and numpy 1 write the same functions under different names.
-            (empty_array, 'numpy._core.multiarray._reconstruct'),
-            (empty_array, 'numpy.core.multiarray._reconstruct'),
-            (number, 'numpy._core.multiarray.scalar'),
-            (number, 'numpy.core.multiarray.scalar'),
+            (plain_numpy.empty_array, 'numpy._core.multiarray._reconstruct'),
+            (plain_numpy.empty_array, 'numpy.core.multiarray._reconstruct'),
+            (plain_numpy.number, 'numpy._core.multiarray.scalar'),
+            (plain_numpy.number, 'numpy.core.multiarray.scalar'),
         ]
     )
 

@@ -58,10 +58,10 @@ RUNNERS = Registry(
     'runner',
     parent=MMENGINE_RUNNERS,
     scope='mmconvnext',
-    locations=['mmconvnext.running.runner'],
+    locations=['mmconvnext.runner.runner'],
 )
 LOOPS = Registry(
-    'loop', parent=MMENGINE_LOOPS, scope='mmconvnext', locations=['mmconvnext.running.loops']
+    'loop', parent=MMENGINE_LOOPS, scope='mmconvnext', locations=['mmconvnext.runner.loops']
 )
 
 # Hooks of the training and the test loop.

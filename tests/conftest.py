@@ -14,9 +14,8 @@ from tests.tool_process import run_script
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / 'configs'
 # Optional: real labelled pictures, and compiled wheels of mmcv as oracles.
-SHARED = ROOT.parent / 'shared'
-SAMPLES = Path(os.environ.get('MMCONVNEXT_SAMPLES') or SHARED / 'data')
-WHEELS = Path(os.environ.get('MMCONVNEXT_WHEELS') or SHARED / 'wheels')
+SAMPLES = Path(os.environ.get('MMCONVNEXT_SAMPLES') or ROOT.parent / 'shared' / 'data')
+WHEELS = Path(os.environ.get('MMCONVNEXT_WHEELS') or ROOT.parent / 'shared' / 'wheels')
 SMALL = dict(depths=(1, 1, 2, 1), channels=(8, 16, 24, 32))
 
 

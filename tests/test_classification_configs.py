@@ -15,7 +15,7 @@ from mmengine.registry import DATASETS, METRICS, PARAM_SCHEDULERS, init_default_
 from PIL import Image
 
 import mmconvnext
-from mmconvnext.analysis.complexity import build_on_meta
+from mmconvnext.analysis.cost.complexity import build_on_meta
 from tests.conftest import CONFIGS
 
 WEIGHTS = 'https://dl.fbaipublicfiles.com/convnext/'

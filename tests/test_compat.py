@@ -130,7 +130,7 @@ def test_a_torchvision_that_fails_without_a_word(tmp_path: Path) -> None:
     result = run_with_fake_torchvision(
         tmp_path,
         'raise RuntimeError',
-        'from mmconvnext import environment; print(*environment.describe(), sep="\\n")',
+        'from mmconvnext.doctor import facts, problems; problems.find_problems(facts.collect())',
     )
     assert result.returncode == 0, result.stderr
     assert 'RuntimeError' in result.stderr

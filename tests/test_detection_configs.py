@@ -15,8 +15,9 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import PARAM_SCHEDULERS
 
 import mmconvnext
-from mmconvnext.analysis.complexity import count_detector
+from mmconvnext.analysis.cost.complexity import count
 from tests.conftest import CONFIGS
+from tests.reference import by_config
 
 WEIGHTS = 'https://dl.fbaipublicfiles.com/convnext/'
 FCMAE = 'convnextv2/pt_only/convnextv2_{}_1k_224_fcmae.pt'
@@ -62,21 +63,7 @@ RECIPES = {
 V1 = [name for name in RECIPES if 'v2' not in name]
 V2 = [name for name in RECIPES if 'v2' in name]
 CASCADES = [name for name in RECIPES if name.startswith('cascade')]
-
-# GMACs at 1280 × 800 with 1000 proposals and 100 masks, and the paper's millions of parameters.
-COSTS = {
-    'mask_rcnn_convnext_t_coco': (261.9, 48),
-    'cascade_mask_rcnn_convnext_t_coco': (740.2, 86),
-    'cascade_mask_rcnn_convnext_s_coco': (826.4, 108),
-    'cascade_mask_rcnn_convnext_b_coco': (963.6, 146),
-    'cascade_mask_rcnn_convnext_b_in22k_coco': (963.6, 146),
-    'cascade_mask_rcnn_convnext_l_in22k_coco': (1353.4, 255),
-    'cascade_mask_rcnn_convnext_xl_in22k_coco': (1897.4, 407),
-    'mask_rcnn_convnextv2_b_coco_lsj': (485.3, None),
-    'mask_rcnn_convnextv2_l_coco_lsj': (875.2, None),
-    # 2524.146 exactly, 2524.2 when rounded digit by digit.
-    'mask_rcnn_convnextv2_h_coco_lsj': (2524.15, None),
-}
+COSTS, RESULTS = by_config('costs'), by_config('coco')
 
 
 def load(name: str) -> Config:
@@ -87,7 +74,7 @@ def test_every_config_is_held_against_the_tables() -> None:
     # Of a roadmap's step nobody published results: tests/studies/roadmap/test_configs.py.
     names = (path.stem for path in CONFIGS.glob('*_coco*.py'))
     configs = {name for name in names if 'roadmap' not in name}
-    assert configs == RECIPES.keys() == COSTS.keys()
+    assert configs == RECIPES.keys() == RESULTS.keys()
 
 
 @pytest.mark.parametrize('name', RECIPES)
@@ -105,9 +92,9 @@ def test_recipe(name: str) -> None:
     assert wrapper.type == ('AmpOptimWrapper' if amp else 'OptimWrapper')
     assert wrapper.optimizer == dict(type='AdamW', lr=lr, betas=(0.9, 0.999), weight_decay=0.05)
     assert wrapper.constructor == 'mmconvnext.LayerDecayOptimWrapperConstructor'
-    assert wrapper.paramwise_cfg == dict(
-        decay_rate=decay, decay_type='layer_wise', num_layers=num_layers
-    )
+    assert wrapper.paramwise_cfg == dict(decay_rate=decay, decay_type='layer_wise')
+    # The constructor's own choice where none is given: tests/optim/test_layer_decay.py.
+    assert num_layers == (12 if mmconvnext.backbones.ARCHITECTURES[arch].depths[2] > 9 else 6)
     assert not wrapper.get('clip_grad')
     assert config.train_cfg == dict(type='EpochBasedTrainLoop', max_epochs=36, val_interval=1)
     pictures = 4 if name in V2 else 2
@@ -210,11 +197,9 @@ def test_data_and_evaluation(name: str) -> None:
 
 @pytest.mark.parametrize('name', RECIPES)
 def test_macs_and_parameters_equal_the_published(name: str) -> None:
-    gmacs, millions = COSTS[name]
-    macs, parameters = count_detector(load(name), 800, 1280)
-    assert macs / 1e9 == pytest.approx(gmacs, abs=0.05)
-    if millions is not None:
-        assert round(parameters / 1e6) == millions
+    macs, parameters = count(load(name), 800, 1280)
+    assert macs / 1e9 == pytest.approx(COSTS[name]['gmacs'], abs=0.05)
+    assert RESULTS[name]['parameters_m'] in (None, round(parameters / 1e6))
 
 
 def official_learning_rate(base: float, t: int, per_epoch: int, warmup: int) -> float:

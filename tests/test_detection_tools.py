@@ -16,8 +16,8 @@ from pycocotools.coco import COCO
 
 from mmconvnext.checkpoints.convert import from_official
 from mmconvnext.checkpoints.formats import MMPRETRAIN
+from mmconvnext.command_line.hardware import fit_to_hardware
 from mmconvnext.data.detection_samples import write_detection_samples
-from mmconvnext.running.hardware import fit_to_hardware
 from tests.conftest import ROOT
 from tests.test_tools import assert_one_line_error
 

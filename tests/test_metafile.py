@@ -1,5 +1,6 @@
 """model-index.yml and the metafile, against the configs and against published numbers."""
 
+import ast
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,22 +10,21 @@ import torch
 import yaml
 from mmengine.config import Config
 
-from mmconvnext.analysis.complexity import (
+from mmconvnext.analysis.cost.complexity import (
     Complexity,
     build_on_meta,
-    count_detector,
+    count,
     count_macs,
     count_parameters,
-    count_segmentor,
 )
-from mmconvnext.checkpoints.published import PUBLISHED
-from tests.conftest import CONFIGS, ROOT, SHARED
+from mmconvnext.checkpoints.releases import RELEASES
+from mmconvnext.studies.roadmap.results import PUBLISHED as RESULTS_OF_STEPS
+from tests.conftest import CONFIGS, ROOT
+from tests.reference import by_config
 
 METAFILE = yaml.safe_load((CONFIGS / 'metafile.yml').read_text())
 MODELS = {model['Name']: model for model in METAFILE['Models']}
 WITH_RESULTS = [name for name in MODELS if 'Results' in MODELS[name]]
-DENSE_RESULTS = [name for name in WITH_RESULTS if '_in1k' not in name]
-CLASSIFIERS = [name for name in WITH_RESULTS if '_in1k' in name]
 KINDS = {
     'mmconvnext.EncoderDecoder': 'UPerNet',
     'MaskRCNN': 'Mask R-CNN',
@@ -35,8 +35,6 @@ KINDS = {
 # Nobody published results of these.
 WITHOUT_RESULTS = {'upernet_roadmap_ade20k', 'mask_rcnn_roadmap_coco'}
 LAST_STEPS = {'resnet50': 'tiny', 'resnet200': 'base'}
-# Optional: the papers' tables, copied from them by hand and apart from this project.
-RECIPES = SHARED / 'reference' / 'recipes.md'
 
 
 def test_index_imports_the_metafile() -> None:
@@ -69,10 +67,10 @@ def test_agrees_with_the_config(name: str) -> None:
         macs, parameters = count_classifier(config, size)
         assert name not in WITH_RESULTS or side_of_the_test(config) == size
     elif 'Epochs' in metadata:
-        macs, parameters = count_detector(config, 800, 1280)
+        macs, parameters = count(config, 800, 1280)
     else:
         crop = metadata['Crop Size']
-        macs, parameters = count_segmentor(config, crop, 4 * crop)
+        macs, parameters = count(config, crop, 4 * crop)
         assert metadata['Iterations'] == config.train_cfg.max_iters
         assert config.model.data_preprocessor.size == (crop, crop)
         assert config.model.test_cfg.get('crop_size', (crop, crop)) == (crop, crop)
@@ -125,13 +123,38 @@ def test_results_are_marked_as_the_paper_s(name: str) -> None:
         {'Object Detection', 'Instance Segmentation'},
         {'Image Classification'},
     )
-    for value in metrics(model).values():
-        assert str(value) in record
+
+
+# What a config's docstring and README's tables say, by their words.
+SAID = {
+    'mIoU': r'mIoU ([\d.]+) single-scale',
+    'mIoU(ms+flip)': r'([\d.]+) multi-scale \+ flip',
+    'box AP': r'box AP ([\d.]+)',
+    'mask AP': r'mask AP ([\d.]+)',
+    'Top 1 Accuracy': r'top-1 ([\d.]+)',
+    'Published Parameters (M)': r'([\d.]+)M parameters',
+    'Published GFLOPs': r'([\d.]+)G FLOPs',
+}
+
+
+@pytest.mark.parametrize('name', WITH_RESULTS)
+def test_the_config_s_docstring_says_the_same(name: str) -> None:
+    record = ' '.join(ast.get_docstring(ast.parse((CONFIGS / f'{name}.py').read_text())).split())
+    (sentence,) = re.findall(r'Published: (.*?) \(arXiv', record)
+    said = {key: re.search(words, sentence) for key, words in SAID.items()}
+    metadata = MODELS[name]['Metadata']
+    printed = {key: metadata[key] for key in SAID if key in metadata}
+    assert {key: float(found[1]) for key, found in said.items() if found} == {
+        **metrics(MODELS[name]),
+        **printed,
+    }
+    for computed in re.findall(r'MACs at [\d×]+: (\d+)G, computed', record):
+        assert int(computed) == round(metadata['GMACs'])
 
 
 def test_weights_are_the_trained_models_that_were_published() -> None:
     """Not the backbone's: mmengine's inferencers would run a model of noise with those."""
-    theirs = {p.config: file for file, p in PUBLISHED.items() if p.publisher == 'the paper'}
+    theirs = {p.config: file for file, p in RELEASES.items() if p.publisher == 'the paper'}
     ours = {name: model['Weights'] for name, model in MODELS.items() if 'Weights' in model}
     assert {name: url.rsplit('/', 1)[1] for name, url in ours.items()} == theirs
     for name, url in ours.items():
@@ -142,129 +165,83 @@ def test_weights_are_the_trained_models_that_were_published() -> None:
 
 
 def test_readme_s_tables_say_the_same() -> None:
+    """Every cell of them."""
     readme = (ROOT / 'README.md').read_text()
-    rows = dict(re.findall(r'^\| \[(\w+)\]\(configs/[^|]*(.*)', readme, re.M))
-    assert sorted(rows) == sorted(WITH_RESULTS)
-    for name, row in rows.items():
-        cells = [cell.strip() for cell in row.split('|')]
-        model = MODELS[name]
-        assert f'{model["Metadata"]["Parameters"] / 1e6:.2f}' in cells
-        assert str(model['Metadata']['GMACs']) in cells
-        assert {str(value) for value in metrics(model).values()} <= set(cells)
+    told = {}
+    for head, rows in re.findall(r'^\| config (.*)\n\|[-|]+\n((?:\|.*\n)+)', readme, re.M):
+        for row in rows.splitlines():
+            name, link, cells = re.fullmatch(
+                r'\| \[(\w+)\]\(configs/(\w+)\.py\) (.*)', row
+            ).groups()
+            assert name == link
+            assert name not in told
+            told[name] = dict(zip(columns(head), columns(cells), strict=True))
+    assert told == {name: readme_s_row(MODELS[name]) for name in WITH_RESULTS}
+
+
+def columns(row: str) -> list[str]:
+    return [cell.strip() for cell in row.strip('| ').split('|')]
+
+
+def readme_s_row(model: Mapping) -> dict[str, str]:
+    metadata, found = model['Metadata'], metrics(model)
+    if 'Crop Size' in metadata:
+        row = {
+            'crop': metadata['Crop Size'],
+            'mIoU single-scale': found.get('mIoU', '–'),
+            'multi-scale + flip': found['mIoU(ms+flip)'],
+        }
+    elif 'Input Size' in metadata:
+        row = {'resolution': metadata['Input Size'], 'top-1': found['Top 1 Accuracy']}
+    else:
+        row = {'box AP': found['box AP'], 'mask AP': found['mask AP']}
+    row |= {
+        'parameters': f'{metadata["Parameters"] / 1e6:.2f}',
+        'GMACs': metadata['GMACs'],
+        'published by': '[V2]' if model['In Collection'] == 'ConvNeXt V2' else '[V1]',
+    }
+    return {column: str(value) for column, value in row.items()}
 
 
 def metrics(model: Mapping) -> dict[str, float]:
     return {key: value for r in model['Results'] for key, value in r['Metrics'].items()}
 
 
-def section(title: str) -> str:
-    return re.search(rf'^## {re.escape(title)}.*?(?=^## |\Z)', RECIPES.read_text(), re.M | re.S)[0]
+REFERENCE = by_config('ade20k', 'coco', 'imagenet')
+COSTS = by_config('costs')
 
 
-def table_row(title: str, label: str) -> list[str]:
-    row = re.search(rf'^\| {re.escape(label)} \|(.*)\|$', section(title), re.M)[1]
-    return [cell.strip() for cell in row.split('|')]
+def test_every_result_is_held_against_a_table() -> None:
+    assert set(REFERENCE) == {name for name in WITH_RESULTS if not name.startswith('roadmap')}
+    assert {name for name in WITH_RESULTS if '_in1k' not in name} <= set(COSTS)
 
 
-def published_v1(kind: str, size: str) -> tuple[list[float], float, float]:
-    """Results, parameters in millions and GMACs, to the digits that the paper prints."""
-    if kind == 'upernet':
-        scores, parameters, macs = table_row('ADE20K', f'ConvNeXt-{size}')[1:]
-        scores = scores.split('/')
-    else:
-        label = {'mask_rcnn': 'Mask R-CNN', 'cascade_mask_rcnn': 'Cascade'}[kind]
-        parameters, macs, _, *aps = table_row('COCO', f'{label} ConvNeXt-{size}')
-        scores = [ap.split('/')[0] for ap in aps]
-    return [float(score) for score in scores], float(parameters.strip('M')), float(macs.strip('G'))
+@pytest.mark.parametrize('name', REFERENCE)
+def test_matches_the_tables_of_the_papers(name: str) -> None:
+    row, metadata = REFERENCE[name], MODELS[name]['Metadata']
+    assert metrics(MODELS[name]) == {key: row[key] for key in SAID if row.get(key) is not None}
+    assert metadata.get('Crop Size') == row.get('crop')
+    assert metadata.get('Input Size') == row.get('side')
+    assert metadata.get('Published Parameters (M)') == row['parameters_m']
+    assert metadata.get('Published GFLOPs') == row['gflops']
+    if row['parameters_m']:
+        assert metadata['Parameters'] / 1e6 == pytest.approx(row['parameters_m'], abs=0.6)
+    if row['gflops']:
+        # Rounded, mostly up. ConvNeXt-B at 384²: 45.12 counted, 45.0 printed.
+        slack = 0.13 if 'side' in row else 1
+        assert metadata['GMACs'] == pytest.approx(row['gflops'], abs=slack)
 
 
-def published_v2(kind: str, size: str) -> tuple[list[float], None, float | None]:
-    coco, ade20k = section('ConvNeXt V2').split('ADE20K UperNet')
-    if kind == 'upernet':
-        return [float(re.search(rf'\b{size} (\d\d\.\d)', ade20k)[1])], None, None
-    scores = re.search(rf'\b{size} FCMAE ([\d.]+)/([\d.]+)', coco).groups()
-    macs = re.search(r'FLOPs (\d+) / (\d+) / (\d+) G', coco).groups()
-    return [float(score) for score in scores], None, float(macs['BLH'.index(size)])
+@pytest.mark.parametrize('name', COSTS)
+def test_matches_the_table_of_costs(name: str) -> None:
+    row, metadata = COSTS[name], MODELS[name]['Metadata']
+    if row['gmacs']:
+        assert metadata['GMACs'] == pytest.approx(row['gmacs'], abs=0.06)
+    assert row['parameters_m'] in (None, round(metadata['Parameters'] / 1e6, 2))
 
 
-@pytest.mark.skipif(not RECIPES.is_file(), reason=f'no table of published numbers in {RECIPES}')
-@pytest.mark.parametrize('name', DENSE_RESULTS)
-def test_matches_the_papers_tables(name: str) -> None:
-    kind, v2, size, big = re.match(r'(\w+)_convnext(v2)?_([a-z]+)(_in22k)?_', name).groups()
-    size = size.upper()
-    metadata = MODELS[name]['Metadata']
-    if v2:
-        scores, parameters, macs = published_v2(kind, size)
-    else:
-        scores, parameters, macs = published_v1(kind, size + (' 22K' if big else ''))
-    assert list(metrics(MODELS[name]).values()) == scores
-    if parameters is not None:
-        assert metadata['Parameters'] / 1e6 == pytest.approx(parameters, abs=0.6)
-    assert metadata.get('Published Parameters (M)') == parameters
-    assert metadata.get('Published GFLOPs') == macs
-    if macs is not None:  # the paper rounds, mostly up
-        assert metadata['GMACs'] == pytest.approx(macs, abs=1)
-
-
-EXACT = 'Model size and compute that a correct build must reproduce'
-LABELS = {
-    'mask_rcnn': 'Mask R-CNN 1280×800',
-    'cascade_mask_rcnn': 'Cascade Mask R-CNN 1280×800',
-    512: 'UperNet 2048×512',
-    640: 'UperNet 2560×640',
-}
-
-
-@pytest.mark.skipif(not RECIPES.is_file(), reason=f'no table of published numbers in {RECIPES}')
-@pytest.mark.parametrize('name', DENSE_RESULTS)
-def test_matches_the_table_of_sizes(name: str) -> None:
-    kind, v2, size = re.match(r'(\w+)_convnext(v2)?_([a-z]+)', name).groups()
-    metadata = MODELS[name]['Metadata']
-    column = ['T', 'S', 'B', 'L', 'XL', 'H'].index(size.upper())
-    macs = table_row(EXACT, LABELS[metadata.get('Crop Size', kind)])[column]
-    assert metadata['GMACs'] == pytest.approx(float(macs), abs=0.11)
-    if kind == 'upernet' and (size == 'h' or not v2):
-        parameters = float(table_row(EXACT, 'UperNet params, M')[column])
-        assert round(metadata['Parameters'] / 1e6, 2) == parameters
-
-
-# Top-1 at 384² after ImageNet-22K and GMACs: below the paper's table; V2's are of its own README.
-AT_384 = {'T': 'T', 'S': 'S', 'B': 'B 85.1 /', 'L': 'L 85.5 /', 'XL': 'XL – /'}
-V2_TOP1 = dict(atto=76.7, femto=78.5, pico=80.3, nano=81.9, t=83.0, b=84.9, l=85.8, h=86.3)
-
-
-@pytest.mark.skipif(not RECIPES.is_file(), reason=f'no table of published numbers in {RECIPES}')
-@pytest.mark.parametrize('name', [name for name in CLASSIFIERS if 'roadmap' not in name])
-def test_classifier_matches_the_papers_tables(name: str) -> None:
-    v2, size, high = re.match(r'convnext(v2)?_([a-z]+)_in(22k_in1k_384)?', name).groups()
-    metadata = MODELS[name]['Metadata']
-    (top1,) = metrics(MODELS[name]).values()
-    long = dict(t='tiny', s='small', b='base', l='large', xl='xlarge', h='V2 huge')
-    label = f'V2 {size}' if v2 and size not in long else long[size]
-    *_, parameters, macs = table_row('Architectures', label)
-    of_one_crop = metadata['GMACs'] if not high else None
-    if v2:
-        assert top1 == V2_TOP1[size]
-    elif high:
-        text = section('ImageNet classification')
-        assert top1 == float(re.search(rf'{AT_384[size.upper()]} (\d\d\.\d)', text)[1])
-        listed = re.search(r'FLOPs ([\d., ]+) G', text)[1].split(', ')
-        published = float(listed['tsblx'.index(size[0])])
-        assert metadata['Published GFLOPs'] == published
-        # B: 45.12 counted, 45.0 printed.
-        assert metadata['GMACs'] == pytest.approx(published, abs=0.13)
-    else:
-        single, fine_tuned = table_row('ImageNet classification', f'ConvNeXt-{size.upper()}')[-2:]
-        assert top1 == float(fine_tuned if size == 'xl' else single)
-    # V2's sizes have GRN's parameters besides those of the table, which is V1's from tiny on.
-    slack = 0.006 if not v2 else 0.3
-    assert metadata['Parameters'] / 1e6 == pytest.approx(float(parameters.strip('M')), abs=slack)
-    if of_one_crop:
-        assert of_one_crop == pytest.approx(float(macs), abs=0.1)
-
-
-@pytest.mark.parametrize(('regime', 'top1'), [('resnet50', 81.97), ('resnet200', 83.60)])
-def test_roadmap_s_result_is_that_of_its_last_step(regime: str, top1: float) -> None:
-    name = f'roadmap_{regime}_in1k'
-    assert metrics(MODELS[name]) == {'Top 1 Accuracy': top1}
-    assert Config.fromfile(CONFIGS / f'{name}.py').model.backbone.step == 'separate_downsampling'
+@pytest.mark.parametrize('regime', RESULTS_OF_STEPS)
+def test_roadmap_s_result_is_that_of_its_last_step(regime: str) -> None:
+    name, step = f'roadmap_{regime}_in1k', 'separate_downsampling'
+    assert metrics(MODELS[name]) == {'Top 1 Accuracy': RESULTS_OF_STEPS[regime][step].top1}
+    assert Config.fromfile(CONFIGS / f'{name}.py').model.backbone.step == step

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from mmconvnext import ConvNeXt
 from mmconvnext.checkpoints.convert import from_official
 from mmconvnext.checkpoints.formats import MMPRETRAIN
-from mmconvnext.running.hardware import fit_to_hardware
+from mmconvnext.command_line.hardware import fit_to_hardware
 from tests.conftest import ROOT
 
 SAMPLES_CONFIG = 'configs/upernet_convnext_atto_samples.py'

@@ -10,7 +10,7 @@ from mmengine.model import BaseModel
 from mmengine.structures import BaseDataElement
 from torch import nn
 
-from mmconvnext.running.runner import Runner
+from mmconvnext.runner.runner import Runner
 
 
 class ToyModel(BaseModel):

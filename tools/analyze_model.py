@@ -14,9 +14,9 @@ import sys
 from rich.console import Console
 
 import mmconvnext  # noqa: F401  (makes the stack work on this torch before it is used)
-from mmconvnext.analysis.model_cost import analyse
+from mmconvnext.analysis.cost.model_cost import analyse
+from mmconvnext.command_line import options
 from mmconvnext.errors import UserError, one_line_errors
-from mmconvnext.running import options
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -18,12 +18,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import mmconvnext  # noqa: F401  (makes the stack work on this torch before it is used)
+from mmconvnext.command_line import options
 from mmconvnext.data.checks import require_data
-from mmconvnext.data.preflight import preflight, report
-from mmconvnext.data.preflight.figure import draw_plots
 from mmconvnext.errors import one_line_errors
-from mmconvnext.running import options
-from mmconvnext.running.testing import make_folder
+from mmconvnext.files import make_folder
+from mmconvnext.preflight import preflight, report
+from mmconvnext.preflight.figure import draw_plots
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -39,7 +39,7 @@ from mmconvnext.studies.comparison.families import (
     require_packages,
 )
 from mmconvnext.studies.comparison.figure import draw
-from mmconvnext.studies.comparison.published import IMAGENET
+from mmconvnext.studies.comparison.published import imagenet
 from mmconvnext.studies.comparison.row import Row
 from mmconvnext.studies.comparison.run import ROUNDS, Settings, compare
 from mmconvnext.studies.comparison.table import comparison_table, imagenet_table
@@ -130,7 +130,7 @@ def write_json(path: Path, rows: list[Row], settings: Settings, here: Machine) -
     content = {
         'machine': here._asdict(),
         'measured_pictures': {model: settings.in_words(model) for model in models},
-        'imagenet': {name: one.as_json() for name, one in IMAGENET.items() if name in labels},
+        'imagenet': {name: one.as_json() for name, one in imagenet().items() if name in labels},
         'rows': [row.as_json() for row in rows],
     }
     temporary = path.with_name(f'.{path.name}.{os.getpid()}')

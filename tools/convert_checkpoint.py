@@ -6,7 +6,7 @@ Example:
 
 import argparse
 
-from mmconvnext.checkpoints.convert import describe_size
+from mmconvnext.checkpoints.description import describe_size
 from mmconvnext.checkpoints.write import TARGETS, convert_checkpoint
 from mmconvnext.errors import one_line_errors
 
@@ -36,7 +36,7 @@ def main() -> None:
         ema=arguments.ema,
         force=arguments.force,
     )
-    aside = recognised.aside + recognised.outside
+    aside = [*recognised.aside, *recognised.outside]
     print(
         f'{recognised.format.name} ({describe_size(recognised.state)}) → {arguments.to}: '
         f'{len(recognised.state)} tensors in {arguments.destination}; left aside: {len(aside)}'

@@ -21,10 +21,10 @@ from rich.console import Console
 
 import mmconvnext  # noqa: F401  (makes the stack work on this torch before it is used)
 from mmconvnext.config.config_file import read_config
-from mmconvnext.data.preflight import preflight, report
+from mmconvnext.custom_dataset.dataset import OwnData, train_command, write_custom_config
+from mmconvnext.custom_dataset.schedule import Length
 from mmconvnext.errors import one_line_errors
-from mmconvnext.running.custom_dataset import OwnData, train_command, write_custom_config
-from mmconvnext.running.custom_schedule import Length
+from mmconvnext.preflight import preflight, report
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -43,7 +43,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         '--reduce-zero-label',
         action=argparse.BooleanOptionalAction,
-        help='label 0 is unlabelled and label k is class k − 1; by default told from the labels',
+        help='label 0 is unlabelled and label k is class k - 1; by default told from the labels',
     )
     parser.add_argument(
         '--ignore-index', type=int, metavar='ID', help='label that does not count; 255 by default'

@@ -30,7 +30,7 @@ def make_importable() -> str | None:
 def main() -> None:
     problem = make_importable()
     try:
-        from mmconvnext.environment.report import main as report
+        from mmconvnext.doctor.report import main as report
     except ModuleNotFoundError as error:
         sys.exit(f'error: mmconvnext needs {error.name}, which is not installed; pip install .')
     report(__doc__, package_problem=problem)

@@ -26,15 +26,15 @@ from pathlib import Path
 from rich.console import Console
 
 import mmconvnext  # noqa: F401  (makes the stack work on this torch before it is used)
+from mmconvnext.command_line import options
 from mmconvnext.errors import one_line_errors
+from mmconvnext.files import make_folder
 from mmconvnext.inference.inputs import find_inputs
 from mmconvnext.inference.model import load_predictor
 from mmconvnext.inference.progress import InputProgress
 from mmconvnext.inference.results import open_results
 from mmconvnext.inference.run import Unreadable, run
 from mmconvnext.inference.summary import summary, table
-from mmconvnext.running import options
-from mmconvnext.running.testing import make_folder
 
 
 def parse_arguments() -> argparse.Namespace:

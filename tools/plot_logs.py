@@ -11,8 +11,8 @@ import argparse
 import json
 from pathlib import Path
 
-from mmconvnext.analysis.logs import read_runs
-from mmconvnext.analysis.logs_figure import draw_all, main_metrics
+from mmconvnext.analysis.logs.figure import draw_all, main_metrics
+from mmconvnext.analysis.logs.runs import read_runs
 from mmconvnext.errors import UserError, one_line_errors
 
 

@@ -13,10 +13,10 @@ import json
 
 import mmconvnext  # noqa: F401  (lets torch read what mmengine writes)
 from mmconvnext.checkpoints.meta import described
-from mmconvnext.checkpoints.publish import Published, publish
+from mmconvnext.checkpoints.publish import Publication, publish
+from mmconvnext.command_line import options
 from mmconvnext.errors import one_line_errors
 from mmconvnext.inference.model import require_config_fits
-from mmconvnext.running import options
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -38,7 +38,7 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def describe(published: Published) -> dict[str, object]:
+def describe(published: Publication) -> dict[str, object]:
     said = described(published.meta)
     return {
         'path': str(published.path),

@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from mmconvnext.checkpoints.fetch import fetch
-from mmconvnext.checkpoints.published import PUBLISHED, Published
 from mmconvnext.checkpoints.read import read_checkpoint
+from mmconvnext.checkpoints.releases import RELEASES, Release
 from mmconvnext.errors import UserError, one_line_errors
 
 TOOLS = Path(__file__).resolve().parent
@@ -34,18 +34,18 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def find(file: str) -> tuple[Path, Published]:
+def find(file: str) -> tuple[Path, Release]:
     path = fetch(file)
-    if path.name not in PUBLISHED:
+    if path.name not in RELEASES:
         raise UserError(
-            f'{path.name}: expected the name of a published model, one of {", ".join(PUBLISHED)}'
+            f'{path.name}: expected the name of a published model, one of {", ".join(RELEASES)}'
         )
     read_checkpoint(str(path), map_location='meta')  # a broken one is told before hours of testing
-    return path, PUBLISHED[path.name]
+    return path, RELEASES[path.name]
 
 
 def measure(
-    path: Path, published: Published, arguments: argparse.Namespace
+    path: Path, published: Release, arguments: argparse.Namespace
 ) -> dict[str, float] | None:
     """Results in percent by name; None where the test failed, and said why."""
     config = TOOLS.parent / 'configs' / f'{published.config}.py'

@@ -16,10 +16,10 @@ from mmengine.logging import MMLogger
 from rich.console import Console
 
 import mmconvnext  # noqa: F401  (makes the stack work on this torch before it is used)
-from mmconvnext.analysis.learning_rate_plan import make_plan
-from mmconvnext.analysis.learning_rates_figure import draw, groups_table, schedule_table
+from mmconvnext.analysis.learning_rates.figure import draw, groups_table, schedule_table
+from mmconvnext.analysis.learning_rates.plan import make_plan
+from mmconvnext.command_line import options
 from mmconvnext.errors import UserError, one_line_errors
-from mmconvnext.running import options
 
 
 def parse_arguments() -> argparse.Namespace:

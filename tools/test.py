@@ -10,12 +10,12 @@ from numbers import Real
 from mmengine.dist import is_main_process
 
 import mmconvnext  # noqa: F401  (makes the stack work on this torch before it is used)
+from mmconvnext.command_line import options, resuming, testing
+from mmconvnext.command_line.hardware import fit_to_hardware, leave_process_group
 from mmconvnext.data.checks import require_data
 from mmconvnext.data.images import name_unreadable_images
 from mmconvnext.errors import one_line_errors
-from mmconvnext.running import options, resuming, testing
-from mmconvnext.running.hardware import fit_to_hardware, leave_process_group
-from mmconvnext.running.runner import Runner
+from mmconvnext.runner.runner import Runner
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -10,14 +10,14 @@ import sys
 from mmengine.config import Config
 
 import mmconvnext  # noqa: F401  (makes the stack work on this torch before it is used)
+from mmconvnext.command_line import options, resuming
+from mmconvnext.command_line.hardware import fit_to_hardware, leave_process_group
+from mmconvnext.command_line.work_dir import hold
 from mmconvnext.data.checks import require_data
 from mmconvnext.data.images import name_unreadable_images
 from mmconvnext.errors import one_line_errors
 from mmconvnext.hooks.signals import Stopped
-from mmconvnext.running import options, resuming
-from mmconvnext.running.hardware import fit_to_hardware, leave_process_group
-from mmconvnext.running.runner import Runner
-from mmconvnext.running.work_dir import hold
+from mmconvnext.runner.runner import Runner
 
 
 def parse_arguments() -> argparse.Namespace:

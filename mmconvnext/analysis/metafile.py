@@ -1,10 +1,12 @@
 """What configs/metafile.yml says of a config: costs and results as published."""
 
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import yaml
 
+import mmconvnext
 from mmconvnext.errors import UserError, first_line
 
 NAME = 'metafile.yml'
@@ -45,6 +47,22 @@ def read_record(config: str | Path) -> Record | None:
             f'{path}: expected a metafile of OpenMMLab, got {type(error).__name__} '
             f'({first_line(error)}); mend it or move it away'
         ) from error
+
+
+@cache
+def own_record(name: str) -> Record:
+    """The record of one of this project's configs, by its name.
+
+    Raises:
+        UserError: the metafile is not there, or not what it should be.
+    """
+    package = Path(mmconvnext.__file__).parent
+    installed = package / '.mim' / 'configs'  # as mim has it; beside the package in a checkout
+    configs = installed if installed.is_dir() else package.parent / 'configs'
+    record = read_record(configs / f'{name}.py')
+    if record is None:
+        raise UserError(f'{configs / NAME}: expected it with an entry of {name}, got none')
+    return record
 
 
 def _record(model: dict, collections: dict[str, dict]) -> Record:

@@ -18,7 +18,7 @@ def resolve_out_indices(out_indices: int | Sequence[int]) -> tuple[int, ...]:
     bad = not resolved or any(not 0 <= index < STAGES for index in resolved)
     if bad or len(set(resolved)) != len(resolved):
         raise ArgumentError(
-            f'out_indices: expected different stages from 0 to 3 (or −4 to −1), got {out_indices!r}'
+            f'out_indices: expected different stages from 0 to 3 (or -4 to -1), got {out_indices!r}'
         )
     return resolved
 
@@ -52,25 +52,21 @@ def require_possible(
         )
     if not -1 <= frozen_stages <= STAGES:
         raise ArgumentError(
-            'frozen_stages: expected −1 (none), 0 (the stem) or up to 4 (all stages), got '
+            'frozen_stages: expected -1 (none), 0 (the stem) or up to 4 (all stages), got '
             f'{frozen_stages}'
         )
 
 
 def drop_path_rates(rate: float, blocks: int) -> list[float]:
-    """The rate of each block: that of block k of n is rate · k / (n − 1), the official linspace."""
+    """The rate of each block: that of block k of n is rate · k / (n - 1), the official linspace."""
     return [rate * block / max(blocks - 1, 1) for block in range(blocks)]
 
 
 def require_size(size: Sequence[int], smallest: int) -> None:
-    """Check that an input has a pixel left at the last stage.
-
-    Args:
-        size: (height, width) in pixels.
-        smallest: Of the sides that are possible.
+    """Check that both sides of an input, in pixels, are ``smallest`` or more.
 
     Raises:
-        ArgumentError: (a ValueError) it has not.
+        ArgumentError: (a ValueError) one is not.
     """
     if min(size) < smallest:
         raise ArgumentError(

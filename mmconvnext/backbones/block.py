@@ -1,9 +1,4 @@
-"""The block of ConvNeXt V1 and V2, layer by layer and in its faster forms.
-
-Sources: Liu et al., A ConvNet for the 2020s (arXiv 2201.03545); Woo et al., ConvNeXt V2
-(arXiv 2301.00808). Parameters carry the names of the official repositories
-(facebookresearch/ConvNeXt @048efce, facebookresearch/ConvNeXt-V2).
-"""
+"""The block of ConvNeXt V1 and V2, layer by layer and in its faster forms."""
 
 from collections.abc import Callable
 
@@ -81,28 +76,17 @@ class ConvNeXtBlock(nn.Module):
         # A hook wants its module to be called, and a module that somebody put in place of ours
         # does something else.
         plain = not self.fast or _has_any_global_hook() or not self._is_as_built()
-        form = 'plain' if plain else form_for(x, self.compiled)
-        forms = dict(plain=self._plain, fused=self._fused, lean=self._lean, compiled=self._compiled)
-        return forms[form]
+        return getattr(self, f'_{"plain" if plain else form_for(x, self.compiled)}')
 
     def _plain(self, x: Tensor) -> Tensor:
         return x + self._branch(x)
 
     def _weights(self) -> BlockWeights:
+        layers = (self.dwconv, self.norm, self.pwconv1, self.pwconv2)
+        affine = [parameter for layer in layers for parameter in (layer.weight, layer.bias)]
         with_grn = isinstance(self.grn, GlobalResponseNorm)
-        return BlockWeights(
-            self.dwconv.weight,
-            self.dwconv.bias,
-            self.norm.weight,
-            self.norm.bias,
-            self.pwconv1.weight,
-            self.pwconv1.bias,
-            self.pwconv2.weight,
-            self.pwconv2.bias,
-            self.gamma,
-            self.grn.gamma if with_grn else None,
-            self.grn.beta if with_grn else None,
-        )
+        grn = (self.grn.gamma, self.grn.beta) if with_grn else (None, None)
+        return BlockWeights(*affine, self.gamma, *grn)
 
     def _fused(self, x: Tensor) -> Tensor:
         kept, scale = None, 1.0

@@ -18,9 +18,10 @@ from mmconvnext.backbones.block import ConvNeXtBlock, has_plain_kind
 from mmconvnext.backbones.deploy import Replaced, fold_norm, restore
 from mmconvnext.backbones.forms import output_map
 from mmconvnext.backbones.layers import LayerNorm2d
-from mmconvnext.checkpoints.load import load_backbone
+from mmconvnext.backbones.triton_kernels import require_triton
+from mmconvnext.checkpoints.load import load
 from mmconvnext.errors import ArgumentError
-from mmconvnext.ops.triton_kernels import require_triton
+from mmconvnext.layer_ids import layer_wise, suited_layers
 from mmconvnext.registry import MODELS
 
 
@@ -67,12 +68,12 @@ class ConvNeXt(Backbone):
     Args:
         arch: A key of :data:`ARCHITECTURES`, or ``dict(depths=…, channels=…)``, four of each.
         in_channels: Channels of the input.
-        out_indices: Stages whose maps are returned, 0 to 3, or −4 to −1 from the end.
+        out_indices: Stages whose maps are returned, 0 to 3, or -4 to -1 from the end.
         drop_path_rate: Stochastic depth of the last block; it grows linearly from 0.
         layer_scale_init_value: Start of the layer scale; 0 builds none. None means 1e-6
             without GRN and none with it.
         use_grn: Global Response Normalization in every block: ConvNeXt V2.
-        frozen_stages: −1 freezes nothing, 0 the stem, k also the stages before k with their
+        frozen_stages: -1 freezes nothing, 0 the stem, k also the stages before k with their
             downsampling layers and output norms. It holds through ``train()``.
         with_cp: Recompute every block in the backward pass: same gradients, less memory.
         fast: Run each block in the form that is meant for the device, which
@@ -85,7 +86,7 @@ class ConvNeXt(Backbone):
             by default: the kernels have not been timed on a GPU yet. Needs ``fast`` and Triton.
         init_cfg: ``dict(type='Pretrained', checkpoint=FILE or URL)`` loads strictly in
             :meth:`init_weights`, with ``prefix``, ``ema``, ``sha256``, ``norm3``, ``stem`` as in
-            :func:`~mmconvnext.checkpoints.load.load_backbone`; None draws truncated normal
+            :func:`~mmconvnext.checkpoints.load.load`; None draws truncated normal
             weights, σ = .02.
         gap_before_final_norm: Accepted because the stock configs of mmdet and mmseg pass it;
             a dense backbone has no pooled output, so only False is possible.
@@ -272,14 +273,14 @@ class ConvNeXt(Backbone):
         return modules
 
     def _load(self, checkpoint: str, options: Mapping[str, object]) -> None:
+        options = {**options, 'new': self._new(), 'unused': self._unused()}
         if not self._handed_over:
-            load_backbone(self, checkpoint, **options, new=self._new(), unused=self._unused())
+            load(self, checkpoint, **options)
             return
         place = self.norm3
         self.norm3 = self._handed_over[0]  # to be loaded with the rest
-        options = {'norm3': 'from_file', **options}
         try:
-            load_backbone(self, checkpoint, **options, new=self._new(), unused=self._unused())
+            load(self, checkpoint, **{'norm3': 'from_file', **options})
         finally:
             self.norm3 = place
 
@@ -291,24 +292,15 @@ class ConvNeXt(Backbone):
             prefix: What stands before this backbone's own names, such as ``'backbone.'``.
 
         Returns:
-            (depth, count): 0 is the stem; ``count − 1`` everything after the last stage. The
-            scale of a learning rate is ``decay ** (count − 1 − depth)``.
+            (depth, count): 0 is the stem; ``count - 1`` everything after the last stage. The
+            scale of a learning rate is ``decay ** (count - 1 - depth)``.
 
-        Source: the ``layer_wise`` assignment of facebookresearch/ConvNeXt @048efce,
-        object_detection/mmcv_custom/layer_decay_optimizer_constructor.py, in the form of
+        The ids are the ``layer_wise`` ones of :mod:`mmconvnext.layer_ids`; the form is that of
         mmpretrain 1.2.0's ``get_layer_depth``.
         """
-        last = 12 if self.depths[2] > 9 else 6
-        if not param_name.startswith(prefix):
-            return last + 1, last + 2
-        part, stage, block, *_ = f'{param_name[len(prefix) :]}...'.split('.')
-        if part == 'downsample_layers':
-            depth = (0, 2, 3, last)[int(stage)]
-        elif part == 'stages':
-            depth = (1, 2, 3 + int(block) // 3, last)[int(stage)]
-        else:
-            depth = last + 1
-        return depth, last + 2
+        layers = suited_layers(self.depths)
+        name = param_name[len(prefix) :] if param_name.startswith(prefix) else ''
+        return layer_wise(name, layers), layers + 2
 
 
 def _resolve_architecture(arch: str | Mapping[str, Sequence[int]]) -> Architecture:

@@ -2,16 +2,17 @@
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from mmconvnext.backbones.forms import norm_is_lean
-from mmconvnext.backbones.lean_norm import lean_norm
+from mmconvnext.backbones.fused_block.weights import exact
 from mmconvnext.errors import ArgumentError
 
 
 def layer_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
     """What :class:`LayerNorm` does."""
-    dtype = torch.promote_types(x.dtype, torch.float32)
+    dtype = exact(x.dtype)
     weight, bias = (p if p is None else p.to(dtype) for p in (weight, bias))
     return F.layer_norm(x.to(dtype), x.shape[-1:], weight, bias, eps).to(x.dtype)
 
@@ -25,6 +26,43 @@ class LayerNorm(nn.LayerNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         return layer_norm(x, self.weight, self.bias, self.eps)
+
+
+def lean_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    """LayerNorm of (..., C) in 16 bits, in its dtype, no float32 copies; differentiable once.
+
+    The kernel takes its statistics in float32, but accepts only weights in the dtype of ``x``: the
+    affine part is a pass of its own and keeps its dtype.
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        return _LeanNorm.apply(x.contiguous(), weight, bias, eps)
+
+
+class _LeanNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+        normed, _, rstd = torch.native_layer_norm(x, x.shape[-1:], None, None, eps)
+        ctx.save_for_backward(normed, rstd, weight)
+        return torch.addcmul(bias, normed, weight, out=torch.empty_like(x))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        normed, rstd, weight = ctx.saved_tensors
+        grad = grad.contiguous()
+        with torch.autocast(grad.device.type, enabled=False):
+            pixels = tuple(range(grad.ndim - 1))
+            # The zeros make it float32: products of scaled gradients leave float16's range.
+            zeros = torch.zeros_like(weight, dtype=exact(grad.dtype))
+            of_weight = torch.addcmul(zeros, grad, normed).sum(pixels)
+            of_bias = grad.sum(pixels, dtype=exact(grad.dtype))
+            upper = torch.mul(grad, weight, out=torch.empty_like(grad))
+            # What is normed has mean 0 and deviation 1: its own backward pass, over the deviation.
+            of_x, _, _ = torch.ops.aten.native_layer_norm_backward(
+                *(upper, normed, normed.shape[-1:], torch.zeros_like(rstd), torch.ones_like(rstd)),
+                *(None, None, [True, False, False]),
+            )
+        return of_x.mul_(rstd), of_weight.to(weight.dtype), of_bias.to(weight.dtype), None
 
 
 class LayerNorm2d(LayerNorm):
@@ -55,7 +93,7 @@ class LayerNorm2d(LayerNorm):
 
 def global_response_norm(x: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> Tensor:
     """What :class:`GlobalResponseNorm` does."""
-    dtype = torch.promote_types(x.dtype, torch.float32)
+    dtype = exact(x.dtype)
     response = torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True, dtype=dtype)
     response = response / (response.mean(dim=-1, keepdim=True) + eps)
     scale = 1 + gamma.to(dtype) * response
@@ -87,7 +125,7 @@ class GlobalResponseNorm(nn.Module):
 class StochasticDepth(nn.Module):
     """Drops whole residual branches, sample by sample, in training.
 
-    A sample's branch is zeroed with probability ``p`` and otherwise divided by ``1 − p``, so
+    A sample's branch is zeroed with probability ``p`` and otherwise divided by ``1 - p``, so
     that its expectation stays. The identity in ``eval()``.
 
     Shapes: (N, ...) → (N, ...).

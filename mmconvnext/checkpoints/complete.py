@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from mmconvnext.checkpoints.convert import describe_size, dimensions, fit_shape
+from mmconvnext.checkpoints.convert import fit_shape
+from mmconvnext.checkpoints.description import STEM, describe_size, dimensions
 from mmconvnext.errors import CheckpointError
 
 
@@ -35,9 +36,9 @@ def _expected_shapes(
 ) -> dict[str, tuple[int, ...]]:
     """Names and shapes of a whole backbone, and of the optional parts that ``state`` begins."""
     first = channels[0]
-    inputs = state['downsample_layers.0.0.weight'].shape[1]
+    inputs = state[STEM].shape[1]
     shapes = {
-        'downsample_layers.0.0.weight': (first, inputs, 4, 4),
+        STEM: (first, inputs, 4, 4),
         'downsample_layers.0.0.bias': (first,),
         **_pair('downsample_layers.0.1', first),
     }

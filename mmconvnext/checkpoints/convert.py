@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
 
-from mmconvnext.checkpoints.formats import FORMATS, SIZES, Format, key_map
+from mmconvnext.checkpoints.description import STEM, describe_whole, resemblance, size_name
+from mmconvnext.checkpoints.formats import FORMATS, Format, key_map
 from mmconvnext.errors import CheckpointError
 
 # More blocks than a stage of any published ConvNeXt has (OpenCLIP's xxlarge: 30).
@@ -20,21 +21,6 @@ _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 # Parts whose shape differs between families, by the end of their official name.
 _VECTORS = {'.grn.gamma': 'grn_gamma', '.grn.beta': 'grn_beta', '.gamma': 'gamma'}
 
-# Pieces of keys that tell what else is in a file, and whose keys these are.
-_WHOLE = {
-    'roi_head.': 'detector',
-    'rpn_head.': 'detector',
-    'bbox_head.': 'detector',
-    'decode_head.': 'segmentor',
-    'logit_scale': 'CLIP model',
-}
-_OTHERS = {
-    'relative_position_bias_table': 'Swin',
-    'cpb_mlp': 'Swin V2',
-    'attn.qkv': 'a ViT',
-    'bn1.': 'a ResNet',
-}
-
 
 class Recognised(NamedTuple):
     """The family of a state dict, what stands before its keys, and its tensors officially named."""
@@ -43,8 +29,14 @@ class Recognised(NamedTuple):
     prefix: str
     state: dict[str, Tensor]
     unknown: dict[str, Tensor]  # below the prefix, and nothing that the family has
-    outside: list[str]  # keys that do not begin with the prefix: heads of a whole model
-    aside: list[str]  # below the prefix, what the family has and a backbone no use for
+    outside: dict[str, Tensor]  # not below the prefix: heads of a whole model
+    aside: dict[str, Tensor]  # below the prefix, what the family has and a backbone no use for
+
+    def without(self, keys: Iterable[str]) -> Self:
+        """The same with these tensors left aside."""
+        aside = {key: self.state[key] for key in keys}
+        state = {key: value for key, value in self.state.items() if key not in aside}
+        return self._replace(state=state, aside=self.aside | aside)
 
 
 def to_official(
@@ -75,7 +67,7 @@ def to_official(
         raise CheckpointError(
             f'{source}: expected the keys of a ConvNeXt of one of the families '
             f'{", ".join(format.name for format in formats)}; found '
-            f'{", ".join(list(state)[:3])}, …{_resemblance(state)}'
+            f'{", ".join(list(state)[:3])}, …{resemblance(state)}'
         )
     if len(found) > 1:
         raise CheckpointError(
@@ -85,31 +77,6 @@ def to_official(
         )
     _require_plain(found[0].state, source)
     return _without_mlp_head(_classifier_norm(found[0]))
-
-
-def with_official_backbone(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A whole model's tensors, its ConvNeXt's officially named wherever they come from.
-
-    Everything outside of ``backbone.`` stays as it is, and so does a backbone of another kind.
-    """
-    inside = {
-        key.removeprefix('backbone.'): value
-        for key, value in state.items()
-        if key.startswith('backbone.')
-    }
-    try:
-        recognised = to_official(inside, 'the backbone')
-    except CheckpointError:
-        return dict(state)
-    # Among the output norms of a whole model, norm3 is one of them even where it is alone.
-    named = {
-        key.replace('norm.', 'norm3.', 1) if key.startswith('norm.') else key: value
-        for key, value in (recognised.state | recognised.unknown).items()
-    }
-    named |= {key: inside[key] for key in recognised.outside}
-    named |= {key: inside[recognised.prefix + key] for key in recognised.aside}
-    outside = {key: value for key, value in state.items() if not key.startswith('backbone.')}
-    return {f'backbone.{key}': value for key, value in named.items()} | outside
 
 
 def from_official(state: Mapping[str, Tensor], format: Format) -> dict[str, Tensor]:
@@ -165,32 +132,6 @@ def fit_shape(value: Tensor, shape: Sequence[int]) -> Tensor:
     return value.reshape(tuple(shape)) if theirs == ours else value
 
 
-def size_name(state: Mapping[str, Tensor]) -> str | None:
-    """The size that officially named tensors are of, such as ``'tiny'``; None for another."""
-    depths, channels = dimensions(state)
-    return SIZES.get(('-'.join(depths), channels[0]))
-
-
-def describe_size(state: Mapping[str, Tensor]) -> str:
-    """Depths and channels that officially named tensors speak of, in a few words."""
-    depths, channels = dimensions(state)
-    grn = ', GRN' if any('.grn.' in key for key in state) else ''
-    name = size_name(state)
-    name = f'{name}: ' if name else ''
-    return f'{name}depths {"-".join(depths)}, channels {"-".join(channels)}{grn}'
-
-
-def dimensions(state: Mapping[str, Tensor]) -> tuple[list[str], list[str]]:
-    """Blocks and channels of each stage of officially named tensors; ``'?'`` for unknown ones."""
-    depths, channels = [], []
-    for stage in range(4):
-        blocks = {key.split('.')[2] for key in state if key.startswith(f'stages.{stage}.')}
-        width = state.get(f'stages.{stage}.0.dwconv.weight')
-        depths.append(str(len(blocks)))
-        channels.append('?' if width is None else str(width.shape[0]))
-    return depths, channels
-
-
 def _prefixes(state: Mapping[str, Tensor], format: Format) -> list[str]:
     """What stands before the family's own keys, wherever there is a stem of it."""
     prefixes = []
@@ -202,7 +143,7 @@ def _prefixes(state: Mapping[str, Tensor], format: Format) -> list[str]:
 
 def _rename(state: Mapping[str, Tensor], format: Format, prefix: str) -> Recognised:
     names = key_map(format, _DEEPEST)
-    renamed, unknown, outside, aside = {}, {}, [], []
+    renamed, unknown, outside, aside = {}, {}, {}, {}
     for key, value in state.items():
         inside = key.startswith(prefix)
         name = key[len(prefix) :] if inside else key
@@ -212,9 +153,9 @@ def _rename(state: Mapping[str, Tensor], format: Format, prefix: str) -> Recogni
         if known and official not in renamed:
             renamed[official] = value
         elif not inside:
-            outside.append(key)
+            outside[key] = value
         elif name.startswith(format.aside):
-            aside.append(name)
+            aside[name] = value
         else:
             unknown[name] = value
     return Recognised(format, prefix, renamed, unknown, outside, aside)
@@ -228,11 +169,15 @@ def _classifier_norm(recognised: Recognised) -> Recognised:
     dense = describe_whole(recognised.outside)
     if not recognised.format.norm_is_norm3 or not alone or dense:
         return recognised
-    renamed = {
-        key.replace('norm3.', 'norm.', 1) if key.startswith('norm3.') else key: value
+    return recognised._replace(state=rename_norm(state, 'norm3.', 'norm.'))
+
+
+def rename_norm(state: Mapping[str, Tensor], old: str, new: str) -> dict[str, Tensor]:
+    """Officially named tensors, those of the norm ``old`` by the name ``new``."""
+    return {
+        new + key.removeprefix(old) if key.startswith(old) else key: value
         for key, value in state.items()
     }
-    return recognised._replace(state=renamed)
 
 
 def _without_mlp_head(recognised: Recognised) -> Recognised:
@@ -240,9 +185,7 @@ def _without_mlp_head(recognised: Recognised) -> Recognised:
     # other family has.
     if not any(key.startswith('head.pre_logits.') for key in recognised.aside):
         return recognised
-    head = [key for key in recognised.state if key.startswith('head.')]
-    state = {key: value for key, value in recognised.state.items() if key not in head}
-    return recognised._replace(state=state, aside=recognised.aside + head)
+    return recognised.without(key for key in recognised.state if key.startswith('head.'))
 
 
 def _dense(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -280,31 +223,10 @@ def _require_plain(state: Mapping[str, Tensor], source: str) -> None:
         if value.layout != torch.strided
         or value.dtype not in _DTYPES
         or not value.numel()
-        or (value.ndim != 4 and key.endswith(('dwconv.weight', 'downsample_layers.0.0.weight')))
+        or (value.ndim != 4 and key.endswith(('dwconv.weight', STEM)))
     ]
     if strange:
         raise CheckpointError(
             f'{source}: expected dense float16, bfloat16, float32 or float64 tensors, found '
             f'{strange[0]} and {len(strange) - 1} more such; convert them where they were made'
         )
-
-
-def describe_whole(keys: Iterable[str]) -> str:
-    """What whole model has keys beside a backbone's, such as ``'a whole detector'``, or ''."""
-    for piece, name in _WHOLE.items():
-        if any(piece in key for key in keys):
-            return f'a whole {name}'
-    return ''
-
-
-def _resemblance(state: Mapping[str, Tensor]) -> str:
-    other, whole = other_model(state), describe_whole(state)
-    if not other:
-        return f' (this is {whole})' if whole else ''
-    what = f'this is {whole}, its backbone looks' if whole else 'these look'
-    return f' ({what} like {other})'
-
-
-def other_model(state: Iterable[str]) -> str:
-    """Whose keys these are rather than a ConvNeXt's, such as ``'Swin'``, or ''."""
-    return next((name for piece, name in _OTHERS.items() if any(piece in key for key in state)), '')

@@ -35,6 +35,12 @@ def named_hash(name: str) -> str | None:
     return found[1] if found else None
 
 
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in hex digits."""
+    with path.open('rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()
+
+
 def cache_path(url: str) -> Path:
     """Where the download of ``url`` is kept: ``checkpoints/`` in torch hub's folder.
 
@@ -167,7 +173,6 @@ def discard(path: Path) -> bool:
 
 
 def _check_hash(path: Path, expected: str) -> None:
-    with path.open('rb') as file:
-        digest = hashlib.file_digest(file, 'sha256').hexdigest()
+    digest = sha256_of(path)
     if not digest.startswith(expected.lower()):
         raise ValueError(f'expected a SHA-256 of {expected}, got {digest}')

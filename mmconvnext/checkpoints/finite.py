@@ -1,5 +1,6 @@
 """Nothing with NaN or infinity is saved, or gone on from."""
 
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -7,13 +8,44 @@ import torch
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor
 
-from mmconvnext.checkpoints.load import is_finite
 from mmconvnext.errors import CheckpointError, DivergenceError
 
 # What torch's optimizers keep of a parameter that has its shape.
 _AVERAGES = {'exp_avg', 'exp_avg_sq', 'max_exp_avg_sq', 'momentum_buffer', 'square_avg'}
 # Others, such as an optimizer's in 8 bits, have no minimum that torch could take.
 _CHECKED = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+# Weights, counters of batches and masks.
+_READABLE = {*_CHECKED, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool}
+
+
+def require_readable(state: Mapping[str, Tensor], source: str) -> None:
+    """Check that tensors are dense and of the types that weights and counters have.
+
+    Raises:
+        CheckpointError: with the name and kind of one that is not, such as a sparse one.
+    """
+    for key, value in state.items():
+        if value.is_meta or value.layout != torch.strided or value.dtype not in _READABLE:
+            kind = 'without values' if value.is_meta else f'{value.dtype}, {value.layout}'
+            raise CheckpointError(
+                f'{source}: expected dense tensors of ordinary types, found {key} ({kind}); '
+                'convert it where it was made'
+            )
+
+
+def require_finite(state: Mapping[str, Tensor], source: str) -> None:
+    """Check that a checkpoint holds numbers.
+
+    Raises:
+        CheckpointError: with the names of tensors that hold NaN, infinity or nothing that could
+            be looked at.
+    """
+    require_readable(state, source)
+    if broken := [*_not_finite(state, 'state_dict')]:
+        raise CheckpointError(
+            f'{source}: expected finite numbers, found NaN or infinity in {len(broken)} tensors: '
+            f'{", ".join(broken[:5])}; take another checkpoint of that run'
+        )
 
 
 def require_finite_run(content: Mapping, path: Path) -> None:
@@ -43,12 +75,11 @@ def require_optimizer_state(wrapper: OptimWrapper | OptimWrapperDict, source: st
         CheckpointError: a shape is another than its parameter's, or there is NaN or infinity.
     """
     wrappers = wrapper.optim_wrappers if isinstance(wrapper, OptimWrapperDict) else {'': wrapper}
-    for one in wrappers.values():
-        for parameter, state in one.optimizer.state.items():
-            for name in _AVERAGES & state.keys():
-                _require_average(state[name], parameter, f'{source}: {name} of the optimizer')
-    broken = [name for name, one in wrappers.items() if _broken_averages(one.optimizer.state)]
-    if broken:
+    states = [pair for one in wrappers.values() for pair in one.optimizer.state.items()]
+    for parameter, state in states:
+        for name in _AVERAGES & state.keys():
+            _require_average(state[name], parameter, f'{source}: {name} of the optimizer')
+    if any(name for _, state in states for name in _not_finite(state, 'state')):
         raise CheckpointError(
             f'{source}: expected a finite state of the optimizer, found NaN or infinity; take an '
             'earlier checkpoint, or its weights alone with --cfg-options load_from=FILE'
@@ -64,14 +95,15 @@ def _require_average(value: object, parameter: Tensor, name: str) -> None:
         )
 
 
-def _broken_averages(state: Mapping) -> bool:
-    return any(True for averages in state.values() for _ in _not_finite(averages, ''))
-
-
 def _not_finite(tensors: object, part: str) -> Iterator[str]:
     """Names of the tensors, in dicts at any depth, that are not finite."""
     for key, value in tensors.items() if isinstance(tensors, Mapping) else ():
         if isinstance(value, Mapping):
             yield from (f'{part}.{name}' for name in _not_finite(value, str(key)))
-        elif torch.is_tensor(value) and value.dtype in _CHECKED and not is_finite(value):
+        elif torch.is_tensor(value) and value.dtype in _CHECKED and not _is_finite(value):
             yield key if part == 'state_dict' else f'{part}.{key}'
+
+
+def _is_finite(value: Tensor) -> bool:
+    # The extremes take no memory, unlike isfinite(); NaN makes both of them NaN.
+    return not value.numel() or all(math.isfinite(x) for x in value.detach().aminmax())

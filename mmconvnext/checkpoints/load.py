@@ -1,347 +1,295 @@
-"""Strict loading of a backbone's weights, with a report.
+"""Strict loading of a module's weights, with a report.
 
 mmengine's own ``Pretrained`` initialisation loads with ``strict=False`` and knows no ``model``
 wrapper, so that an official ConvNeXt file loads nothing there and training starts from noise.
 Here every tensor is accounted for or the load raises.
 """
 
-import functools
-import math
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
 import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from mmconvnext.checkpoints.convert import (
-    Recognised,
-    describe_size,
-    describe_whole,
-    fit_shape,
-    size_name,
-    to_official,
-)
-from mmconvnext.checkpoints.read import find_tensors, read_checkpoint
+from mmconvnext.checkpoints import description
+from mmconvnext.checkpoints.convert import Recognised, fit_shape, rename_norm, to_official
+from mmconvnext.checkpoints.description import STEM, backbone_of, describe_size
+from mmconvnext.checkpoints.finite import require_finite, require_readable
+from mmconvnext.checkpoints.read import Found, find_tensors, read_checkpoint
 from mmconvnext.errors import ArgumentError, CheckpointError
 
-# Weights, counters of batches and masks.
-_READABLE = (
-    *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
-    *(torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool),
-)
-_STEM = 'downsample_layers.0.0.weight'
-_NORM3_POLICIES = ('fresh', 'from_classifier', 'from_file')
-_PAIR = ('weight', 'bias')
-_STEM_POLICIES = ('repeat', 'mean', 'zero_extra', 'random')
+_CHECK = 'check that the config (size, use_grn, num_classes) is the one of the file'
+_TOP = {'norm.weight', 'norm.bias', 'head.weight', 'head.bias'}  # of a classifier
+_POLICIES = {
+    'norm3': ('fresh', 'from_classifier', 'from_file'),
+    'stem': ('repeat', 'mean', 'zero_extra', 'random'),
+}
 
 
 @dataclass
 class LoadReport:
-    """What a load did, by parameter name."""
+    """A file's tensors beside a module's, by the module's names, and what a load does."""
 
-    source: str
-    family: str = ''  # and where in the file its keys stand
-    loaded: list[str] = field(default_factory=list)
-    new: list[str] = field(default_factory=list)  # in the model only, and expected so
-    unused: list[str] = field(default_factory=list)  # in the file only, and expected so
-    size: str = ''
-    checksum: str = ''  # CRC-32 of the loaded tensors, by name
-    notes: list[str] = field(default_factory=list)
+    source: str  # what messages call the file
+    called: str  # and the module
+    state: dict[str, Tensor]  # the file's, in the module's shapes
+    target: dict[str, Tensor]  # the module's
+    cause: str = ''  # why they may not fit
+    contents: str = ''  # the file's family and size
+    recognised: Recognised | None = None
+    aside: Sequence[str] = ()  # what else is in the file
+    notes: Sequence[str] = ()
+    prefix: str = ''  # what stands before the names in the file
+
+    def __post_init__(self) -> None:
+        self.loaded = {key: value for key, value in self.state.items() if key in self.target}
+        self.new = [key for key in self.target if key not in self.state]
+        self.unused = [key for key in self.state if key not in self.target] + [*self.aside]
+
+    @property
+    def checksum(self) -> str:
+        """CRC-32 of the loaded tensors, by name."""
+        crc = 0
+        for key in sorted(self.loaded):
+            crc = zlib.crc32(self.loaded[key].flatten().view(torch.uint8).numpy(), crc)
+        return f'{crc:08x}'
 
     def __str__(self) -> str:
-        new, unused = _modules(self.new), _modules(self.unused)
-        return '; '.join(
-            [
-                f'Loaded {len(self.loaded)} tensors (CRC-32 {self.checksum}) from {self.source} '
-                f'({self.family}; {self.size})',
-                f'new: {new or "none"}',
-                f'left aside: {unused or "none"}',
-                *self.notes,
-            ]
-        )
+        loaded = f'Loaded {len(self.loaded)} tensors (CRC-32 {self.checksum})'
+        told = [f'{loaded} from {self.source}{self.contents}']
+        for what, keys in {'new': self.new, 'left aside': self.unused}.items():
+            parts = dict.fromkeys(key.split('.')[0] for key in keys)
+            told.append(f'{what}: {", ".join(parts) or "none"}')
+        return '; '.join([*told, *self.notes])
+
+    def require_fit(self, new: Sequence[str] = (), unused: Sequence[str] = ()) -> None:
+        """Check that the file has what the module has, by name and shape, and in finite numbers.
+
+        Raises:
+            CheckpointError: with the names of all that does not fit, but for those that begin as
+                ``new`` and ``unused`` say.
+        """
+        # A part that may be missing is missing as a whole.
+        new = tuple(part for part in new if not any(key.startswith(part) for key in self.state))
+        unexpected = [key for key in self.state if key not in self.target]
+        shapes = {k: (tuple(v.shape), tuple(self.target[k].shape)) for k, v in self.loaded.items()}
+        problems = {
+            'missing': [key for key in self.new if not key.startswith(new)],
+            'unexpected': [key for key in unexpected if not key.startswith(tuple(unused))],
+            'of another shape': [f'{k} {a} for {b}' for k, (a, b) in shapes.items() if a != b],
+        }
+        if told := [self._tell(problem, keys) for problem, keys in problems.items() if keys]:
+            misfit = f'{self.source}{self.contents} does not fit {self.called}'
+            raise CheckpointError(f'{misfit}: {"; ".join(told)}; {self.cause or _CHECK}')
+        require_finite(self.loaded, self.source)
+
+    def _tell(self, problem: str, keys: Sequence[str], shown: int = 5) -> str:
+        more = f', … ({len(keys) - shown} more)' if len(keys) > shown else ''
+        return f'{len(keys)} {problem}: {", ".join(self.prefix + k for k in keys[:shown])}{more}'
 
 
-def load_backbone(
+def load(
     module: nn.Module,
     checkpoint: str,
     *,
-    prefix: str | None = None,
     ema: bool = False,
     sha256: str | None = None,
-    norm3: str = 'fresh',
-    stem: str = 'repeat',
+    whole: bool = False,
     new: Sequence[str] = (),
     unused: Sequence[str] = (),
+    **options: object,
 ) -> LoadReport:
-    """Load a backbone's weights in place, every tensor accounted for.
+    """Load a file's weights in place, every tensor accounted for.
+
+    Args:
+        module: A backbone, or an ``ImageClassifier``.
+        checkpoint: File or URL.
+        ema: Take the weights averaged over training.
+        sha256: SHA-256 of the file, or its beginning.
+        whole: Whether the module is a whole classifier.
+        new: Beginnings of the names that the file may lack; these parameters stay as they are.
+        unused: Beginnings of the names that the module may lack.
+        options: Of :func:`compare_backbone`.
+
+    Raises:
+        ArgumentError: an option is not possible.
+        CheckpointError: anything else is missing, unexpected, of another shape or not finite.
+            The module is unchanged then.
+    """
+    for option, known in _POLICIES.items():
+        if (given := options.get(option, known[0])) not in known:
+            raise ArgumentError(f'init_cfg: expected {option} of {", ".join(known)}, got {given!r}')
+    found = find_tensors(read_checkpoint(checkpoint, sha256=sha256), checkpoint, ema=ema)
+    compare = compare_whole if whole else compare_backbone
+    report = compare(module, found, str(checkpoint), **options)
+    report.require_fit(new, unused)
+    module.load_state_dict(report.loaded, strict=False)
+    print_log(str(report), logger='current')
+    if known := report.recognised:
+        keys = known.state | known.aside
+        description.announce_licence(known.format.name, keys, str(checkpoint))
+    return report
+
+
+def compare_backbone(
+    module: nn.Module,
+    found: Found,
+    source: str,
+    *,
+    prefix: str | None = None,
+    norm3: str = 'fresh',
+    stem: str = 'repeat',
+    own: str = '',
+) -> LoadReport:
+    """Compare a backbone with a file's tensors, of any family in ``formats``, or in a whole model.
 
     Args:
         module: The backbone.
-        checkpoint: File or URL, of any family in :mod:`mmconvnext.checkpoints.formats`; of a
-            whole model, its ``backbone`` is taken.
+        found: The tensors.
+        source: What messages call the file.
         prefix: What to take from the file, such as ``'backbone.'``; recognised where it is None.
-        ema: Take the weights averaged over training.
-        sha256: SHA-256 of the file, or its beginning.
         norm3: ``'fresh'`` leaves the output norm of the last stage new where the file has only a
             classifier's, as the official recipes do; ``'from_classifier'`` starts from that;
             ``'from_file'`` too, where the file has it.
         stem: How a stem for three channels serves another number of them: ``'repeat'`` takes
             them in turn and ``'mean'`` their mean, both scaled to keep the sum; ``'zero_extra'``
             adds zeros; ``'random'`` draws a new stem.
-        new: Beginnings of the names that the file may lack; these parameters stay as they are.
-        unused: Beginnings of the names that the module may lack.
+        own: What messages call a network that is of no family; its files have its own names.
 
     Raises:
-        ArgumentError: ``norm3`` or ``stem`` is none of the above.
-        CheckpointError: anything else is missing, unexpected, of another shape or not finite.
-            The module is unchanged then.
+        CheckpointError: the file has no such tensors, or several ConvNeXts.
     """
-    _check_policy('norm3', norm3, _NORM3_POLICIES)
-    _check_policy('stem', stem, _STEM_POLICIES)
-    found = find_tensors(read_checkpoint(checkpoint, sha256=sha256), checkpoint, ema=ema)
-    recognised = to_official(_with_prefix(found.tensors, prefix, checkpoint), checkpoint)
     target = module.state_dict()
-    state, notes = _adapt(recognised, target, norm3, stem)
-    require_fit(
-        target,
-        state,
-        source=f'{checkpoint} ({_origin(recognised, found.place)}; {describe_size(state)})',
-        target_name=f'this backbone ({describe_size(target)})',
-        cause=likely_cause(state, target),
-        new=new,
-        unused=unused,
-    )
-    loaded = {key: value for key, value in state.items() if key in target}
-    require_finite(loaded, checkpoint)
-    report = LoadReport(
-        source=str(checkpoint),
-        family=_origin(recognised, found.place),
-        size=describe_size(state),
-        loaded=list(loaded),
-        new=[key for key in target if key not in state],
-        unused=[key for key in state if key not in target] + recognised.aside + recognised.outside,
-        checksum=_checksum(loaded),
-        notes=notes,
-    )
-    module.load_state_dict(loaded, strict=False)
-    print_log(str(report), logger='current')
-    announce_licence(recognised, str(checkpoint))
-    return report
-
-
-def _check_policy(option: str, given: str, known: Sequence[str]) -> None:
-    if given not in known:
-        raise ArgumentError(f'init_cfg: expected {option} of {", ".join(known)}, got {given!r}')
-
-
-def _adapt(
-    recognised: Recognised, target: Mapping[str, Tensor], norm3: str, stem: str
-) -> tuple[dict[str, Tensor], list[str]]:
-    """A file's tensors in the shapes of ``target``, by the policies, and what is to be told."""
-    notes = []
-    state = {
-        key: fit_shape(value, target[key].shape) if key in target else value
-        for key, value in recognised.state.items()
-    } | recognised.unknown
-    wanted = norm3 == 'from_classifier' or (norm3 == 'from_file' and 'norm.weight' in state)
-    if wanted and 'norm3.weight' in target:
-        _take_classifier_norm(state)
-    if state[_STEM].shape[1] != target[_STEM].shape[1]:
-        notes.append(_adapt_stem(state, target[_STEM].shape[1], stem))
+    if own:
+        if prefix is None:
+            prefix = 'backbone.' if backbone_of(found.tensors) else ''
+        top = {key: value for key, value in found.tensors.items() if key in _TOP}
+        state = _with_norm3(top | _below(prefix, found, source), target, norm3)
+        cause = 'check that the file is of this very network'
+        aside = [k for k in found.tensors if not k.startswith(prefix) and k not in top]
+        return LoadReport(source, own, state, target, cause, aside=aside, prefix=prefix)
+    recognised = to_official(_below(prefix or '', found, source), source)
+    state = _in_shape(recognised.state, target) | recognised.unknown
+    state, notes = _with_norm3(state, target, norm3), []
+    given, channels = (tensors[STEM].shape[1] for tensors in (state, target))
+    if given != channels:
+        state[STEM] = _adapted(state[STEM], channels, stem)
+        adapted = f"stem of {given} channels adapted to {channels} by '{stem}'"
+        notes.append(f'{adapted} (init_cfg: stem=…)')
     if recognised.prefix.endswith('visual.trunk.'):
         notes.append(
             "CLIP's weights expect its own data_preprocessor: mean=[122.77, 116.75, 104.09], "
             'std=[68.50, 66.63, 70.32]'
         )
-    return state, notes
+    called = f'this backbone ({describe_size(target)})'
+    cause = description.backbone_misfit(state, target)
+    contents = f' ({_origin(recognised, found.place)}; {describe_size(state)})'
+    aside = [*recognised.aside, *recognised.outside]
+    return LoadReport(source, called, state, target, cause, contents, recognised, aside, notes)
 
 
-def _take_classifier_norm(state: dict[str, Tensor]) -> None:
-    if 'norm3.weight' in state:
-        return  # of a dense backbone, which is better still
-    if 'norm.weight' not in state:
+def compare_whole(
+    module: nn.Module, found: Found, source: str, called: str = 'the classifier', heads: bool = True
+) -> LoadReport:
+    """Compare a whole model with the tensors of the file ``source``, officially named.
+
+    Without ``heads``, what is outside of the ``backbone`` is left out where it does not fit.
+
+    Raises:
+        CheckpointError: a tensor is sparse or of an unusual type.
+    """
+    require_readable(found.tensors, source)
+    target, other = module.state_dict(), description.other_model(found.tensors)
+    cause, classifier = f'its keys look like {other}' if other else '', is_classifier(target)
+    state, recognised = with_official_names(found.tensors, classifier=classifier)
+    state = _in_shape(state, target)
+    if not heads:
+        kept = {k for k, v in target.items() if k in state and state[k].shape == v.shape}
+        kept |= {k for k in state | target if k.startswith('backbone.')}
+        state, target = ({k: v for k, v in d.items() if k in kept} for d in (state, target))
+    elif classifier and not cause:
+        cause = description.classifier_misfit(state, target)
+    return LoadReport(source, called, state, target, cause, recognised=recognised)
+
+
+def is_classifier(state: Mapping[str, Tensor]) -> bool:
+    """Whether a model's state dict is one of ``ImageClassifier``: a backbone under a head."""
+    top = {key for key in state if not key.startswith('backbone.')}
+    return 'head.weight' in top and top <= _TOP
+
+
+def with_official_names(
+    state: Mapping[str, Tensor], *, classifier: bool
+) -> tuple[dict[str, Tensor], Recognised | None]:
+    """A whole model's tensors, its ConvNeXt's officially named below ``backbone.``, and its family.
+
+    A model that has none stays as it is, and nothing is dropped. A classifier may be of any family;
+    of other models what is below ``backbone.`` alone is renamed.
+    """
+    inside = state if classifier else backbone_of(state)
+    try:
+        recognised = to_official(inside, 'the model')
+    except CheckpointError:
+        return dict(state), None
+    named = recognised.state | recognised.unknown
+    if classifier:
+        top = {key: named.pop(key) for key in recognised.state if key in _TOP}
+        others = recognised.outside | top
+    else:
+        # Among the output norms of a whole model, norm3 is one of them even where it is alone.
+        named = rename_norm(named, 'norm.', 'norm3.') | recognised.outside
+        others = {key: value for key, value in state.items() if not key.startswith('backbone.')}
+    named |= recognised.aside
+    return others | {f'backbone.{key}': value for key, value in named.items()}, recognised
+
+
+def _below(prefix: str, found: Found, source: str) -> dict[str, Tensor]:
+    below = {k[len(prefix) :]: v for k, v in found.tensors.items() if k.startswith(prefix)}
+    if not below:
         raise CheckpointError(
-            "norm3='from_classifier': expected a file with a classifier's norm, found none; take "
-            "norm3='fresh'"
+            f'{source}: expected keys that begin with {prefix!r}, found '
+            f'{", ".join(list(found.tensors)[:3])}, …'
         )
-    state |= {f'norm3.{p}': state.pop(f'norm.{p}') for p in _PAIR if f'norm.{p}' in state}
+    return below
+
+
+def _in_shape(state: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {k: fit_shape(v, target[k].shape) if k in target else v for k, v in state.items()}
+
+
+def _with_norm3(state: dict[str, Tensor], target: Mapping, norm3: str) -> dict[str, Tensor]:
+    """With a classifier's norm as that of the last stage, where there is none and it is wanted."""
+    if norm3 == 'fresh' or 'norm3.weight' not in target.keys() - state.keys():
+        return state
+    if 'norm.weight' in state:
+        return rename_norm(state, 'norm.', 'norm3.')
+    if norm3 == 'from_file':
+        return state
+    raise CheckpointError(
+        "norm3='from_classifier': expected a file with a classifier's norm, found none; take "
+        "norm3='fresh'"
+    )
 
 
 def _origin(recognised: Recognised, place: str) -> str:
     """Family, and where in the file its keys stand."""
-    whole = describe_whole(recognised.outside)
+    whole = description.describe_whole(recognised.outside)
     prefix = f'{recognised.prefix!r} of {whole}' if whole else repr(recognised.prefix)
     places = [repr(place)] * bool(place) + [prefix] * bool(recognised.prefix)
     return ', '.join([recognised.format.name, *places])
 
 
-def _adapt_stem(state: dict[str, Tensor], channels: int, policy: str) -> str:
-    """Make the stem's weight, (C, c, 4, 4), serve another number of channels, in ``state``."""
-    weight = state[_STEM]
-    given = weight.shape[1]
+def _adapted(stem: Tensor, channels: int, policy: str) -> Tensor:
+    """A stem's weight, (C, c, 4, 4), for another number of channels."""
+    given = stem.shape[1]
+    turns = stem[:, [i % given for i in range(channels)]]
     if policy == 'repeat':
-        weight = weight[:, [i % given for i in range(channels)]] * (given / channels)
-    elif policy == 'mean':
-        weight = weight.mean(1, keepdim=True).repeat(1, channels, 1, 1) * (given / channels)
-    elif policy == 'zero_extra':
-        extra = weight.new_zeros(weight.shape[0], max(channels - given, 0), *weight.shape[2:])
-        weight = torch.cat([weight[:, :channels], extra], 1)
-    else:
-        weight = weight.new_empty(weight.shape[0], channels, *weight.shape[2:])
-        nn.init.trunc_normal_(weight, std=0.02)
-    state[_STEM] = weight
-    return f"stem of {given} channels adapted to {channels} by '{policy}' (init_cfg: stem=…)"
-
-
-def announce_licence(recognised: Recognised, source: str) -> None:
-    """Log, once in a process, what a family's published weights may not be used for."""
-    if (
-        recognised.format.name == 'hf-dinov3'
-        or 'norms.3.weight' in recognised.aside
-        or 'dinov3' in Path(source).name.lower()  # timm's copies have its ordinary keys
-    ):
-        _announce("DINOv3's published weights have a licence of their own")
-    elif any('.grn.' in key for key in recognised.state):
-        _announce("ConvNeXt V2's published weights are CC-BY-NC: not for commercial use")
-
-
-@functools.cache
-def _announce(notice: str) -> None:
-    print_log(notice, logger='current')
-
-
-def likely_cause(state: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> str:
-    """What most often makes a backbone's file not fit, said of this one, or ''.
-
-    Args:
-        state: The file's tensors, officially named.
-        target: The backbone's.
-    """
-    if _STEM not in state:
-        return ''
-    theirs, ours = size_name(state), size_name(target)
-    if state[_STEM].shape[2:] != (4, 4):
-        return "its stem's patches overlap (timm's _ols models), which is another network"
-    if 'stages.0.0.norm.bias' not in state:
-        return "its norms have no bias (timm's _rms models), which is another network"
-    if theirs != ours and theirs:
-        return f'this is the size {theirs}, the config says {ours or "another one"}'
-    grn = ['.grn.' in ' '.join(keys) for keys in (state, target)]
-    if grn[0] != grn[1]:
-        return f'this is ConvNeXt V{1 + grn[0]}, the config says use_grn={grn[1]}'
-    return ''
-
-
-def require_finite(state: Mapping[str, Tensor], source: str) -> None:
-    """Check that a checkpoint holds numbers.
-
-    Raises:
-        CheckpointError: with the names of tensors that hold NaN, infinity or nothing that could
-            be looked at.
-    """
-    require_readable(state, source)
-    broken = [key for key, value in state.items() if not is_finite(value)]
-    if broken:
-        raise CheckpointError(
-            f'{source}: expected finite numbers, found NaN or infinity in {len(broken)} tensors: '
-            f'{", ".join(broken[:5])}; take another checkpoint of that run'
-        )
-
-
-def require_readable(state: Mapping[str, Tensor], source: str) -> None:
-    """Check that tensors are dense and of the types that weights and counters have.
-
-    Raises:
-        CheckpointError: with the name and kind of one that is not, such as a sparse one.
-    """
-    for key, value in state.items():
-        if value.is_meta or value.layout != torch.strided or value.dtype not in _READABLE:
-            kind = 'without values' if value.is_meta else f'{value.dtype}, {value.layout}'
-            raise CheckpointError(
-                f'{source}: expected dense tensors of ordinary types, found {key} ({kind}); '
-                'convert it where it was made'
-            )
-
-
-def is_finite(value: Tensor) -> bool:
-    """Whether all elements of a real tensor are finite; no elements are."""
-    # The extremes take no memory, unlike isfinite(); NaN makes both of them NaN.
-    return not value.numel() or all(math.isfinite(x) for x in value.detach().aminmax())
-
-
-def _checksum(state: Mapping[str, Tensor]) -> str:
-    crc = 0
-    for key in sorted(state):
-        crc = zlib.crc32(state[key].contiguous().view(torch.uint8).numpy(), crc)
-    return f'{crc:08x}'
-
-
-def require_fit(
-    target: Mapping[str, Tensor],
-    state: Mapping[str, Tensor],
-    *,
-    source: str,
-    target_name: str,
-    cause: str = '',
-    new: Sequence[str] = (),
-    unused: Sequence[str] = (),
-) -> None:
-    """Check that ``state`` has what ``target`` has, by name and shape.
-
-    Args:
-        target: State dict of the module to load into.
-        state: What is to be loaded.
-        source: What the message calls ``state``.
-        target_name: What it calls ``target``.
-        cause: Why it may not fit, where the caller knows.
-        new: Beginnings of the names that ``state`` may lack, each as a whole.
-        unused: Beginnings of the names that ``target`` may lack.
-
-    Raises:
-        CheckpointError: with the names of everything that does not fit.
-    """
-    # A part that may be missing is missing as a whole.
-    new = tuple(part for part in new if not any(key.startswith(part) for key in state))
-    missing = [key for key in target if key not in state and not key.startswith(new)]
-    unexpected = [key for key in state if key not in target and not key.startswith(tuple(unused))]
-    reshaped = [
-        f'{key} {tuple(state[key].shape)} for {tuple(target[key].shape)}'
-        for key in state
-        if key in target and state[key].shape != target[key].shape
-    ]
-    problems = {'missing': missing, 'unexpected': unexpected, 'of another shape': reshaped}
-    if any(problems.values()):
-        raise CheckpointError(
-            f'{source} does not fit {target_name}: {_describe(problems)}; '
-            + (cause or 'check that the config (size, use_grn, num_classes) is the one of the file')
-        )
-
-
-def _with_prefix(
-    state: Mapping[str, Tensor], prefix: str | None, checkpoint: str
-) -> Mapping[str, Tensor]:
-    if prefix is None:
-        return state
-    part = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
-    if not part:
-        raise CheckpointError(
-            f'{checkpoint}: expected keys that begin with {prefix!r}, found '
-            f'{", ".join(list(state)[:3])}, …'
-        )
-    return part
-
-
-def _describe(problems: Mapping[str, list[str]], shown: int = 5) -> str:
-    parts = []
-    for problem, keys in problems.items():
-        if keys:
-            more = f', … ({len(keys) - shown} more)' if len(keys) > shown else ''
-            parts.append(f'{len(keys)} {problem}: {", ".join(keys[:shown])}{more}')
-    return '; '.join(parts)
-
-
-def _modules(keys: Sequence[str]) -> str:
-    return ', '.join(dict.fromkeys(key.split('.')[0] for key in keys))
+        return turns * (given / channels)
+    if policy == 'mean':
+        return stem.mean(1, keepdim=True).expand_as(turns) * (given / channels)
+    if policy == 'random':
+        return nn.init.trunc_normal_(turns, std=0.02)
+    turns[:, given:] = 0
+    return turns

@@ -2,24 +2,6 @@
 
 from collections.abc import Mapping
 
-from mmconvnext.checkpoints.read import read_checkpoint
-
-
-def read_meta(source: str) -> dict[str, object]:
-    """What a checkpoint says of the model it is of, without reading its weights.
-
-    Args:
-        source: File, URL or hf:// address: .pth, or .safetensors that tools/publish_model.py wrote.
-
-    Returns:
-        Those of ``classes`` (names), ``palette`` (RGB, one for each class) and ``cfg`` (text of the
-        config, which is Python: not to be run where the file is not trusted) that are there.
-
-    Raises:
-        CheckpointError: as :func:`~mmconvnext.checkpoints.read.read_checkpoint`.
-    """
-    return described(find_meta(read_checkpoint(source, 'meta')))
-
 
 def find_meta(content: object) -> Mapping:
     """The ``meta`` in a checkpoint's content; an empty one where there is none."""
@@ -28,7 +10,11 @@ def find_meta(content: object) -> Mapping:
 
 
 def described(meta: Mapping) -> dict[str, object]:
-    """``classes``, ``palette`` and ``cfg`` of a ``meta`` as any version of OpenMMLab writes it."""
+    """What a ``meta``, as any version of OpenMMLab writes it, says of its model.
+
+    Those of ``classes`` (names), ``palette`` (RGB, one for each class) and ``cfg`` (text of the
+    config, which is Python: not to be run where the file is not trusted) that are there.
+    """
     dataset = meta.get('dataset_meta')
     dataset = dataset if isinstance(dataset, Mapping) else {}
     found = {

@@ -1,26 +1,22 @@
 """From a checkpoint of training to the file that others load."""
 
-import hashlib
 import json
 import re
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import mmengine
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor
 
 from mmconvnext.checkpoints.config_text import without_machine
-from mmconvnext.checkpoints.fetch import fetch, named_hash
-from mmconvnext.checkpoints.load import require_finite
+from mmconvnext.checkpoints.fetch import fetch, named_hash, sha256_of
+from mmconvnext.checkpoints.finite import require_finite
 from mmconvnext.checkpoints.meta import described, find_meta
-from mmconvnext.checkpoints.read import HEADER_KEY, find_tensors, read_checkpoint
+from mmconvnext.checkpoints.read import find_tensors, find_tested, read_checkpoint
+from mmconvnext.checkpoints.write import save_tensors, writing
 from mmconvnext.config.config_file import read_config
-from mmconvnext.errors import CheckpointError, first_line
+from mmconvnext.errors import CheckpointError
 from mmconvnext.version import __version__
 
 # What is kept of a dataset's metainfo, and of a run's state.
@@ -29,7 +25,7 @@ _OF_THE_RUN = ('epoch', 'iter')
 _DIGITS = 8
 
 
-class Published(NamedTuple):
+class Publication(NamedTuple):
     """A published file, the bytes of the checkpoint it is from, and what its ``meta`` says.
 
     Attributes:
@@ -54,7 +50,7 @@ def publish(
     config: str | None = None,
     ema: bool = False,
     force: bool = False,
-) -> Published:
+) -> Publication:
     """Write a checkpoint's weights with their classes, palette and config, and nothing else.
 
     The weights are those that tools/test.py measures: of a run with mmengine's EMAHook the averaged
@@ -88,17 +84,27 @@ def publish(
     tensors, averaged = _weights(content, source, ema)
     require_finite(tensors, source)
     meta = _kept(find_meta(content), config)
-    written = _write(tensors, meta, destination.with_name(stem + destination.suffix), force)
-    return Published(written, len(tensors), path.stat().st_size, averaged, meta)
+    with writing(destination.with_name(stem + destination.suffix)) as partial:
+        save_tensors(tensors, partial, meta)
+        digest = sha256_of(partial)
+        name = f'{stem}-{_beginning(digest)}{destination.suffix}'
+        written = destination.with_name(name)
+        if not written.exists() or force:
+            partial.replace(written)
+        elif sha256_of(written) != digest:
+            raise CheckpointError(
+                f'{written}: expected the file of this name to be the one it names, found another; '
+                'give --force to replace it'
+            )
+    return Publication(written, len(tensors), path.stat().st_size, averaged, meta)
 
 
 def _weights(content: object, source: str, ema: bool) -> tuple[dict[str, Tensor], bool]:
     """The tensors that a test would take, and whether they are averaged."""
-    is_mmengine_s = isinstance(content, Mapping) and 'state_dict' in content
-    averaged = ema or (is_mmengine_s and 'ema_state_dict' in content)
-    if is_mmengine_s and not ema:
-        content = {'state_dict': content['state_dict']}
-    return find_tensors(content, source, ema=ema).tensors, averaged
+    if ema:
+        return find_tensors(content, source, ema=True).tensors, True
+    averaged = isinstance(content, Mapping) and {'state_dict', 'ema_state_dict'} <= content.keys()
+    return find_tested(content, source).tensors, averaged
 
 
 def _kept(meta: Mapping, config: str | None) -> dict[str, object]:
@@ -128,59 +134,7 @@ def _plain(value: object) -> object:
     return value.tolist() if hasattr(value, 'tolist') else str(value)
 
 
-def _write(
-    tensors: Mapping[str, Tensor], meta: dict[str, object], destination: Path, force: bool
-) -> Path:
-    try:
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=destination.parent, prefix='.publishing-') as folder:
-            partial = Path(folder) / destination.name
-            _save(tensors, meta, partial)
-            digest = _sha256(partial)
-            name = f'{destination.stem}-{_beginning(digest)}{destination.suffix}'
-            path = destination.with_name(name)
-            if path.exists() and not force:
-                _require_same(path, digest)
-            else:
-                partial.replace(path)
-    except (OSError, RuntimeError, SafetensorError) as error:
-        raise CheckpointError(
-            f'{destination}: could not be written ({first_line(error)})'
-        ) from error
-    return path
-
-
-def _save(tensors: Mapping[str, Tensor], meta: dict[str, object], path: Path) -> None:
-    """Write the same bytes for the same content, whatever the path."""
-    # One's own copies: parts of a shared or larger storage are not written safely or small.
-    state = {
-        key: value.clone(memory_format=torch.contiguous_format) for key, value in tensors.items()
-    }
-    if path.suffix == '.safetensors':
-        path.touch()
-        mode = path.stat().st_mode  # safetensors makes files that nobody else may read
-        # A header of one entry: the order of several changes from call to call.
-        save_file(state, path, metadata={HEADER_KEY: json.dumps(meta)})
-        path.chmod(mode)
-    else:
-        with path.open('wb') as file:  # a path's name would become part of the bytes
-            torch.save({'meta': meta, 'state_dict': state}, file)
-
-
 def _beginning(digest: str) -> str:
     """Eight digits, or as many as it takes to have a letter: digits alone pass for a date."""
     letter = re.search('[a-f]', digest)
     return digest[: max(_DIGITS, letter.end() if letter else len(digest))]
-
-
-def _require_same(path: Path, digest: str) -> None:
-    if _sha256(path) != digest:
-        raise CheckpointError(
-            f'{path}: expected the file of this name to be the one it names, found another; give '
-            '--force to replace it'
-        )
-
-
-def _sha256(path: Path) -> str:
-    with path.open('rb') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest()

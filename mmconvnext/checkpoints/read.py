@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from mmconvnext.checkpoints.fetch import discard, fetch, is_url
-from mmconvnext.checkpoints.whole import require_intact
+from mmconvnext.checkpoints.whole import file_state, require_intact
 from mmconvnext.errors import CheckpointError, first_line
 
 # Under what the tensors stand, in the order it is looked for. `model`: official files and FCMAE;
@@ -29,6 +29,8 @@ EMA_WRAPPERS = ('model_ema', 'state_dict_ema', 'state_dict')
 _MOST_WRAPPERS = 4
 # In the header of a .safetensors file, which holds strings: `meta` as json.
 HEADER_KEY = 'mmconvnext.meta'
+# What was read ahead of its use, by the state of the file.
+_ahead: dict[tuple[int, ...], object] = {}
 
 
 def read_checkpoint(
@@ -58,6 +60,10 @@ def read_checkpoint(
             than their bytes, or holds more than weights. Nothing in it has been run then.
     """
     path = fetch(checkpoint, sha256=sha256)
+    if _ahead and mapped and map_location == 'cpu':
+        content = _ahead.pop(file_state(path), None)
+        if content is not None:
+            return content
     try:
         if path.name.endswith('.index.json'):
             return _read_shards(checkpoint, path, map_location)
@@ -73,6 +79,17 @@ def read_checkpoint(
         if is_url(checkpoint) and discard(path):
             message += '; the download was removed from the cache'
         raise CheckpointError(message) from error
+
+
+def read_ahead(checkpoint: str) -> object:
+    """As :func:`read_checkpoint`, which then gives the same content the next time, once.
+
+    So that a file is known to be good before hours of preparing, and yet parsed once.
+    """
+    content = read_checkpoint(checkpoint)
+    _ahead.clear()
+    _ahead[file_state(fetch(checkpoint))] = content
+    return content
 
 
 def _load(path: Path, map_location: str, mapped: bool) -> object:
@@ -251,6 +268,17 @@ def find_tensors(content: object, source: str, *, ema: bool = False) -> Found:
         f'{source}: expected a dict of tensors, bare or under {" or ".join(WRAPPERS)}; found none'
         f'{hint}'
     )
+
+
+def find_tested(content: object, source: str) -> Found:
+    """The tensors that a test takes: of mmengine what it saved as ``state_dict``, averaged or not.
+
+    Raises:
+        CheckpointError: there is no state dict.
+    """
+    if isinstance(content, Mapping) and 'state_dict' in content:
+        content = {'state_dict': content['state_dict']}
+    return find_tensors(content, source)
 
 
 def _averaged_wrappers(content: object, source: str) -> Sequence[str]:

@@ -132,16 +132,12 @@ def _copied(value: object, paths: bool, depth: int, left: list[int]) -> object:
     if depth == 0 or left[0] < 0:
         return None
     if isinstance(value, Mapping):
-        pairs = value.items()
-        return {k: _copied(v, paths, depth - 1, left) for k, v in pairs if _is_key(k)}
+        pairs = ((k, v) for k, v in value.items() if isinstance(k, str | int))
+        return {k: _copied(v, paths, depth - 1, left) for k, v in pairs}
     if isinstance(value, list | tuple) and len(value) <= left[0]:
         items = [_copied(item, paths, depth - 1, left) for item in value]
         return tuple(items) if isinstance(value, tuple) else items
     return None
-
-
-def _is_key(key: object) -> bool:
-    return isinstance(key, str | int)
 
 
 def _is_path(value: object) -> bool:

@@ -109,6 +109,12 @@ def remove_partial(folder: Path) -> list[Path]:
     return found
 
 
+def file_state(path: Path) -> tuple[int, ...]:
+    """Which file it is and of when; another one after every change."""
+    status = path.stat()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
 def require_intact(path: Path) -> None:
     """Check the bytes of a file of ``torch.save`` against the CRC-32 that it holds of them.
 
@@ -122,8 +128,7 @@ def require_intact(path: Path) -> None:
         CheckpointError: the file is cut short or damaged.
     """
     try:
-        status = path.stat()
-        state = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        state = file_state(path)
         if state in _intact:
             return
         with ZipFile(path) as archive:

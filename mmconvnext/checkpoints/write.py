@@ -1,8 +1,10 @@
-"""Writing converted checkpoints."""
+"""Writing tensors for others, and converted checkpoints."""
 
+import json
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -12,9 +14,10 @@ from torch import Tensor
 
 from mmconvnext.checkpoints.complete import require_complete
 from mmconvnext.checkpoints.convert import Recognised, from_official, to_official
+from mmconvnext.checkpoints.description import announce_licence
+from mmconvnext.checkpoints.finite import require_finite
 from mmconvnext.checkpoints.formats import FORMATS, Format
-from mmconvnext.checkpoints.load import announce_licence, require_finite
-from mmconvnext.checkpoints.read import find_tensors, read_checkpoint
+from mmconvnext.checkpoints.read import HEADER_KEY, find_tensors, read_checkpoint
 from mmconvnext.errors import CheckpointError, first_line
 
 # Names on the command line.
@@ -68,10 +71,13 @@ def convert_checkpoint(
         )
     require_complete(recognised.state, source)
     require_finite(recognised.state, source)
-    announce_licence(recognised, source)
+    announce_licence(recognised.format.name, recognised.state | recognised.aside, source)
     recognised = _without_output_norms(recognised, TARGETS[to])
     _require_norms_told_apart(recognised, TARGETS[to])
-    _write(from_official(recognised.state, TARGETS[to]), destination)
+    destination = destination.resolve()  # a link goes on pointing to what is written
+    with writing(destination) as partial:
+        save_tensors(from_official(recognised.state, TARGETS[to]), partial)
+        partial.replace(destination)
     return recognised
 
 
@@ -79,9 +85,7 @@ def _without_output_norms(recognised: Recognised, target: Format) -> Recognised:
     """A dense backbone's output norms are left aside for a family that has no place for them."""
     if 'output_norm' in target.parts:
         return recognised
-    norms = [key for key in recognised.state if re.match(r'norm\d\.', key)]
-    kept = {key: value for key, value in recognised.state.items() if key not in norms}
-    return recognised._replace(state=kept, aside=recognised.aside + norms)
+    return recognised.without(key for key in recognised.state if re.match(r'norm\d\.', key))
 
 
 def _require_norms_told_apart(recognised: Recognised, target: Format) -> None:
@@ -93,22 +97,39 @@ def _require_norms_told_apart(recognised: Recognised, target: Format) -> None:
         )
 
 
-def _write(state: Mapping[str, Tensor], destination: Path) -> None:
-    destination = destination.resolve()  # a link goes on pointing to what is written
-    # One's own copies: parts of a shared or larger storage are not written safely or small.
-    state = {
-        key: value.clone(memory_format=torch.contiguous_format) for key, value in state.items()
-    }
+@contextmanager
+def writing(destination: Path) -> Iterator[Path]:
+    """Give a path in a new folder beside the destination, to write to and to move from.
+
+    Raises:
+        CheckpointError: that could not be done. Nothing is left of it.
+    """
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=destination.parent, prefix='.converting-') as folder:
-            partial = Path(folder) / destination.name
-            if destination.suffix == '.safetensors':
-                save_file(state, partial, metadata={'format': 'pt'})
-            else:
-                torch.save(state, partial)
-            partial.replace(destination)
+        with tempfile.TemporaryDirectory(dir=destination.parent, prefix='.writing-') as folder:
+            yield Path(folder) / destination.name
     except (OSError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(
             f'{destination}: could not be written ({first_line(error)})'
         ) from error
+
+
+def save_tensors(tensors: Mapping[str, Tensor], path: Path, meta: Mapping | None = None) -> None:
+    """Write tensors, beside ``meta`` where it is given: of the same content the same bytes.
+
+    As .safetensors or by ``torch.save``, by the ending of the path.
+    """
+    # One's own copies: parts of a shared or larger storage are not written safely or small.
+    state = {
+        key: value.clone(memory_format=torch.contiguous_format) for key, value in tensors.items()
+    }
+    if path.suffix == '.safetensors':
+        path.touch()
+        mode = path.stat().st_mode  # safetensors makes files that nobody else may read
+        # A header of one entry: the order of several changes from call to call.
+        header = {'format': 'pt'} if meta is None else {HEADER_KEY: json.dumps(meta)}
+        save_file(state, path, metadata=header)
+        path.chmod(mode)
+    else:
+        with path.open('wb') as file:  # a path's name would become part of the bytes
+            torch.save(state if meta is None else {'meta': meta, 'state_dict': state}, file)

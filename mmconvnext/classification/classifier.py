@@ -9,7 +9,7 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmconvnext.checkpoints.classifier import load_classifier
+from mmconvnext.checkpoints.load import load
 from mmconvnext.classification.timm_augmentation import MIXING_OPTIONS, build_mixing
 from mmconvnext.errors import ArgumentError
 from mmconvnext.registry import MODELS
@@ -40,7 +40,7 @@ class ImageClassifier(BaseModel):
         data_preprocessor: Config; mmengine's ``ImgDataPreprocessor``, as a rule.
         init_cfg: ``dict(type='Pretrained', checkpoint=FILE or URL)`` loads a whole classifier of
             any family strictly, with ``ema`` and ``sha256`` as in
-            :func:`~mmconvnext.checkpoints.classifier.load_classifier`. For other classes give the
+            :func:`~mmconvnext.checkpoints.load.load`. For other classes give the
             backbone an ``init_cfg`` instead: the head is then drawn, and the norm comes from the
             file, as in the official fine-tuning. None draws truncated normal weights, σ = .02.
 
@@ -68,19 +68,20 @@ class ImageClassifier(BaseModel):
             raise ArgumentError(f'label_smoothing: expected [0, 1), got {label_smoothing}')
         self.num_classes = num_classes
         self.label_smoothing = label_smoothing
-        self.head_init_scale = head_init_scale
-        self.mixing = _checked(mixing)
+        if mixing is not None and (
+            not isinstance(mixing, Mapping) or set(mixing) - set(MIXING_OPTIONS) or not mixing
+        ):
+            raise ArgumentError(
+                f'mixing: expected None or a dict of {", ".join(MIXING_OPTIONS)}, got {mixing!r}'
+            )
+        self.mixing = mixing
         self._mix = None
         self.backbone = MODELS.build(backbone)
-        take = getattr(self.backbone, 'take_last_norm', nn.Identity)
-        self.norm = take()
+        self.norm = getattr(self.backbone, 'take_last_norm', nn.Identity)()
         self.head = nn.Linear(in_channels or _channels(self.backbone), num_classes)
-        self._draw_head()
-
-    def _draw_head(self) -> None:
         nn.init.trunc_normal_(self.head.weight, std=0.02)
         with torch.no_grad():
-            self.head.weight.mul_(self.head_init_scale)
+            self.head.weight.mul_(head_init_scale)
         nn.init.zeros_(self.head.bias)
 
     def init_weights(self) -> None:
@@ -94,7 +95,8 @@ class ImageClassifier(BaseModel):
         if self._is_init or not pretrained:
             super().init_weights()
             return
-        load_classifier(self, **{k: v for k, v in pretrained[-1].items() if k != 'type'})
+        options = {key: value for key, value in pretrained[-1].items() if key != 'type'}
+        load(self, whole=True, **options)
         self._is_init = True
 
     def forward(
@@ -154,16 +156,6 @@ class ImageClassifier(BaseModel):
             sample.pred_score = score
             sample.pred_label = label
         return list(samples)
-
-
-def _checked(mixing: dict | None) -> dict | None:
-    if mixing is None:
-        return None
-    if not isinstance(mixing, Mapping) or set(mixing) - set(MIXING_OPTIONS) or not mixing:
-        raise ArgumentError(
-            f'mixing: expected None or a dict of {", ".join(MIXING_OPTIONS)}, got {mixing!r}'
-        )
-    return dict(mixing)
 
 
 def _channels(backbone: nn.Module) -> int:

@@ -1,17 +1,12 @@
 """Pictures in one folder a class, as ImageNet's."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from mmengine.dataset import BaseDataset
 
-from mmconvnext.data.class_folders import (
-    ENDINGS,
-    class_folders,
-    picture_names,
-    read_class_names,
-)
+from mmconvnext.data.class_folders import ENDINGS, class_folders, picture_names, read_class_names
 from mmconvnext.errors import ArgumentError
 from mmconvnext.registry import DATASETS
 
@@ -72,10 +67,7 @@ class ImageFolder(BaseDataset):
 
     def load_data_list(self) -> list[dict]:
         """Each picture's path and label."""
-        return list(self._pictures())
-
-    def _pictures(self) -> Iterator[dict]:
-        root = self.data_prefix['img_path']
+        root, found = self.data_prefix['img_path'], []
         for folder in class_folders(root):
             label, place = self._labels[folder], os.path.join(root, folder)
             names = sorted(picture_names(place))
@@ -84,5 +76,5 @@ class ImageFolder(BaseDataset):
                     f'{place}: expected pictures ({", ".join(ENDINGS)}), found none; fill the '
                     'class folder, or remove it from every split'
                 )
-            for name in names:
-                yield {'img_path': os.path.join(place, name), 'gt_label': label}
+            found += [{'img_path': os.path.join(place, n), 'gt_label': label} for n in names]
+        return found

@@ -24,10 +24,7 @@ _TRANSLATION = 0.45  # of the shorter side, at the most: timm's create_transform
 
 
 def import_timm(what: str) -> ModuleType:
-    """The ``data`` package of timm.
-
-    Args:
-        what: What of the config needs it, for the message.
+    """The ``data`` package of timm, for ``what`` of the config, which the message names.
 
     Raises:
         ArgumentError: it cannot be imported; it needs a torchvision that fits torch.
@@ -48,10 +45,7 @@ def build_mixing(
 ) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
     """The ``Mixup`` of timm, which also cuts and mixes.
 
-    Args:
-        options: Of :data:`MIXING_OPTIONS`; what is not given is off, or else timm's default.
-        num_classes: Classes.
-        label_smoothing: Of the targets.
+    What ``options``, of :data:`MIXING_OPTIONS`, do not give is off, or else timm's default.
 
     Returns:
         Called with (N, C, H, W) pictures and (N,) labels, N even, it writes into the pictures and

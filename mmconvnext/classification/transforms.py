@@ -27,9 +27,6 @@ class EvaluationCrop(BaseTransform):
     Below 384 the shorter side is resized to size / 0.875 and the centre cut out; from 384 on the
     picture is resized to size × size, which changes its proportions, without a cut.
 
-    Args:
-        size: Side in pixels.
-
     Raises:
         ArgumentError: the size is not positive.
 
@@ -59,14 +56,9 @@ class EvaluationCrop(BaseTransform):
 class RandomResizedCrop(BaseTransform):
     """A random part of ``results['img']``, (H, W, C) uint8, resized to (size, size, C).
 
-    Its share of the picture's area is uniform and the logarithm of its aspect ratio too. What
-    does not fit is drawn again, ten times; then it is the largest central part whose ratio is
-    allowed.
-
-    Args:
-        size: Side in pixels.
-        scale: Smallest and largest share of the area.
-        ratio: Smallest and largest width / height.
+    Its share of the picture's area, in ``scale``, is uniform, and so is the logarithm of its
+    width / height, in ``ratio``. What does not fit is drawn again, ten times; then it is the
+    largest central part whose ratio is allowed.
 
     Raises:
         ArgumentError: the size is not positive, or a range is none.

@@ -9,16 +9,13 @@ CameraMotionCompensation, Albu, LoadBiomedicalData, RandomSamplingNegPos and the
 # Packages whose registries have them, which may stand before a dot, or in `_scope_`.
 SCOPES = ('mmconvnext', 'mmseg', 'mmdet', 'mmengine', 'mmcv')
 
-_OF_THIS_PROJECT = """
+_LIST = """
+# Of this project.
 ConvNeXt EncoderDecoder EvaluationCrop FCNHead ImageClassifier MaskRCNN MaskTTAModel PackImage
 RoadmapNet UPerHead WholePictureTTAModel
-"""
-
-_SEGMENTORS = """
+# Segmentors.
 CascadeEncoderDecoder EncoderDecoder SegDataPreProcessor SegTTAModel
-"""
-
-_DETECTORS = """
+# Detectors.
 ATSS AutoAssign BatchFixedSizePad BatchResize BatchSyncRandomResize BoxInst BoxInstDataPreprocessor
 CascadeRCNN CenterNet CondInst ConditionalDETR CornerNet DABDETR DDOD DDQDETR DETR DINO
 DeformableDETR DetDataPreprocessor DetTTAModel FCOS FOVEA FSAF FastRCNN FasterRCNN GFL GridRCNN
@@ -26,31 +23,23 @@ HybridTaskCascade ImgDataPreprocessor Mask2Former MaskFormer MaskRCNN MaskScorin
 PanopticFPN PointRend QueryInst RPN RTMDet RepPointsDetector RetinaNet SCNet SOLO SOLOv2
 SingleStageDetector SparseRCNN TOOD TridentFasterRCNN TwoStageDetector VFNet YOLACT YOLOF YOLOV3
 YOLOX
-"""
-
-_BACKBONES = """
+# Backbones.
 BEiT BiSeNetV1 BiSeNetV2 CGNet CSPDarknet CSPNeXt DDRNet Darknet ERFNet EfficientNet FastSCNN HRNet
 HourglassNet ICNet MAE MSCAN MixVisionTransformer MobileNetV2 MobileNetV3 PCPVT PIDNet
 PyramidVisionTransformer PyramidVisionTransformerV2 RegNet Res2Net ResLayer ResNeSt ResNeXt ResNet
 ResNetV1c ResNetV1d SSDVGG STDCContextPathNet STDCNet SVT SwinTransformer TridentResNet UNet
 VisionTransformer
-"""
-
-_NECKS = """
+# Necks.
 BFP CSPNeXtPAFPN CTResNetNeck ChannelMapper DilatedEncoder DyHead FPG FPN FPN_CARAFE Feature2Pyramid
 GlobalAveragePooling HRFPN ICNeck JPU MLANeck MultiLevelNeck NASFCOS_FPN NASFPN PAFPN SSDNeck SSH
 YOLOV3Neck YOLOXPAFPN
-"""
-
-_SEGMENTATION_HEADS = """
+# Heads of segmentors.
 ANNHead APCHead ASPPHead CCHead DAHead DDRHead DMHead DNLHead DPTHead DepthwiseSeparableASPPHead
 DepthwiseSeparableFCNHead EMAHead EncHead FCNHead FPNHead GCHead ISAHead IterativeDecodeHead
 KernelUpdateHead KernelUpdator LRASPPHead LightHamHead Mask2FormerHead MaskFormerHead NLHead OCRHead
 PIDHead PSAHead PSPHead PointHead SETRMLAHead SETRUPHead STDCHead SegformerHead
 SegmenterMaskTransformerHead UPerHead
-"""
-
-_DETECTION_HEADS = """
+# Heads of detectors.
 ATSSHead AnchorFreeHead AnchorHead AutoAssignHead BBoxHead BoxInstBboxHead BoxInstMaskHead
 CascadeRPNHead CascadeRoIHead CenterNetHead CenterNetUpdateHead CentripetalHead CoarseMaskHead
 CondInstBboxHead CondInstMaskHead ConditionalDETRHead ConvFCBBoxHead CornerHead DABDETRHead DDODHead
@@ -66,17 +55,12 @@ SCNetBBoxHead SCNetMaskHead SCNetRoIHead SCNetSemanticHead SOLOHead SOLOV2Head S
 Shared2FCBBoxHead Shared4Conv1FCBBoxHead SparseRoIHead StageCascadeRPNHead StandardRoIHead TOODHead
 TransformerEncoderPixelDecoder TridentRoIHead VFNetHead YOLACTHead YOLACTProtonet YOLOFHead
 YOLOV3Head YOLOXHead
-"""
-
-_LOSSES = """
+# Losses.
 AssociativeEmbeddingLoss BalancedL1Loss BoundaryLoss BoundedIoULoss CIoULoss CrossEntropyLoss
 DIoULoss DiceLoss DistributionFocalLoss EIoULoss EQLV2Loss FocalLoss GHMC GHMR GIoULoss
 GaussianFocalLoss HuasdorffDisstanceLoss IoULoss KnowledgeDistillationKLDivLoss L1Loss LovaszLoss
 MSELoss OhemCrossEntropy QualityFocalLoss SIoULoss SeesawLoss SmoothL1Loss TverskyLoss VarifocalLoss
-"""
-
 # Assigners, samplers, coders, anchors, costs, extractors of regions.
-_PARTS_OF_DETECTORS = """
 ATSSAssigner AnchorGenerator ApproxMaxIoUAssigner BBoxL1Cost BboxOverlaps2D BinaryFocalLossCost
 BucketingBBoxCoder CenterRegionAssigner ClassificationCost CombinedSampler CrossEntropyLossCost
 DeltaXYWHBBoxCoder DiceCost DistancePointBBoxCoder DynamicSoftLabelAssigner FocalLossCost
@@ -86,10 +70,7 @@ MaxIoUAssigner MlvlPointGenerator OHEMPixelSampler OHEMSampler PointAssigner Poi
 PseudoBBoxCoder PseudoSampler RandomSampler RegionAssigner SSDAnchorGenerator ScoreHLRSampler
 SimOTAAssigner SingleRoIExtractor TBLRBBoxCoder TaskAlignedAssigner TopkHungarianAssigner
 UniformAssigner YOLOAnchorGenerator YOLOBBoxCoder
-"""
-
 # Convolution, norm, activation, padding, upsampling, attention.
-_LAYERS = """
 BN BN1d BN2d BN3d BaseTransformerLayer Clamp Clip ContextBlock Conv Conv1d Conv2d
 Conv2dAdaptivePadding Conv3d ConvAWS ConvModule ConvTranspose2d ConvWS CrissCrossAttention DCN DCNv2
 DeconvModule DropBlock DropPath Dropout ELU FFN FrozenBN GELU GN GeneralizedAttention HSigmoid
@@ -97,23 +78,14 @@ HSwish IN IN1d IN2d IN3d InterpConv LN LeakyReLU LearnedPositionalEncoding Linea
 MultiScaleDeformableAttention MultiheadAttention NonLocal2d NormedConv2d NormedLinear PReLU
 QuickGELU RReLU ReLU ReLU6 SAC SiLU Sigmoid SinePositionalEncoding Swish SyncBN Tanh
 TransformerLayerSequence bilinear carafe deconv nearest pixel_shuffle reflect replicate zero
-"""
-
 # What mmcv and mmdet look up by name in mmcv.ops, or evaluate.
-_OPERATORS = 'nms soft_nms RoIAlign RoIPool'
-
-_TRANSFORMS = """
+nms soft_nms RoIAlign RoIPool
+# Transforms.
 CenterCrop Compose FixScaleResize FixShapeResize ImageToTensor LoadAnnotations LoadImageFromFile
 LoadImageFromNDArray LoadPanopticAnnotations MultiScaleFlipAug Normalize PackDetInputs PackSegInputs
 Pad RandomFlip Resize ResizeShortestEdge ResizeToMultiple TestTimeAug ToTensor Transpose
 """
 
 ALLOWED = frozenset(
-    ' '.join(
-        [
-            *(_OF_THIS_PROJECT, _SEGMENTORS, _DETECTORS, _BACKBONES, _NECKS),
-            *(_SEGMENTATION_HEADS, _DETECTION_HEADS, _LOSSES, _PARTS_OF_DETECTORS),
-            *(_LAYERS, _OPERATORS, _TRANSFORMS),
-        ]
-    ).split()
+    name for line in _LIST.splitlines() if not line.startswith('#') for name in line.split()
 )

@@ -10,6 +10,7 @@ import yaml
 
 from mmconvnext.config import python_source
 from mmconvnext.config.plain_values import plain
+from mmconvnext.config.safe_formats import PYTHON_TAG
 from mmconvnext.errors import UserError, first_line
 
 
@@ -38,20 +39,14 @@ class Config(mmengine.config.Config):
         return python_source.module(plain(self.to_dict()))
 
     def dump(self, file: str | Path | None = None) -> str | None:
-        """Write the config to a .py, .yaml, .yml or .json file, or return its text.
+        """Write the config to a .py, .yaml, .yml or .json file.
 
-        Args:
-            file: File to write; None returns the text in the format of the config's own file.
+        Without a file, return the text in the format of the config's own.
         """
         suffix = Path(file or self.filename or 'a.py').suffix
-        if suffix == '.py':
-            text = self.pretty_text
-        elif suffix in ('.yaml', '.yml'):
-            text = _yaml(plain(self.to_dict()))
-        elif suffix == '.json':
-            text = _json(plain(self.to_dict()))
-        else:
+        if suffix not in _WRITERS:
             return super().dump(file)
+        text = _WRITERS[suffix](plain(self.to_dict()))
         if file is None:
             return text
         Path(file).write_text(text, encoding='utf-8')
@@ -62,16 +57,14 @@ class _Dumper(yaml.SafeDumper):
     """Writes tuples, and strings with a brace in quotes, where braces can be escaped."""
 
 
-def _tuple_node(dumper: _Dumper, value: tuple) -> yaml.Node:
-    return dumper.represent_sequence('tag:yaml.org,2002:python/tuple', value)
-
-
 def _string_node(dumper: _Dumper, value: str) -> yaml.Node:
     style = None if value.isascii() and value.isprintable() and '{' not in value else '"'
     return dumper.represent_scalar('tag:yaml.org,2002:str', value, style=style)
 
 
-_Dumper.add_representer(tuple, _tuple_node)
+_Dumper.add_representer(
+    tuple, lambda dumper, value: dumper.represent_sequence(PYTHON_TAG + 'tuple', value)
+)
 _Dumper.add_representer(str, _string_node)
 _Dumper.add_representer(range, lambda dumper, value: dumper.represent_list(list(value)))
 _Dumper.add_representer(frozenset, _Dumper.represent_set)
@@ -88,6 +81,9 @@ def _json(values: dict) -> str:
 
 def _for_json(value: object) -> object:
     return list(value) if isinstance(value, set | frozenset | range) else str(value)
+
+
+_WRITERS = {'.py': python_source.module, '.yaml': _yaml, '.yml': _yaml, '.json': _json}
 
 
 def read_config(path: str | Path, *, import_custom_modules: bool = True) -> Config:

@@ -136,15 +136,13 @@ def _parts(value: object) -> tuple[str, list[tuple[str, object]], str] | None:
         else:
             opening, name, closing = '{', lambda key: f'{literal(key)}: ', '}'
         return opening, [('**' if k is UNPACKED else name(k), value[k]) for k in value], closing
-    if isinstance(value, list):
-        return '[', [('', item) for item in value], ']'
-    if isinstance(value, tuple):
-        return '(', [('', item) for item in value], ')'
+    if isinstance(value, list | tuple):
+        opening, closing = '[]' if isinstance(value, list) else '()'
+        return opening, [('', item) for item in value], closing
     if isinstance(value, set | frozenset):
-        opening, closing = ('frozenset(', ')') if isinstance(value, frozenset) else ('set(', ')')
-        if value:
-            opening, closing = f'{opening}[', f']{closing}'
-        return opening, [('', item) for item in sorted(value, key=literal)], closing
+        opening = 'frozenset(' if isinstance(value, frozenset) else 'set('
+        items = [('', item) for item in sorted(value, key=literal)]
+        return (f'{opening}[', items, '])') if items else (opening, items, ')')
     return None
 
 

@@ -13,7 +13,7 @@ from mmengine.fileio import JsonHandler, PickleHandler, YamlHandler, register_ha
 from mmconvnext.config.safe_pickle import load_pickle
 from mmconvnext.errors import UserError, first_line
 
-_PYTHON = 'tag:yaml.org,2002:python/'
+PYTHON_TAG = 'tag:yaml.org,2002:python/'
 _MOST_REPEATED = 10**6  # values that aliases (`*name`) stand for, all together
 
 
@@ -25,10 +25,6 @@ class _Loader(yaml.SafeLoader):
     """Builds plain values, and the tuples that mmengine writes into YAML."""
 
 
-def _build_tuple(loader: _Loader, node: yaml.Node) -> tuple:
-    return tuple(loader.construct_sequence(node, deep=True))
-
-
 def _refuse(loader: _Loader, suffix: str, node: yaml.Node) -> None:
     tag = ascii(f'!!python/{suffix}')[1:100].strip("'")  # which can have line breaks
     raise FileContentError(
@@ -37,8 +33,10 @@ def _refuse(loader: _Loader, suffix: str, node: yaml.Node) -> None:
     )
 
 
-_Loader.add_constructor(f'{_PYTHON}tuple', _build_tuple)
-_Loader.add_multi_constructor(_PYTHON, _refuse)
+_Loader.add_constructor(
+    PYTHON_TAG + 'tuple', lambda loader, node: tuple(loader.construct_sequence(node, deep=True))
+)
+_Loader.add_multi_constructor(PYTHON_TAG, _refuse)
 
 
 class SafeYamlHandler(YamlHandler):

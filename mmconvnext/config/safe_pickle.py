@@ -15,9 +15,7 @@ from mmconvnext.config.plain_numpy import array_class, plain_dtype, require_plai
 def load_pickle(file: IO[bytes], **options: object) -> object:
     """Return what a pickle file holds: builtin containers, numbers, strings, arrays, tensors.
 
-    Args:
-        file: Opened for bytes.
-        options: Of ``pickle.load``.
+    Options are those of ``pickle.load``.
 
     Raises:
         pickle.UnpicklingError: it names anything else.

@@ -38,7 +38,12 @@ def open_archive(path: Path) -> Iterator[ZipFile]:
             'a web page: fetch it again'
         ) from error
     with archive:
-        _require_harmless(path, archive.infolist())
+        problem = next(_problems(path, archive.infolist()), None)
+        if problem:
+            raise UserError(
+                f'{path}: refused, nothing was written: {problem}; fetch the archive from its '
+                'publisher'
+            )
         yield archive
 
 
@@ -63,8 +68,12 @@ def unpack(path: Path, root: Path, *, folder: str, report: Report | None = None)
             or a member is broken.
     """
     with open_archive(path) as archive:
-        members = [member for member in archive.infolist() if _is_below(member, folder)]
-        missing = [member for member in members if not _is_there(member, root)]
+        missing = [
+            member
+            for member in archive.infolist()
+            if member.filename.startswith(f'{folder}/')
+            and not (member.is_dir() or _is_there(member, root))
+        ]
         total = sum(member.file_size for member in missing)
         require_space(root, total)
         done = 0
@@ -93,19 +102,14 @@ def require_space(folder: Path, size: int) -> None:
     Raises:
         UserError: they do not.
     """
-    there = folder.absolute()
-    while not there.exists():
-        there = there.parent
+    place = folder.absolute()
+    there = next(path for path in (place, *place.parents) if path.exists())
     free = shutil.disk_usage(there).free
     if size > free:
         raise UserError(
             f'{folder}: expected {size / 1e9:.1f} GB free on its disk, found {free / 1e9:.1f} GB; '
             'make room, or name another folder with --data-root'
         )
-
-
-def _is_below(member: ZipInfo, folder: str) -> bool:
-    return not member.is_dir() and member.filename.startswith(f'{folder}/')
 
 
 def _is_there(member: ZipInfo, root: Path) -> bool:
@@ -130,22 +134,17 @@ def _write(archive: ZipFile, member: ZipInfo, target: Path) -> Iterator[int]:
         partial.unlink(missing_ok=True)
 
 
-def _require_harmless(path: Path, members: Sequence[ZipInfo]) -> None:
+def _problems(path: Path, members: Sequence[ZipInfo]) -> Iterator[str]:
+    """What is harmful in an archive."""
     seen = set()
     for member in members:
-        problem = _harm(member) or ('comes twice' if member.filename in seen else '')
-        if problem:
-            raise UserError(
-                f'{path}: refused, nothing was written: {member.filename!r} in it {problem}; fetch '
-                'the archive from its publisher'
-            )
+        harm = _harm(member) or ('comes twice' if member.filename in seen else '')
+        if harm:
+            yield f'{member.filename!r} in it {harm}'
         seen.add(member.filename)
     size, unpacked = path.stat().st_size, sum(member.file_size for member in members)
     if unpacked > _MOST_GROWTH * size:
-        raise UserError(
-            f'{path}: refused, nothing was written: {size} bytes claim to unpack to {unpacked}; '
-            'fetch the archive from its publisher'
-        )
+        yield f'{size} bytes claim to unpack to {unpacked}'
 
 
 def _harm(member: ZipInfo) -> str:

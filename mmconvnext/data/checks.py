@@ -1,7 +1,7 @@
 """Whether the data a config names are there."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from mmengine.config import Config
@@ -22,42 +22,39 @@ def require_data(config: Config, *splits: str) -> None:
     Raises:
         UserError: the first one missing or of other classes, in one line.
     """
+    overrides = ' '.join(f'{split}_dataloader.dataset.data_root=DIR' for split in splits)
     for split in splits:
         dataset = (config.get(f'{split}_dataloader') or {}).get('dataset')
-        paths = [*_paths(dataset), *_evaluated(config, split)] if dataset else []
-        for path in paths:
+        evaluated = (evaluator.get('ann_file') for evaluator in evaluators(config, split))
+        for path in [*_paths(dataset), *filter(_is_local, evaluated)] if dataset else []:
             if not Path(path).exists():
                 hint = f'{config.data_hint}, ' if config.get('data_hint') else ''
+                override = 'data_root=DIR' if config.get('data_root') else overrides
                 raise UserError(
                     f'data: {path} does not exist ({split}_dataloader of the config); {hint}'
-                    f'or name another folder with --cfg-options {_override(config, splits)}'
+                    f'or name another folder with --cfg-options {override}'
                 )
     require_classes(config, *splits)
     if 'train' in splits:
         require_a_batch(config)
 
 
-def _override(config: Config, splits: tuple[str, ...]) -> str:
-    if config.get('data_root'):
-        return 'data_root=DIR'
-    return ' '.join(f'{split}_dataloader.dataset.data_root=DIR' for split in splits)
+def evaluators(config: Config, split: str) -> list[Mapping]:
+    """The evaluators of a split; a config may give one, several or none."""
+    given = config.get(f'{split}_evaluator') or []
+    return given if isinstance(given, list) else [given]
 
 
-def _evaluated(config: Config, split: str) -> Iterator[str]:
-    """Annotation files that the evaluators of a split read."""
-    evaluators = config.get(f'{split}_evaluator') or []
-    for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
-        if evaluator.get('ann_file') and '://' not in evaluator.ann_file:
-            yield evaluator.ann_file
-
-
-def _paths(dataset: dict) -> Iterator[str]:
+def _paths(dataset: Mapping) -> Iterator[str]:
     """Local folders and annotation files of a dataset, wrappers such as RepeatDataset in."""
-    for inner in [dataset.get('dataset'), *(dataset.get('datasets') or [])]:
-        if inner:
-            yield from _paths(inner)
+    for inner in filter(None, [dataset.get('dataset'), *(dataset.get('datasets') or [])]):
+        yield from _paths(inner)
     root = dataset.get('data_root') or ''
     for name in [*(dataset.get('data_prefix') or {}).values(), dataset.get('ann_file')]:
-        # Those with a scheme, such as s3://, are for mmengine's file backends to find.
-        if name and '://' not in f'{root}{name}':
+        if name and _is_local(f'{root}{name}'):
             yield os.path.join(root, name)
+
+
+def _is_local(path: str | None) -> bool:
+    # Those with a scheme, such as s3://, are for mmengine's file backends to find.
+    return bool(path) and '://' not in path

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 from mmengine.config import Config
@@ -79,16 +79,13 @@ def require_classes(config: Config, *splits: str) -> None:
     """Check that the class folders of all splits are the same, and as many as the model's classes.
 
     A class that one split lacks would silently shift the labels of those after it. Data with a
-    ``class_names`` file have the classes of that.
-
-    Args:
-        config: Of a classifier; data of any other kind are left alone.
-        splits: Of ``'train'``, ``'val'``, ``'test'``.
+    ``class_names`` file have the classes of that. Data of any other kind are left alone.
 
     Raises:
         UserError: they are not.
     """
-    found = {split: classes for split in splits for classes in _classes(config, split)}
+    datasets = {split: _image_folder(config, split) for split in splits}
+    found = {split: _classes(dataset) for split, dataset in datasets.items() if dataset}
     for split, classes in found.items():
         first, expected = next(iter(found.items()))
         differing = sorted({*classes} ^ {*expected})
@@ -114,29 +111,27 @@ def require_a_batch(config: Config) -> None:
         UserError: there are fewer, and ``drop_last`` would leave none.
     """
     loader = config.get('train_dataloader') or {}
+    dataset = _image_folder(config, 'train')
+    # How many a RepeatDataset has, nobody can tell before it is built.
+    if not dataset or not loader.get('drop_last') or 'dataset' in loader['dataset']:
+        return
     wanted = loader.get('batch_size', 1) * int(os.environ.get('WORLD_SIZE', 1))
-    if not loader.get('drop_last') or 'dataset' in (loader.get('dataset') or {}):
-        return  # of a RepeatDataset, nobody can tell before it is built
-    for dataset in _image_folders(config, 'train'):
-        root = _root(dataset)
-        pictures = (
-            name
-            for folder in class_folders(root)
-            for name in picture_names(os.path.join(root, folder))
+    root = _root(dataset)
+    folders = (os.path.join(root, folder) for folder in class_folders(root))
+    pictures = chain.from_iterable(map(picture_names, folders))
+    found = sum(1 for _ in islice(pictures, wanted))
+    if found < wanted:
+        raise UserError(
+            f'data: expected {wanted} pictures or more, a batch of all processes, found {found} '
+            f'in {root}; give --cfg-options train_dataloader.batch_size=N'
         )
-        found = sum(1 for _ in islice(pictures, wanted))
-        if found < wanted:
-            raise UserError(
-                f'data: expected {wanted} pictures or more, a batch of all processes, found '
-                f'{found} in {root}; give --cfg-options train_dataloader.batch_size=N'
-            )
 
 
-def _classes(config: Config, split: str) -> Iterator[list[str]]:
-    for dataset in _image_folders(config, split):
-        folders, names = class_folders(_root(dataset)), dataset.get('class_names')
-        file = Path(dataset.get('data_root') or '', names or '')
-        yield sorted(read_class_names(file)) if names else folders
+def _classes(dataset: Mapping) -> list[str]:
+    folders, file = class_folders(_root(dataset)), dataset.get('class_names')
+    if not file:
+        return folders
+    return sorted(read_class_names(Path(dataset.get('data_root') or '', file)))
 
 
 def _root(dataset: Mapping) -> str:
@@ -144,9 +139,9 @@ def _root(dataset: Mapping) -> str:
     return os.path.join(dataset.get('data_root') or '', prefix)
 
 
-def _image_folders(config: Config, split: str) -> Iterator[Mapping]:
+def _image_folder(config: Config, split: str) -> Mapping | None:
+    """The options of a split's ImageFolder, perhaps within a RepeatDataset; None of other data."""
     dataset = (config.get(f'{split}_dataloader') or {}).get('dataset') or {}
     while isinstance(dataset.get('dataset'), dict):
-        dataset = dataset['dataset']  # RepeatDataset and the like
-    if type_name(dataset) == 'ImageFolder':
-        yield dataset
+        dataset = dataset['dataset']
+    return dataset if type_name(dataset) == 'ImageFolder' else None

@@ -7,12 +7,11 @@ Layout, as ImageNet's::
     ROOT/{train,val}/CLASS/NAME.jpg   uint8 RGB
 """
 
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
-from mmconvnext.data.sample_set import write_image, write_sample_set
+from mmconvnext.data.sample_set import Generators, Report, write_image, write_sample_set
 from mmconvnext.data.shapes import draw_background, paint_shape, with_noise
 
 CLASSES = ('circle', 'cross', 'ring', 'square', 'triangle')  # sorted, as the folders will be
@@ -30,24 +29,11 @@ def write_classification_samples(
     validation: int = 200,
     size: int = 48,
     seed: int = 0,
-    report: Callable[[int, int], None] | None = None,
+    report: Report | None = None,
 ) -> Path:
-    """Write the data set below ``root``; a complete one made the same way is left as it is.
+    """Write the data set below ``root``; every class comes equally often, to one.
 
-    The splits draw from different seeds, and every class comes equally often, to one. The folder
-    appears complete or not at all.
-
-    Args:
-        root: Folder of the data set.
-        training: Pictures to train on.
-        validation: Pictures held out.
-        size: Side of a picture in pixels.
-        seed: Seed of the whole set; the same arguments give the same bytes.
-        report: Called with (pictures written, pictures in all).
-
-    Raises:
-        ValueError: a number of pictures, the size or the seed is impossible.
-        FileExistsError: ``root`` holds something that this function did not write.
+    Arguments and errors are those of :func:`~mmconvnext.data.samples.write_segmentation_samples`.
     """
     if min(training, validation) < len(CLASSES):
         raise ValueError(
@@ -71,9 +57,7 @@ def draw_picture(generator: np.random.Generator, size: int, name: str) -> np.nda
     return with_noise(generator, image)
 
 
-def _write_split(
-    root: Path, split: str, generators: Iterator[np.random.Generator], size: int
-) -> None:
+def _write_split(root: Path, split: str, generators: Generators, size: int) -> None:
     for index, generator in enumerate(generators):
         name = CLASSES[index % len(CLASSES)]
         folder = root / _FOLDERS[split] / name

@@ -8,14 +8,13 @@ each class has a hue of its own. Layout, as COCO's::
 """
 
 import json
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from mmconvnext.data.sample_set import write_image, write_sample_set
+from mmconvnext.data.sample_set import Generators, Report, write_image, write_sample_set
 from mmconvnext.data.shapes import draw_background, paint_shape, with_noise
 
 CLASSES = ('circle', 'square', 'triangle', 'ring')
@@ -24,9 +23,8 @@ PALETTE = ((230, 25, 75), (255, 160, 20), (60, 140, 255), (170, 60, 220))
 _HUES = {'circle': 15, 'square': 210, 'triangle': 110, 'ring': 290}  # degrees
 # With gaps, as COCO's: code that takes an id for an index fails on these too.
 _CATEGORY_IDS = {'circle': 1, 'square': 3, 'triangle': 4, 'ring': 7}
-_FOLDERS = {'training': 'train2017', 'validation': 'val2017'}
-# As in COCO, no picture's id occurs in both splits.
-_FIRST_IMAGE_IDS = {'training': 1, 'validation': 500_001}
+# Folder and first picture's id; as in COCO, no id occurs in both splits.
+_SPLITS = {'training': ('train2017', 1), 'validation': ('val2017', 500_001)}
 _LEAST_VISIBLE = 0.25  # part of a shape's pixels below which it is not annotated
 _ENLARGEMENT = 4  # for outlines along pixels' edges rather than through their centres
 _TOLERANCE = 0.5  # pixels between a polygon and the mask's edge
@@ -47,23 +45,11 @@ def write_detection_samples(
     validation: int = 50,
     size: int = 160,
     seed: int = 0,
-    report: Callable[[int, int], None] | None = None,
+    report: Report | None = None,
 ) -> Path:
-    """Write the data set below ``root``; a complete one made the same way is left as it is.
+    """Write the data set below ``root``.
 
-    The splits draw from different seeds. The folder appears complete or not at all.
-
-    Args:
-        root: Folder of the data set.
-        training: Pictures to train on.
-        validation: Pictures held out.
-        size: Side of a picture in pixels.
-        seed: Seed of the whole set; the same arguments give the same bytes.
-        report: Called with (pictures written, pictures in all).
-
-    Raises:
-        ValueError: a number of pictures, the size or the seed is impossible.
-        FileExistsError: ``root`` holds something that this function did not write.
+    Arguments and errors are those of :func:`~mmconvnext.data.samples.write_segmentation_samples`.
     """
     counts = {'training': training, 'validation': validation}
     recipe = {'version': 1, 'kind': 'detection', **counts, 'size': size, 'seed': seed}
@@ -87,7 +73,13 @@ def draw_picture(
         radius = generator.uniform(17 / 160 * size, 35 / 160 * size)
         mask = paint_shape(generator, image, name, radius=radius, hue=_HUES[name])
         painted.append((name, mask))
-    return with_noise(generator, image), _visible(painted)
+    shapes, covered = [], np.zeros((size, size), bool)
+    for name, mask in reversed(painted):
+        visible = mask & ~covered
+        covered |= mask
+        if visible.sum() >= _LEAST_VISIBLE * mask.sum():
+            shapes.append(VisibleShape(name, visible, bool((visible == mask).all())))
+    return with_noise(generator, image), shapes
 
 
 def run_lengths(mask: np.ndarray) -> list[int]:
@@ -107,23 +99,10 @@ def run_lengths(mask: np.ndarray) -> list[int]:
     return [0, *runs] if pixels[0] else runs
 
 
-def _visible(painted: list[tuple[str, np.ndarray]]) -> list[VisibleShape]:
-    shapes = []
-    covered = np.zeros_like(painted[0][1])
-    for name, mask in reversed(painted):
-        visible = mask & ~covered
-        covered |= mask
-        if visible.sum() >= _LEAST_VISIBLE * mask.sum():
-            shapes.append(VisibleShape(name, visible, bool((visible == mask).all())))
-    return shapes
-
-
-def _write_split(
-    root: Path, split: str, generators: Iterator[np.random.Generator], size: int
-) -> None:
-    folder = _FOLDERS[split]
+def _write_split(root: Path, split: str, generators: Generators, size: int) -> None:
+    folder, first_id = _SPLITS[split]
     images, annotations = [], []
-    for image_id, generator in enumerate(generators, _FIRST_IMAGE_IDS[split]):
+    for image_id, generator in enumerate(generators, first_id):
         image, shapes = draw_picture(generator, size)
         name = f'{image_id:012d}.jpg'
         write_image(root / folder / name, image)
@@ -131,21 +110,18 @@ def _write_split(
         for shape in shapes:
             # From 1, since pycocotools' evaluation takes an annotation 0 for "no match".
             annotations.append(_annotation(shape, len(annotations) + 1, image_id))
-    file = root / 'annotations' / f'instances_{folder}.json'
-    file.parent.mkdir(exist_ok=True)
-    file.write_text(json.dumps(_instances(images, annotations)))
-
-
-def _instances(images: list[dict], annotations: list[dict]) -> dict[str, object]:
-    """The annotation file; format: https://cocodataset.org/#format-data."""
-    categories = [dict(id=i, name=name, supercategory='shape') for name, i in _CATEGORY_IDS.items()]
-    return dict(
+    content = dict(  # https://cocodataset.org/#format-data
         info=dict(description='Generated shapes, written by mmconvnext', version='1'),
         licenses=[dict(id=1, name='Apache-2.0', url='https://www.apache.org/licenses/LICENSE-2.0')],
         images=images,
         annotations=annotations,
-        categories=categories,
+        categories=[
+            dict(id=i, name=name, supercategory='shape') for name, i in _CATEGORY_IDS.items()
+        ],
     )
+    file = root / 'annotations' / f'instances_{folder}.json'
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps(content))
 
 
 def _annotation(shape: VisibleShape, annotation_id: int, image_id: int) -> dict[str, object]:
@@ -164,13 +140,11 @@ def _segmentation(shape: VisibleShape) -> list[list[float]] | dict[str, list[int
     """Polygons of a shape that is whole and has no hole, run lengths of any other."""
     grown = np.kron(shape.mask, np.ones((_ENLARGEMENT, _ENLARGEMENT), bool)).astype(np.uint8)
     outlines, nesting = cv2.findContours(grown, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    has_hole = (nesting[0, :, 3] >= 0).any()  # column 3: the outline around this one, or −1
+    has_hole = (nesting[0, :, 3] >= 0).any()  # column 3: the outline around this one, or -1
     if not shape.whole or has_hole:
         return dict(size=list(shape.mask.shape), counts=run_lengths(shape.mask))
-    return [_polygon(outline) for outline in outlines]
-
-
-def _polygon(outline: np.ndarray) -> list[float]:
-    """x, y, x, y, … in pixels, (0, 0) being the picture's corner, of an enlarged mask's outline."""
-    corners = cv2.approxPolyDP(outline, _TOLERANCE * _ENLARGEMENT, closed=True)
-    return ((corners + 0.5) / _ENLARGEMENT).ravel().tolist()
+    # x, y, x, y, … in pixels, (0, 0) being the picture's corner.
+    polygons = (
+        cv2.approxPolyDP(outline, _TOLERANCE * _ENLARGEMENT, closed=True) for outline in outlines
+    )
+    return [((corners + 0.5) / _ENLARGEMENT).ravel().tolist() for corners in polygons]

@@ -15,11 +15,9 @@ def name_unreadable_images() -> None:
     :class:`UserError` where mmcv raises AssertionError, or cv2.error for an empty file.
     """
     transform = LoadImageFromFile.transform
-    if not hasattr(transform, '__wrapped__'):
-        LoadImageFromFile.transform = _naming(transform)
+    if hasattr(transform, '__wrapped__'):
+        return
 
-
-def _naming(transform):
     @functools.wraps(transform)
     def naming(self: LoadImageFromFile, results: dict) -> dict | None:
         try:
@@ -30,4 +28,4 @@ def _naming(transform):
                 'replace the file, or take it out of the data set'
             ) from error
 
-    return naming
+    LoadImageFromFile.transform = naming

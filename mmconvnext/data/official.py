@@ -10,14 +10,14 @@ class Archive(NamedTuple):
     Attributes:
         url: Address.
         size: Bytes, as served in 2026; servers may change it, so that it is only told.
-        marker: Beginning of the names of members by which it is told from other archives.
         folder: All that is unpacked stands below it.
+        marker: Beginning of the names of members by which it is told from other archives.
     """
 
     url: str
     size: int
-    marker: str
     folder: str
+    marker: str
 
     @property
     def name(self) -> str:
@@ -37,22 +37,13 @@ class Expected(NamedTuple):
 
 
 class DataSet(NamedTuple):
-    """A data set of one or several archives.
-
-    Attributes:
-        title: What people call it.
-        archives: All that are needed.
-        expected: What is there when all are unpacked.
-        terms: Where its terms of use stand.
-    """
+    """A data set of one or several archives, all of them needed; ``terms`` is an address."""
 
     title: str
     archives: tuple[Archive, ...]
     expected: tuple[Expected, ...]
     terms: str
 
-
-_ADE20K = 'ADEChallengeData2016'
 
 # The scene-parsing benchmark's 150 classes (Zhou et al., CVPR 2017, section 4).
 ADE20K = DataSet(
@@ -61,40 +52,32 @@ ADE20K = DataSet(
         Archive(
             url='http://data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip',
             size=967_382_037,
-            marker=f'{_ADE20K}/images/training/',
-            folder=_ADE20K,
+            folder='ADEChallengeData2016',
+            marker='ADEChallengeData2016/images/training/',
         ),
     ),
     expected=(
-        Expected(f'{_ADE20K}/images/training/*.jpg', 20_210),
-        Expected(f'{_ADE20K}/annotations/training/*.png', 20_210),
-        Expected(f'{_ADE20K}/images/validation/*.jpg', 2_000),
-        Expected(f'{_ADE20K}/annotations/validation/*.png', 2_000),
+        Expected('ADEChallengeData2016/images/training/*.jpg', 20_210),
+        Expected('ADEChallengeData2016/annotations/training/*.png', 20_210),
+        Expected('ADEChallengeData2016/images/validation/*.jpg', 2_000),
+        Expected('ADEChallengeData2016/annotations/validation/*.png', 2_000),
     ),
     terms='http://sceneparsing.csail.mit.edu',
 )
+
+_COCO = 'http://images.cocodataset.org'
 
 # https://cocodataset.org/#download
 COCO = DataSet(
     title='COCO 2017',
     archives=(
+        Archive(f'{_COCO}/zips/train2017.zip', 19_336_861_798, 'train2017', 'train2017/'),
+        Archive(f'{_COCO}/zips/val2017.zip', 815_585_330, 'val2017', 'val2017/'),
         Archive(
-            url='http://images.cocodataset.org/zips/train2017.zip',
-            size=19_336_861_798,
-            marker='train2017/',
-            folder='train2017',
-        ),
-        Archive(
-            url='http://images.cocodataset.org/zips/val2017.zip',
-            size=815_585_330,
-            marker='val2017/',
-            folder='val2017',
-        ),
-        Archive(
-            url='http://images.cocodataset.org/annotations/annotations_trainval2017.zip',
+            url=f'{_COCO}/annotations/annotations_trainval2017.zip',
             size=252_907_541,
-            marker='annotations/instances_train2017.json',
             folder='annotations',
+            marker='annotations/instances_train2017.json',
         ),
     ),
     expected=(

@@ -14,8 +14,6 @@ from mmconvnext.data.download import download
 from mmconvnext.data.official import Archive, DataSet
 from mmconvnext.errors import UserError
 
-_COLUMNS = ('{task.description}', BarColumn(), DownloadColumn(), TimeRemainingColumn())
-
 
 def prepare(
     dataset: DataSet, root: Path, archives: Sequence[Path] = (), *, fetch: bool = False
@@ -54,9 +52,9 @@ def prepare(
             _unpack(path, root, recognise(path, dataset))
     complete = _tell_counts(dataset, root)
     if lacking:
-        _say(how_to_get(dataset, root, lacking))
+        _tell_how_to_get(dataset, root, lacking)
     elif not complete:
-        _say(
+        print(
             f'What differs is not from the archives of {dataset.title}: move surplus files away, '
             'or unpack into another folder with --data-root'
         )
@@ -82,30 +80,28 @@ def recognise(path: Path, dataset: DataSet) -> Archive:
     )
 
 
-def how_to_get(dataset: DataSet, root: Path, lacking: Sequence[Archive]) -> str:
-    """Addresses, sizes and places of archives, for a person."""
-    lines = ['To get what is missing, download']
-    lines += [f'  {a.url} (about {_readable(a.size)}) to {root / a.name}' for a in lacking]
-    total = _readable(sum(archive.size for archive in lacking))
-    return '\n'.join(
-        [
-            *lines,
-            'and run this again, or name the files wherever they lie, or add --download: about '
-            f'{total},',
-            f'and as much again to unpack. Terms of {dataset.title}: {dataset.terms}',
-        ]
-    )
-
-
 def _unpack(path: Path, root: Path, archive: Archive) -> None:
     with _progress(path.name) as report:
         written = unpack(path, root, folder=archive.folder, report=report)
-    _say(f'{path}: {f"{written:,} files unpacked" if written else "all of it is there already"}')
+    print(f'{path}: {f"{written:,} files unpacked" if written else "all of it is there already"}')
 
 
 def _lacks_files(dataset: DataSet, root: Path, archive: Archive) -> bool:
-    parts = [part for part in dataset.expected if part.pattern.startswith(f'{archive.folder}/')]
-    return any(part.count(root) < part.number for part in parts)
+    return any(
+        part.pattern.startswith(f'{archive.folder}/') and part.count(root) < part.number
+        for part in dataset.expected
+    )
+
+
+def _tell_how_to_get(dataset: DataSet, root: Path, lacking: Sequence[Archive]) -> None:
+    total = _readable(sum(archive.size for archive in lacking))
+    print('To get what is missing, download')
+    for archive in lacking:
+        print(f'  {archive.url} (about {_readable(archive.size)}) to {root / archive.name}')
+    print(
+        'and run this again, or name the files wherever they lie, or add --download: about '
+        f'{total},\nand as much again to unpack. Terms of {dataset.title}: {dataset.terms}'
+    )
 
 
 def _tell_counts(dataset: DataSet, root: Path) -> bool:
@@ -117,7 +113,7 @@ def _tell_counts(dataset: DataSet, root: Path) -> bool:
         complete &= found == part.number
         mark = '' if found == part.number else ' ← differs'
         table.add_row(part.pattern, f'{part.number:,}', f'{found:,}{mark}')
-    _say(table)
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
     return complete
 
 
@@ -125,22 +121,12 @@ def _readable(size: int) -> str:
     return f'{size / 1e9:.1f} GB' if size >= 1e9 else f'{size / 1e6:.0f} MB'
 
 
-def _say(told: str | Table) -> None:
-    if isinstance(told, str):
-        print(told)
-    else:
-        Console(width=None if sys.stdout.isatty() else 120).print(told)
-
-
 @contextmanager
 def _progress(name: str) -> Iterator[Callable[[int, int | None], None]]:
     """A bar on stderr; yields what to call with (bytes done, bytes in all)."""
     console = Console(stderr=True)
+    columns = ('{task.description}', BarColumn(), DownloadColumn(), TimeRemainingColumn())
     hidden = not console.is_terminal
-    with Progress(*_COLUMNS, console=console, transient=True, disable=hidden) as bar:
+    with Progress(*columns, console=console, transient=True, disable=hidden) as bar:
         task = bar.add_task(name, total=None)
-
-        def report(done: int, total: int | None) -> None:
-            bar.update(task, completed=done, total=total)
-
-        yield report
+        yield lambda done, total: bar.update(task, completed=done, total=total)

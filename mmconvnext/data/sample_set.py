@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -11,14 +11,16 @@ import numpy as np
 # Second word of each picture's seed, so that no picture is in both splits.
 _SPLITS = {'training': 0, 'validation': 1}
 
-SplitWriter = Callable[[Path, str, Iterator[np.random.Generator], int], None]
+Generators = Iterator[np.random.Generator]
+Report = Callable[[int, int], None]
+Recipe = dict[str, int | str]
 
 
 def write_sample_set(
     root: str | Path,
-    write_split: SplitWriter,
-    recipe: Mapping[str, int | str],
-    report: Callable[[int, int], None] | None = None,
+    write_split: Callable[[Path, str, Generators, int], None],
+    recipe: Recipe,
+    report: Report | None = None,
 ) -> Path:
     """Write a data set below ``root``; a complete one of the same recipe is left as it is.
 
@@ -38,7 +40,12 @@ def write_sample_set(
         FileExistsError: ``root`` holds something other than a set of this kind.
     """
     root = Path(root)
-    _require_possible(recipe)
+    numbers = [recipe[key] for key in ('training', 'validation', 'size', 'seed')]
+    if any(number < least for number, least in zip(numbers, (1, 1, 32, 0))):
+        raise ValueError(
+            'samples: expected at least 1 picture in each split, a size of 32 or more and a seed '
+            f'of 0 or more, got {", ".join(map(str, numbers))}; choose larger numbers'
+        )
     if root.exists() and _recipe_of(root, recipe) == recipe:
         return root
     unfinished = root.with_name(f'{root.name}.unfinished')
@@ -70,39 +77,22 @@ def write_image(path: Path, pixels: np.ndarray) -> None:
         )
 
 
-def _require_possible(recipe: Mapping[str, int | str]) -> None:
-    numbers = [recipe[key] for key in ('training', 'validation', 'size', 'seed')]
-    if any(number < least for number, least in zip(numbers, (1, 1, 32, 0))):
-        raise ValueError(
-            'samples: expected at least 1 picture in each split, a size of 32 or more and a seed '
-            f'of 0 or more, got {", ".join(map(str, numbers))}; choose larger numbers'
-        )
-
-
-def _recipe_of(root: Path, wanted: Mapping[str, int | str]) -> dict[str, int | str]:
+def _recipe_of(root: Path, wanted: Recipe) -> Recipe:
     """The recipe of the set at ``root``, which has to be of the wanted one's kind."""
     try:
         found = json.loads((root / 'recipe.json').read_text())
     except (OSError, ValueError):
         found = None
-    if (
-        not isinstance(found, dict)
-        or found.keys() != wanted.keys()
-        or found.get('kind') != wanted.get('kind')
-    ):
-        kind = wanted.get('kind', 'segmentation')
+    kind = wanted.get('kind')
+    if not isinstance(found, dict) or found.keys() != wanted.keys() or found.get('kind') != kind:
         raise FileExistsError(
-            f'{root}: expected an empty place or a {kind} sample data set, found something else; '
-            'choose another folder'
+            f'{root}: expected an empty place or a {kind or "segmentation"} sample data set, found '
+            'something else; choose another folder'
         )
     return found
 
 
-def _generators(
-    split: str,
-    recipe: Mapping[str, int | str],
-    report: Callable[[int, int], None] | None,
-) -> Iterator[np.random.Generator]:
+def _generators(split: str, recipe: Recipe, report: Report | None) -> Generators:
     """One for each picture; a picture counts as written when the next one is asked for."""
     total = recipe['training'] + recipe['validation']
     before = 0 if split == 'training' else recipe['training']

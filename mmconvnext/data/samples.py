@@ -5,15 +5,14 @@ Circles and rings share their colours, as do squares and crosses: these pairs di
 alone. Layout, as ADE20K's::
 
     ROOT/images/{training,validation}/NAME.jpg       uint8 RGB
-    ROOT/annotations/{training,validation}/NAME.png  uint8, 0 = ignored, k = class k − 1
+    ROOT/annotations/{training,validation}/NAME.png  uint8, 0 = ignored, k = class k - 1
 """
 
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
-from mmconvnext.data.sample_set import write_image, write_sample_set
+from mmconvnext.data.sample_set import Generators, Report, write_image, write_sample_set
 from mmconvnext.data.shapes import draw_background, paint_shape, with_noise
 
 CLASSES = ('background', 'circle', 'square', 'triangle', 'cross', 'ring')
@@ -38,7 +37,7 @@ def write_segmentation_samples(
     validation: int = 50,
     size: int = 96,
     seed: int = 0,
-    report: Callable[[int, int], None] | None = None,
+    report: Report | None = None,
 ) -> Path:
     """Write the data set below ``root``; a complete one made the same way is left as it is.
 
@@ -61,9 +60,7 @@ def write_segmentation_samples(
     return write_sample_set(root, _write_split, recipe, report)
 
 
-def _write_split(
-    root: Path, split: str, generators: Iterator[np.random.Generator], size: int
-) -> None:
+def _write_split(root: Path, split: str, generators: Generators, size: int) -> None:
     for index, generator in enumerate(generators):
         image, labels = draw_picture(generator, size)
         name = f'{split}_{index:04d}'
@@ -75,7 +72,7 @@ def draw_picture(generator: np.random.Generator, size: int) -> tuple[np.ndarray,
     """One picture and its labels; shapes are two sevenths to half of the picture wide.
 
     Returns:
-        ((size, size, 3) uint8 RGB, (size, size) uint8: 0 = ignored, k = class k − 1).
+        ((size, size, 3) uint8 RGB, (size, size) uint8: 0 = ignored, k = class k - 1).
     """
     image = draw_background(generator, size)
     labels = np.ones((size, size), np.uint8)

@@ -30,7 +30,12 @@ def draw_background(
     corners = generator.uniform(70, 170, (2, 2, 3)).astype(np.float32)
     image = cv2.resize(corners, (size, size), interpolation=cv2.INTER_LINEAR)
     for _ in range(clutter):
-        _draw_clutter(generator, image)
+        colour = generator.uniform(30, 225, 3).tolist()
+        start, end = generator.integers(0, size, (2, 2)).tolist()
+        if generator.random() < 0.5:
+            cv2.line(image, start, end, colour, 1)
+        else:
+            cv2.circle(image, start, int(generator.integers(1, 3)), colour, -1)
     return image
 
 
@@ -50,31 +55,16 @@ def paint_shape(
         (size, size) bool, the shape's mask; its centre always lies in the picture.
     """
     mask = _place(generator, name, len(image), radius)
-    image[mask] = _fill(generator, hue)
+    hue = (hue + generator.normal(0, _HUE_SIGMA)) % 360
+    hsv = np.float32([[[hue, generator.uniform(0.55, 0.95), generator.uniform(0.6, 1.0)]]])
+    image[mask] = 255 * cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0]
     return mask
 
 
 def with_noise(generator: np.random.Generator, image: np.ndarray) -> np.ndarray:
-    """The finished picture.
-
-    Args:
-        generator: Draws the noise.
-        image: (size, size, 3) float32 RGB, 0 to 255.
-
-    Returns:
-        (size, size, 3) uint8 RGB.
-    """
+    """The finished picture: (size, size, 3) uint8 RGB of float32 RGB, 0 to 255."""
     noisy = image + generator.normal(0, _NOISE, image.shape)
     return np.clip(noisy, 0, 255).astype(np.uint8)
-
-
-def _draw_clutter(generator: np.random.Generator, image: np.ndarray) -> None:
-    colour = generator.uniform(30, 225, 3).tolist()
-    start, end = generator.integers(0, len(image), (2, 2)).tolist()
-    if generator.random() < 0.5:
-        cv2.line(image, start, end, colour, 1)
-    else:
-        cv2.circle(image, start, int(generator.integers(1, 3)), colour, -1)
 
 
 def _place(generator: np.random.Generator, name: str, size: int, radius: float) -> np.ndarray:
@@ -82,24 +72,12 @@ def _place(generator: np.random.Generator, name: str, size: int, radius: float) 
     angle = generator.uniform(0, 2 * np.pi)
     mask = np.zeros((size, size), np.uint8)
     if name in ('circle', 'ring'):
-        at = tuple(int(value) for value in centre)
+        at = centre.astype(int).tolist()
         cv2.circle(mask, at, int(radius), 1, -1)
         if name == 'ring':
             cv2.circle(mask, at, int(radius * 0.55), 0, -1)
     else:
-        corners = _OUTLINES[name] @ _rotation(angle) * radius + centre
+        cosine, sine = np.cos(angle), np.sin(angle)
+        corners = _OUTLINES[name] @ [[cosine, sine], [-sine, cosine]] * radius + centre
         cv2.fillPoly(mask, [np.round(corners).astype(np.int32)], 1)
     return mask.astype(bool)
-
-
-def _fill(generator: np.random.Generator, hue: float) -> np.ndarray:
-    hsv = [
-        (hue + generator.normal(0, _HUE_SIGMA)) % 360,
-        generator.uniform(0.55, 0.95),
-        generator.uniform(0.6, 1.0),
-    ]
-    return 255 * cv2.cvtColor(np.float32([[hsv]]), cv2.COLOR_HSV2RGB)[0, 0]
-
-
-def _rotation(angle: float) -> np.ndarray:
-    return np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])

@@ -2,8 +2,8 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -45,9 +45,8 @@ AREAS = ['all', 'small', 'medium', 'large']
 CLASS_TABLE = ['class', 'AP', 'AP50', 'AP75', 'AP small', 'AP medium', 'AP large']
 
 
-@dataclass(frozen=True)
-class Curves:
-    """What one evaluation measured; −1 where there is no ground truth.
+class Curves(NamedTuple):
+    """What one evaluation measured; -1 where there is no ground truth.
 
     ``precision`` is of shape (IoU thresholds, 101 recalls, categories by rising id, 4 areas,
     proposal_nums), ``recall`` has no axis of recalls.
@@ -59,14 +58,14 @@ class Curves:
     proposal_nums: list[int]
 
     def summary(self, item: str) -> float:
-        """One of :data:`SUMMARY` over all categories, or −1 without ground truth."""
+        """One of :data:`SUMMARY` over all categories, or -1 without ground truth."""
         curve, iou, area, place = SUMMARY[item]
         if place == 'at 100':  # pycocotools: this one number, whatever the largest number is
             place = self.proposal_nums.index(100) if 100 in self.proposal_nums else 2
         return _mean_measured(self._select(curve, iou, area, place))
 
     def of_category(self, item: str, category: int) -> float:
-        """One of :data:`AP_ITEMS` for the category at a place, or −1 without ground truth."""
+        """One of :data:`AP_ITEMS` for the category at a place, or -1 without ground truth."""
         curve, iou, area, _ = SUMMARY[item]
         return _mean_measured(self._select(curve, iou, area, -1)[..., category])
 
@@ -100,13 +99,13 @@ class CocoMetric(MMDetCocoMetric):
     Where mmdet fails or misleads, this does not follow:
 
     - No detection in the whole set: 0, where there is ground truth, under the usual keys (mmdet
-      leaves the keys out, so that ``save_best`` fails). Without ground truth −1, as pycocotools
+      leaves the keys out, so that ``save_best`` fails). Without ground truth -1, as pycocotools
       has it, and nan for a single class, as mmdet has it.
     - ``classwise`` names each class rightly where the json's categories are not in the order of
       their ids (mmdet takes the order of the json for pycocotools', which is by id).
-    - ``iou_thrs`` may be a number or a list; AP50 and AP75 are −1 only where they are not in it.
+    - ``iou_thrs`` may be a number or a list; AP50 and AP75 are -1 only where they are not in it.
     - ``mAP`` is at 100 detections per image, as in pycocotools, or, where ``proposal_nums`` has no
-      100, at the third of them (−1 in pycocotools).
+      100, at the third of them (-1 in pycocotools).
     - ``proposal_fast`` works where pictures differ in their numbers of boxes (mmdet's fails from
       numpy 1.24 on), and pairs pictures by id, not by order.
 
@@ -144,7 +143,7 @@ class CocoMetric(MMDetCocoMetric):
             )
 
     def process(self, data_batch: object, data_samples: Sequence[dict]) -> None:
-        """Take in one batch of predictions; masks, (N, H, W) in each picture, become RLE."""
+        """Take in a batch of predictions; masks, (N, H, W) in each picture, become RLE."""
         super().process(data_batch, [_with_encoded_masks(sample) for sample in data_samples])
 
     def compute_metrics(self, results: list[tuple[dict, dict]]) -> dict[str, float]:
@@ -170,13 +169,12 @@ class CocoMetric(MMDetCocoMetric):
 
         Returns the file of each kind of result: ``bbox``, ``proposal`` and perhaps ``segm``.
         """
-        path = f'{outfile_prefix}.bbox.json'
-        put_text(dump(self._coco_results('bbox', results), file_format='json'), path)
-        files = {'bbox': path, 'proposal': path}
-        if any('masks' in result for result in results):
-            files['segm'] = f'{outfile_prefix}.segm.json'
-            put_text(dump(self._coco_results('segm', results), file_format='json'), files['segm'])
-        return files
+        with_masks = any('masks' in result for result in results)
+        kinds = ['bbox', 'segm'] if with_masks else ['bbox']
+        files = {kind: f'{outfile_prefix}.{kind}.json' for kind in kinds}
+        for kind, path in files.items():
+            put_text(dump(self._coco_results(kind, results), file_format='json'), path)
+        return {**files, 'proposal': files['bbox']}
 
     def _read_ground_truth(self, truths: list[dict]) -> None:
         if self._coco_api is None:  # mmdet's own conversion: areas are its boxes', masks or not
@@ -195,15 +193,13 @@ class CocoMetric(MMDetCocoMetric):
 
     def _evaluate(self, metric: str, predictions: list[dict]) -> Curves:
         """Match predictions to ground truth by boxes or, for ``segm``, by masks."""
-        rows = self._coco_results('segm' if metric == 'segm' else 'bbox', predictions)
+        kind = 'segm' if metric == 'segm' else 'bbox'
+        rows = self._coco_results(kind, predictions)
         if not rows:
             logger = MMLogger.get_current_instance()
             logger.warning(f'{metric}: no detection in {len(predictions)} pictures')
-        evaluation = faster_coco_eval.COCOeval_faster(
-            self._ground_truth(metric),
-            self._detections(metric, rows),
-            iouType='segm' if metric == 'segm' else 'bbox',
-        )
+        truth = self._ground_truth(metric)
+        evaluation = faster_coco_eval.COCOeval_faster(truth, self._detections(kind, rows), kind)
         parameters = evaluation.params
         parameters.imgIds = list(self._numbers.values())
         parameters.catIds = self.cat_ids
@@ -212,36 +208,29 @@ class CocoMetric(MMDetCocoMetric):
         parameters.useCats = int(metric != 'proposal')
         evaluation.evaluate()
         evaluation.accumulate()
-        measured = evaluation.eval
-        return Curves(
-            measured['precision'], measured['recall'], self.iou_thrs, sorted(self.proposal_nums)
-        )
+        precision, recall = (evaluation.eval[name] for name in ('precision', 'recall'))
+        return Curves(precision, recall, self.iou_thrs, sorted(self.proposal_nums))
 
     def _ground_truth(self, metric: str) -> 'faster_coco_eval.COCO':
         """The annotations as faster-coco-eval wants them; copies, since it writes into them."""
         if self._truth is None:
             # Its ids of pictures are numbers; the order, which settles equal scores, is kept.
             self._numbers = {name: n for n, name in enumerate(sorted(self.img_ids), 1)}
-            dataset = self._coco_api.dataset
-            self._truth = faster_coco_eval.COCO(
-                dict(
-                    images=[
-                        {**image, 'id': self._numbers[image['id']]} for image in dataset['images']
-                    ],
-                    categories=dataset['categories'],
-                    annotations=[
-                        {**annotation, 'image_id': self._numbers[annotation['image_id']]}
-                        for annotation in dataset.get('annotations', [])
-                        if annotation['image_id'] in self._numbers
-                    ],
-                )
-            )
+            given = self._coco_api.dataset
+            images = [{**image, 'id': self._numbers[image['id']]} for image in given['images']]
+            annotations = [
+                {**annotation, 'image_id': self._numbers[annotation['image_id']]}
+                for annotation in given.get('annotations', [])
+                if annotation['image_id'] in self._numbers
+            ]
+            dataset = dict(images=images, categories=given['categories'], annotations=annotations)
+            self._truth = faster_coco_eval.COCO(dataset)
         _check_annotations(self._truth, self.cat_ids, metric)
         return self._truth
 
-    def _detections(self, metric: str, rows: list[dict]) -> 'faster_coco_eval.COCO':
+    def _detections(self, kind: str, rows: list[dict]) -> 'faster_coco_eval.COCO':
         """The detections as faster-coco-eval wants them: with ids and areas."""
-        if metric == 'segm':
+        if kind == 'segm':
             areas = faster_coco_eval.mask.area([row['segmentation'] for row in rows])
         else:
             areas = [row['bbox'][2] * row['bbox'][3] for row in rows]
@@ -344,9 +333,9 @@ def _add_masks(rows: list[dict], masks: Sequence[dict]) -> None:
         )
     for row, mask in zip(rows, masks):
         counts = mask['counts']
-        # json has no bytes
-        text = counts.decode() if isinstance(counts, bytes) else counts
-        row['segmentation'] = {**mask, 'counts': text}
+        if isinstance(counts, bytes):  # which json has not
+            counts = counts.decode()
+        row['segmentation'] = {**mask, 'counts': counts}
 
 
 def _check_annotations(truth: 'faster_coco_eval.COCO', cat_ids: list[int], metric: str) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from mmconvnext.errors import ArgumentError
 from mmconvnext.registry import MODELS
+from mmconvnext.roi_heads import stages
 
 # Dimensions of a (…, height, width) mask that each direction of flipping reverses.
 _FLIPPED = {'horizontal': (-1,), 'vertical': (-2,), 'diagonal': (-2, -1)}
@@ -65,26 +66,20 @@ class MaskTTAModel(BaseTTAModel):
         Args:
             data: ``inputs`` and ``data_samples``, each with a list a view, of one entry a picture.
         """
-        views = [
-            self._look(dict(zip(data, entries))) for entries in zip(*data.values(), strict=True)
-        ]
+        views = []
+        for entries in zip(*data.values(), strict=True):
+            view = self.module.data_preprocessor(dict(zip(data, entries)), False)
+            views.append(_View(self.module.extract_feat(view['inputs']), view['data_samples']))
         candidates = [self._candidates(view) for view in views]
-        merged = []
         for number, sample in enumerate(views[0].samples):
-            found = self._suppress([of_view[number] for of_view in candidates])
+            sample.pred_instances = self._suppress([of_view[number] for of_view in candidates])
             if self.module.with_mask:
-                self._add_masks(found, views, number)
-            sample.pred_instances = found
-            merged.append(sample)
-        return merged
+                self._add_masks(sample.pred_instances, views, number)
+        return views[0].samples
 
     def merge_preds(self, data_samples_list: list[SampleList]) -> SampleList:
         """Never called: final predictions of the views are too late to merge."""
         raise TypeError('MaskTTAModel merges before suppression; call test_step')
-
-    def _look(self, data: dict) -> _View:
-        data = self.module.data_preprocessor(data, False)
-        return _View(self.module.extract_feat(data['inputs']), data['data_samples'])
 
     def _candidates(self, view: _View) -> list[InstanceData]:
         """Every class's box (K, 4 · classes) and score (K, classes + 1) of each picture's RoIs."""
@@ -94,7 +89,7 @@ class MaskTTAModel(BaseTTAModel):
             view.features, metas, proposals, rcnn_test_cfg=None, rescale=True
         )
         for found, meta in zip(candidates, metas):
-            found.bboxes = _flip(found.bboxes, meta, meta['ori_shape'])
+            found.bboxes = _flip(found.bboxes, meta)
         return candidates
 
     def _suppress(self, candidates: list[InstanceData]) -> InstanceData:
@@ -111,13 +106,13 @@ class MaskTTAModel(BaseTTAModel):
         return InstanceData(bboxes=boxes[:, :4], scores=boxes[:, 4], labels=labels)
 
     def _add_masks(self, found: InstanceData, views: list[_View], number: int) -> None:
-        heads = _stages(self.module.roi_head.mask_head)
+        _, last_head = stages(self.module.roi_head, 'mask')[-1]
         probabilities = [
             self._mask_probabilities(found, view, number) for view in views if len(found)
         ]
         # Pasted as mmdet does it, into the picture as it is on disk.
         meta = dict(views[0].samples[number].metainfo, scale_factor=(1.0, 1.0))
-        heads[-1].predict_by_feat(
+        last_head.predict_by_feat(
             [torch.stack(probabilities).mean(0) if probabilities else None],
             [found],
             [meta],
@@ -128,28 +123,23 @@ class MaskTTAModel(BaseTTAModel):
     def _mask_probabilities(self, found: InstanceData, view: _View, number: int) -> Tensor:
         """(boxes, classes, height, width), upright."""
         meta = view.samples[number].metainfo
-        boxes = _flip(found.bboxes, meta, meta['ori_shape'])
+        boxes = _flip(found.bboxes, meta)
         boxes = boxes * boxes.new_tensor(meta['scale_factor']).repeat(2)
         rois = bbox2roi([boxes])
         rois[:, 0] = number
         roi_head = self.module.roi_head
-        stages = []
-        for extractor, head in zip(
-            _stages(roi_head.mask_roi_extractor), _stages(roi_head.mask_head)
-        ):
+        of_stages = []
+        for extractor, head in stages(roi_head, 'mask'):
             features = extractor(view.features[: extractor.num_inputs], rois)
             if roi_head.with_shared_head:
                 features = roi_head.shared_head(features)
-            stages.append(head(features).sigmoid())
-        masks = torch.stack(stages).mean(0)
+            of_stages.append(head(features).sigmoid())
+        masks = torch.stack(of_stages).mean(0)
         return masks.flip(_FLIPPED[meta['flip_direction']]) if meta.get('flip') else masks
 
 
-def _stages(module: nn.Module) -> list[nn.Module]:
-    """A cascade's modules, or the one there is."""
-    return list(module) if isinstance(module, nn.ModuleList) else [module]
-
-
-def _flip(boxes: Tensor, meta: Mapping, shape: tuple[int, int]) -> Tensor:
+def _flip(boxes: Tensor, meta: Mapping) -> Tensor:
     """Boxes from a view to the picture, or back: a flip undoes itself."""
-    return bbox_flip(boxes, shape, meta['flip_direction']) if meta.get('flip') else boxes
+    if not meta.get('flip'):
+        return boxes
+    return bbox_flip(boxes, meta['ori_shape'], meta['flip_direction'])

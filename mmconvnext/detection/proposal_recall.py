@@ -25,16 +25,11 @@ def mean_recalls(
     proposal_nums: Sequence[int],
     iou_thrs: Sequence[float],
 ) -> np.ndarray:
-    """Recall, mean over the IoU thresholds, for each number of proposals; −1 without ground truth.
+    """Recall, mean over the IoU thresholds, for each number of proposals; -1 without ground truth.
 
     mmdet's ``eval_recalls`` gives the same numbers, and fails from numpy 1.24 on where two
-    pictures differ in their numbers of boxes.
-
-    Args:
-        pairs: For each picture the boxes to find, (N, 4), and the proposals, (K, 4), by falling
-            score; corners in pixels.
-        proposal_nums: How many of the proposals count.
-        iou_thrs: From which IoU on a box counts as found.
+    pictures differ in their numbers of boxes. ``pairs`` are of each picture the boxes to find,
+    (N, 4), and the proposals, (K, 4) or more columns, by falling score; corners in pixels.
     """
     overlaps = [bbox_overlaps(truth, proposals[:, :4]) for truth, proposals in pairs]
     recalls = []

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mmengine.dist import broadcast_object_list, is_main_process
@@ -53,7 +54,7 @@ class CheckpointHook(MMEngineCheckpointHook):
         self.folder = Path(self.out_dir)
         self.keep_ckpt_ids = steps
         if is_main_process():
-            for path in remove_partial(self.folder) if self.folder.is_dir() else []:
+            for path in remove_partial(self.folder):
                 runner.logger.warning(f'Removed {path}, which a run began to write and did not end')
         self._find_best(runner)
         interrupted = info.get('mid_epoch_ckpt')
@@ -63,51 +64,45 @@ class CheckpointHook(MMEngineCheckpointHook):
     def _find_best(self, runner) -> None:
         """Take the best checkpoints from their files, those of a part that is trained again too."""
         for indicator in self.key_indicators if self.save_best else []:
-            score_key, path_key = self._keys(indicator)
-            found = [self._newest_best(indicator, score_key) if runner.iter else None]
+            found = [self._newest_best(indicator) if runner.iter else None]
             broadcast_object_list(found)  # other machines may have none of the files
-            path, score = found[0] or (None, None)
-            self._set_best(indicator, path and str(path))
-            if path:
-                runner.message_hub.update_info(path_key, str(path))
-                runner.message_hub.update_info(score_key, score)
+            if found[0] is not None:
+                self._set_best(runner, indicator, *found[0])
 
-    def _newest_best(self, indicator: str, key: str) -> tuple[Path, float] | None:
+    def _newest_best(self, indicator: str) -> tuple[Path, float] | None:
         """Of an indicator, the newest checkpoint, which is the best one, and its score."""
-        found = None
-        newest = -1
-        for path in self.folder.iterdir() if self.folder.is_dir() else []:
+        found: dict[int, tuple[Path, float]] = {}
+        for path in self.folder.glob('best_*'):
             if not self._is_best(path.name, indicator):
                 continue
             try:
                 content = read_checkpoint(str(path), 'meta')
-                score = finite_number(content['message_hub']['runtime_info'][key])
+                info = content['message_hub']['runtime_info']
+                score = finite_number(info[self._key('best_score', indicator)])
                 seen = content['meta']['iter']
             except (CheckpointError, KeyError, TypeError):
                 continue
-            if score is not None and _is_step(seen) and newest < seen:
-                newest, found = seen, (path, score)
-        return found
+            if score is not None and _is_step(seen):
+                found.setdefault(seen, (path, score))
+        return found[max(found)] if found else None
 
     def _is_best(self, name: str, indicator: str) -> bool:
         beginning = 'best_' if indicator == 'auto' else f'best_{indicator.replace("/", "_")}_'
-        if not name.startswith(beginning):
-            return False
         # Of `auto` the metric is not known, and may have underscores.
-        starts = [m.end() for m in re.finditer('_', name)]
-        starts = starts if indicator == 'auto' else [len(beginning)]
-        return any(step_of(name[i:], (self.filename_tmpl,)) is not None for i in starts)
+        starts = _behind_underscores(name) if indicator == 'auto' else [len(beginning)]
+        return name.startswith(beginning) and _tells_a_step(name, starts, (self.filename_tmpl,))
 
-    def _keys(self, indicator: str) -> tuple[str, str]:
-        if len(self.key_indicators) == 1:
-            return 'best_score', 'best_ckpt'
-        return f'best_score_{indicator}', f'best_ckpt_{indicator}'
+    def _key(self, name: str, indicator: str) -> str:
+        """What mmengine calls ``best_score`` or ``best_ckpt`` of one of the indicators."""
+        return name if len(self.key_indicators) == 1 else f'{name}_{indicator}'
 
-    def _set_best(self, indicator: str, path: str | None) -> None:
+    def _set_best(self, runner, indicator: str, path: Path, score: float) -> None:
+        runner.message_hub.update_info(self._key('best_score', indicator), score)
+        runner.message_hub.update_info(self._key('best_ckpt', indicator), str(path))
         if len(self.key_indicators) == 1:
-            self.best_ckpt_path = path
+            self.best_ckpt_path = str(path)
         else:
-            self.best_ckpt_path_dict[indicator] = path
+            self.best_ckpt_path_dict[indicator] = str(path)
 
     def _save_checkpoint_with_step(self, runner, step: int, meta: dict) -> None:
         if self._elsewhere:
@@ -180,39 +175,29 @@ class CheckpointHook(MMEngineCheckpointHook):
         if 'auto' in self.key_indicators:
             self._init_rule(self.rules, [next(iter(metrics))])
         for indicator, rule in zip(self.key_indicators, self.rules):
-            score_key, path_key = self._keys(indicator)
-            best = runner.message_hub.runtime_info.get(score_key, self.init_value_map[rule])
+            info, key = runner.message_hub.runtime_info, self._key('best_score', indicator)
+            best = info.get(key, self.init_value_map[rule])
             score = finite_number(metrics.get(indicator))
             if score is not None and self.is_better_than[indicator](score, best):
-                self._replace_best(runner, indicator, score, (score_key, path_key))
+                self._replace_best(runner, indicator, score)
 
-    def _replace_best(self, runner, indicator: str, score: float, keys: tuple[str, str]) -> None:
-        done = runner.epoch if self.by_epoch else runner.iter
+    def _replace_best(self, runner, indicator: str, score: float) -> None:
+        unit, done = ('epoch', runner.epoch) if self.by_epoch else ('iter', runner.iter)
         name = f'best_{indicator}_{self.filename_tmpl.format(done)}'.replace('/', '_')
-        runner.message_hub.update_info(keys[0], score)
-        runner.message_hub.update_info(keys[1], str(self.folder / name))
-        meta = dict(epoch=runner.epoch, iter=runner.iter)
+        self._set_best(runner, indicator, self.folder / name, score)
         with shared_outcome():
-            self._save(runner, name, meta, whole_run=False)
-        self._set_best(indicator, str(self.folder / name))
-        unit = 'epoch' if self.by_epoch else 'iter'
+            self._save(runner, name, dict(epoch=runner.epoch, iter=runner.iter), whole_run=False)
         runner.logger.info(
             f'The best checkpoint with {score:0.4f} {indicator} at {done} {unit} is saved to {name}'
         )
-        for path in list(self.folder.iterdir()) if is_main_process() else []:
+        for path in list(self.folder.glob('best_*')):
             if path.name != name and self._is_best(path.name, indicator):
                 self._remove(path.name)
 
     def save_state(self, runner, done: int, *, together: bool = True) -> str:
-        """Write the state of the run between two iterations, where it is not on disk already.
+        """Write the state of the run after ``done`` iterations, where it is not on disk already.
 
-        Args:
-            runner: The run.
-            done: How many iterations it has behind it.
-            together: Whether all processes do so now.
-
-        Returns:
-            The checkpoint's path.
+        ``together`` says that all processes do so now. Returns the checkpoint's path.
 
         Raises:
             UserError: it could not be written, or holds NaN or infinity.
@@ -253,9 +238,16 @@ class CheckpointHook(MMEngineCheckpointHook):
         if Path(name).name != name:
             return False
         # best_METRIC_iter_400.pth, where the metric may have underscores too
-        starts = [0, *(m.end() for m in re.finditer('_', name) if name.startswith('best_'))]
-        templates = (self.filename_tmpl, *TEMPLATES)
-        return any(step_of(name[start:], templates) is not None for start in starts)
+        starts = [0, *(_behind_underscores(name) if name.startswith('best_') else [])]
+        return _tells_a_step(name, starts, (self.filename_tmpl, *TEMPLATES))
+
+
+def _behind_underscores(name: str) -> list[int]:
+    return [found.end() for found in re.finditer('_', name)]
+
+
+def _tells_a_step(name: str, starts: Iterable[int], templates: Sequence[str]) -> bool:
+    return any(step_of(name[start:], templates) is not None for start in starts)
 
 
 def _is_step(value: object) -> bool:

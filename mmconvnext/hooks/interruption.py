@@ -22,7 +22,7 @@ from mmconvnext.checkpoints.of_a_run import EVALUATED
 from mmconvnext.checkpoints.whole import write_text_whole
 from mmconvnext.hooks.checkpoint import CheckpointHook
 from mmconvnext.hooks.outcome import shared_outcome
-from mmconvnext.hooks.signals import STOP, Signals, Stopped, agreed
+from mmconvnext.hooks.signals import STOP, Signals, agreed
 from mmconvnext.hooks.step_watch import StepWatchHook
 from mmconvnext.registry import HOOKS
 
@@ -62,37 +62,29 @@ class InterruptionHook(Hook):
             runner.val_loop.run()
         if self._signals is not None and runner.iter:
             # Data that was trained on already is passed over now, which may take long.
-            self._act_at_once(self._before_the_first_step)
-
-    def _before_the_first_step(self) -> None:
-        self._signals.settle()
-        if self._signals.pending in STOP:
-            raise Stopped(self._signals.pending)
+            self._act_at_once(lambda: self._signals.settle(self._signals.pending))
 
     def before_train_iter(self, runner, batch_idx: int, data_batch: object = None) -> None:
         if self._signals is not None:
             self._signals.at_once = None
 
-    def after_train_iter(
-        self, runner, batch_idx: int, data_batch: object = None, outputs: object = None
-    ) -> None:
-        if self._watch is None or not self._watch.agreed:
-            return
-        self._follow(runner, self._watch.agreed, runner.iter + 1)
+    def after_train_iter(self, runner, **_: object) -> None:
+        if self._watch is not None and self._watch.agreed:
+            self._follow(runner, self._watch.agreed, runner.iter + 1)
 
     def before_val_epoch(self, runner) -> None:
         if self._signals is None:
             return
         if is_main_process():
             _note(runner).unlink(missing_ok=True)
-        alone = get_world_size() == 1
-        self._common_batches = 0 if alone else _fewest(len(runner.val_loop.dataloader))
+        self._common_batches = 0
+        if get_world_size() > 1:
+            batches = all_gather(torch.tensor(len(runner.val_loop.dataloader)))
+            self._common_batches = int(min(batches))
         if not self._common_batches:
             self._act_at_once(lambda: self._alone_in_evaluation(runner))
 
-    def after_val_iter(
-        self, runner, batch_idx: int, data_batch: object = None, outputs: object = None
-    ) -> None:
+    def after_val_iter(self, runner, batch_idx: int, **_: object) -> None:
         if self._signals is None or batch_idx >= self._common_batches:
             return
         while number := agreed(self._signals.pending):
@@ -125,9 +117,7 @@ class InterruptionHook(Hook):
                     self._save(runner, number, runner.iter, together=False)
                 if not self._is_written():
                     return  # the first process got no signal: the next step's to follow
-                self._signals.settle()
-                if number in STOP:
-                    raise Stopped(number)
+                self._signals.settle(number)
         finally:
             self._saving = False
 
@@ -143,10 +133,9 @@ class InterruptionHook(Hook):
 
     def _follow(self, runner, number: int, done: int) -> None:
         self._save(runner, number, done)
-        self._signals.settle()
         if number in STOP:
             barrier()  # nobody ends, which makes launchers end all, before the file is there
-            raise Stopped(number)
+        self._signals.settle(number)
 
     def _save(self, runner, number: int, done: int, *, together: bool = True) -> None:
         name = signal.Signals(number).name
@@ -192,10 +181,6 @@ def _trained_weights(runner) -> Iterator[None]:
     yield
     for hook in averages:
         hook.before_val_epoch(runner)
-
-
-def _fewest(batches: int) -> int:
-    return min(int(one) for one in all_gather(torch.tensor(batches)))
 
 
 def _only(runner, kind: type) -> object | None:

@@ -19,11 +19,8 @@ class LayerLearningRatesHook(Hook):
     priority = 'HIGH'
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
-        groups = [
-            group
-            for group in runner.optim_wrapper.param_groups
-            if 'lr_scale' in group and group.get('lr_mult') != 0
-        ]
+        groups = runner.optim_wrapper.param_groups
+        groups = [one for one in groups if 'lr_scale' in one and one.get('lr_mult') != 0]
         if groups:
             head, stem = (pick(groups, key=lambda group: group['lr_scale']) for pick in (max, min))
             base = head['lr'] / head['lr_scale'] / head.get('lr_mult', 1.0)

@@ -10,12 +10,9 @@ from mmconvnext.errors import CheckpointError, UserError
 
 @contextmanager
 def shared_outcome(*, together: bool = True) -> Iterator[None]:
-    """Have all processes raise what the first one raises in the context.
+    """Have all processes, if they enter it ``together``, raise what the first one raises in it.
 
     Else they would wait for it in their next step for ever.
-
-    Args:
-        together: Whether all processes enter it.
 
     Raises:
         UserError: of the first process; what was an OSError there, too.

@@ -1,4 +1,4 @@
-"""What the hooks that write a picture of each tested picture have in common."""
+"""Pictures of what a model saw, should have seen and predicted, side by side."""
 
 from pathlib import Path
 
@@ -6,20 +6,32 @@ import cv2
 import numpy as np
 from mmengine.hooks import Hook
 
+from mmconvnext.drawing.instances import compare_instances
+from mmconvnext.drawing.labels import compare_labels
+from mmconvnext.drawing.samples import detections, ground_truth
+from mmconvnext.registry import HOOKS
+
+_PANELS = {'gt_sem_seg': 'ground truth', 'pred_sem_seg': 'prediction'}
+
 
 class PictureHook(Hook):
     """Writes one PNG, of the tested picture's name, for each tested picture.
+
+    Its ``picture`` gives what is written, uint8 BGR, of a data sample of a dataset and of the
+    sample's picture as it is on disk, (H, W, 3) uint8 BGR.
 
     Args:
         draw: Whether to write anything.
         out_dir: Folder for the PNGs, made if need be; in the runner's log folder by default.
         interval: Write every so many batches.
+        opacity: Share of the class colour where a class is, 0 to 1.
     """
 
-    def __init__(self, draw: bool, out_dir: str | None, interval: int) -> None:
+    def __init__(self, draw: bool, out_dir: str | None, interval: int, opacity: float) -> None:
         self.draw = draw
         self.out_dir = out_dir
         self.interval = interval
+        self.opacity = opacity
 
     def after_test_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         if not self.draw or not self.every_n_inner_iters(batch_idx, self.interval):
@@ -31,15 +43,59 @@ class PictureHook(Hook):
             picture = self.picture(image, sample, runner.test_dataloader.dataset)
             cv2.imwrite(str(folder / f'{Path(sample.img_path).stem}.png'), picture)
 
+
+@HOOKS.register_module()
+class DetectionPictureHook(PictureHook):
+    """Writes ``image | ground truth | detections``, as :class:`PictureHook`.
+
+    Masks, boxes and labels are drawn in the dataset's palette over the picture, with a legend of
+    the classes that occur. Without ground truth its panel is left out. ``score_thr`` is the least
+    score of a detection that is drawn.
+    """
+
+    def __init__(
+        self,
+        draw: bool = False,
+        out_dir: str | None = None,
+        interval: int = 1,
+        score_thr: float = 0.3,
+        opacity: float = 0.5,
+    ) -> None:
+        super().__init__(draw, out_dir, interval, opacity)
+        self.score_thr = score_thr
+
     def picture(self, image: np.ndarray, sample, dataset) -> np.ndarray:
-        """What is written of a sample.
+        meta = dataset.metainfo
+        panels = {}
+        if 'bboxes' in sample.get('gt_instances', ()):
+            panels['ground truth'] = ground_truth(sample, image.shape[:2], dataset)
+        panels['detections'] = detections(sample, self.score_thr)
+        palette = meta.get('palette') or ()
+        return compare_instances(image, panels, meta['classes'], palette, self.opacity)
 
-        Args:
-            image: The tested picture as it is on disk: (H, W, 3) uint8, BGR.
-            sample: The data sample, with its ground truth and predictions.
-            dataset: The tested data set, with its ``metainfo``.
 
-        Returns:
-            uint8, BGR, of any size.
-        """
-        raise NotImplementedError
+@HOOKS.register_module()
+class SegmentationPictureHook(PictureHook):
+    """Writes ``image | ground truth | prediction``, as :class:`PictureHook`.
+
+    Labels are drawn in the dataset's palette over the picture, with a legend of the classes that
+    occur; what the annotation ignores is white. Without ground truth its panel is left out.
+    """
+
+    def __init__(
+        self,
+        draw: bool = False,
+        out_dir: str | None = None,
+        interval: int = 1,
+        opacity: float = 0.7,
+    ) -> None:
+        super().__init__(draw, out_dir, interval, opacity)
+
+    def picture(self, image: np.ndarray, sample, dataset) -> np.ndarray:
+        meta = dataset.metainfo
+        labels = {
+            title: getattr(sample, field).data.squeeze(0).cpu().numpy()
+            for field, title in _PANELS.items()
+            if field in sample
+        }
+        return compare_labels(image, labels, meta['classes'], meta['palette'], self.opacity)

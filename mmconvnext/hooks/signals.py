@@ -56,7 +56,10 @@ class Signals:
 
     def _take(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:
-            _as_a_child(number)
+            # A forked process, such as a worker of a data loader, has inherited this handler.
+            if number == signal.SIGTERM:
+                signal.signal(number, signal.SIG_DFL)
+                os.kill(os.getpid(), number)
             return
         if number in STOP and self.pending in STOP:
             if _COPIES_FROM_TORCHRUN not in os.environ:
@@ -72,23 +75,26 @@ class Signals:
         elif number in STOP and is_main_process():
             _tell_of(number)
 
-    def settle(self) -> None:
-        """Forget a signal to save that has been followed; one to stop stays."""
+    def settle(self, number: int) -> None:
+        """Forget a signal to save that has been followed, and end the run by one to stop.
+
+        Raises:
+            Stopped: ``number`` is a signal to stop.
+        """
         if self.pending == SAVE:
             self.pending = 0
+        if number in STOP:
+            raise Stopped(number)
 
 
-def weightier(one: int, other: int) -> int:
-    """Of two signals (0: none) the one to follow: to stop before to save, SIGTERM before SIGINT."""
-    return max(one, other, key=(0, int(SAVE), *map(int, STOP)).index)
+def weightier(*numbers: int) -> int:
+    """Of signals (0: none) the one to follow: to stop before to save, SIGTERM before SIGINT."""
+    return max(numbers, key=(0, int(SAVE), *map(int, STOP)).index)
 
 
 def agreed(pending: int) -> int:
     """The signal that weighs most, of those of all processes, which all have to ask."""
-    number = 0
-    for one in all_gather(torch.tensor(pending)):
-        number = weightier(number, int(one))
-    return number
+    return weightier(*map(int, all_gather(torch.tensor(pending))))
 
 
 def _tell_of(number: int) -> None:
@@ -97,13 +103,6 @@ def _tell_of(number: int) -> None:
     # Not by print, which is not made for signal handlers. Ctrl-C may have ended who reads it.
     with suppress(OSError, ValueError, AttributeError):
         os.write(sys.stderr.fileno(), line.encode())
-
-
-def _as_a_child(number: int) -> None:
-    """What a forked process, such as a worker of a data loader, does with an inherited handler."""
-    if number == signal.SIGTERM:
-        signal.signal(number, signal.SIG_DFL)
-        os.kill(os.getpid(), number)
 
 
 def _end(number: int) -> None:

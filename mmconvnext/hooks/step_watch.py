@@ -1,7 +1,7 @@
 """Looks at every optimizer step before it is taken."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from mmengine.dist import all_gather_object, get_world_size
@@ -52,7 +52,7 @@ class StepWatchHook(Hook):
         self._in_a_row = 0
         self._scaler_in_a_row = 0
         # Of the iterations since the last step, which may be several:
-        self._losses: list[dict[str, Tensor | list[Tensor]]] = []
+        self._losses: list[dict[str, Sequence[Tensor]]] = []
         self._images: list[str] = []
         self._buffers: list[tuple[Tensor, Tensor]] = []
         self._forward_hook = None
@@ -79,9 +79,7 @@ class StepWatchHook(Hook):
             self._images += _images(data_batch)
         self._look_at_rates(runner)
 
-    def after_train_iter(
-        self, runner, batch_idx: int, data_batch: object = None, outputs: object = None
-    ) -> None:
+    def after_train_iter(self, runner, **_: object) -> None:
         if not hasattr(runner.optim_wrapper, 'watch'):
             self.agreed = agreed(runner.signals.pending) if hasattr(runner, 'signals') else 0
         for buffer, before in self._buffers:
@@ -104,10 +102,8 @@ class StepWatchHook(Hook):
     def look(self, loss: Tensor, norm: Tensor, scaled: bool) -> tuple[float, bool]:
         """Tell the gradients' norm, and whether to step.
 
-        Args:
-            loss: Of the iterations since the last step; no dimension.
-            norm: Of the gradients, unscaled; no dimension.
-            scaled: Whether a scaler handles gradients that overflow.
+        ``loss``, of the iterations since the last step, and ``norm``, of the unscaled gradients,
+        have no dimension. ``scaled`` says that a scaler handles gradients that overflow.
 
         Raises:
             DivergenceError: too many steps in a row are not finite.
@@ -147,39 +143,33 @@ class StepWatchHook(Hook):
         bad = [~torch.isfinite(value) for value in (loss, norm)]
         values = torch.stack([*bad, torch.full_like(norm, pending), norm])
         if get_world_size() == 1:
-            bad_loss, bad_norm, signal, number = values.tolist()
-        else:
-            bad_loss, bad_norm, signal, number = self._agree(values)
-        return bool(bad_loss), bool(bad_norm), int(signal), number
-
-    @staticmethod
-    def _agree(values: Tensor) -> list[float]:
-        # One from each process: a maximum would lose NaN, and the order of signals.
-        everyone = [torch.empty_like(values) for _ in range(get_world_size())]
-        torch.distributed.all_gather(everyone, values)
-        rows = torch.stack(everyone).tolist()
-        signal = 0
-        for row in rows:
-            signal = weightier(signal, int(row[2]))
-        return [max(row[0] for row in rows), max(row[1] for row in rows), signal, rows[0][3]]
+            rows = [values.tolist()]
+        else:  # one from each process: a maximum would lose NaN, and the order of signals
+            everyone = [torch.empty_like(values) for _ in range(get_world_size())]
+            torch.distributed.all_gather(everyone, values)
+            rows = torch.stack(everyone).tolist()
+        bad_loss, bad_norm, signals, norms = zip(*rows)
+        return any(bad_loss), any(bad_norm), weightier(*map(int, signals)), norms[0]
 
     def _remember_losses(self, model: nn.Module, args: tuple, kwargs: dict, output: object) -> None:
         if isinstance(output, Mapping) and kwargs.get('mode') == 'loss':
-            terms = {k: _detached(v) for k, v in output.items() if 'loss' in k}  # as mmengine sums
-            self._losses.append(terms)
+            terms = {k: v for k, v in output.items() if 'loss' in k}  # as mmengine sums
+            terms = {k: [v] if torch.is_tensor(v) else v for k, v in terms.items()}
+            self._losses.append({k: [one.detach() for one in v] for k, v in terms.items()})
 
     def _told(self, loss: Tensor, norm: float) -> str:
         """Iteration, loss and its terms, norm, images and what to do, in one line."""
         runner = self._runner
-        told = (loss.item(), self._terms(), self._images)
-        everyone = all_gather_object(told)
+        everyone = all_gather_object((loss.item(), self._terms(), self._images))
         wrong = [one for one in everyone if not math.isfinite(one[0])] or everyone
         images = [image for one in wrong for image in one[2]]
-        last = runner.message_hub.get_info('last_ckpt') if _has_last(runner) else None
+        named, more = ', '.join(images[:_IMAGES_NAMED]) or 'unnamed', len(images) - _IMAGES_NAMED
+        named += f' and {more} more' if more > 0 else ''
+        last = runner.message_hub.runtime_info.get('last_ckpt')
         return (
             f'iteration {runner.iter + 1}: expected a finite loss and gradients, got loss '
             f'{wrong[0][0]:.4g} ({", ".join(wrong[0][1]) or "its terms are unknown"}), gradient '
-            f'norm {norm:.4g}; images: {_listed(images)}; no step was taken with it; last good '
+            f'norm {norm:.4g}; images: {named}; no step was taken with it; last good '
             f'checkpoint: {last or "none yet"}; lower the learning rate, clip gradients '
             '(optim_wrapper.clip_grad), or leave such steps out '
             '(default_hooks.step_watch.tolerate=N)'
@@ -193,8 +183,8 @@ class StepWatchHook(Hook):
 
     def _look_at_rates(self, runner) -> None:
         rates = [rate for group in runner.optim_wrapper.get_lr().values() for rate in group]
-        if not all(abs(rate) < _LARGEST for rate in rates):  # NaN, too
-            wrong = next(rate for rate in rates if not abs(rate) < _LARGEST)
+        wrong = next((rate for rate in rates if not abs(rate) < _LARGEST), None)  # NaN, too
+        if wrong is not None:
             raise told_everywhere(
                 DivergenceError(
                     f'iteration {runner.iter + 1}: expected a finite learning rate, got '
@@ -207,33 +197,16 @@ class StepWatchHook(Hook):
         left = runner.max_iters - runner.iter
         runner.logger.warning(
             f'the learning rate is 0 from iteration {runner.iter + 1} on, with {left} iterations '
-            "left, which change nothing: param_scheduler's `end` comes before the end of the run",
+            "left, which change nothing: param_scheduler's `end` comes before the end of the run"
         )
 
 
-def _listed(images: Sequence[str]) -> str:
-    more = len(images) - _IMAGES_NAMED
-    listed = ', '.join(images[:_IMAGES_NAMED]) or 'unnamed'
-    return f'{listed} and {more} more' if more > 0 else listed
-
-
-def _has_last(runner) -> bool:
-    return 'last_ckpt' in runner.message_hub.runtime_info
-
-
-def _detached(value: Tensor | Sequence[Tensor]) -> Tensor | list[Tensor]:
-    return value.detach() if torch.is_tensor(value) else [one.detach() for one in value]
-
-
-def _number(value: Tensor | list[Tensor]) -> float:
-    values = [value] if torch.is_tensor(value) else value
+def _number(values: Sequence[Tensor]) -> float:
     return float(sum(one.float().mean() for one in values))
 
 
-def _images(batch: object) -> Iterator[str]:
+def _images(batch: object) -> list[str]:
     """Paths of the images of a batch, of those data samples that know theirs."""
     samples = batch.get('data_samples') if isinstance(batch, Mapping) else None
-    for sample in samples or []:
-        path = getattr(sample, 'img_path', None)
-        if path:
-            yield str(path)
+    paths = [getattr(sample, 'img_path', None) for sample in samples or []]
+    return [str(path) for path in paths if path]

@@ -2,28 +2,19 @@
 
 import inspect
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from mmengine.config import Config
 from mmengine.fileio import list_from_file
 from mmengine.registry import DATASETS, DefaultScope
 from torch import nn
 
+from mmconvnext.drawing.classes import Classes, class_colour
 from mmconvnext.errors import UserError
-from mmconvnext.hooks.instances import class_colour
 
 # Of segmentors and detectors, a cascade's included; auxiliary and proposal heads are others.
 _HEAD = re.compile(r'(?:^|\.)(?:decode|bbox|mask)_head(?:\.\d+)?$')
-
-
-class Classes(NamedTuple):
-    """Of each class its name and its RGB colour; ``source`` tells a person where they are from."""
-
-    names: tuple[str, ...]
-    colours: tuple[tuple[int, int, int], ...]
-    source: str
 
 
 def find_classes(config: Config, meta: Mapping, model: nn.Module, checkpoint: str) -> Classes:
@@ -32,31 +23,32 @@ def find_classes(config: Config, meta: Mapping, model: nn.Module, checkpoint: st
     A class without a colour in the palette gets one of its own.
 
     Args:
-        config: A config, whose test dataset is asked.
+        config: Whose test dataset is asked.
         meta: ``classes`` and ``palette`` of the checkpoint, as far as it has them.
-        model: The model, whose heads have to have as many classes.
-        checkpoint: What a message calls it.
+        model: Its heads have to have as many classes.
+        checkpoint: What a message calls the checkpoint.
 
     Raises:
         UserError: the model's heads are for another number of classes, or nothing tells how many.
     """
     heads = count_classes(model)
-    for source, given in (
-        (checkpoint, meta),
-        ("the config's dataset", dataset_meta(config)),
-    ):
+    for source, given in ((checkpoint, meta), ("the config's dataset", dataset_meta(config))):
         if given.get('classes'):
             names = _names(given['classes'])
-            if heads and any(count != len(names) for count in heads.values()):
+            if heads and set(heads.values()) != {len(names)}:
                 raise UserError(_disagreement(names, source, heads))
-            return Classes(names, _colours(len(names), given.get('palette')), source)
-    if not heads:
-        raise UserError(
-            f"classes: expected their names in {checkpoint} or in the config's dataset "
-            '(metainfo), or a head that tells their number; got none'
-        )
-    number = max(heads.values())
-    return Classes(tuple(map(str, range(number))), _colours(number, None), 'numbers')
+            break
+    else:
+        if not heads:
+            raise UserError(
+                f"classes: expected their names in {checkpoint} or in the config's dataset "
+                '(metainfo), or a head that tells their number; got none'
+            )
+        names, source, given = tuple(map(str, range(max(heads.values())))), 'numbers', {}
+    palette = given.get('palette')
+    # mmdet also has palettes that are words, such as 'random'.
+    usable = palette if isinstance(palette, Sequence) and not isinstance(palette, str) else ()
+    return Classes(names, tuple(class_colour(i, usable) for i in range(len(names))), source)
 
 
 def dataset_meta(config: Config) -> dict:
@@ -70,11 +62,11 @@ def zero_is_reduced(config: Config) -> bool:
     """Whether the annotations' label 0 is none, so that their ids are the model's plus one."""
     dataset = tested_dataset(config)
     given = dataset.get('reduce_zero_label')
-    if given is None:
-        kind = _dataset_class(config, dataset)
-        option = kind and inspect.signature(kind.__init__).parameters.get('reduce_zero_label')
-        given = option is not None and option.default is True
-    return bool(given)
+    if given is not None:
+        return bool(given)
+    kind = _dataset_class(config, dataset)
+    option = kind and inspect.signature(kind.__init__).parameters.get('reduce_zero_label')
+    return option is not None and option.default is True
 
 
 def tested_dataset(config: Config) -> Mapping:
@@ -111,20 +103,10 @@ def _names(classes: Sequence[str] | str) -> tuple[str, ...]:
     return tuple(map(str, classes))
 
 
-def _colours(number: int, palette: object) -> tuple[tuple[int, int, int], ...]:
-    # mmdet also has palettes that are words, such as 'random'.
-    usable = palette if isinstance(palette, Sequence) and not isinstance(palette, str) else ()
-    return tuple(class_colour(i, usable) for i in range(number))
-
-
 def _disagreement(names: Sequence[str], source: str, heads: Mapping[str, int]) -> str:
-    counts = ', '.join(f'{name} {count}' for name, count in _shortened(heads))
+    counts = ', '.join(f'{name.removeprefix("roi_head.")} {n}' for name, n in heads.items())
     return (
         f'classes: expected as many names as the model has classes ({counts}), got {len(names)} '
         f'from {source} ({", ".join(names[:3])}{", …" if len(names) > 3 else ""}); take the config '
         'that the checkpoint was trained with'
     )
-
-
-def _shortened(heads: Mapping[str, int]) -> Iterator[tuple[str, int]]:
-    return ((name.removeprefix('roi_head.'), count) for name, count in heads.items())

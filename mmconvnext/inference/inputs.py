@@ -2,7 +2,7 @@
 
 import glob
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
@@ -41,11 +41,7 @@ def find_inputs(named: Sequence[str], leave_out: Path | None = None) -> list[Inp
     A folder gives the pictures in it, then those below, in alphabetical order, no videos; a glob
     (``**`` goes through folders) the pictures and videos that it matches; a file is taken for a
     picture whatever its suffix, unless that is a video's. Hidden files are found by their own name
-    only.
-
-    Args:
-        named: Files, folders and globs.
-        leave_out: Folder whose files no folder and no glob finds: where results are written.
+    only, and so are those in the folder ``leave_out``, where results are written.
 
     Raises:
         UserError: one of them is not there, is a folder without pictures or a glob without match.
@@ -54,7 +50,7 @@ def find_inputs(named: Sequence[str], leave_out: Path | None = None) -> list[Inp
     for one in named:
         by_name = Path(one).expanduser().is_file()
         for path, given in _find(one):
-            if by_name or leave_out is None or not _is_below(path, leave_out):
+            if by_name or not (leave_out and path.resolve().is_relative_to(leave_out.resolve())):
                 found.setdefault(os.path.abspath(path), (path, given))
     if not found:
         raise UserError(f'{", ".join(named)}: expected pictures, found none but earlier results')
@@ -62,15 +58,11 @@ def find_inputs(named: Sequence[str], leave_out: Path | None = None) -> list[Inp
     return list(map(Input, paths, given, _names(paths, given)))
 
 
-def _is_below(path: Path, folder: Path) -> bool:
-    return path.resolve().is_relative_to(folder.resolve())
-
-
 def _find(named: str) -> Iterator[tuple[Path, PurePath]]:
     path = Path(named).expanduser()
     if path.is_dir():
-        pictures = [Path(file) for file in _files_below(path)]
-        pictures = [file for file in pictures if file.suffix.lower() in PICTURE_SUFFIXES]
+        files = map(Path, _files_below(path))
+        pictures = [file for file in files if file.suffix.lower() in PICTURE_SUFFIXES]
         if not pictures:
             raise UserError(
                 f'{named}: expected a folder with pictures in it or below, found none '
@@ -81,7 +73,7 @@ def _find(named: str) -> Iterator[tuple[Path, PurePath]]:
     elif path.is_file():
         yield path, PurePath(path.name)
     elif glob.has_magic(named):
-        matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]
+        matches = map(Path, sorted(glob.glob(str(path), recursive=True)))
         known = PICTURE_SUFFIXES | VIDEO_SUFFIXES
         matches = [match for match in matches if match.suffix.lower() in known and match.is_file()]
         if not matches:
@@ -106,39 +98,27 @@ def _names(paths: Sequence[Path], given: Sequence[PurePath]) -> list[PurePath]:
     with suffix; where that does not tell them apart, the path below the folder that they have in
     common.
     """
-
-    def told_apart(these: Sequence[int]) -> list[PurePath]:
-        with_suffix = [given[i] for i in these]
-        if len({str(name).casefold() for name in with_suffix}) == len(these):
-            return with_suffix
-        return _below_common([paths[i].with_suffix('') for i in these])
-
-    names = _rename([one.with_suffix('') for one in given], told_apart)
-    names = _rename(
-        names, lambda these: [names[i].with_name(names[i].name + paths[i].suffix) for i in these]
-    )
+    names = [one.with_suffix('') for one in given]
+    for these in _same(names):
+        others = [given[i] for i in these]
+        if _same(others):
+            whole = [paths[i].absolute().with_suffix('') for i in these]
+            common = os.path.commonpath([path.parent for path in whole])
+            others = [PurePath(path.relative_to(common)) for path in whole]
+        for i, name in zip(these, others):
+            names[i] = name
+    for these in _same(names):
+        for i in these:
+            names[i] = names[i].with_name(names[i].name + paths[i].suffix)
     return _number(names)
 
 
-def _rename(
-    names: list[PurePath], of_these: Callable[[Sequence[int]], list[PurePath]]
-) -> list[PurePath]:
-    """Other names for those that are not unique."""
-    groups: dict[str, list[int]] = {}
+def _same(names: Sequence[PurePath]) -> list[list[int]]:
+    """The places of each name that occurs more than once."""
+    places: dict[str, list[int]] = {}
     for i, name in enumerate(names):
-        groups.setdefault(str(name).casefold(), []).append(i)
-    names = list(names)
-    for these in groups.values():
-        if len(these) > 1:
-            for i, name in zip(these, of_these(these)):
-                names[i] = name
-    return names
-
-
-def _below_common(paths: Sequence[Path]) -> list[PurePath]:
-    whole = [path.absolute() for path in paths]
-    common = os.path.commonpath([path.parent for path in whole])
-    return [PurePath(path.relative_to(common)) for path in whole]
+        places.setdefault(str(name).casefold(), []).append(i)
+    return [these for these in places.values() if len(these) > 1]
 
 
 def _number(names: Sequence[PurePath]) -> list[PurePath]:

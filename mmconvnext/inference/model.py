@@ -1,8 +1,6 @@
 """A config and a checkpoint made a model that is ready for pictures."""
 
 import warnings
-from collections.abc import Mapping
-from types import SimpleNamespace
 from typing import NamedTuple
 
 import cv2
@@ -14,38 +12,34 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import BaseDataElement
 from torch import nn
 
+from mmconvnext.checkpoints.load import compare_whole
 from mmconvnext.checkpoints.meta import described, find_meta
-from mmconvnext.checkpoints.read import read_checkpoint
+from mmconvnext.checkpoints.read import find_tested, read_checkpoint
+from mmconvnext.command_line.hardware import fit_to_hardware
 from mmconvnext.config_types import type_name
+from mmconvnext.drawing.classes import Classes
 from mmconvnext.errors import UserError, first_line
-from mmconvnext.hooks import StrictLoadingHook
-from mmconvnext.inference.classes import Classes, find_classes, zero_is_reduced
+from mmconvnext.inference.classes import find_classes, zero_is_reduced
 from mmconvnext.inference.pipeline import Pipeline
-from mmconvnext.running.hardware import fit_to_hardware
 
 _SMALLEST = 32  # pixels a side, which the backbone's strides make one
 _KINDS = {'mmseg': 'segmentation', 'mmdet': 'detection'}
 
 
 class Predictor(NamedTuple):
-    """A model with all that it takes to use it.
-
-    ``kind`` is ``'segmentation'`` or ``'detection'``; ``first_id`` the id of the first class in
-    the dataset's label pictures.
-    """
+    """A model with all that it takes to use it."""
 
     model: nn.Module
     pipeline: Pipeline
     classes: Classes
-    kind: str
-    first_id: int
+    kind: str  # 'segmentation' or 'detection'
+    first_id: int  # of the first class in the dataset's label pictures
 
     @torch.no_grad()
     def predict(self, image: np.ndarray) -> BaseDataElement:
         """The data sample of a picture, with its predictions in the pixels of the picture.
 
-        Args:
-            image: (H, W, C) as the pipeline loads it, or a frame, (H, W, 3) uint8 BGR.
+        ``image`` is (H, W, C) as the pipeline loads it, or a frame, (H, W, 3) uint8 BGR.
 
         Raises:
             UserError: the pipeline or the model fails at this picture: too narrow, too large for
@@ -96,8 +90,8 @@ def load_predictor(
     load_strictly(model, content, checkpoint)
     classes = find_classes(config, described(find_meta(content)), model, checkpoint)
     first_id = int(_KINDS[scope] == 'segmentation' and zero_is_reduced(config))
-    pipeline = Pipeline(config)
-    return Predictor(model.to(place).eval(), pipeline, classes, _KINDS[scope], first_id)
+    model = model.to(place).eval()
+    return Predictor(model, Pipeline(config), classes, _KINDS[scope], first_id)
 
 
 def _spare_low_scores(model: ConfigDict, score_thr: float) -> None:
@@ -122,11 +116,9 @@ def load_strictly(model: nn.Module, content: object, source: str) -> None:
     Raises:
         CheckpointError: a tensor is missing, unexpected, of another shape or not finite.
     """
-    content = dict(content) if isinstance(content, Mapping) else {'state_dict': content}
-    # Of a runner the hook asks for nothing but its model.
-    hook = StrictLoadingHook(source=source)
-    hook.after_load_checkpoint(SimpleNamespace(model=model), content)
-    model.load_state_dict(content['state_dict'])
+    report = compare_whole(model, find_tested(content, source), source, called='the model')
+    report.require_fit()
+    model.load_state_dict(report.state)
 
 
 def require_config_fits(config: Config, checkpoint: str) -> None:

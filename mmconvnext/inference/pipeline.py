@@ -20,11 +20,8 @@ _OF_ANNOTATIONS = ('LoadAnnotations', 'LoadPanopticAnnotations', 'FilterAnnotati
 class Pipeline:
     """Loads pictures and makes batches of one as the config's test dataset does.
 
-    Args:
-        config: With ``test_dataloader.dataset.pipeline``, its first step LoadImageFromFile.
-
     Raises:
-        UserError: there is no such pipeline.
+        UserError: no ``test_dataloader.dataset.pipeline`` begins with LoadImageFromFile.
     """
 
     def __init__(self, config: Config) -> None:
@@ -34,15 +31,13 @@ class Pipeline:
                 'test_dataloader.dataset.pipeline: expected steps that begin with '
                 f'LoadImageFromFile, got {steps[0] if steps else "none"}'
             )
-        loading, *others = steps
-        from_array = dict(type='LoadImageFromNDArray', to_float32=loading.pop('to_float32', False))
-        others = [
-            step for step in others if not any(name in type_name(step) for name in _OF_ANNOTATIONS)
-        ]
+        loading = steps[0]
+        steps[0] = dict(type='LoadImageFromNDArray', to_float32=loading.pop('to_float32', False))
+        steps = [one for one in steps if not any(n in type_name(one) for n in _OF_ANNOTATIONS)]
         scope = DefaultScope.overwrite_default_scope(config.get('default_scope'))
         with scope, TRANSFORMS.switch_scope_and_registry(None) as registry:
             self._load = registry.build(loading)
-            self._prepare = Compose([registry.build(step) for step in (from_array, *others)])
+            self._prepare = Compose([registry.build(step) for step in steps])
 
     def load(self, path: Path) -> np.ndarray:
         """A picture's pixels as the config's model is given them: (H, W, C), BGR as a rule.

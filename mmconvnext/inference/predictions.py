@@ -4,20 +4,19 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 from pycocotools import mask as mask_api
 
+from mmconvnext.drawing.instances import Instances
 from mmconvnext.errors import UserError
-from mmconvnext.hooks.instances import Instances
 
 
 class PredictionFile:
     """A COCO json of ``categories``, ``annotations`` with scores, and ``images``.
 
     ``annotations`` alone is what COCO calls results; with ``id``, ``area`` and ``iscrowd`` in each,
-    pycocotools and labelling tools read the whole file as a data set. Boxes are left, top, width,
+    pycocotools and labelling tools read the whole file as a dataset. Boxes are left, top, width,
     height in pixels; masks are compressed RLE.
 
     The file is there when it is closed, whole; until then annotations go to another beside it, so
@@ -45,12 +44,9 @@ class PredictionFile:
         self._file.write(f'{{"categories": {json.dumps(listed)},\n"annotations": [')
 
     def add(self, shape: tuple[int, int], found: Instances, image: Mapping[str, object]) -> None:
-        """Take in a picture's detections.
+        """Take in the detections of a picture of (height, width) ``shape``.
 
-        Args:
-            shape: Height and width of the picture.
-            found: Its detections; no ids beyond the categories.
-            image: What ``images`` is to tell of it, ``file_name`` at least.
+        ``image`` is what ``images`` is to tell of it, ``file_name`` at least.
         """
         number = len(self._images) + 1
         texts = []
@@ -77,44 +73,29 @@ class PredictionFile:
         if found.masks is not None:
             mask = np.asfortranarray(found.masks[i].astype(np.uint8))
             encoded = mask_api.encode(mask)
+            counts = encoded['counts'].decode('ascii')
             annotation['area'] = int(mask.sum())
-            annotation['segmentation'] = {
-                'size': encoded['size'],
-                'counts': encoded['counts'].decode('ascii'),
-            }
+            annotation['segmentation'] = {'size': encoded['size'], 'counts': counts}
         return annotation
-
-    def close(self) -> None:
-        """Write what is left, and put the file in its place."""
-        self._file.write(f'\n],\n"images": {json.dumps(self._images)}}}\n')
-        self._file.close()
-        os.replace(self._partial, self.path)
 
     def __enter__(self) -> 'PredictionFile':
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if kind is None or issubclass(kind, KeyboardInterrupt):
-            self.close()  # of an interrupted run too: what it had found
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None or issubclass(kind, KeyboardInterrupt):  # which keeps what was found
+            self._file.write(f'\n],\n"images": {json.dumps(self._images)}}}\n')
+            self._file.close()
+            os.replace(self._partial, self.path)
         else:
             self._file.close()
             self._partial.unlink(missing_ok=True)
 
 
 def categories(names: Sequence[str], annotations: Path | None) -> list[tuple[int, str]]:
-    """COCO's id and name of each class.
+    """COCO's id and name of each of the model's classes.
 
-    The ids are those of the data set's annotation file where it is on this machine and has all
+    The ids are those of the dataset's annotation file where it is on this machine and has all
     the names, as tools/test.py --out writes them; else 1, 2, 3 ….
-
-    Args:
-        names: Of the model's classes, in their order.
-        annotations: The annotation file, or None.
     """
     ids: dict[str, int] = {}
     if annotations is not None and annotations.is_file():

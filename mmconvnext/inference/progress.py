@@ -9,15 +9,11 @@ _COLUMNS = ('{task.description}', BarColumn(), MofNCompleteColumn(), TimeRemaini
 
 
 class InputProgress(Progress):
-    """Counts each picture as one, and a video as the frames that it announces.
+    """Counts each picture as one, and a video as the frames that it announces."""
 
-    Args:
-        number: Of inputs.
-    """
-
-    def __init__(self, number: int) -> None:
+    def __init__(self, inputs: int) -> None:
         super().__init__(*_COLUMNS, console=Console(stderr=True))
-        self._task = self.add_task('pictures and frames', total=number)
+        self._task = self.add_task('pictures and frames', total=inputs)
         self._announced: set[Input] = set()
 
     def advance_input(self, source: Input, announced: int) -> None:

@@ -1,17 +1,112 @@
-"""Where the results of a predictor go."""
+"""What is kept of a predictor's results: overlays, label pictures, COCO json."""
 
-import os
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from mmengine.config import Config
+from mmengine.structures import BaseDataElement
 
+from mmconvnext.command_line.overrides import annotation_file
+from mmconvnext.drawing.classes import Classes
+from mmconvnext.drawing.instances import Instances
+from mmconvnext.drawing.overlay import instance_overlay, label_overlay
+from mmconvnext.drawing.samples import detections
 from mmconvnext.inference.classes import tested_dataset
-from mmconvnext.inference.detection_results import DetectionResults
+from mmconvnext.inference.inputs import Input
 from mmconvnext.inference.model import Predictor
+from mmconvnext.inference.png import frame_name, write_png
 from mmconvnext.inference.predictions import PredictionFile, categories
-from mmconvnext.inference.segmentation_results import SegmentationResults
+
+
+@dataclass
+class SegmentationResults:
+    """Draws label maps and writes each as a PNG of ids, ``labels/NAME.png``.
+
+    The ids are those of the dataset's own annotations, as tools/test.py --out writes them: the
+    model's, plus ``first_id``, which is 1 where the dataset's label 0 is none
+    (``reduce_zero_label``), else 0. A PNG has 8 bits, or 16 where an id is above 255.
+    """
+
+    folder: Path  # of all results
+    classes: Classes
+    first_id: int
+    opacity: float  # share of the label colour in an overlay, 0 to 1
+
+    unit = 'pixels'
+
+    def found(self, sample: BaseDataElement) -> np.ndarray:
+        """(H, W) int64 labels, 0 for the first class; a segmentor of one class gives floats."""
+        return sample.pred_sem_seg.data.squeeze(0).cpu().numpy().astype(np.int64, copy=False)
+
+    def picture(self, image: np.ndarray, found: np.ndarray, lines: int | None = None) -> np.ndarray:
+        """The overlay over a legend, of so many lines; see :func:`label_overlay`."""
+        return label_overlay(image, found, self.classes, self.opacity, lines)
+
+    def forget(self, source: Input) -> None:
+        """Remove the label pictures of an earlier run's frames of a video."""
+        for old in self._path(source, 0).parent.glob('*.png'):
+            old.unlink()
+
+    def keep(
+        self, image: np.ndarray, found: np.ndarray, source: Input, frame: int | None = None
+    ) -> dict[str, str]:
+        """Write the label picture of an input or a frame of it; what was written is by kind."""
+        path = self._path(source, frame)
+        largest = len(self.classes.names) - 1 + self.first_id
+        dtype = np.uint8 if largest <= np.iinfo(np.uint8).max else np.uint16
+        write_png(path, (found + self.first_id).astype(dtype))
+        return {'labels': str(path if frame is None else path.parent)}
+
+    def _path(self, source: Input, frame: int | None) -> Path:
+        name = source.name.with_name(f'{source.name.name}.png')
+        return self.folder / 'labels' / (name if frame is None else frame_name(source.name, frame))
+
+    def amounts(self, found: np.ndarray) -> Counter[str]:
+        """Pixels of each class present, by its name."""
+        areas = np.bincount(found.ravel())
+        return Counter({self.classes.names[i]: int(areas[i]) for i in np.flatnonzero(areas)})
+
+
+@dataclass
+class DetectionResults:
+    """Draws detections and writes them all into one :class:`PredictionFile`."""
+
+    file: PredictionFile
+    classes: Classes
+    score_thr: float  # least score of a detection that is drawn and written
+    opacity: float  # share of the class colour inside a mask, 0 to 1
+
+    unit = 'instances'
+
+    def found(self, sample: BaseDataElement) -> Instances:
+        """The sample's detections of a sufficient score."""
+        return detections(sample, self.score_thr)
+
+    def picture(self, image: np.ndarray, found: Instances, lines: int | None = None) -> np.ndarray:
+        """The overlay over a legend, of so many lines; see :func:`instance_overlay`."""
+        return instance_overlay(image, found, self.classes, self.opacity, lines)
+
+    def forget(self, source: Input) -> None:
+        """Nothing: an earlier run's detections are in a file that is replaced as a whole."""
+
+    def keep(
+        self, image: np.ndarray, found: Instances, source: Input, frame: int | None = None
+    ) -> dict[str, str]:
+        """Write the detections of an input or a frame of it; they have no file of their own."""
+        listed = {'file_name': source.given.as_posix(), 'path': str(source.path)}
+        if frame is not None:
+            listed['frame'] = frame
+        self.file.add(image.shape[:2], found, listed)
+        return {}
+
+    def amounts(self, found: Instances) -> Counter[str]:
+        """Instances of each class present, by its name."""
+        return Counter(self.classes.names[i] for i in found.ids.tolist())
+
 
 Results = SegmentationResults | DetectionResults
 
@@ -22,23 +117,14 @@ def open_results(
 ) -> Iterator[Results]:
     """What draws and keeps a segmentor's or a detector's predictions; whole files at its end.
 
-    Args:
-        predictor: Tells which of the two it is, and its classes.
-        config: Whose annotation file may give COCO's ids of the classes.
-        folder: Of all results, which exists.
-        score_thr: Least score of a detection that is drawn and written.
-        opacity: Share of the class colour in an overlay, 0 to 1.
+    The annotation file of ``config`` may give COCO's ids of the classes. ``folder`` exists; see
+    :class:`SegmentationResults` and :class:`DetectionResults` for all else.
     """
     classes = predictor.classes
     if predictor.kind == 'segmentation':
         yield SegmentationResults(folder, classes, predictor.first_id, opacity)
         return
-    listed = categories(classes.names, _annotations(config))
+    annotations = annotation_file(tested_dataset(config))
+    listed = categories(classes.names, Path(annotations) if annotations else None)
     with PredictionFile(folder / 'predictions.json', listed) as file:
         yield DetectionResults(file, classes, score_thr, opacity)
-
-
-def _annotations(config: Config) -> Path | None:
-    dataset = tested_dataset(config)
-    file = dataset.get('ann_file')
-    return Path(os.path.join(dataset.get('data_root') or '', file)) if file else None

@@ -2,15 +2,16 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from mmconvnext.drawing.overlay import viewable
 from mmconvnext.errors import UserError
 from mmconvnext.inference.inputs import Input
 from mmconvnext.inference.model import Predictor
-from mmconvnext.inference.overlay import viewable
 from mmconvnext.inference.png import write_png
 from mmconvnext.inference.results import Results
 from mmconvnext.inference.video import VideoReader, VideoWriter
@@ -29,13 +30,13 @@ class Outcome(NamedTuple):
     """What came of one input.
 
     ``amounts`` are shares of the pixels of each class, or its instances, the most first, over all
-    frames of a video; ``files`` what was written, by kind; ``frames`` 1 for a picture.
+    frames of a video.
     """
 
     source: Input
-    files: dict[str, str]
+    files: dict[str, str]  # what was written, by kind
     amounts: dict[str, float]
-    frames: int
+    frames: int  # 1 for a picture
 
 
 def run(
@@ -45,15 +46,10 @@ def run(
     folder: Path,
     advance: Callable[[Input, int], None] = lambda source, announced: None,
 ) -> tuple[list[Outcome], list[Unreadable]]:
-    """Predict, draw and write every input in turn.
+    """Predict, draw and write every input in turn; overlays go to ``pictures/`` in ``folder``.
 
-    Args:
-        predictor: Model and pipeline.
-        inputs: What to look at.
-        results: Draws and keeps what is predicted.
-        folder: Overlays go to ``pictures/`` in it.
-        advance: Called after each picture or frame with its input and, of a video, the number of
-            frames that it announces, else 1.
+    ``advance`` is called after each picture or frame with its input and, of a video, the number of
+    frames that it announces, else 1.
 
     Returns:
         Outcomes of the inputs of which anything could be read, and the unreadable ones. A video
@@ -64,32 +60,26 @@ def run(
     """
     outcomes, unreadable = [], []
     for source in inputs:
-        of_one = _Single(predictor, results, folder, source, advance)
-        outcome, reason = of_one.video() if source.is_video else of_one.picture()
+        one = _Single(predictor, results, source, folder / 'pictures' / source.name, advance)
+        outcome, reason = one.video() if source.is_video else one.picture()
         if outcome is not None:
             outcomes.append(outcome)
         if reason is not None:
+            reason = reason.removeprefix(f'{source.path}: ')
             unreadable.append(Unreadable(source.path, reason))
     return outcomes, unreadable
 
 
+@dataclass
 class _Single:
-    """One input on its way."""
+    """One input on its way; ``stem`` is the path of its overlay, without suffix."""
 
-    def __init__(
-        self,
-        predictor: Predictor,
-        results: Results,
-        folder: Path,
-        source: Input,
-        advance: Callable[[Input, int], None],
-    ) -> None:
-        self.predictor = predictor
-        self.results = results
-        self.source = source
-        self.stem = folder / 'pictures' / source.name
-        self.advance = advance
-        self.amounts: Counter[str] = Counter()
+    predictor: Predictor
+    results: Results
+    source: Input
+    stem: Path
+    advance: Callable[[Input, int], None]
+    amounts: Counter[str] = field(default_factory=Counter)
 
     def picture(self) -> tuple[Outcome | None, str | None]:
         try:
@@ -97,12 +87,11 @@ class _Single:
             sample = self.predictor.predict(image)
         except UserError as error:
             self.advance(self.source, 1)
-            return None, self._reason(error)
+            return None, str(error)
         found = self.results.found(sample)
         path = self.stem.with_name(f'{self.stem.name}.png')
         write_png(path, self.results.picture(viewable(image), found))
-        self.amounts.update(self.results.amounts(found))
-        files = {'picture': str(path), **self.results.keep(image, found, self.source)}
+        files = {'picture': str(path), **self._keep(image, found)}
         self.advance(self.source, 1)
         return self._outcome(files, 1), None
 
@@ -111,22 +100,21 @@ class _Single:
             reader = VideoReader(self.source.path)
         except UserError as error:
             self.advance(self.source, 1)
-            return None, self._reason(error)
-        frames, files = 0, {}
+            return None, str(error)
+        number, files = 0, {}
         self.results.forget(self.source)
         with VideoWriter(self.stem, reader.rate) as writer:
-            for image in reader:
-                files |= self._frame(writer, image, frames)
-                frames += 1
+            for number, image in enumerate(reader, 1):
+                found = self.results.found(self.predictor.predict(image))
+                writer.write(self.results.picture(image, found, _LEGEND_LINES))
+                files = self._keep(image, found, number - 1)
                 self.advance(self.source, reader.announced)
         files = {'video': str(writer.path), **files}
-        return (self._outcome(files, frames) if frames else None), reader.shortfall()
+        return (self._outcome(files, number) if number else None), reader.shortfall()
 
-    def _frame(self, writer: VideoWriter, image: np.ndarray, number: int) -> dict[str, str]:
-        found = self.results.found(self.predictor.predict(image))
-        writer.write(self.results.picture(image, found, _LEGEND_LINES))
+    def _keep(self, image: np.ndarray, found: object, frame: int | None = None) -> dict[str, str]:
         self.amounts.update(self.results.amounts(found))
-        return self.results.keep(image, found, self.source, number)
+        return self.results.keep(image, found, self.source, frame)
 
     def _outcome(self, files: dict[str, str], frames: int) -> Outcome:
         amounts = dict(self.amounts.most_common())
@@ -134,6 +122,3 @@ class _Single:
             pixels = self.amounts.total()
             amounts = {name: area / pixels for name, area in amounts.items()}
         return Outcome(self.source, files, amounts, frames)
-
-    def _reason(self, error: UserError) -> str:
-        return str(error).removeprefix(f'{self.source.path}: ')

@@ -24,21 +24,18 @@ def summary(
     ``classes`` of an input are shares of its pixels (segmentation), ``instances`` numbers
     (detection); the most first.
     """
-    key = 'classes' if results.unit == 'pixels' else 'instances'
-    predictions = folder / 'predictions.json'
+    in_pixels = results.unit == 'pixels'
+    key = 'classes' if in_pixels else 'instances'
     return {
         'checkpoint': checkpoint,
         'out': str(folder),
-        'predictions': str(predictions) if results.unit == 'instances' else None,
+        'predictions': None if in_pixels else str(folder / 'predictions.json'),
         'inputs': [
             {
                 'input': str(one.source.path),
                 'files': one.files,
                 'frames': one.frames,
-                key: {
-                    name: round(amount, 6) if results.unit == 'pixels' else amount
-                    for name, amount in one.amounts.items()
-                },
+                key: {name: round(amount, 6) for name, amount in one.amounts.items()},
             }
             for one in outcomes
         ],

@@ -3,14 +3,12 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 
 import cv2
 import numpy as np
 
 from mmconvnext.errors import UserError
-from mmconvnext.inference.png import write_png
-from mmconvnext.inference.segmentation_results import frame_name
+from mmconvnext.inference.png import frame_name, write_png
 
 # What OpenCV's own builds encode, the most portable first: container and codec.
 CODECS = (('.mp4', 'mp4v'), ('.avi', 'MJPG'))
@@ -20,9 +18,6 @@ _TOLERATED = 0.02  # of the frames that a container announces: many count a few 
 
 class VideoReader:
     """The frames of a video file, once.
-
-    Args:
-        path: The file.
 
     Attributes:
         announced: Frames as the container counts them, 0 where it does not; often a guess.
@@ -44,10 +39,7 @@ class VideoReader:
     def __iter__(self) -> Iterator[np.ndarray]:
         """(H, W, 3) uint8 BGR, upright."""
         try:
-            while True:
-                read, frame = self._capture.read()
-                if not read:
-                    break
+            while (frame := self._capture.read()[1]) is not None:
                 self._read += 1
                 yield frame
         finally:
@@ -118,12 +110,7 @@ class VideoWriter:
     def __enter__(self) -> 'VideoWriter':
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._writer is None:
             return
         self._writer.release()

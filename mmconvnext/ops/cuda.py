@@ -8,6 +8,8 @@ import functools
 import torch
 from torch import Tensor
 
+from mmconvnext.ops.sampling import Pooling
+
 # What torchvision has a CUDA kernel for, and bfloat16, which is given to it as float32.
 _DTYPES = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
 
@@ -46,25 +48,19 @@ def _served(values: Tensor) -> Tensor:
 
 
 def roi_align_forward(
-    input: Tensor,
-    rois: Tensor,
-    output: Tensor,
-    argmax_y: Tensor,
-    argmax_x: Tensor,
-    *,
-    aligned_height: int,
-    aligned_width: int,
-    spatial_scale: float,
-    sampling_ratio: int,
-    pool_mode: int,
-    aligned: bool,
+    input: Tensor, rois: Tensor, output: Tensor, *_: Tensor, **options: float
 ) -> None:
     """:func:`mmconvnext.ops.roi_align.roi_align_forward` with ``pool_mode`` 1."""
-    bins = (aligned_height, aligned_width)
-    input = _served(input)
-    rois = rois.to(input.dtype)
+    input, pooling = _served(input), Pooling(**options)
     output.copy_(
-        torch.ops.torchvision.roi_align(input, rois, spatial_scale, *bins, sampling_ratio, aligned)
+        torch.ops.torchvision.roi_align(
+            input,
+            rois.to(input.dtype),
+            pooling.spatial_scale,
+            *pooling.bins,
+            pooling.sampling_ratio,
+            pooling.aligned,
+        )
     )
 
 
@@ -74,25 +70,18 @@ def roi_align_backward(
     argmax_y: Tensor,
     argmax_x: Tensor,
     grad_input: Tensor,
-    *,
-    aligned_height: int,
-    aligned_width: int,
-    spatial_scale: float,
-    sampling_ratio: int,
-    pool_mode: int,
-    aligned: bool,
+    **options: float,
 ) -> None:
     """:func:`mmconvnext.ops.roi_align.roi_align_backward` with ``pool_mode`` 1."""
-    grad_output = _served(grad_output)
+    grad_output, pooling = _served(grad_output), Pooling(**options)
     grad_input.copy_(
         torch.ops.torchvision._roi_align_backward(
             grad_output,
             rois.to(grad_output.dtype),
-            spatial_scale,
-            aligned_height,
-            aligned_width,
+            pooling.spatial_scale,
+            *pooling.bins,
             *grad_input.shape,
-            sampling_ratio,
-            aligned,
+            pooling.sampling_ratio,
+            pooling.aligned,
         )
     )

@@ -61,7 +61,7 @@ def softnms(
         iou_threshold: Above it, methods 0 and 1 lower a score.
         sigma: Of method 2.
         min_score: Boxes whose score falls below it are dropped.
-        method: 0: to nothing; 1: by 1 − IoU; 2: by exp(−IoU² / sigma).
+        method: 0: to nothing; 1: by 1 - IoU; 2: by exp(-IoU² / sigma).
         offset: 1 where a box from x to x is one pixel wide, else 0.
 
     Source: Bodla et al., Soft-NMS (arXiv 1704.04503).
@@ -82,7 +82,7 @@ def softnms(
 
 
 def _first_greatest(scores: np.ndarray) -> int:
-    # As comparing one after the other does: nothing is greater than a NaN, nor is a NaN.
+    # As one comparison after the other finds it: nothing is greater than a NaN, nor is a NaN.
     return 0 if np.isnan(scores[0]) else int(np.nan_to_num(scores, nan=-np.inf).argmax())
 
 
@@ -137,7 +137,7 @@ def _keep_by_pairs(
 ) -> Tensor:
     """Indices of the boxes kept, of boxes by falling score, given who may suppress whom."""
     one, other = pairs
-    suppressing = _overlap_of_pairs(boxes[one], boxes[other], iou_threshold, offset)
+    suppressing = _overlaps(boxes[one], boxes[other], iou_threshold, offset)
     one, other = one[suppressing], other[suppressing]
     stronger, weaker = torch.minimum(one, other), torch.maximum(one, other)
     stronger, by_strength = stronger.sort()
@@ -150,43 +150,35 @@ def _keep_by_pairs(
     return torch.from_numpy(kept.nonzero()[0]).to(boxes.device)
 
 
-def _overlap_of_pairs(boxes: Tensor, others: Tensor, iou_threshold: float, offset: int) -> Tensor:
-    """As :func:`_overlaps`, of each box with the one in its place."""
-    widths = torch.minimum(boxes[:, 2], others[:, 2]) - torch.maximum(boxes[:, 0], others[:, 0])
-    heights = torch.minimum(boxes[:, 3], others[:, 3]) - torch.maximum(boxes[:, 1], others[:, 1])
-    common = (widths + offset).clamp_(min=0) * (heights + offset).clamp_(min=0)
-    union = _areas(boxes, offset) + _areas(others, offset) - common
-    return common / union > iou_threshold
-
-
 def _keep_by_blocks(boxes: Tensor, iou_threshold: float, offset: int) -> Tensor:
     """Indices of the boxes kept, of boxes by falling score."""
     remaining, left = boxes, torch.arange(len(boxes), device=boxes.device)
     kept = [left[:0]]
     while len(left):
         block, rest = remaining[:BLOCK], remaining[BLOCK:]
-        chosen = _greedy(_overlaps(block, block, iou_threshold, offset))
+        chosen = _greedy(_overlaps(block[:, None], block, iou_threshold, offset))
         kept.append(left[:BLOCK][chosen])
-        free = ~_overlaps(block[chosen], rest, iou_threshold, offset).any(0)
+        free = ~_overlaps(block[chosen, None], rest, iou_threshold, offset).any(0)
         remaining, left = rest[free], left[BLOCK:][free]
     return torch.cat(kept)
 
 
 def _overlaps(boxes: Tensor, others: Tensor, iou_threshold: float, offset: int) -> Tensor:
-    """Whether the IoU of each box with each of the others is above the threshold."""
-    x1, y1, x2, y2 = boxes[:, :, None].unbind(1)
+    """Whether the IoU of boxes (…, 4) with others, broadcast, is above the threshold."""
+    x1, y1, x2, y2 = boxes.unbind(-1)
     widths = torch.minimum(x2, others[:, 2]).sub_(torch.maximum(x1, others[:, 0]))
     heights = torch.minimum(y2, others[:, 3]).sub_(torch.maximum(y1, others[:, 1]))
     if offset:
         widths, heights = widths.add_(offset), heights.add_(offset)
     common = widths.clamp_(min=0).mul_(heights.clamp_(min=0))
-    union = (_areas(boxes, offset)[:, None] + _areas(others, offset)).sub_(common)
+    union = (_areas(boxes, offset) + _areas(others, offset)).sub_(common)
     # Two boxes without an area give 0 / 0, which is above no threshold.
     return common.div_(union) > iou_threshold
 
 
 def _areas(boxes: Tensor, offset: int) -> Tensor:
-    return (boxes[:, 2] - boxes[:, 0] + offset) * (boxes[:, 3] - boxes[:, 1] + offset)
+    x1, y1, x2, y2 = boxes.unbind(-1)
+    return (x2 - x1 + offset) * (y2 - y1 + offset)
 
 
 def _greedy(overlaps: Tensor) -> Tensor:

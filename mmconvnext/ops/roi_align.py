@@ -19,10 +19,10 @@ from mmconvnext.ops import sampling
 from mmconvnext.ops.sampling import (
     Axis,
     Grid,
+    Pooling,
     accumulation_dtype,
     alike,
     axis_of,
-    grid_of,
     merge_taps,
     sample_points,
 )
@@ -52,13 +52,7 @@ def roi_align_forward(
     output: Tensor,
     argmax_y: Tensor,
     argmax_x: Tensor,
-    *,
-    aligned_height: int,
-    aligned_width: int,
-    spatial_scale: float,
-    sampling_ratio: int,
-    pool_mode: int,
-    aligned: bool,
+    **options: float,
 ) -> None:
     """Fill ``output`` with the RoIs' features.
 
@@ -69,23 +63,18 @@ def roi_align_forward(
         argmax_y: Like ``output`` with ``pool_mode`` 0, else empty: the row of the greatest
             sampling point, written.
         argmax_x: Likewise its column.
-        aligned_height: Rows of bins.
-        aligned_width: Columns of bins.
-        spatial_scale: Feature-map pixels in a pixel of the picture.
-        sampling_ratio: Points in a bin along each axis; 0 takes ⌈size of the bin⌉ of them.
-        pool_mode: 0 takes the greatest point of a bin, 1 their mean.
-        aligned: Whether pixel centres lie at half-integers.
+        options: As :class:`~mmconvnext.ops.sampling.Pooling`, all of them.
     """
     if not input.numel() or not output.numel():
         return
-    bins = (aligned_height, aligned_width)
-    grid = grid_of(rois, bins, spatial_scale, sampling_ratio, aligned)
-    if pool_mode == 1 and input.shape[1] < _FEWEST_CHANNELS and input.device.type == 'cpu':
+    pooling = Pooling(**options)
+    bins, grid = pooling.bins, pooling.grid_of(rois)
+    if pooling.pool_mode == 1 and input.shape[1] < _FEWEST_CHANNELS and input.device.type == 'cpu':
         _fill_by_products(output, input, grid, bins)
         return
     rows = _rows(input)
-    if pool_mode == 1:
-        for bags in _bags(grid, bins, input.shape, merge=sampling_ratio <= 0):
+    if pooling.pool_mode == 1:
+        for bags in _bags(grid, bins, input.shape, merge=pooling.sampling_ratio <= 0):
             output[bags.rois] = _maps(_gather(rows, bags), bins).to(output.dtype)
     else:
         # What mmcv gives an empty RoI, which has no greatest point.
@@ -103,24 +92,17 @@ def roi_align_backward(
     argmax_y: Tensor,
     argmax_x: Tensor,
     grad_input: Tensor,
-    *,
-    aligned_height: int,
-    aligned_width: int,
-    spatial_scale: float,
-    sampling_ratio: int,
-    pool_mode: int,
-    aligned: bool,
+    **options: float,
 ) -> None:
     """Fill ``grad_input``, (N, C, H, W), with the gradient; arguments as in the forward pass."""
     if not grad_output.numel() or not grad_input.numel():
         return
-    bins = (aligned_height, aligned_width)
+    pooling = Pooling(**options)
     pictures, channels, height, width = shape = grad_input.shape
     dtype = accumulation_dtype(grad_input)
-    if pool_mode == 1:
-        grid = grid_of(rois, bins, spatial_scale, sampling_ratio, aligned)
-        rows = None
-        for bags in _bags(grid, bins, shape, merge=sampling_ratio <= 0):
+    if pooling.pool_mode == 1:
+        rows, grid = None, pooling.grid_of(rois)
+        for bags in _bags(grid, pooling.bins, shape, merge=pooling.sampling_ratio <= 0):
             part = _collect(_rows(grad_output[bags.rois]), bags, pictures * height * width)
             rows = part if rows is None else rows.add_(part)
         if rows is None:  # empty RoIs alone
@@ -143,7 +125,7 @@ def _rows(maps: Tensor) -> Tensor:
 
 
 def _copy_in_parts(target: Tensor, source: Tensor) -> None:
-    """``target.copy_(source)``, (N, C, pixels) both."""
+    """``target.copy_(source)``, both (N, C, pixels)."""
     for target_part, part in zip(*(x.split(_PIXELS_AT_A_TIME, 2) for x in (target, source))):
         target_part.copy_(part)
 

@@ -18,6 +18,24 @@ TAPS_AT_A_TIME = 1 << 22
 FEATURES_A_TAP = 4
 
 
+class Pooling(NamedTuple):
+    """The options of RoIAlign, by mmcv's names."""
+
+    aligned_height: int  # rows of bins
+    aligned_width: int  # columns of bins
+    spatial_scale: float  # feature-map pixels in a pixel of the picture
+    sampling_ratio: int  # points in a bin along each axis; 0 takes ⌈size of the bin⌉ of them
+    pool_mode: int  # 0 takes the greatest point of a bin, 1 their mean
+    aligned: bool  # whether pixel centres lie at half-integers
+
+    @property
+    def bins(self) -> tuple[int, int]:
+        return self.aligned_height, self.aligned_width
+
+    def grid_of(self, rois: Tensor) -> 'Grid':
+        return grid_of(rois, self.bins, self.spatial_scale, self.sampling_ratio, self.aligned)
+
+
 class Grid(NamedTuple):
     """RoIs in feature-map pixels: starts, sizes of a bin, sampling points in a bin; (RoIs,)."""
 

@@ -1,17 +1,12 @@
 """Layer-wise learning-rate decay: the deeper a layer, the larger its learning rate.
 
 Every parameter gets a layer id, the lowest at the stem; its learning rate is the base one times
-``decay_rate ** (last id − id)``. Heads and output norms have the last id, scale 1.
-
-Sources of the ids: facebookresearch/ConvNeXt @048efce,
-object_detection/mmcv_custom/layer_decay_optimizer_constructor.py, the same numbers as
-``LearningRateDecayOptimizerConstructor`` of mmdet 3.3.0 and mmseg 1.2.2; block_wise:
-facebookresearch/ConvNeXt-V2 @2553895, optim_factory.py, where it is called "single".
+``decay_rate ** (last id - id)``. Heads and output norms have the last id, scale 1.
 """
 
 import inspect
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -21,6 +16,7 @@ from mmengine.registry import OPTIMIZERS
 from torch import nn
 
 from mmconvnext.errors import ArgumentError
+from mmconvnext.layer_ids import block_wise, layer_wise, stage_wise, suited_layers
 from mmconvnext.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 _OPTIONS = ('decay_rate', 'decay_type', 'num_layers', 'custom_keys')
@@ -54,13 +50,23 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
       longest match wins. The factors come on top of the layer's own learning rate and weight
       decay; options of the optimizer, such as ``betas``, go into the parameter group.
 
-    Ids of a ConvNeXt, layer_wise: stem 0; downsampling 1, 2, 3 → 2, 3, N; stages 0, 1, 3 → 1, 2,
-    N; block b of stage 2 → 3 + b // 3. stage_wise: every downsampling layer 0, stage i → i + 1.
-    All else N + 1. block_wise: blocks 1, 2, … through all stages, a downsampling layer as the block
-    after it, all else the number of blocks + 1. A backbone of another kind takes part, layer_wise,
-    when it has ``get_layer_depth(param_name, prefix) -> (id, count)``. Backbones are found wherever
-    they sit in the model. Parameters of one dimension, GRN and layer scale among them, and biases
-    are not decayed.
+    Ids of a ConvNeXt, where b counts the blocks of a stage; block_wise of depths 3, 3, 9, 3::
+
+        parameter            layer_wise, N = 6  layer_wise, N = 12  stage_wise  block_wise
+        downsample_layers.0  0                  0                   0           1
+        stages.0.b           1                  1                   1           1 + b
+        downsample_layers.1  2                  2                   0           4
+        stages.1.b           2                  2                   2           4 + b
+        downsample_layers.2  3                  3                   0           7
+        stages.2.b           3 + b // 3         3 + b // 3          3           7 + b
+        downsample_layers.3  6                  12                  0           16
+        stages.3.b           6                  12                  4           16 + b
+        all else             7                  13                  N + 1       19
+
+    A backbone of another kind takes part, layer_wise, when it has
+    ``get_layer_depth(param_name, prefix) -> (id, count)``. Backbones are found wherever they sit in
+    the model. Parameters of one dimension, GRN and layer scale among them, and biases are not
+    decayed. Sources of the ids: :mod:`mmconvnext.layer_ids`.
 
     Raises:
         TypeError: ``paramwise_cfg`` is not a dict.
@@ -182,19 +188,18 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     ) -> dict[str, LayerPosition]:
         depths = tuple(backbone.depths)
         if self._decay_type == 'block_wise':
-            layers, layer_of = sum(depths), partial(_block_wise_layer, depths)
+            layers, layer_of = sum(depths), partial(block_wise, depths=depths)
         else:
-            kind = _stage_wise_layer if self._decay_type == 'stage_wise' else _layer_wise_layer
             layers = self._num_layers(depths)
-            layer_of = partial(kind, layers)
+            kind = stage_wise if self._decay_type == 'stage_wise' else layer_wise
+            layer_of = partial(kind, layers=layers)
         return {name: LayerPosition(layer_of(name[len(prefix) :]), layers + 1) for name in names}
 
     def _num_layers(self, depths: tuple[int, ...]) -> int:
         """N as given, or as it suits the depths; warns where the two differ."""
-        blocks = depths[2]
-        suited = 12 if blocks > 9 else 6
+        suited = suited_layers(depths)
         layers = self.paramwise_cfg.get('num_layers') or suited
-        deepest = 3 + (blocks - 1) // 3
+        deepest = layer_wise(f'stages.2.{depths[2] - 1}', layers)
         problem = None
         if layers != suited:
             problem = f'the paper uses {suited}'
@@ -265,32 +270,3 @@ def _find_backbones(model: nn.Module, prefix: str = '') -> list[tuple[str, nn.Mo
 def _is_convnext(module: nn.Module) -> bool:
     parts = ('downsample_layers', 'stages', 'depths')
     return all(hasattr(module, part) for part in parts) and len(module.depths) == 4
-
-
-def _layer_wise_layer(layers: int, name: str) -> int:
-    part, numbers = _parse(name)
-    if part == 'downsample_layers':
-        return (0, 2, 3, layers)[numbers[0]]
-    if part == 'stages':
-        return (1, 2, 3 + numbers[1] // 3, layers)[numbers[0]]
-    return layers + 1
-
-
-def _stage_wise_layer(layers: int, name: str) -> int:
-    part, numbers = _parse(name)
-    if part == 'downsample_layers':
-        return 0
-    return numbers[0] + 1 if part == 'stages' else layers + 1
-
-
-def _block_wise_layer(depths: Sequence[int], name: str) -> int:
-    part, numbers = _parse(name)
-    if part not in ('downsample_layers', 'stages'):
-        return sum(depths) + 1
-    block = numbers[1] if part == 'stages' else 0
-    return sum(depths[: numbers[0]]) + block + 1
-
-
-def _parse(name: str) -> tuple[str, list[int]]:
-    part, *rest = name.split('.')
-    return part, [int(piece) for piece in rest if piece.isdigit()]

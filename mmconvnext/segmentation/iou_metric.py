@@ -34,16 +34,9 @@ class IoUMetric(PlainIoUMetric):
         """Areas of the intersection, the union, the prediction and the label, of each class.
 
         Labels that are no class count in no label's area, but what is predicted there counts in
-        the prediction's.
+        the prediction's. Pixels of ``ignore_index`` do not count at all.
 
-        Args:
-            pred_label: (H, W), any dtype.
-            label: As ``pred_label``, dtype and device included.
-            num_classes: Number of classes.
-            ignore_index: Label of pixels that do not count at all.
-
-        Returns:
-            Four tensors (classes,) of float32, on the device of ``pred_label``.
+        Shapes: (H, W) twice, of one dtype and device → (classes,) four times, float32, there.
 
         Raises:
             ArgumentError: the sizes differ.
@@ -57,9 +50,7 @@ class IoUMetric(PlainIoUMetric):
         if num_classes == 1:  # histc's one bin then takes anything
             return PlainIoUMetric.intersect_and_union(pred_label, label, num_classes, ignore_index)
         joint = _joint_areas(pred_label.long(), label.long(), num_classes, ignore_index)
-        intersection = joint.diagonal()
-        of_prediction, of_label = joint.sum(0), joint.sum(1)
-        areas = torch.stack([intersection[:-1], of_prediction[:-1], of_label[:-1]]).float()
+        areas = torch.stack([joint.diagonal(), joint.sum(0), joint.sum(1)])[:, :-1].float()
         intersection, of_prediction, of_label = areas
         return intersection, of_prediction + of_label - intersection, of_prediction, of_label
 

@@ -7,13 +7,7 @@ import torch
 from torch import Tensor
 
 from mmconvnext.segmentation.row_bands import Tile, interpolation, window_mean
-from mmconvnext.segmentation.whole_labels import (
-    WayBack,
-    WholeLabelMap,
-    WholeView,
-    Windows,
-    whole_labels,
-)
+from mmconvnext.segmentation.whole_labels import WayBack, WholeView, Windows, whole_labels
 
 # Columns of a tile, and its logits: 16 rows of 150 classes in float32 are 614 KB, within a
 # processor's second cache. Fewer rows than 8 would widen too many low rows twice, and of more than
@@ -32,18 +26,8 @@ class View:
     """A picture as the head saw it, whole or in windows, and the way back to the picture.
 
     The way is mmseg's, both of its resizes included: a window's logits to the size of the window,
-    the mean of the windows, padding off, flip undone, to ``ori_shape``.
-
-    Args:
-        meta: The picture's, of which are read ``img_padding_size`` or ``padding_size``, ``flip``,
-            ``flip_direction`` and ``ori_shape``.
-        rows: Of windows.
-        columns: Of windows.
-        like: A window's logits, (h, w, C): all others have its shape, dtype and device.
-        align_corners: As of F.interpolate.
-
-    Raises:
-        ArgumentError: the flip is neither horizontal nor vertical.
+    the mean of the windows, padding off, flip undone, to ``ori_shape``. Arguments and errors are
+    those of :class:`~mmconvnext.segmentation.whole_labels.WholeView`.
     """
 
     def __init__(
@@ -61,6 +45,10 @@ class View:
             for axis, size in zip(along, _tile_size(like))
         )
         self._strips: dict[int, Sequence[Tensor]] = {}
+
+    def label_map(self, threshold: float | None) -> 'LabelMap':
+        """Where its labels are written."""
+        return LabelMap(self, threshold)
 
     def empty_labels(self) -> Tensor:
         """(1, height, width), uninitialized: int64, or the logits' dtype where C is 1."""
@@ -123,7 +111,7 @@ class LabelMap:
         threshold: Of a foreground's probability, where there is one class only.
 
     Attributes:
-        labels: (1, height, width): int64, or the logits' dtype (0 or 1) where there is one class.
+        labels: As :func:`~mmconvnext.segmentation.whole_labels.whole_labels` returns them.
     """
 
     def __init__(self, view: View, threshold: float | None) -> None:
@@ -155,25 +143,9 @@ def view_of(
     return kind(meta, rows, columns, like, align_corners)
 
 
-def label_map_of(view: View | WholeView, threshold: float | None) -> LabelMap | WholeLabelMap:
-    """The label map for a view."""
-    return (LabelMap if isinstance(view, View) else WholeLabelMap)(view, threshold)
-
-
 @torch.compiler.disable
 def merged_labels(views: Sequence[View | WholeView], threshold: float | None) -> Tensor:
-    """Labels by the mean probability of several complete views of one picture.
-
-    The probabilities of all views are added a tile at a time; as in mmseg's ``SegTTAModel``, the
-    sigmoid of a single class is taken twice.
-
-    Args:
-        views: Of one picture.
-        threshold: As :class:`LabelMap`'s.
-
-    Returns:
-        (1, height, width), as :class:`LabelMap`'s.
-    """
+    """As :func:`~mmconvnext.segmentation.whole_labels.whole_labels`; on a CPU a tile at a time."""
     if isinstance(views[0], WholeView):
         return whole_labels(views, threshold)
     labels = views[0].empty_labels()
@@ -198,12 +170,6 @@ def _probabilities(logits: Tensor) -> Tensor:
 
 def _decide(values: Tensor, threshold: float | None) -> Tensor:
     """Labels by logits or probabilities of several classes, or by probabilities of one."""
-    if values.shape[-1] > 1:
-        return _argmax(values)
+    if values.shape[-1] > 1:  # numpy's argmax takes a fifth of the time of torch's
+        return torch.from_numpy(values.numpy().argmax(-1))
     return (values[..., 0] > threshold).to(values.dtype)
-
-
-def _argmax(values: Tensor) -> Tensor:
-    """Over the last dimension; the first of several."""
-    # numpy's takes a fifth of the time of torch's.
-    return torch.from_numpy(values.numpy().argmax(-1))

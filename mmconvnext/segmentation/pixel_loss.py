@@ -1,7 +1,7 @@
 """Cross entropy and accuracy at the size of the labels, a few rows at a time."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from mmconvnext.errors import ArgumentError
 from mmconvnext.segmentation.row_bands import Tile, full_precision, interpolation
-from mmconvnext.segmentation.whole_loss import WholeCrossEntropy
+from mmconvnext.segmentation.whole_loss import whole_loss
 
 # Of the logits that are looked at together: 8 rows of 150 classes and 512 columns in float32, which
 # a processor's cache holds.
@@ -40,7 +40,7 @@ def resized_cross_entropy(
 
     Args:
         logits: (N, C, h, w), floating point.
-        labels: (N, H, W) int64, 0…C − 1 or ``ignore_index``.
+        labels: (N, H, W) int64, 0…C - 1 or ``ignore_index``.
         align_corners: As of F.interpolate.
         ignore_index: The label of pixels that do not count.
 
@@ -66,9 +66,9 @@ def resized_cross_entropy(
             'resized_cross_entropy: expected logits (N, C, h, w) and labels (N, H, W), got '
             f'{tuple(logits.shape)} and {tuple(labels.shape)}'
         )
-    function = _ResizedCrossEntropy if on_cpu else WholeCrossEntropy
+    compute = loss_in_bands if on_cpu else whole_loss
     with full_precision(logits.device):
-        return function.apply(logits, labels, align_corners, ignore_index)
+        return _ResizedCrossEntropy.apply(compute, logits, labels, align_corners, ignore_index)
 
 
 def _plain(
@@ -85,27 +85,13 @@ def _plain(
 
 
 class _ResizedCrossEntropy(torch.autograd.Function):
+    """``compute`` gives (loss, correct pixels) of each part of the batch, and the gradient."""
+
     @staticmethod
     def forward(
-        ctx: FunctionCtx, logits: Tensor, labels: Tensor, align_corners: bool, ignore_index: int
+        ctx: FunctionCtx, compute: Callable, logits: Tensor, labels: Tensor, *options: bool | int
     ) -> tuple[Tensor, Tensor]:
-        dtype = torch.promote_types(logits.dtype, torch.float32)
-        counted = labels != ignore_index
-        labels = labels.where(counted, 0)
-        _check_labels(labels, logits.shape[1])
-        plan = _plan(logits, labels.shape[1:], align_corners, dtype)
-        gradient = None
-        if ctx.needs_input_grad[0]:
-            gradient = torch.zeros_like(logits, dtype=dtype, memory_format=torch.contiguous_format)
-        sums = [
-            _picture(
-                logits[n].to(dtype),
-                (labels[n], counted[n]),
-                plan,
-                None if gradient is None else gradient[n],
-            )
-            for n in range(len(logits))
-        ]
+        sums, gradient = compute(logits, labels, *options, ctx.needs_input_grad[1])
         if gradient is not None:
             ctx.save_for_backward(gradient)
             ctx.dtype = logits.dtype
@@ -117,7 +103,26 @@ class _ResizedCrossEntropy(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: FunctionCtx, loss: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = ctx.saved_tensors
-        return (gradient * loss).to(ctx.dtype), None, None, None
+        return None, (gradient * loss).to(ctx.dtype), None, None, None
+
+
+def loss_in_bands(
+    logits: Tensor, labels: Tensor, align_corners: bool, ignore_index: int, needs_gradient: bool
+) -> tuple[list[tuple[Tensor, Tensor]], Tensor | None]:
+    """Loss and correct pixels of each picture; the gradient, (N, C, h, w), where it is needed."""
+    dtype = torch.promote_types(logits.dtype, torch.float32)
+    counted = labels != ignore_index
+    labels = labels.where(counted, 0)
+    _check_labels(labels, logits.shape[1])
+    plan = _plan(logits, labels.shape[1:], align_corners, dtype)
+    gradient = None
+    if needs_gradient:
+        gradient = torch.zeros_like(logits, dtype=dtype, memory_format=torch.contiguous_format)
+    sums = [
+        _picture(of_picture.to(dtype), truth, plan, None if gradient is None else gradient[n])
+        for n, (of_picture, *truth) in enumerate(zip(logits, labels, counted))
+    ]
+    return sums, gradient
 
 
 def _check_labels(labels: Tensor, classes: int) -> None:
@@ -154,7 +159,7 @@ def _plan(logits: Tensor, size: Sequence[int], align_corners: bool, dtype: torch
 
 
 def _picture(
-    logits: Tensor, truth: tuple[Tensor, Tensor], plan: _Plan, gradient: Tensor | None
+    logits: Tensor, truth: Sequence[Tensor], plan: _Plan, gradient: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Loss and correct pixels of one picture; adds to ``gradient``, (C, h, w) as ``logits``.
 
@@ -224,11 +229,14 @@ class FastPixelLoss(BaseDecodeHead):
     pixels; any other head keeps mmseg's own way. The same keys, shapes and values to rounding,
     but for the accuracy: of several largest logits, any is the predicted class.
 
-    Attributes:
-        fast: False for mmseg's own way. The head sets it.
+    Args:
+        fast: False for mmseg's own way.
+        kwargs: As for the head.
     """
 
-    fast: bool = True
+    def __init__(self, fast: bool = True, **kwargs: object) -> None:
+        super().__init__(**kwargs)
+        self.fast = fast
 
     def loss_by_feat(self, seg_logits: Tensor, batch_data_samples: SampleList) -> dict:
         labels = self._stack_batch_gt(batch_data_samples).squeeze(1)

@@ -13,6 +13,8 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor
 
+_CPU = torch.device('cpu')
+
 
 class Piece(NamedTuple):
     """What one source adds to a tile: ``matrix @ source[inputs]``."""
@@ -30,14 +32,14 @@ class Tile(NamedTuple):
 
 
 class AxisMap(NamedTuple):
-    """A linear map along one axis, few inputs to an output; on the CPU, whatever it is used on.
+    """A linear map along one axis, few inputs to an output.
 
     Output i is Σ_k ``weights[i, k] · input[taps[i, k]]``. The inputs are ``sources`` tensors of
     ``length`` rows each, counted through: tap t is row t % length of source t // length.
     """
 
     taps: Tensor  # (outputs, k) int64
-    weights: Tensor  # (outputs, k) float64
+    weights: Tensor  # (outputs, k) float64, float32 on an Apple GPU
     length: int
     sources: int = 1
 
@@ -62,6 +64,11 @@ class AxisMap(NamedTuple):
             taps=taps.flip(0) if flipped else taps, weights=weights.flip(0) if flipped else weights
         )
 
+    def matrix(self) -> Tensor:
+        """All of it, of one source, dense: (outputs, length)."""
+        of_input = self.taps[..., None] == torch.arange(self.length, device=self.taps.device)
+        return (self.weights[..., None] * of_input).sum(1)
+
     def tiles(self, size: int, like: Tensor) -> list[Tile]:
         """Dense matrices for ``size`` outputs at a time, with ``like``'s dtype and device."""
         return [self._tile(slice(i, i + size), like) for i in range(0, len(self.taps), size)]
@@ -83,28 +90,32 @@ class AxisMap(NamedTuple):
         return Tile(outputs, pieces)
 
 
-def interpolation(inputs: int, outputs: int, align_corners: bool, dtype: torch.dtype) -> AxisMap:
+def interpolation(
+    inputs: int,
+    outputs: int,
+    align_corners: bool,
+    dtype: torch.dtype,
+    device: torch.device = _CPU,
+) -> AxisMap:
     """Bilinear resizing along one axis, with F.interpolate's own coordinates.
 
-    Args:
-        inputs: Length before.
-        outputs: Length after.
-        align_corners: As of F.interpolate.
-        dtype: Of the logits: F.interpolate computes coordinates in float32 unless that is float64,
-            and an error of 1e-5 of a pixel is not to be made, or mended, here.
+    ``dtype`` is that of what is resized: F.interpolate computes coordinates in float32 unless that
+    is float64, and an error of 1e-5 of a pixel is not to be made, or mended, here. ``device`` is
+    where the map is made.
     """
     dtype = torch.float64 if dtype == torch.float64 else torch.float32
-    place = torch.arange(outputs, dtype=torch.float64)
+    exact = dtype if device.type == 'mps' else torch.float64  # which Apple's GPUs lack
+    place = torch.arange(outputs, dtype=exact, device=device)
     if align_corners:
-        step = torch.tensor(inputs - 1, dtype=dtype) / max(outputs - 1, 1)
-        place = place * (step if outputs > 1 else 0)
+        step = torch.full((), inputs - 1, dtype=dtype, device=device) / max(outputs - 1, 1)
+        place = place * step
     else:
-        step = torch.tensor(inputs, dtype=dtype) / outputs
+        step = torch.full((), inputs, dtype=dtype, device=device) / outputs
         # Rounded once, as the compiler makes one instruction of product and difference.
-        place = (place + 0.5) * step.double() - 0.5
+        place = (place + 0.5) * step.to(exact) - 0.5
     place = place.to(dtype).clamp_(min=0)
     first = place.long().clamp_(max=inputs - 1)
-    share = (place - first).clamp_(0, 1).double()
+    share = (place - first).clamp_(0, 1).to(exact)
     second = (first + 1).clamp_(max=inputs - 1)
     return AxisMap(torch.stack([first, second], 1), torch.stack([1 - share, share], 1), inputs)
 

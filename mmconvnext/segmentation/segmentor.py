@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 
 import torch
 from mmengine.structures import PixelData
@@ -12,18 +13,12 @@ from torch import Tensor
 
 from mmconvnext.errors import ArgumentError
 from mmconvnext.registry import MODELS
-from mmconvnext.segmentation.label_map import View, label_map_of, view_of
+from mmconvnext.segmentation.label_map import View, view_of
 from mmconvnext.segmentation.row_bands import full_precision
 from mmconvnext.segmentation.whole_labels import WholeView, Windows
 
 # What mmseg's ``predict`` calls. A subclass with one of its own expects it to be called.
-_STEPS = (
-    'inference',
-    'slide_inference',
-    'whole_inference',
-    'encode_decode',
-    'postprocess_result',
-)
+_STEPS = ('inference', 'slide_inference', 'whole_inference', 'encode_decode', 'postprocess_result')
 
 
 @MODELS.register_module()
@@ -79,16 +74,13 @@ class EncoderDecoder(PlainEncoderDecoder):
         super()._init_decode_head(self._with_in_channels(decode_head))
 
     def _init_auxiliary_head(self, auxiliary_head: dict | list[dict] | None) -> None:
-        heads = auxiliary_head
-        if isinstance(heads, list):
-            heads = [self._with_in_channels(head) for head in heads]
-        elif heads is not None:
-            heads = self._with_in_channels(heads)
-        super()._init_auxiliary_head(heads)
+        super()._init_auxiliary_head(self._with_in_channels(auxiliary_head))
 
-    def _with_in_channels(self, head: dict) -> dict:
-        """The config of a head, with the channels of the maps it takes where it names none."""
-        if head.get('in_channels', ...) is not None:
+    def _with_in_channels(self, head: dict | list[dict] | None) -> dict | list[dict] | None:
+        """The config of a head, or of several, with the channels of its maps where it has none."""
+        if isinstance(head, list):
+            return [self._with_in_channels(one) for one in head]
+        if head is None or head.get('in_channels', ...) is not None:
             return head
         given = getattr(self.backbone, 'out_channels', None)
         if self.with_neck or not isinstance(given, tuple):
@@ -127,7 +119,7 @@ class EncoderDecoder(PlainEncoderDecoder):
         metas = [sample.metainfo for sample in data_samples]
         maps = None
         for number, (views, strips) in enumerate(self._look(inputs, metas)):
-            maps = maps or [label_map_of(view, self.decode_head.threshold) for view in views]
+            maps = maps or [view.label_map(self.decode_head.threshold) for view in views]
             with torch.no_grad(), full_precision(inputs.device):
                 for label_map, strip in zip(maps, strips):
                     label_map.add(number, strip)
@@ -150,11 +142,8 @@ class EncoderDecoder(PlainEncoderDecoder):
         """A row of windows at a time: the pictures' views, always the same, and their strips."""
         rows, columns = self._windows(inputs.shape[2:], metas[0])
         views = None
-        for top in rows.starts:
-            windows = [
-                self._logits(inputs[:, :, top : top + rows.size, left : left + columns.size])
-                for left in columns.starts
-            ]
+        for row in rows.slices():
+            windows = [self._logits(inputs[:, :, row, column]) for column in columns.slices()]
             views = views or [
                 view_of(meta, rows, columns, windows[0][0], self.align_corners) for meta in metas
             ]
@@ -172,10 +161,9 @@ class EncoderDecoder(PlainEncoderDecoder):
             along = zip(size, self.test_cfg['crop_size'], self.test_cfg['stride'])
             return tuple(_slide(*lengths) for lengths in along)
         # Logits are resized to what mmseg's heads take for the size of the input.
-        if not isinstance(meta['img_shape'], torch.Size) and 'pad_shape' in meta:
+        size = meta['img_shape']
+        if not isinstance(size, torch.Size) and 'pad_shape' in meta:
             size = meta['pad_shape'][:2]
-        else:
-            size = meta['img_shape']
         return tuple(Windows((0,), length, length) for length in size)
 
     def slide_inference(self, inputs: Tensor, batch_img_metas: list[dict]) -> Tensor:
@@ -185,12 +173,11 @@ class EncoderDecoder(PlainEncoderDecoder):
         rows, columns = self._windows(inputs.shape[2:], batch_img_metas[0])
         total = inputs.new_zeros(len(inputs), self.out_channels, *inputs.shape[2:])
         count = inputs.new_zeros(1, 1, *inputs.shape[2:])
-        for top in rows.starts:
-            for left in columns.starts:
-                here = (..., slice(top, top + rows.size), slice(left, left + columns.size))
-                metas = [{**batch_img_metas[0], 'img_shape': inputs[here].shape[2:]}]
-                total[here] += self.encode_decode(inputs[here], metas)
-                count[here] += 1
+        for row, column in product(rows.slices(), columns.slices()):
+            window = inputs[..., row, column]
+            metas = [{**batch_img_metas[0], 'img_shape': window.shape[2:]}]
+            total[..., row, column] += self.encode_decode(window, metas)
+            count[..., row, column] += 1
         return total.div_(count)
 
 
@@ -219,11 +206,8 @@ def _check_test_cfg(test_cfg: Mapping | None) -> None:
 
 
 def _is_pair(value: object) -> bool:
-    return (
-        isinstance(value, Sequence)
-        and len(value) == 2
-        and all(isinstance(number, int) and number > 0 for number in value)
-    )
+    is_list = isinstance(value, Sequence) and len(value) == 2
+    return is_list and all(isinstance(number, int) and number > 0 for number in value)
 
 
 def _without_fast(config: dict | list[dict] | None) -> dict | list[dict] | None:

@@ -6,7 +6,7 @@ the pixels have seen, the largest is kept. Nothing waits for the device.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -25,20 +25,20 @@ class Windows(NamedTuple):
     size: int
     length: int  # of the input
 
+    def slices(self) -> list[slice]:
+        return [slice(start, start + self.size) for start in self.starts]
+
 
 class WayBack(NamedTuple):
-    """From the input of the model back to the picture; from a picture's metainfo.
-
-    Raises:
-        ArgumentError: the flip is neither horizontal nor vertical.
-    """
+    """From the input of the model back to the picture."""
 
     padding: tuple[int, int, int, int]  # left, right, top, bottom
     flip: str | None
     shape: tuple[int, int]
 
     @classmethod
-    def of(cls, meta: Mapping) -> 'WayBack':
+    def of(cls, meta: Mapping) -> Self:
+        """From a picture's metainfo, see :class:`WholeView`."""
         padding = meta.get('img_padding_size', meta.get('padding_size', (0, 0, 0, 0)))
         flip = meta.get('flip_direction') if meta.get('flip') else None
         if meta.get('flip') and flip not in ('horizontal', 'vertical'):
@@ -53,11 +53,15 @@ class WholeView:
     """A picture as the head saw it, whole or in windows; all windows are kept.
 
     Args:
-        meta: The picture's, see :class:`WayBack`.
+        meta: The picture's, of which are read ``img_padding_size`` or ``padding_size``, ``flip``,
+            ``flip_direction`` and ``ori_shape``.
         rows: Of windows.
         columns: Of windows.
         like: A window's logits, (h, w, C): all others have its shape, dtype and device.
         align_corners: As of F.interpolate.
+
+    Raises:
+        ArgumentError: the flip is neither horizontal nor vertical.
     """
 
     def __init__(
@@ -70,6 +74,10 @@ class WholeView:
         self._counts: Tensor | None = None
         self.shape = self._way.shape
         self.classes = like.shape[2]
+
+    def label_map(self, threshold: float | None) -> 'WholeLabelMap':
+        """Where its labels are written."""
+        return WholeLabelMap(self, threshold)
 
     def add(self, number: int, strip: Sequence[Tensor]) -> None:
         """Take in one row of windows, (h, w, C) each."""
@@ -96,29 +104,20 @@ class WholeView:
         size = (self._rows.size, self._columns.size)
         windows = [
             (row, column, window[..., classes].permute(2, 0, 1)[None])
-            for number, row in enumerate(self._rows.starts)
-            for column, window in zip(self._columns.starts, self._strips[number])
+            for number, row in enumerate(self._rows.slices())
+            for column, window in zip(self._columns.slices(), self._strips[number])
         ]
+        first = windows[0][2]
         if len(windows) == 1:
-            return self._resized(windows[0][2], size)
-        total = windows[0][2].new_zeros(
-            1, windows[0][2].shape[1], self._rows.length, self._columns.length
-        )
+            return self._resized(first, size)
+        total = first.new_zeros(1, first.shape[1], self._rows.length, self._columns.length)
         for row, column, window in windows:
-            total[self._here(row, column)] += self._resized(window, size)
-        return total.div_(self._number_of_windows(total))
-
-    def _here(self, row: int, column: int) -> tuple:
-        return ..., slice(row, row + self._rows.size), slice(column, column + self._columns.size)
-
-    def _number_of_windows(self, like: Tensor) -> Tensor:
-        """How many windows cover each pixel of the input."""
-        if self._counts is None:
-            self._counts = like.new_zeros(self._rows.length, self._columns.length)
-            for row in self._rows.starts:
-                for column in self._columns.starts:
-                    self._counts[self._here(row, column)] += 1
-        return self._counts
+            total[..., row, column] += self._resized(window, size)
+        if self._counts is None:  # of the windows that cover each pixel of the input
+            self._counts = total.new_zeros(total.shape[2:])
+            for row, column, _ in windows:
+                self._counts[row, column] += 1
+        return total.div_(self._counts)
 
     def _resized(self, maps: Tensor, size: tuple[int, int]) -> Tensor:
         return F.interpolate(maps, size, mode='bilinear', align_corners=self._align_corners)

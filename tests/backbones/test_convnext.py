@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from mmconvnext import ConvNeXt
-from mmconvnext.analysis.complexity import count_macs, count_parameters
+from mmconvnext.analysis.cost.complexity import count_macs, count_parameters
 from mmconvnext.backbones import ARCHITECTURES
 from mmconvnext.errors import ArgumentError
 

@@ -10,8 +10,8 @@ from mmconvnext.backbones.layers import (
     LayerNorm2d,
     StochasticDepth,
     layer_norm,
+    lean_norm,
 )
-from mmconvnext.backbones.lean_norm import lean_norm
 
 
 def test_layer_norm_matches_closed_form() -> None:

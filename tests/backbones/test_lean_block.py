@@ -9,7 +9,7 @@ from torch import nn
 from mmconvnext.backbones import block as block_module
 from mmconvnext.backbones import forms
 from mmconvnext.backbones.convnext import ConvNeXt
-from tests.backbones.test_fused_block import a_block, as_fast, assert_same, results
+from tests.backbones.fused_block.test_fused_block import a_block, as_fast, assert_same, results
 
 
 @pytest.fixture(autouse=True)

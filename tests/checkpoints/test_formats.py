@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from mmconvnext import ConvNeXt
 from mmconvnext.backbones import ARCHITECTURES
-from mmconvnext.checkpoints.convert import describe_size, fit_shape, from_official, to_official
+from mmconvnext.checkpoints.convert import fit_shape, from_official, to_official
+from mmconvnext.checkpoints.description import describe_size
 from mmconvnext.checkpoints.formats import (
     FORMATS,
     HF,
@@ -109,7 +110,7 @@ def test_every_parameter_there_and_back(format: Format, use_grn: bool, small_bac
         assert recognised.state.keys() == state.keys()
         for key, value in state.items():
             assert torch.equal(fit_shape(recognised.state[key], value.shape), value), key
-        outside, unknown = recognised.outside, list(recognised.unknown)
+        outside, unknown = list(recognised.outside), list(recognised.unknown)
         assert outside + unknown == ['other_head.weight']
         assert bool(recognised.prefix) == bool(outside), 'outside of a prefix is another model part'
 
@@ -171,9 +172,9 @@ def test_dinov3_s_duplicate_norm_is_no_surprise(small_backbone) -> None:
     recognised = to_official(state, 'a.pth')
     assert not recognised.unknown
     assert recognised.format.name == 'official'
-    assert recognised.aside == ['norms.3.weight', 'norms.3.bias']
+    assert list(recognised.aside) == ['norms.3.weight', 'norms.3.bias']
     below = to_official({f'backbone.{key}': value for key, value in state.items()}, 'a.pth')
-    assert below.aside == recognised.aside, 'without what stands before'
+    assert list(below.aside) == list(recognised.aside), 'without what stands before'
 
 
 def test_mmpretrain_s_classifier_norm_is_not_an_output_norm(small_backbone) -> None:
@@ -218,7 +219,7 @@ def test_fcmae_s_sparse_layout_becomes_dense(small_backbone) -> None:
             value = value[None]
         sparse[f'encoder.{key}'] = value
     recognised = to_official(sparse, 'a.pth')
-    assert recognised.outside == ['decoder.0.weight', 'mask_token']
+    assert list(recognised.outside) == ['decoder.0.weight', 'mask_token']
     assert not recognised.unknown
     assert recognised.state.keys() == dense.keys()
     for key, value in dense.items():

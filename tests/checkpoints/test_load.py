@@ -11,8 +11,9 @@ from safetensors.torch import save
 
 from mmconvnext import ConvNeXt
 from mmconvnext.checkpoints.convert import from_official
+from mmconvnext.checkpoints.description import _announce
 from mmconvnext.checkpoints.formats import HF
-from mmconvnext.checkpoints.load import _announce, load_backbone
+from mmconvnext.checkpoints.load import load
 from mmconvnext.checkpoints.read import read_checkpoint
 from mmconvnext.errors import CheckpointError
 
@@ -65,7 +66,7 @@ def test_official_file_loads_completely(small_backbone, trained, tmp_path, wrap,
 def test_report_counts_everything(small_backbone, trained, tmp_path) -> None:
     torch.save({'model': official_state(trained)}, tmp_path / 'a.pth')
     backbone = small_backbone()
-    report = load_backbone(backbone, str(tmp_path / 'a.pth'), new=NEW, unused=['norm.', 'head.'])
+    report = load(backbone, str(tmp_path / 'a.pth'), new=NEW, unused=['norm.', 'head.'])
     assert len(report.loaded) == len(backbone.state_dict()) - 8
     assert len(report.new) == 8
     assert len(report.unused) == 4
@@ -74,7 +75,7 @@ def test_report_counts_everything(small_backbone, trained, tmp_path) -> None:
         f"{tmp_path / 'a.pth'} (official, 'model'; depths 1-1-2-1, channels 8-16-24-32); "
         'new: norm0, norm1, norm2, norm3; left aside: norm, head'
     )
-    again = load_backbone(small_backbone(), str(tmp_path / 'a.pth'), new=NEW, unused=['h', 'n'])
+    again = load(small_backbone(), str(tmp_path / 'a.pth'), new=NEW, unused=['h', 'n'])
     assert again.checksum == report.checksum
 
 
@@ -241,19 +242,19 @@ def test_the_likely_cause_is_named(tmp_path, change: dict, message: str) -> None
     state = {key: torch.zeros(value.shape) for key, value in state.items()}
     torch.save(state, tmp_path / 'a.pth')
     with pytest.raises(CheckpointError, match=message):
-        load_backbone(small, str(tmp_path / 'a.pth'))
+        load(small, str(tmp_path / 'a.pth'))
 
 
 def test_a_version_that_differs_is_named(small_backbone, tmp_path) -> None:
     torch.save(small_backbone(use_grn=True).state_dict(), tmp_path / 'a.pth')
     with pytest.raises(CheckpointError, match='this is ConvNeXt V2, the config says use_grn=False'):
-        load_backbone(small_backbone(), str(tmp_path / 'a.pth'))
+        load(small_backbone(), str(tmp_path / 'a.pth'))
 
 
 def test_clip_s_normalisation_is_said(small_backbone, trained, tmp_path) -> None:
     state = {f'visual.trunk.{k}': v for k, v in from_official(trained.state_dict(), HF).items()}
     torch.save({**state, 'logit_scale': torch.ones(())}, tmp_path / 'a.pth')
-    report = str(load_backbone(small_backbone(), str(tmp_path / 'a.pth')))
+    report = str(load(small_backbone(), str(tmp_path / 'a.pth')))
     assert "(hf, 'visual.trunk.' of a whole CLIP model; " in report
     assert 'mean=[122.77, 116.75, 104.09]' in report
 
@@ -352,7 +353,7 @@ def test_stem_for_other_numbers_of_channels(
 
 def test_stem_adaptation_is_said(small_backbone, trained, tmp_path) -> None:
     torch.save({'model': official_state(trained)}, tmp_path / 'a.pth')
-    report = load_backbone(
+    report = load(
         small_backbone(in_channels=4), str(tmp_path / 'a.pth'), new=NEW, unused=['n', 'h']
     )
     assert "stem of 3 channels adapted to 4 by 'repeat'" in str(report)

@@ -5,12 +5,16 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from mmconvnext.checkpoints.meta import read_meta
+from mmconvnext.checkpoints.meta import described, find_meta
 from mmconvnext.checkpoints.read import HEADER_KEY, find_tensors, read_checkpoint
 from mmconvnext.errors import CheckpointError
 
 NEW = {'dataset_meta': {'classes': ('a', 'b'), 'palette': [[1, 2, 3], [4, 5, 6]]}, 'cfg': 'x = 1'}
 OLD = {'CLASSES': ('a', 'b'), 'PALETTE': [[1, 2, 3], [4, 5, 6]], 'config': 'x = 1'}
+
+
+def read_meta(path: str) -> dict[str, object]:
+    return described(find_meta(read_checkpoint(path, 'meta')))
 
 
 @pytest.mark.parametrize('meta', [NEW, OLD], ids=['mmengine', 'mmcv 1'])

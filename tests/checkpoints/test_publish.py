@@ -17,7 +17,7 @@ from mmengine.model import ExponentialMovingAverage
 from torch import nn
 
 from mmconvnext.checkpoints.fetch import fetch, named_hash
-from mmconvnext.checkpoints.meta import read_meta
+from mmconvnext.checkpoints.meta import described, find_meta
 from mmconvnext.checkpoints.publish import _beginning, publish
 from mmconvnext.checkpoints.read import find_tensors, read_checkpoint
 from mmconvnext.config.config_file import Config
@@ -30,6 +30,10 @@ ENDINGS = pytest.mark.parametrize('ending', ['.pth', '.safetensors'])
 CFG = (
     "model = dict(type='EncoderDecoder')\nwork_dir = '/home/me/secret'\nrandomness = dict(seed=3)\n"
 )
+
+
+def read_meta(path: str) -> dict[str, object]:
+    return described(find_meta(read_checkpoint(path, 'meta')))
 
 
 def weights(value: float = 1.0) -> dict[str, torch.Tensor]:

@@ -11,7 +11,7 @@ from mmengine.model import BaseModel
 from safetensors.torch import save_file
 
 from mmconvnext.checkpoints.fetch import fetch
-from mmconvnext.checkpoints.read import find_tensors, read_checkpoint
+from mmconvnext.checkpoints.read import find_tensors, read_ahead, read_checkpoint
 from mmconvnext.errors import CheckpointError
 
 TENSORS = {'a.weight': torch.arange(3.0), 'b.bias': torch.ones(2, dtype=torch.bfloat16)}
@@ -162,3 +162,29 @@ def test_hub_downloads_and_failures(monkeypatch, tmp_path: Path) -> None:
     assert fetch('hf://timm/convnext/sub/model.safetensors') == tmp_path / 'sub/model.safetensors'
     with pytest.raises(CheckpointError, match=r'the download failed \(gated\)'):
         fetch('hf://facebook/dinov3/model.safetensors')
+
+
+def test_a_file_that_was_read_ahead_is_parsed_once(tmp_path: Path, monkeypatch) -> None:
+    parsed = []
+
+    def counting(*args: object, **kwargs: object) -> object:
+        parsed.append(args)
+        return load(*args, **kwargs)
+
+    load = torch.load
+    monkeypatch.setattr(torch, 'load', counting)
+    path = tmp_path / 'a.pth'
+    torch.save({'model': TENSORS}, path)
+    content = read_ahead(str(path))
+    assert read_checkpoint(str(path), 'meta') is not content, 'asked for otherwise'
+    assert read_checkpoint(str(path), mapped=False) is not content
+    del parsed[:]
+    assert read_checkpoint(str(path)) is content
+    assert not parsed
+    assert read_checkpoint(str(path)) is not content, 'once'
+    read_ahead(str(path))
+    torch.save({'model': TENSORS, 'epoch': 3}, path)
+    assert read_checkpoint(str(path))['epoch'] == 3, 'it has changed'
+    read_ahead(str(path))
+    with pytest.raises(CheckpointError, match='expected a SHA-256 of abc'):
+        read_checkpoint(str(path), sha256='abc')

@@ -16,7 +16,7 @@ def picture(height: int, width: int) -> dict:
 @pytest.mark.parametrize(
     ('size', 'height', 'width', 'resized', 'corner'),
     [
-        # int(224 / .875) = 256; int(256 · 500 / 375) = 341; round((341 − 224) / 2) = round(58.5)
+        # int(224 / .875) = 256; int(256 · 500 / 375) = 341; round((341 - 224) / 2) = round(58.5)
         (224, 375, 500, (256, 341), (16, 58)),
         (224, 500, 375, (341, 256), (58, 16)),
         (224, 256, 256, (256, 256), (16, 16)),

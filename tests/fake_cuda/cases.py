@@ -22,9 +22,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 import mmconvnext  # noqa: F401  (before mmseg and mmdet)
 from mmconvnext.backbones.convnext import ConvNeXt
 from mmconvnext.config.config_file import read_config
-from mmconvnext.ops import resized_conv
+from mmconvnext.segmentation import resized_conv
+from mmconvnext.segmentation.heads import UPerHead
 from mmconvnext.segmentation.label_map import merged_labels
-from mmconvnext.segmentation.uper_head import UPerHead
 from tests.fake_cuda.counting import Count
 
 CASES: dict[str, Callable[[], dict]] = {}

@@ -8,8 +8,9 @@ from mmengine.model import BaseModel
 from mmengine.runner.priority import get_priority
 from mmseg.models.segmentors import SegTTAModel
 
-from mmconvnext.checkpoints.convert import from_official, with_official_backbone
+from mmconvnext.checkpoints.convert import from_official
 from mmconvnext.checkpoints.formats import MMPRETRAIN, OFFICIAL, TIMM
+from mmconvnext.checkpoints.load import with_official_names
 from mmconvnext.errors import CheckpointError
 from mmconvnext.hooks import StrictLoadingHook
 from tests.classification.test_classifier import classifier
@@ -129,7 +130,7 @@ def test_strange_tensors_and_models(change: dict, message: str) -> None:
 
 def test_other_backbones_stay_as_they_are() -> None:
     state = {'backbone.conv1.weight': torch.ones(1), 'decode_head.weight': torch.ones(1)}
-    assert with_official_backbone(state) == state
+    assert with_official_names(state, classifier=False)[0] == state
 
 
 @pytest.mark.parametrize('format', [OFFICIAL, MMPRETRAIN, TIMM], ids=lambda format: format.name)

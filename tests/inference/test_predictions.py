@@ -6,8 +6,8 @@ import pytest
 from pycocotools import mask as mask_api
 from pycocotools.coco import COCO
 
+from mmconvnext.drawing.instances import Instances
 from mmconvnext.errors import UserError
-from mmconvnext.hooks.instances import Instances
 from mmconvnext.inference.predictions import PredictionFile, categories
 
 MASK = np.zeros((1, 40, 60), bool)

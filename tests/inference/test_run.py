@@ -9,9 +9,8 @@ from mmengine.config import Config
 from mmconvnext.errors import UserError
 from mmconvnext.inference.inputs import find_inputs
 from mmconvnext.inference.model import Predictor
-from mmconvnext.inference.results import open_results
+from mmconvnext.inference.results import SegmentationResults, open_results
 from mmconvnext.inference.run import run
-from mmconvnext.inference.segmentation_results import SegmentationResults
 from mmconvnext.inference.summary import summary, table
 from mmconvnext.inference.video import VideoWriter
 from tests.inference.conftest import DETECTION, SEGMENTATION

@@ -1,4 +1,5 @@
 import logging
+import re
 
 import pytest
 import torch
@@ -105,6 +106,45 @@ def test_block_wise_formula() -> None:
     }
     assert len({rate for rate, _ in rates.values()}) == 19
     assert rates['backbone.norm3.weight'] == (2e-4, 0)
+
+
+TABLE = [
+    re.split(r'\s{2,}', line.strip())
+    for line in LayerDecayOptimWrapperConstructor.__doc__.splitlines()
+    if re.match(r'\s+(downsample_layers|stages|all else)\b', line)
+]
+
+
+@pytest.mark.parametrize(
+    ('column', 'arch', 'options'),
+    [
+        (1, 'tiny', dict(decay_type='layer_wise', num_layers=6)),
+        (2, 'small', dict(decay_type='layer_wise', num_layers=12)),
+        (3, 'tiny', dict(decay_type='stage_wise')),
+        (3, 'small', dict(decay_type='stage_wise')),
+        (4, 'tiny', dict(decay_type='block_wise')),
+    ],
+)
+def test_docstring_s_table_has_the_ids(column: int, arch: str, options: dict) -> None:
+    with torch.device('meta'):
+        model = Detector(ConvNeXt(arch))
+    depths = ARCHITECTURES[arch].depths
+    n = 12 if depths[2] > 9 else 6
+    expected = {}
+    for part, *cells in TABLE:
+        blocks = range(depths[int(part[7])]) if part.startswith('stages') else [0]
+        for b in blocks:
+            place = f'backbone.{re.sub(r"b$", str(b), part)}.'
+            expected[place] = eval(cells[column - 1], dict(b=b, N=n))
+    assert len(expected) == 4 + sum(depths) + 1
+    constructor = LayerDecayOptimWrapperConstructor(
+        dict(type='OptimWrapper', optimizer=OPTIMIZER), dict(decay_rate=0.9) | options
+    )
+    for group in constructor(model).optimizer.param_groups:
+        for name in group['param_names']:
+            layer = next((i for place, i in expected.items() if name.startswith(place)), None)
+            layer = expected['backbone.all else.'] if layer is None else layer
+            assert group['group_name'].startswith(f'layer_{layer}_'), name
 
 
 def test_grn_and_layer_scale_never_decay(small_backbone) -> None:

@@ -1,6 +1,6 @@
 """Every output and every gradient equals timm's, torchvision's, transformers' and mmpretrain's.
 
-One state dict is mapped across; the bound is max|a − b| ≤ 1e-4 · max|b| per tensor, float32.
+One state dict is mapped across; the bound is max|a - b| ≤ 1e-4 · max|b| per tensor, float32.
 """
 
 from collections.abc import Mapping

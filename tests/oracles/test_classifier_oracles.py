@@ -1,6 +1,6 @@
 """A rival's classifier gives its logits here, and ours gives its own there; augmentation is timm's.
 
-Random weights; the bound is max|a − b| ≤ 1e-4 · max|b|.
+Random weights; the bound is max|a - b| ≤ 1e-4 · max|b|.
 """
 
 import random

@@ -1,6 +1,6 @@
 """Files as the rivals save them load here and give their maps; converted back, they load there.
 
-Random weights; the bound is max|a − b| ≤ 1e-4 · max|b|.
+Random weights; the bound is max|a - b| ≤ 1e-4 · max|b|.
 """
 
 from collections.abc import Callable, Sequence

@@ -32,6 +32,15 @@ def test_interpolation_matches_torch(before: int, after: int, corners: bool, siz
         torch.testing.assert_close(result, expected, rtol=0, atol=tolerance * 4)
 
 
+@settings(deadline=None, max_examples=80)
+@given(st.integers(1, 50), st.integers(1, 90), st.booleans())
+def test_matrix_of_interpolation_matches_torch(source: int, target: int, align: bool) -> None:
+    eye = torch.eye(source, dtype=torch.float64)[None]
+    expected = F.interpolate(eye[:, :, None], (1, target), mode='bilinear', align_corners=align)
+    matrix = interpolation(source, target, align, torch.float64).matrix()
+    torch.testing.assert_close(matrix.t(), expected[0, :, 0], rtol=0, atol=1e-12)
+
+
 def test_float32_coordinates_are_those_of_torch() -> None:
     # 1e-5 of a pixel is where float32 coordinates are, at the far end of a long axis.
     x = torch.linspace(0, 1e4, 900)[:, None]

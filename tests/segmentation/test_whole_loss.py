@@ -6,14 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmconvnext.segmentation import pixel_loss, whole_loss
-from mmconvnext.segmentation.whole_loss import WholeCrossEntropy
 from tests.segmentation import test_pixel_loss as of_the_other_form
 from tests.segmentation.test_pixel_loss import assert_same, draw, sides
 
 
 @pytest.fixture(autouse=True)
 def form(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pixel_loss, '_ResizedCrossEntropy', WholeCrossEntropy)
+    monkeypatch.setattr(pixel_loss, 'loss_in_bands', whole_loss.whole_loss)
 
 
 @given(st.integers(2, 9), sides, sides, st.integers(1, 90), st.integers(1, 90), st.booleans())
@@ -22,7 +21,7 @@ def test_matches_torch(
     classes: int, h: int, w: int, height: int, width: int, align_corners: bool
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pixel_loss, '_ResizedCrossEntropy', WholeCrossEntropy)
+        patch.setattr(pixel_loss, 'loss_in_bands', whole_loss.whole_loss)
         assert_same(*draw(classes, (h, w), (height, width)), align_corners)
 
 
@@ -46,6 +45,6 @@ def test_is_the_one_that_ran(monkeypatch) -> None:
     def fail(*_: object) -> None:
         raise RuntimeError('ran')
 
-    monkeypatch.setattr(WholeCrossEntropy, 'apply', fail)
+    monkeypatch.setattr(whole_loss, '_pictures', fail)
     with pytest.raises(RuntimeError, match='ran'):
         pixel_loss.resized_cross_entropy(torch.zeros(1, 2, 2, 2), torch.zeros(1, 2, 2).long())

@@ -3,7 +3,6 @@
 Source: facebookresearch/ConvNeXt @048efce, semantic_segmentation/configs/.
 """
 
-channels = (96, 192, 384, 768)
 norm_cfg = dict(type='SyncBN', requires_grad=True)  # plain BN on one process or a CPU
 model = dict(
     type='mmconvnext.EncoderDecoder',
@@ -25,7 +24,7 @@ model = dict(
     ),
     decode_head=dict(
         type='mmconvnext.UPerHead',
-        in_channels=channels,
+        in_channels=None,  # the backbone's, whatever its size
         in_index=(0, 1, 2, 3),
         pool_scales=(1, 2, 3, 6),
         channels=512,
@@ -37,7 +36,7 @@ model = dict(
     ),
     auxiliary_head=dict(
         type='mmconvnext.FCNHead',
-        in_channels=channels[2],
+        in_channels=None,
         in_index=2,
         channels=256,
         num_convs=1,

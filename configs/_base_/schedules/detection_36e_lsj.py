@@ -5,7 +5,7 @@ Source: arXiv 2301.00808, appendix; what it leaves open: mmdet 3.3.0, projects/C
 
 _base_ = './detection_36e.py'
 warmup_iters = 1000
-optim_wrapper = dict(optimizer=dict(lr=1e-4), paramwise_cfg=dict(decay_rate=0.95, num_layers=12))
+optim_wrapper = dict(optimizer=dict(lr=1e-4), paramwise_cfg=dict(decay_rate=0.95))
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-3, by_epoch=False, begin=0, end=warmup_iters + 1),
     dict(

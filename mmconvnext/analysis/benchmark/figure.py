@@ -10,7 +10,7 @@ from rich.table import Table
 
 from mmconvnext.analysis.benchmark.case import Case, Measurement
 from mmconvnext.analysis.benchmark.timing import Spread
-from mmconvnext.analysis.figures import save
+from mmconvnext.figures import save
 
 # Of Okabe and Ito, which colour-blind people tell apart too.
 COLOURS = {

@@ -85,8 +85,8 @@ class Tolerances(NamedTuple):
 def differences(expected: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> tuple[float, float]:
     """Largest differences of the outputs and of the gradients; shapes may differ by ones.
 
-    Of an output ``max|a − b| / max|a|``; of integers, such as labels, the share that differs. Of a
-    gradient ``‖a − b‖ / ‖a‖``, in which a ReLU that rounding switches on or off does not decide
+    Of an output ``max|a - b| / max|a|``; of integers, such as labels, the share that differs. Of a
+    gradient ``‖a - b‖ / ‖a‖``, in which a ReLU that rounding switches on or off does not decide
     alone; its norm counts as at least a thousandth of the largest, since some gradients are zero
     but for rounding.
 

@@ -12,9 +12,9 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
-from mmconvnext.analysis import complexity
 from mmconvnext.analysis.benchmark.batch import box_heads, packed_pictures
 from mmconvnext.analysis.benchmark.step import ModelStep, Tolerances
+from mmconvnext.analysis.cost import complexity
 from mmconvnext.config.config_file import read_config
 from mmconvnext.errors import UserError
 from mmconvnext.registry import MODELS as OUR_MODELS

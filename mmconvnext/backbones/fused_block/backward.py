@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mmconvnext.backbones.fused_block.depthwise import depthwise_input_grad, depthwise_weight_grad
 from mmconvnext.backbones.fused_block.forward import Kept
+from mmconvnext.backbones.fused_block.linear import linear
 from mmconvnext.backbones.fused_block.parts import Part, by_pixel, groups_of_parts
 from mmconvnext.backbones.fused_block.weights import (
     BlockSettings,
@@ -20,8 +22,6 @@ from mmconvnext.backbones.fused_block.weights import (
     normalize,
     shifted_bias,
 )
-from mmconvnext.ops.depthwise import depthwise_weight_grad
-from mmconvnext.ops.linear import linear
 
 
 class _Sums(NamedTuple):
@@ -36,14 +36,8 @@ class _Sums(NamedTuple):
 
     @classmethod
     def zeros(cls, weights: BlockWeights) -> Self:
-        like = (
-            weights.project,
-            weights.expand,
-            weights.expand_bias,
-            weights.norm,
-            weights.norm_bias,
-            weights.grn_gamma,
-        )
+        names = ('project', 'expand', 'expand_bias', 'norm', 'norm_bias', 'grn_gamma')
+        like = (getattr(weights, name) for name in names)
         return cls(*(w if w is None else torch.zeros_like(w, dtype=exact(w.dtype)) for w in like))
 
 
@@ -163,18 +157,8 @@ class BackwardPass:
     def _through_depthwise(self, grad: Tensor) -> Tensor:
         """Gradient of the depthwise convolution's input, (K, H, W, C)."""
         kernel = self.weights.depthwise.to(grad.dtype)
-        grad_x, _, _ = torch.ops.aten.convolution_backward(
-            grad.permute(0, 3, 1, 2),
-            self.kept.x.permute(0, 3, 1, 2),
-            kernel,
-            bias_sizes=None,
-            stride=[1, 1],
-            padding=[kernel.shape[-1] // 2] * 2,
-            dilation=[1, 1],
-            transposed=False,
-            output_padding=[0, 0],
-            groups=len(kernel),
-            output_mask=[True, False, False],
+        grad_x = depthwise_input_grad(
+            self.kept.x.permute(0, 3, 1, 2), grad.permute(0, 3, 1, 2), kernel
         )
         return grad_x.permute(0, 2, 3, 1)
 

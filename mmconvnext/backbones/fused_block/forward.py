@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mmconvnext.backbones.fused_block.linear import linear
 from mmconvnext.backbones.fused_block.parts import Part, by_pixel, groups_of_parts
 from mmconvnext.backbones.fused_block.weights import (
     BlockSettings,
@@ -18,7 +19,6 @@ from mmconvnext.backbones.fused_block.weights import (
     normalize,
     shifted_bias,
 )
-from mmconvnext.ops.linear import linear
 
 
 class Kept(NamedTuple):

@@ -10,8 +10,8 @@ The arithmetic is that of :class:`~mmconvnext.backbones.block.ConvNeXtBlock`. Wh
 - The backward passes of GRN and of the residual write maps in their own dtype.
 - Stochastic depth computes all samples and draws on the device: shapes are fixed, and a step can be
   captured as a CUDA graph.
-- With :mod:`~mmconvnext.ops.triton_kernels`, which are an option, the depthwise convolution and
-  LayerNorm are one pass, and GRN's backward pass is two.
+- With :mod:`~mmconvnext.backbones.triton_kernels`, which are an option, the depthwise convolution
+  and LayerNorm are one pass, and GRN's backward pass is two.
 """
 
 from functools import reduce
@@ -22,10 +22,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from mmconvnext.backbones import triton_kernels
 from mmconvnext.backbones.forms import branch_dtype
 from mmconvnext.backbones.fused_block.weights import BlockWeights, exact
 from mmconvnext.backbones.lean_block.weights import LeanWeights
-from mmconvnext.ops import triton_kernels
 
 
 class LeanSettings(NamedTuple):
@@ -84,14 +84,14 @@ def _depthwise_norm(x: Tensor, weights: LeanWeights, eps: float) -> Tensor:
 
 def _depthwise_norm_in_triton(x: Tensor, weights: LeanWeights, eps: float) -> Tensor:
     # Not at the top: Triton is no dependency.
-    from mmconvnext.ops.triton_kernels.depthwise_norm import depthwise_norm
+    from mmconvnext.backbones.triton_kernels.depthwise_norm import depthwise_norm
 
     with torch.cuda.device_of(x):  # Triton launches on the current device
         return depthwise_norm(x, weights.depthwise, weights.depthwise_bias, eps)[0]
 
 
 def _respond_in_triton(x: Tensor, gamma: Tensor, eps: float) -> Tensor:
-    from mmconvnext.ops.triton_kernels.response import respond
+    from mmconvnext.backbones.triton_kernels.response import respond
 
     with torch.cuda.device_of(x):
         return respond(x, gamma, eps)

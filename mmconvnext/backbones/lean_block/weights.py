@@ -57,8 +57,8 @@ class _MultipliedIn(torch.autograd.Function):
             expand_bias = torch.addmv(expand_bias, weights.expand, weights.norm_bias)
         if weights.gamma is not None:
             project_bias = project_bias * weights.gamma
-        expand = _empty(weights.expand, low)
-        project = _empty(weights.project, low)
+        expand = torch.empty_like(weights.expand, dtype=low)
+        project = torch.empty_like(weights.project, dtype=low)
         copied = {}
         if weights.norm is None:
             copied[expand] = weights.expand
@@ -69,22 +69,21 @@ class _MultipliedIn(torch.autograd.Function):
         else:
             torch.mul(weights.project, weights.gamma[:, None], out=project)
         small = (weights.depthwise, weights.depthwise_bias, expand_bias, project_bias)
-        depthwise, depthwise_bias, expand_bias, project_bias = lows = [
-            _empty(s, low) for s in small
-        ]
+        lows = [torch.empty_like(one, dtype=low) for one in small]
         torch._foreach_copy_([*lows, *copied], [*small, *copied.values()])
+        depthwise, depthwise_bias, expand_bias, project_bias = lows
         return depthwise, depthwise_bias, expand, expand_bias, project, project_bias
 
     @staticmethod
     @once_differentiable
     def backward(ctx, *grads: Tensor) -> tuple[Tensor | None, ...]:
         weights = BlockWeights(*ctx.saved_tensors)
-        places = (weights.depthwise, weights.depthwise_bias, weights.expand, weights.expand_bias)
-        places = [*places, weights.project, weights.project_bias]
+        first = weights.depthwise, weights.depthwise_bias, weights.expand, weights.expand_bias
+        places = (*first, weights.project, weights.project_bias)
         exacts = [torch.empty_like(place) for place in places]
         torch._foreach_copy_(exacts, list(grads))
         depthwise, depthwise_bias, expand, expand_bias, project, project_bias = exacts
-        norm = norm_bias = gamma = grn_gamma = grn_beta = None
+        norm = norm_bias = gamma = grn_beta = None
         if weights.norm is not None:
             norm = (expand * weights.expand).sum(0)
             norm_bias = expand_bias @ weights.expand
@@ -96,21 +95,6 @@ class _MultipliedIn(torch.autograd.Function):
         if weights.grn_beta is not None:
             grn_beta = project_bias @ weights.project
             project = project.addr_(project_bias, weights.grn_beta)
-        result = BlockWeights(
-            depthwise,
-            depthwise_bias,
-            norm,
-            norm_bias,
-            expand,
-            expand_bias,
-            project,
-            project_bias,
-            gamma,
-            grn_gamma,
-            grn_beta,
-        )
-        return None, *result
-
-
-def _empty(like: Tensor, dtype: torch.dtype) -> Tensor:
-    return torch.empty_like(like, dtype=dtype)
+        # In the order of BlockWeights; GRN's factor is not multiplied in.
+        before_project = (depthwise, depthwise_bias, norm, norm_bias, expand, expand_bias)
+        return None, *before_project, project, project_bias, gamma, None, grn_beta

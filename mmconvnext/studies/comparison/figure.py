@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from mmconvnext.analysis.benchmark.timing import Spread
-from mmconvnext.analysis.figures import COLOURS, new_figure, save
+from mmconvnext.figures import COLOURS, new_figure, save
 from mmconvnext.studies.comparison.families import MODELS
 from mmconvnext.studies.comparison.published import METRICS, SOURCES
 from mmconvnext.studies.comparison.row import Row

@@ -1,11 +1,15 @@
 """What others published of the models that are compared; nothing here was measured here.
 
-What was not published has no entry. Recipes differ: each row names its own.
+What was not published has no entry. Recipes differ: each row names its own. Accuracy and cost of a
+ConvNeXt that has a config here are the metafile's.
 """
 
 from collections.abc import Mapping
+from functools import cache
 from types import MappingProxyType
 from typing import NamedTuple
+
+from mmconvnext.analysis.metafile import own_record
 
 # Who published it, by the number in brackets behind it.
 SOURCES: Mapping[int, str] = MappingProxyType(
@@ -18,7 +22,7 @@ SOURCES: Mapping[int, str] = MappingProxyType(
 )
 
 
-class Published(NamedTuple):
+class PublishedResult(NamedTuple):
     """One row that somebody published.
 
     Attributes:
@@ -48,27 +52,41 @@ METRICS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {'upernet': ('mIoU ms', 'mIoU ss'), 'mask_rcnn': ('box AP', 'mask AP')}
 )
 
+# What the metafile calls them.
+_NAMES = {'mIoU ms': 'mIoU(ms+flip)', 'mIoU ss': 'mIoU', '1K': 'Top 1 Accuracy'}
 _K1, _K22 = '1K, 512², 160k', '22K, 640², 160k'
 _COCO = '1K, 36 epochs'
 
 
-def _ade(source: int, setting: str, single: float, multi: float, *cost: float) -> Published:
-    return Published(source, setting, {'mIoU ms': multi, 'mIoU ss': single}, *cost)
+def _own(config: str, setting: str, *metrics: str, **speed: float) -> PublishedResult:
+    """A ConvNeXt's: accuracy and cost from the entry of its config in the metafile."""
+    record = own_record(config)
+    accuracy = {name: record.results[_NAMES.get(name, name)] for name in metrics}
+    return PublishedResult(1, setting, accuracy, record.parameters_m, record.gmacs, speed)
 
 
-def _coco(source: int, box: float, mask: float, *cost: float, a100: float = 0) -> Published:
-    speed = {'A100': a100} if a100 else {}
-    return Published(source, _COCO, {'box AP': box, 'mask AP': mask}, *cost, speed=speed)
+def _ade(source: int, setting: str, single: float, multi: float, *cost: float) -> PublishedResult:
+    return PublishedResult(source, setting, {'mIoU ms': multi, 'mIoU ss': single}, *cost)
 
 
-# By family and size.
-RESULTS: Mapping[str, Mapping[tuple[str, str], Published]] = MappingProxyType(
-    {
+def _coco(source: int, box: float, mask: float, *cost: float, **speed: float) -> PublishedResult:
+    return PublishedResult(source, _COCO, {'box AP': box, 'mask AP': mask}, *cost, speed=speed)
+
+
+@cache
+def results() -> Mapping[str, Mapping[tuple[str, str], PublishedResult]]:
+    """By model, then by family and size.
+
+    Raises:
+        UserError: the metafile does not have what it should.
+    """
+    ade, coco = METRICS['upernet'], METRICS['mask_rcnn']
+    return {
         'upernet': {
-            ('convnext', 'T'): _ade(1, _K1, 46.0, 46.7, 60, 939),
-            ('convnext', 'S'): _ade(1, _K1, 48.7, 49.6, 82, 1027),
-            ('convnext', 'B'): _ade(1, _K1, 49.1, 49.9, 122, 1170),
-            ('convnext', 'L'): _ade(1, _K22, 53.2, 53.7, 235, 2458),
+            ('convnext', 'T'): _own('upernet_convnext_t_ade20k', _K1, *ade),
+            ('convnext', 'S'): _own('upernet_convnext_s_ade20k', _K1, *ade),
+            ('convnext', 'B'): _own('upernet_convnext_b_ade20k', _K1, *ade),
+            ('convnext', 'L'): _own('upernet_convnext_l_in22k_ade20k_640', _K22, *ade),
             ('swin', 'T'): _ade(2, _K1, 44.51, 45.81, 60, 945),
             ('swin', 'S'): _ade(2, _K1, 47.64, 49.47, 81, 1038),
             ('swin', 'B'): _ade(2, _K1, 48.13, 49.72, 121, 1188),
@@ -77,41 +95,47 @@ RESULTS: Mapping[str, Mapping[tuple[str, str], Published]] = MappingProxyType(
             ('resnet', 'S'): _ade(3, _K1, 43.82, 44.85),
         },
         'mask_rcnn': {
-            ('convnext', 'T'): _coco(1, 46.2, 41.7, 48, 262, a100=25.6),
-            ('swin', 'T'): _coco(2, 46.0, 41.6, 48, 267, a100=23.1),
+            ('convnext', 'T'): _own('mask_rcnn_convnext_t_coco', _COCO, *coco, A100=25.6),
+            ('swin', 'T'): _coco(2, 46.0, 41.6, 48, 267, A100=23.1),
             ('swin', 'S'): _coco(2, 48.5, 43.3, 69, 359),
             ('resnet', 'T'): _coco(4, 40.9, 37.1),
             ('resnet', 'S'): _coco(4, 42.7, 38.5),
         },
     }
-)  # fmt: skip
 
 
-def result(model: str, family: str, size: str) -> Published | None:
+def result(model: str, family: str, size: str) -> PublishedResult | None:
     """What was published of a model with a backbone; ConvNeXt without its fast form is the same."""
-    return RESULTS[model].get((family.removesuffix('_plain'), size))
+    return results()[model].get((family.removesuffix('_plain'), size))
 
 
-def _top1(
-    k1: float | None, k22: float | None, millions: float, gflops: float, v100: float, a100: float
-) -> Published:
-    accuracy = {'1K': k1, '22K to 1K': k22}
-    accuracy = {name: value for name, value in accuracy.items() if value is not None}
-    return Published(1, '224²', accuracy, millions, gflops, {'V100': v100, 'A100': a100})
+def _top1(accuracy: Mapping[str, float], *cost: float, **speed: float) -> PublishedResult:
+    return PublishedResult(1, '224²', accuracy, *cost, speed=speed)
 
 
-# ImageNet-1K top-1 at 224², and pictures a second of the classifier alone. ResNet-50 is the
-# roadmap's, trained as ConvNeXt is.
-IMAGENET: Mapping[str, Published] = MappingProxyType(
-    {
-        'Swin-T': _top1(81.3, None, 28, 4.5, 757.9, 1325.6),
-        'ConvNeXt-T': _top1(82.1, 82.9, 29, 4.5, 774.7, 1943.5),
-        'Swin-S': _top1(83.0, None, 50, 8.7, 436.7, 857.3),
-        'ConvNeXt-S': _top1(83.1, 84.6, 50, 8.7, 447.1, 1275.3),
-        'Swin-B': _top1(83.5, 85.2, 88, 15.4, 286.6, 662.8),
-        'ConvNeXt-B': _top1(83.8, 85.8, 89, 15.4, 292.1, 969.0),
-        'Swin-L': _top1(None, 86.3, 197, 34.5, 145.0, 435.9),
-        'ResNet-50': Published(1, '224²', {'1K': 78.82}, None, 4.09),
-        'ConvNeXt-L': _top1(84.3, 86.6, 198, 34.4, 146.8, 611.5),
+def _convnext(config: str, k22: float, **speed: float) -> PublishedResult:
+    own = _own(config, '224²', '1K', **speed)
+    # Of 22K there are no configs at 224² but XL's.
+    return own._replace(accuracy={**own.accuracy, '22K to 1K': k22})
+
+
+@cache
+def imagenet() -> Mapping[str, PublishedResult]:
+    """ImageNet-1K top-1 at 224², and pictures a second, of the classifiers, by backbone.
+
+    ResNet-50 is the roadmap's, trained as ConvNeXt is.
+
+    Raises:
+        UserError: the metafile does not have what it should.
+    """
+    return {
+        'Swin-T': _top1({'1K': 81.3}, 28, 4.5, V100=757.9, A100=1325.6),
+        'ConvNeXt-T': _convnext('convnext_t_in1k', 82.9, V100=774.7, A100=1943.5),
+        'Swin-S': _top1({'1K': 83.0}, 50, 8.7, V100=436.7, A100=857.3),
+        'ConvNeXt-S': _convnext('convnext_s_in1k', 84.6, V100=447.1, A100=1275.3),
+        'Swin-B': _top1({'1K': 83.5, '22K to 1K': 85.2}, 88, 15.4, V100=286.6, A100=662.8),
+        'ConvNeXt-B': _convnext('convnext_b_in1k', 85.8, V100=292.1, A100=969.0),
+        'Swin-L': _top1({'22K to 1K': 86.3}, 197, 34.5, V100=145.0, A100=435.9),
+        'ResNet-50': PublishedResult(1, '224²', {'1K': 78.82}, gflops=4.09),
+        'ConvNeXt-L': _convnext('convnext_l_in1k', 86.6, V100=146.8, A100=611.5),
     }
-)  # fmt: skip

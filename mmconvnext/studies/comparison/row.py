@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from mmengine.config import Config
 
-from mmconvnext.analysis.complexity import Complexity, count_detector, count_segmentor
+from mmconvnext.analysis.cost.complexity import Complexity, count
 from mmconvnext.studies.comparison.cost import Speed
 from mmconvnext.studies.comparison.families import MODELS, Backbone, with_backbone
-from mmconvnext.studies.comparison.published import Published, result
+from mmconvnext.studies.comparison.published import PublishedResult, result
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Row:
 
     model: str
     backbone: Backbone
-    published: Published | None
+    published: PublishedResult | None
     counted: Complexity
     measured: Mapping[str, Speed] = dataclasses.field(default_factory=dict)
 
@@ -50,6 +50,5 @@ def counted_row(model: str, config: Config, backbone: Backbone) -> Row:
     Raises:
         UserError: the model cannot be built.
     """
-    count = count_segmentor if model == 'upernet' else count_detector
     counted = count(with_backbone(config, backbone), *MODELS[model].counted)
     return Row(model, backbone, result(model, backbone.family, backbone.size), counted)

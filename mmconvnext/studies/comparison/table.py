@@ -6,7 +6,7 @@ from rich.table import Table
 
 from mmconvnext.analysis.benchmark.timing import Spread
 from mmconvnext.studies.comparison.families import MODELS
-from mmconvnext.studies.comparison.published import IMAGENET, METRICS, SOURCES, Published
+from mmconvnext.studies.comparison.published import METRICS, SOURCES, PublishedResult, imagenet
 from mmconvnext.studies.comparison.row import Row
 
 NOTHING = '–'  # not published, or not measured
@@ -50,7 +50,8 @@ def comparison_table(rows: Sequence[Row], pictures: Mapping[str, str]) -> Table:
 
 def imagenet_table(labels: Iterable[str]) -> Table | None:
     """The published classification results of some backbones; None where there are none."""
-    found = {label: IMAGENET[label] for label in labels if label in IMAGENET}
+    published = imagenet()
+    found = {label: published[label] for label in labels if label in published}
     if not found:
         return None
     table = _titled('ImageNet-1K, the classifiers at 224²: all published, nothing measured here')
@@ -72,12 +73,12 @@ def _titled(title: str) -> Table:
     return table
 
 
-def _sources(rows: Iterable[Published | None]) -> str:
+def _sources(rows: Iterable[PublishedResult | None]) -> str:
     used = sorted({one.source for one in rows if one})
     return '\n'.join(f'({number}) {SOURCES[number]}' for number in used)
 
 
-def _published(one: Published | None, metrics: Sequence[str]) -> list[str]:
+def _published(one: PublishedResult | None, metrics: Sequence[str]) -> list[str]:
     if one is None:
         return [NOTHING] * 4
     return [

@@ -11,7 +11,12 @@ from torch import Tensor, nn
 
 from mmconvnext.analysis.benchmark.step import ModelStep, Step
 from mmconvnext.analysis.benchmark.timing import Report, Spread, repeats_of, time_rounds
-from mmconvnext.analysis.complexity import Complexity, build_on_meta, count_macs, count_parameters
+from mmconvnext.analysis.cost.complexity import (
+    Complexity,
+    build_on_meta,
+    count_macs,
+    count_parameters,
+)
 
 # What the paper counts: ImageNet-1K's pictures and classes.
 SIZE, CLASSES = 224, 1000

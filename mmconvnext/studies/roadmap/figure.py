@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from mmconvnext.analysis.benchmark.timing import Spread
-from mmconvnext.analysis.figures import COLOURS, new_figure, save
+from mmconvnext.figures import COLOURS, new_figure, save
 from mmconvnext.studies.roadmap.network import ROADMAP
 from mmconvnext.studies.roadmap.runs import DataSet
 from mmconvnext.studies.roadmap.table import ENDS, Row, Way

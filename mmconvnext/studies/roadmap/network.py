@@ -13,13 +13,17 @@ from mmconvnext.backbones import arguments
 from mmconvnext.backbones.arguments import STAGES
 from mmconvnext.backbones.backbone import Backbone
 from mmconvnext.backbones.layers import LayerNorm2d
-from mmconvnext.checkpoints.own_names import load_own_names
+from mmconvnext.checkpoints.load import load
 from mmconvnext.errors import ArgumentError
+from mmconvnext.layer_ids import layer_wise
 from mmconvnext.registry import MODELS
 from mmconvnext.studies.roadmap.block import RoadmapBlock, convolution, normalisation
 from mmconvnext.studies.roadmap.steps import REGIMES, ROADMAP, Design, Step, find_design
 
 __all__ = ['REGIMES', 'ROADMAP', 'Design', 'RoadmapNet', 'Step', 'find_design']
+
+# What has the place of a part in ConvNeXt, whose names layer ids are for.
+_IN_CONVNEXT = {'stem': 'downsample_layers.0', 'downsampling': 'downsample_layers'}
 
 
 @MODELS.register_module()
@@ -40,11 +44,11 @@ class RoadmapNet(Backbone):
         step: Name of a step of :data:`ROADMAP`; the regime's name is the first one's.
         regime: ``'resnet50'``, which ends at ConvNeXt-T, or ``'resnet200'``, at ConvNeXt-B.
         in_channels: Channels of the input.
-        out_indices: Stages whose maps are returned, 0 to 3, or −4 to −1 from the end.
+        out_indices: Stages whose maps are returned, 0 to 3, or -4 to -1 from the end.
         drop_path_rate: Stochastic depth of the last block; it grows linearly from 0.
         layer_scale_init_value: Start of the layer scale, which the last step alone has; 0 builds
             none.
-        frozen_stages: −1 freezes nothing, 0 the stem, k also the stages before k with what
+        frozen_stages: -1 freezes nothing, 0 the stem, k also the stages before k with what
             leads to them and their output norms. It holds through ``train()``.
         norm_eval: BatchNorms use their running statistics in training too, as detectors with few
             pictures on a GPU want it.
@@ -175,17 +179,17 @@ class RoadmapNet(Backbone):
         return modules
 
     def _load(self, checkpoint: str, options: Mapping[str, object]) -> None:
-        # A classifier's last norm stands beside its backbone, and is loaded with it.
+        called = f'RoadmapNet(step={self.step!r}, regime={self.regime!r})'
+        options = {**options, 'own': called, 'new': self._new(), 'unused': self._unused()}
         handed_over = [norm for norm in self._handed_over if isinstance(norm, LayerNorm2d)]
-        load_own_names(
-            self,
-            checkpoint,
-            what=f'RoadmapNet(step={self.step!r}, regime={self.regime!r})',
-            **options,
-            new=self._new(),
-            unused=self._unused(),
-            beside={'norm.': handed_over[0]} if handed_over else {},
-        )
+        if not handed_over:
+            load(self, checkpoint, **options)
+            return
+        self.norm3 = handed_over[0]  # to be loaded with the rest
+        try:
+            load(self, checkpoint, norm3='from_file', **options)
+        finally:
+            del self.norm3
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """Depth of a parameter for layer-wise learning-rate decay, and the number of depths.
@@ -199,21 +203,12 @@ class RoadmapNet(Backbone):
             prefix: What stands before this backbone's own names, such as ``'backbone.'``.
 
         Returns:
-            (depth, count): the scale of a learning rate is ``decay ** (count − 1 − depth)``.
+            (depth, count): the scale of a learning rate is ``decay ** (count - 1 - depth)``.
         """
         last = 3 + -(-self.depths[2] // 3)  # 6 for 9 blocks and 12 for 27, as in the paper
-        if not param_name.startswith(prefix):
-            return last + 1, last + 2
-        part, stage, block, *_ = f'{param_name[len(prefix) :]}...'.split('.')
-        if part == 'stem':
-            depth = 0
-        elif part == 'downsampling':
-            depth = (0, 2, 3, last)[int(stage)]
-        elif part == 'stages':
-            depth = (1, 2, 3 + int(block) // 3, last)[int(stage)]
-        else:
-            depth = last + 1
-        return depth, last + 2
+        name = param_name[len(prefix) :] if param_name.startswith(prefix) else ''
+        part, _, rest = name.partition('.')
+        return layer_wise(f'{_IN_CONVNEXT.get(part, part)}.{rest}', last), last + 2
 
 
 def _stem(design: Design, in_channels: int) -> nn.Sequential:

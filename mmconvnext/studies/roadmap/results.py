@@ -9,7 +9,7 @@ from typing import NamedTuple
 SOURCE = 'arXiv 2201.03545v2, tables 10 and 11'
 
 
-class Published(NamedTuple):
+class PublishedNetwork(NamedTuple):
     """What the paper prints of a network; its FLOPs are multiply-accumulates."""
 
     top1: float  # in percent; of ResNet-50's way the mean of several runs
@@ -22,7 +22,7 @@ class Rival(NamedTuple):
     """The network that the paper compares the last step with."""
 
     name: str
-    published: Published
+    published: PublishedNetwork
 
 
 _LAYER_NORM = (
@@ -31,45 +31,45 @@ _LAYER_NORM = (
 )
 _LAST = 'table 10 prints 4.49 GFLOPs, which no consistent count yields: it is 4.46'
 
-PUBLISHED: dict[str, dict[str, Published]] = {
+PUBLISHED: dict[str, dict[str, PublishedNetwork]] = {
     'resnet50': {
-        'resnet50': Published(78.82, 4.09, 0.07),
-        'stage_ratio': Published(79.36, 4.53, 0.07),
-        'patchify_stem': Published(79.51, 4.42, 0.18),
-        'depthwise': Published(78.28, 2.35, 0.08),
-        'width': Published(80.50, 5.27, 0.02),
-        'inverted_bottleneck': Published(80.64, 4.64, 0.03),
-        'depthwise_up': Published(79.92, 4.07, 0.08),
-        'kernel_5': Published(80.35, 4.10, 0.08),
-        'kernel_7': Published(80.57, 4.15, 0.14),
-        'kernel_9': Published(80.57, 4.21, 0.06),
-        'kernel_11': Published(80.47, 4.29, 0.11),
-        'gelu': Published(80.62, 4.15, 0.14),
-        'fewer_activations': Published(81.27, 4.15, 0.06),
-        'fewer_norms': Published(81.41, 4.15, 0.09),
-        'layer_norm': Published(81.47, 4.46, 0.09, _LAYER_NORM),
-        'separate_downsampling': Published(81.97, 4.49, 0.06, _LAST),
+        'resnet50': PublishedNetwork(78.82, 4.09, 0.07),
+        'stage_ratio': PublishedNetwork(79.36, 4.53, 0.07),
+        'patchify_stem': PublishedNetwork(79.51, 4.42, 0.18),
+        'depthwise': PublishedNetwork(78.28, 2.35, 0.08),
+        'width': PublishedNetwork(80.50, 5.27, 0.02),
+        'inverted_bottleneck': PublishedNetwork(80.64, 4.64, 0.03),
+        'depthwise_up': PublishedNetwork(79.92, 4.07, 0.08),
+        'kernel_5': PublishedNetwork(80.35, 4.10, 0.08),
+        'kernel_7': PublishedNetwork(80.57, 4.15, 0.14),
+        'kernel_9': PublishedNetwork(80.57, 4.21, 0.06),
+        'kernel_11': PublishedNetwork(80.47, 4.29, 0.11),
+        'gelu': PublishedNetwork(80.62, 4.15, 0.14),
+        'fewer_activations': PublishedNetwork(81.27, 4.15, 0.06),
+        'fewer_norms': PublishedNetwork(81.41, 4.15, 0.09),
+        'layer_norm': PublishedNetwork(81.47, 4.46, 0.09, _LAYER_NORM),
+        'separate_downsampling': PublishedNetwork(81.97, 4.49, 0.06, _LAST),
     },
     'resnet200': {
-        'resnet50': Published(81.14, 15.01),
-        'stage_ratio': Published(81.33, 14.52),
-        'patchify_stem': Published(81.59, 14.38),
-        'depthwise': Published(80.54, 7.23),
-        'width': Published(81.85, 16.76),
-        'inverted_bottleneck': Published(82.64, 15.68),
-        'depthwise_up': Published(82.04, 14.63),
-        'kernel_5': Published(82.32, 14.70),
-        'kernel_7': Published(82.30, 14.81),
-        'kernel_9': Published(82.27, 14.95),
-        'kernel_11': Published(82.18, 15.13),
-        'gelu': Published(82.19, 14.81),
-        'fewer_activations': Published(82.71, 14.81),
-        'fewer_norms': Published(83.17, 14.81),
-        'layer_norm': Published(83.35, 14.81),
-        'separate_downsampling': Published(83.60, 15.35),
+        'resnet50': PublishedNetwork(81.14, 15.01),
+        'stage_ratio': PublishedNetwork(81.33, 14.52),
+        'patchify_stem': PublishedNetwork(81.59, 14.38),
+        'depthwise': PublishedNetwork(80.54, 7.23),
+        'width': PublishedNetwork(81.85, 16.76),
+        'inverted_bottleneck': PublishedNetwork(82.64, 15.68),
+        'depthwise_up': PublishedNetwork(82.04, 14.63),
+        'kernel_5': PublishedNetwork(82.32, 14.70),
+        'kernel_7': PublishedNetwork(82.30, 14.81),
+        'kernel_9': PublishedNetwork(82.27, 14.95),
+        'kernel_11': PublishedNetwork(82.18, 15.13),
+        'gelu': PublishedNetwork(82.19, 14.81),
+        'fewer_activations': PublishedNetwork(82.71, 14.81),
+        'fewer_norms': PublishedNetwork(83.17, 14.81),
+        'layer_norm': PublishedNetwork(83.35, 14.81),
+        'separate_downsampling': PublishedNetwork(83.60, 15.35),
     },
 }
 RIVALS: dict[str, Rival] = {
-    'resnet50': Rival('Swin-T', Published(81.30, 4.50)),
-    'resnet200': Rival('Swin-B', Published(83.50, 15.43)),
+    'resnet50': Rival('Swin-T', PublishedNetwork(81.30, 4.50)),
+    'resnet200': Rival('Swin-B', PublishedNetwork(83.50, 15.43)),
 }

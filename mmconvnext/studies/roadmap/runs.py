@@ -14,7 +14,7 @@ from typing import NamedTuple, Self
 
 from mmengine.config import Config, ConfigDict
 
-from mmconvnext.analysis.logs import Point, read_run
+from mmconvnext.analysis.logs.runs import Point, read_run
 from mmconvnext.config.literal_source import LiteralError, read_literals
 from mmconvnext.errors import UserError, first_line
 from mmconvnext.studies.roadmap.network import REGIMES, ROADMAP, find_design

@@ -9,10 +9,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from mmconvnext.analysis.benchmark.timing import Spread
-from mmconvnext.analysis.complexity import Complexity
+from mmconvnext.analysis.cost.complexity import Complexity
 from mmconvnext.studies.roadmap.costs import CLASSES, SIZE, Timing
 from mmconvnext.studies.roadmap.network import ROADMAP, Step
-from mmconvnext.studies.roadmap.results import PUBLISHED, RIVALS, SOURCE, Published, Rival
+from mmconvnext.studies.roadmap.results import PUBLISHED, RIVALS, SOURCE, PublishedNetwork, Rival
 from mmconvnext.studies.roadmap.runs import DataSet, OwnResult
 
 # Where each regime starts and ends.
@@ -26,7 +26,7 @@ class Row:
 
     step: Step
     counted: Complexity
-    published: Published
+    published: PublishedNetwork
     own: Mapping[DataSet, OwnResult]
     timing: Timing | None = None
 
@@ -173,11 +173,11 @@ def milliseconds(spread: Spread | None) -> str:
     return f'{median} \\[{lower}, {upper}]'
 
 
-def _published_macs(published: Published) -> str:
+def _published_macs(published: PublishedNetwork) -> str:
     return f'{published.gflops:.2f}'
 
 
-def _accuracy(published: Published) -> str:
+def _accuracy(published: PublishedNetwork) -> str:
     spread = '' if published.deviation is None else f' ± {published.deviation:.2f}'
     return f'{published.top1:.2f}{spread}'
 
@@ -195,7 +195,7 @@ def _sentence(text: str) -> str:
     return f'{text[0].upper()}{text[1:]}.'
 
 
-def _plain(published: Published) -> dict:
+def _plain(published: PublishedNetwork) -> dict:
     return {'top1': published.top1, 'deviation': published.deviation, 'gflops': published.gflops}
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from mmconvnext.analysis.benchmark.timing import Spread
-from mmconvnext.analysis.complexity import Complexity
+from mmconvnext.analysis.cost.complexity import Complexity
 from mmconvnext.studies.comparison.cost import Speed
 from mmconvnext.studies.comparison.families import FAMILIES, SIZES, chosen
 from mmconvnext.studies.comparison.published import result

@@ -1,4 +1,4 @@
-"""The published numbers against the tables they were taken from, where those are there."""
+"""The published numbers against the tables of those who published them."""
 
 import re
 from pathlib import Path
@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mmconvnext.studies.comparison.published import IMAGENET, METRICS, RESULTS, SOURCES, result
-from tests.conftest import CONFIGS, SHARED
-
-RECIPES = SHARED / 'reference' / 'recipes.md'
+from mmconvnext.studies.comparison.families import backbone
+from mmconvnext.studies.comparison.published import METRICS, SOURCES, imagenet, result, results
+from tests.conftest import ROOT
+from tests.reference import read_table
 
 
 def metafile(package: str, path: str) -> dict[str, dict]:
@@ -19,7 +19,7 @@ def metafile(package: str, path: str) -> dict[str, dict]:
 
 
 def test_every_row_has_a_source_and_the_metrics_of_its_model() -> None:
-    for model, rows in RESULTS.items():
+    for model, rows in results().items():
         for row in rows.values():
             assert row.source in SOURCES
             assert tuple(row.accuracy) == METRICS[model]
@@ -34,44 +34,63 @@ def test_resnet_matches_the_metafiles_of_mmseg_and_mmdet() -> None:
              'S': 'mask-rcnn_r101_fpn_ms-poly-3x_coco'}  # fmt: skip
     for size, depth in (('T', 50), ('S', 101)):
         metrics = upernet[f'upernet_r{depth}_4xb4-160k_ade20k-512x512']['Results']['Metrics']
-        ours = RESULTS['upernet']['resnet', size].accuracy
+        ours = results()['upernet']['resnet', size].accuracy
         assert ours == {'mIoU ms': metrics['mIoU(ms+flip)'], 'mIoU ss': metrics['mIoU']}
         box, mask = (task['Metrics'] for task in mask_rcnn[names[size]]['Results'])
-        assert RESULTS['mask_rcnn']['resnet', size].accuracy == box | mask
+        assert results()['mask_rcnn']['resnet', size].accuracy == box | mask
 
 
-def test_convnext_matches_the_metafile_here() -> None:
-    content = yaml.safe_load((CONFIGS / 'metafile.yml').read_text())
-    models = {model['Name']: model for model in content['Models']}
-    names = {'T': 't', 'S': 's', 'B': 'b', 'L': 'l_in22k'}
-    for size, name in names.items():
-        suffix = 'ade20k_640' if size == 'L' else 'ade20k'
-        (found,) = models[f'upernet_convnext_{name}_{suffix}']['Results']
-        ours = RESULTS['upernet']['convnext', size].accuracy
-        assert list(ours.values()) == [found['Metrics']['mIoU(ms+flip)'], found['Metrics']['mIoU']]
-
-
-@pytest.mark.skipif(not RECIPES.is_file(), reason='the reference tables are not here')
-def test_matches_the_reference_tables() -> None:
-    text = RECIPES.read_text()
-    rows = [re.split(r'\s*\|\s*', line.strip('| ')) for line in text.splitlines() if '|' in line]
-    for label, one in IMAGENET.items():
-        if label == 'ResNet-50':
+@pytest.mark.parametrize(
+    ('model', 'names'),
+    [('upernet', ('mIoU(ms+flip)', 'mIoU')), ('mask_rcnn', ('box AP', 'mask AP'))],
+)
+def test_segmentors_and_detectors_match_the_tables(model: str, names: tuple[str, str]) -> None:
+    """ResNet apart, which the metafiles have."""
+    table = read_table('ade20k' if model == 'upernet' else 'coco')
+    for (family, size), one in results()[model].items():
+        if family == 'resnet':
             continue
-        (row,) = (row for row in rows if row[0] == label and '/' in row[3])
-        v100, a100 = map(float, row[3].split('/'))
-        assert [float(row[1][:-1]), float(row[2][:-1])] == [one.parameters_m, one.gflops]
-        assert one.speed == {'V100': v100, 'A100': a100}
-        kinds = dict(zip(('1K', '22K to 1K'), row[4:]))
-        assert one.accuracy == {k: float(v) for k, v in kinds.items() if v != '–'}
-    for label, family in (('Swin-T', 'swin'), ('ConvNeXt-T', 'convnext')):
-        (row,) = (row for row in rows if row[0] == f'Mask R-CNN {label}')
-        one = RESULTS['mask_rcnn'][family, 'T']
-        assert [one.parameters_m, one.gflops] == [int(row[1][:-1]), int(row[2][:-1])]
-        assert one.speed['A100'] == float(row[3])
-        assert list(one.accuracy.values()) == [float(cell.split('/')[0]) for cell in row[4:]]
-    (row,) = (row for row in rows if row[0] == 'Swin-T / S / B')
-    swin = [RESULTS['upernet']['swin', size] for size in 'TSB']
-    assert [round(one.accuracy['mIoU ms'], 1) for one in swin] == [45.8, 49.5, 49.7]
-    assert row[3] == f'{" / ".join(str(one.parameters_m) for one in swin)}M'
-    assert row[4] == f'{" / ".join(str(one.gflops) for one in swin)}G'
+        label = backbone(family, size, model).label
+        pretrained = one.setting.split(',')[0]
+        (row,) = (
+            row
+            for row in table
+            if (row['model'], row['pretrained']) == (label, pretrained)
+            and row.get('detector') in (None, 'Mask R-CNN')
+        )
+        assert [*one.accuracy.values()] == [row[name] for name in names]
+        assert (one.parameters_m, one.gflops) == (row['parameters_m'], row['gflops'])
+        assert one.speed.get('A100') == row.get('a100')
+        if 'crop' in row:
+            assert f'{row["crop"]:.0f}²' in one.setting
+
+
+def test_classifiers_match_the_table() -> None:
+    for label, one in imagenet().items():
+        rows = [
+            row for row in read_table('imagenet') if row['model'] == label and row['side'] == 224
+        ]
+        assert one.accuracy == {row['pretrained']: row['Top 1 Accuracy'] for row in rows}
+        for row in rows:
+            assert (one.parameters_m, one.gflops) == (row['parameters_m'], row['gflops'])
+            assert (one.speed.get('V100'), one.speed.get('A100')) == (row['v100'], row['a100'])
+
+
+def test_what_was_measured_is_written_beside_the_same_numbers() -> None:
+    page = (ROOT / 'benchmarks' / 'comparison.md').read_text()
+    rows = re.findall(
+        r"^\| ([\w-]+) \| [\w' .]+ \| ([\d./ ]+) \| ([–\d./ ]+) \| [\d./ ]+ \|$", page, re.M
+    )
+    told = {
+        (label, *(float(cell) for cell in f'{a} / {b}'.split(' / ') if cell != '–'))
+        for label, a, b in rows
+    }
+    assert told == {
+        (
+            backbone(family, size, model).label,
+            *one.accuracy.values(),
+            *filter(None, (one.parameters_m, one.gflops)),
+        )
+        for model, rows in results().items()
+        for (family, size), one in rows.items()
+    }

@@ -6,7 +6,7 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, DefaultScope, init_default_scope
 
-from mmconvnext.analysis.complexity import build_on_meta, count_detector, count_segmentor
+from mmconvnext.analysis.cost.complexity import build_on_meta, count
 from mmconvnext.errors import ArgumentError
 from mmconvnext.studies.roadmap import ROADMAP, RoadmapNet
 from tests.conftest import CONFIGS
@@ -35,16 +35,10 @@ def test_heads_and_necks_follow_the_step(name: str, step: str) -> None:
 
 
 def test_last_step_counts_as_convnext() -> None:
-    assert count_segmentor(load(UPERNET), 512, 2048) == count_segmentor(
-        load('upernet_convnext_t_ade20k'), 512, 2048
-    )
-    assert count_detector(load(MASK_RCNN), 800, 1280) == count_detector(
-        load('mask_rcnn_convnext_t_coco'), 800, 1280
-    )
+    assert count(load(UPERNET), 512, 2048) == count(load('upernet_convnext_t_ade20k'), 512, 2048)
+    assert count(load(MASK_RCNN), 800, 1280) == count(load('mask_rcnn_convnext_t_coco'), 800, 1280)
     larger = load(UPERNET, regime='resnet200')
-    assert count_segmentor(larger, 512, 2048) == count_segmentor(
-        load('upernet_convnext_b_ade20k'), 512, 2048
-    )
+    assert count(larger, 512, 2048) == count(load('upernet_convnext_b_ade20k'), 512, 2048)
 
 
 @pytest.mark.parametrize('name', [UPERNET, MASK_RCNN])

@@ -1,13 +1,8 @@
-import re
-
 import pytest
 
 from mmconvnext.studies.roadmap.network import REGIMES, ROADMAP
 from mmconvnext.studies.roadmap.results import PUBLISHED, RIVALS
-from tests.conftest import SHARED
-
-# Optional: the paper's tables, copied from it by hand and apart from this project.
-TABLES = SHARED / 'reference' / 'roadmap.md'
+from tests.reference import read_table
 
 
 def test_every_step_is_there_in_order() -> None:
@@ -16,31 +11,14 @@ def test_every_step_is_there_in_order() -> None:
     assert all(list(PUBLISHED[regime]) == names for regime in REGIMES)
 
 
-@pytest.mark.skipif(not TABLES.is_file(), reason=f'no table of published numbers in {TABLES}')
-def test_matches_the_paper_s_table_10() -> None:
-    rows = re.findall(
-        r'^\| [\dabcd]+ \|[^|]*\| ([\d.]+) ± ([\d.]+) \| ([\d.]+)', TABLES.read_text(), re.M
-    )
-    ours = [(p.top1, p.deviation, p.gflops) for p in PUBLISHED['resnet50'].values()]
-    assert ours == [tuple(map(float, row)) for row in rows]
-    swin = re.search(r'Swin-T, for comparison \| ([\d.]+) \| ([\d.]+)', TABLES.read_text())
-    assert RIVALS['resnet50'].published[:2] == tuple(map(float, swin.groups()))
-
-
-@pytest.mark.skipif(not TABLES.is_file(), reason=f'no table of published numbers in {TABLES}')
-def test_matches_the_paper_s_table_11() -> None:
-    section = TABLES.read_text().split('## ResNet-200 regime')[1]
-    found = []
-    for row in re.findall(r'^\| (?!step|-)(.*) \|$', section, re.M):
-        label, accuracies, macs, _ = (cell.strip() for cell in row.split('|'))
-        accuracies = [float(one) for one in accuracies.split('/')]
-        if label.startswith('ResNet-200'):
-            accuracies = accuracies[1:]  # the first is of the original recipe
-        macs = [float(one) for one in macs.split('/')]
-        found += zip(accuracies, macs * (len(accuracies) // len(macs)))
-    *steps, swin = found
-    assert [p[:2] for p in PUBLISHED['resnet200'].values()] == steps
-    assert RIVALS['resnet200'].published[:2] == swin
+@pytest.mark.parametrize('regime', REGIMES)
+def test_matches_the_paper_s_table(regime: str) -> None:
+    table = [row for row in read_table('roadmap') if row['regime'] == regime]
+    rival = RIVALS[regime]
+    ours = [*PUBLISHED[regime].items(), (rival.name, rival.published)]
+    assert [(name, one.top1, one.deviation, one.gflops) for name, one in ours] == [
+        (row['model'], row['top1'], row['deviation'], row['gflops']) for row in table
+    ]
 
 
 def test_what_contradicts_itself_is_noted() -> None:

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from mmconvnext.analysis.benchmark.timing import Spread
-from mmconvnext.analysis.complexity import Complexity
+from mmconvnext.analysis.cost.complexity import Complexity
 from mmconvnext.studies.roadmap.costs import Timing
 from mmconvnext.studies.roadmap.figure import draw_roadmap, roadmap_figure
 from mmconvnext.studies.roadmap.network import ROADMAP

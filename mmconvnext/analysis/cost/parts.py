@@ -1,0 +1,81 @@
+"""Multiply-accumulates and parameters of a model's parts, which add up to the whole's."""
+
+from collections import Counter
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from mmconvnext.analysis.cost.complexity import Complexity, forward_passes
+
+# What belongs to no part, such as convolutions that a model calls as functions.
+OTHER = 'other'
+STEM = 'backbone stem'
+
+
+def count_parts(model: nn.Module, height: int, width: int, **rois: int) -> dict[str, Complexity]:
+    """Count each part of a model on the meta device, in the order of the model.
+
+    A ConvNeXt comes by stage: the stem, and each stage with the downsampling before it and the
+    output norm after it. A cascade's heads come one by one.
+    """
+    parameters: Counter[str] = Counter()
+    for name, parameter in model.named_parameters():
+        parameters[part_of(name, model)] += parameter.numel()
+    owners = {module: part_of(name, model) for name, module in model.named_modules() if name}
+    macs: Counter[str] = Counter()
+    for module, inputs in forward_passes(model, height, width, **rois):
+        macs.update(_count_by_owner(module, inputs, owners))
+    first = {part.split()[0]: place for place, part in reversed([*enumerate(parameters)])}
+    parts = sorted(parameters, key=lambda part: (first[part.split()[0]], part != STEM, part))
+    parts += [OTHER] if macs[OTHER] else []
+    return {part: Complexity(macs[part], parameters[part]) for part in parts}
+
+
+def part_of(name: str, model: nn.Module) -> str:
+    """The part that a parameter or a module belongs to, by its name in the model."""
+    root, *rest = name.split('.')
+    if root == 'backbone' and hasattr(model.backbone, 'downsample_layers'):
+        return _part_of_convnext(*rest)
+    if root == 'roi_head' and rest:
+        # Its heads alone have parameters; of a cascade each has a number.
+        numbered = len(rest) > 1 and rest[1].isdigit()
+        return f'{rest[0]} {int(rest[1]) + 1}' if numbered else rest[0]
+    return root
+
+
+def _part_of_convnext(kind: str = '', number: str = '', *_: str) -> str:
+    if kind.startswith('norm'):
+        kind, number = 'norm', kind.removeprefix('norm')
+    if not number:
+        return 'backbone'
+    if kind == 'downsample_layers' and number == '0':
+        return STEM
+    return f'backbone stage {int(number) + 1}'
+
+
+def _count_by_owner(
+    module: nn.Module, inputs: Tensor, owners: Mapping[nn.Module, str]
+) -> Counter[str]:
+    """MACs of ``module(inputs)`` by the owner of the layer that they are computed in."""
+    found: Counter[str] = Counter()
+    before: list[int] = []
+
+    def enter(layer: nn.Module, _: object) -> None:
+        before.append(counter.get_total_flops())
+
+    def leave(layer: nn.Module, *_: object) -> None:
+        found[owners[layer]] += counter.get_total_flops() - before.pop()
+
+    layers = [layer for layer in module.modules() if layer in owners and not [*layer.children()]]
+    handles = [layer.register_forward_pre_hook(enter) for layer in layers]
+    handles += [layer.register_forward_hook(leave) for layer in layers]
+    try:
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            module(inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    found[OTHER] = counter.get_total_flops() - found.total()
+    return Counter({part: flops // 2 for part, flops in found.items()})

@@ -1,0 +1,97 @@
+"""All that a config makes of learning rates, in one piece."""
+
+from typing import NamedTuple
+
+import numpy as np
+from mmengine.config import Config
+
+from mmconvnext.analysis.learning_rates.rates import Rates, count_rates, explain
+from mmconvnext.analysis.learning_rates.run_length import RunLength, run_length
+from mmconvnext.analysis.learning_rates.schedule import Schedule, run_schedule
+
+# Iterations that JSON gives and a plot draws, beside those where the course changes.
+POINTS = 1000
+
+
+class LearningRatePlan(NamedTuple):
+    """Groups of parameters, and the rates of heads and stem over the run."""
+
+    rates: Rates
+    length: RunLength
+    schedule: Schedule  # of the two rates that `ends` names
+    explanation: str
+
+    @property
+    def ends(self) -> tuple[str, str]:
+        """Whose rates the schedule shows: without layers, the largest and the smallest."""
+        layered = any(group.layer is not None for group in self.rates.groups)
+        return ('heads', 'stem') if layered else ('largest', 'smallest')
+
+    def notices(self) -> list[str]:
+        """What the reader has to know of how the numbers came about."""
+        rates = self.rates
+        notices = [*rates.notices, self.length.notice, *self.schedule.notices]
+        if rates.factor != 1:
+            notices.append(f'learning rates × {rates.factor:g} for the batch size')
+        if rates.left_out:
+            names = ', '.join(rates.left_out[:3])
+            notices.append(f'{len(rates.left_out)} parameters are not trained: {names} …')
+        return [notice for notice in notices if notice]
+
+    def points(self) -> np.ndarray:
+        """Iterations that show the schedule: evenly spread ones, and both sides of each step."""
+        iterations, per_epoch = self.length.iterations, self.length.per_epoch
+        spread = np.linspace(0, iterations - 1, POINTS).astype(int)
+        epochs = np.arange(0, iterations, per_epoch or iterations)
+        turns = np.concatenate([self.schedule.turns, epochs])
+        return np.unique(np.concatenate([spread, turns, np.maximum(turns - 1, 0)]))
+
+    def as_json(self) -> dict:
+        """Plain values."""
+        at = self.points()
+        curves = dict(zip(self.ends, self.schedule.rates[:, at].tolist()))
+        return {
+            'explanation': self.explanation,
+            'notices': self.notices(),
+            'base_lr': self.rates.base_lr,
+            'groups': [group._asdict() for group in self.rates.groups],
+            'left_out': self.rates.left_out,
+            'iterations': self.length.iterations,
+            'iterations_per_epoch': self.length.per_epoch,
+            'schedule': {
+                'turns': self.schedule.turns,
+                'iterations': at.tolist(),
+                **curves,
+            },
+        }
+
+
+def make_plan(
+    config: Config, *, per_epoch: int | None = None, processes: int = 1
+) -> LearningRatePlan:
+    """Build the optimizer and step the schedulers of a config, without data and training.
+
+    Args:
+        config: Of any model; ``auto_scale_lr.enable`` is heeded.
+        per_epoch: Iterations of an epoch, where the run is counted in epochs.
+        processes: That train together.
+
+    Raises:
+        UserError: the config cannot be built, or does not say how long it trains.
+    """
+    rates = count_rates(config, processes=processes)
+    length = run_length(config, per_epoch=per_epoch, processes=processes)
+    schedule = run_schedule(config, length, _ends(rates))
+    return LearningRatePlan(rates, length, schedule, explain(config, rates))
+
+
+def _ends(rates: Rates) -> list[float]:
+    """Rates of the last and the first layer, each of its largest group; else largest, smallest."""
+    layers = sorted({group.layer for group in rates.groups if group.layer is not None})
+    if not layers:
+        every = [group.lr for group in rates.groups]
+        return [max(every), min(every)]
+    return [
+        max((g for g in rates.groups if g.layer == layer), key=lambda group: group.parameters).lr
+        for layer in (layers[-1], layers[0])
+    ]

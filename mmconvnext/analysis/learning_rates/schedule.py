@@ -1,0 +1,105 @@
+"""A config's learning rates from the first iteration to the last, by its own schedulers."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.optim import OptimWrapper
+from mmengine.registry import PARAM_SCHEDULERS, init_default_scope
+
+from mmconvnext.analysis.learning_rates.run_length import RunLength
+from mmconvnext.errors import UserError, first_line
+
+
+class Schedule(NamedTuple):
+    """Learning rates used at each iteration, and where they change their course."""
+
+    rates: np.ndarray  # (rates, iterations) float64
+    # Iterations: the first, each at which a scheduler begins or ends, the peak, the last.
+    turns: list[int]
+    notices: list[str]
+
+
+def run_schedule(config: Config, length: RunLength, rates: Sequence[float]) -> Schedule:
+    """Step the config's schedulers as a run does, with one parameter for each learning rate.
+
+    Args:
+        config: Its ``param_scheduler`` is taken; without one the rates stay.
+        length: Of the run.
+        rates: Learning rates at the start, before any warm-up.
+
+    Raises:
+        UserError: a scheduler cannot be built.
+    """
+    wrapper = _wrapper(rates)
+    schedulers, notices = _build(config, length, wrapper)
+    wrapper.step()  # without gradients; mmengine warns of schedulers that go first
+    per_epoch = length.per_epoch or length.iterations
+    used = np.empty((len(rates), length.iterations))
+    at = 0
+    while at < length.iterations:
+        # Rates stay until the end of the epoch once all that count iterations are done.
+        active = [one for one in schedulers if not one.by_epoch and one._global_step < one.end]
+        epoch_end = min((at // per_epoch + 1) * per_epoch, length.iterations)
+        until = at + 1 if active else epoch_end
+        used[:, at:until] = [[group['lr']] for group in wrapper.optimizer.param_groups]
+        for scheduler in active:
+            scheduler.step()
+        if until == epoch_end and length.per_epoch:
+            for scheduler in schedulers:
+                if scheduler.by_epoch:
+                    scheduler.step()
+        at = until
+    turns = {*_turns(schedulers, length), int(used[0].argmax())}
+    return Schedule(used, sorted(turns), notices)
+
+
+def _wrapper(rates: Sequence[float]) -> OptimWrapper:
+    groups = [{'params': [torch.nn.Parameter(torch.zeros(1))], 'lr': rate} for rate in rates]
+    return OptimWrapper(torch.optim.SGD(groups, lr=0.0))
+
+
+def _build(config: Config, length: RunLength, wrapper: OptimWrapper) -> tuple[list, list[str]]:
+    """The schedulers of learning rates, as the Runner builds them."""
+    init_default_scope(config.get('default_scope', 'mmengine'))
+    given = config.get('param_scheduler') or []
+    built, notices = [], []
+    for one in [given] if isinstance(given, Mapping) else given:
+        one = dict(one)
+        kind = str(one.get('type'))
+        if kind.startswith('ReduceOnPlateau'):
+            notices.append(f'{kind} depends on results, and is left out')
+            continue
+        by_epoch = one.get('by_epoch', True)
+        if by_epoch and not length.per_epoch and not one.get('convert_to_iter_based'):
+            notices.append(f'{kind} counts epochs, of which the run has none, and does nothing')
+            continue
+        one.setdefault('end', length.epochs if by_epoch else length.iterations)
+        defaults = dict(optimizer=wrapper, epoch_length=length.per_epoch or length.iterations)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter('ignore')  # of an optimizer's step that is not a wrapper's
+                scheduler = PARAM_SCHEDULERS.build(one, default_args=defaults)
+        except Exception as error:  # a scheduler is anybody's code
+            raise UserError(
+                f'param_scheduler of the config: {kind} cannot be built, {type(error).__name__} '
+                f'({first_line(error)})'
+            ) from error
+        if scheduler.param_name == 'lr':
+            built.append(scheduler)
+    return built, notices
+
+
+def _turns(schedulers: Sequence, length: RunLength) -> list[int]:
+    last = length.iterations - 1
+    turns = {0, last}
+    for one in schedulers:
+        unit = length.per_epoch if one.by_epoch else 1
+        # The step at `end` is not taken any more: the last one took effect before it.
+        edges = [one.begin * unit, (one.end - (0 if one.by_epoch else 1)) * unit]
+        edges += [milestone * unit for milestone in getattr(one, 'milestones', ())]
+        turns |= {int(edge) for edge in edges if 0 <= edge <= last}
+    return sorted(turns)

@@ -1,0 +1,228 @@
+"""Curves of one or several trainings, and the scores of their classes, as PNGs."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+
+from mmconvnext.analysis.logs.class_scores import ClassScores
+from mmconvnext.analysis.logs.runs import Run, smooth
+from mmconvnext.figures import COLOURS, line_style, new_figure, save
+
+# What papers report, where a run has it.
+MAIN_METRICS = ('mIoU', 'coco/bbox_mAP', 'coco/segm_mAP', 'accuracy/top1')
+# Evaluations up to which each gets a dot.
+_DOTS = 40
+_BARS_A_COLUMN = 50
+# Characters that a line of the legend has room for.
+_LONG_NAME = 66
+# A loss is averaged over this part of its values.
+_SMOOTH_PARTS = 50
+
+
+def draw_all(
+    runs: Sequence[Run], names: Sequence[str], window: int | None, folder: Path
+) -> list[Path]:
+    """Write loss.png, lr.png, metrics.png and classes_KIND.png, those that there is something for.
+
+    Args:
+        runs: All in each picture.
+        names: Scalars of metrics.png, a panel each.
+        window: Logged losses that are averaged for the smooth curve; None: a fiftieth of a run's.
+        folder: Where to write.
+
+    Returns:
+        The files written.
+
+    Raises:
+        UserError: they cannot be written there.
+    """
+    figures: dict[str, Figure] = {}
+    if any('loss' in run.scalars() for run in runs):
+        figures['loss'] = loss_figure(runs, window)
+    if any('lr' in run.scalars() for run in runs):
+        figures['lr'] = rates_figure(runs)
+    if names:
+        figures['metrics'] = metrics_figure(runs, names)
+    for kind in dict.fromkeys(kind for run in runs for kind in run.classes):
+        scores = {run.name: run.classes[kind] for run in runs if kind in run.classes}
+        figures[f'classes_{kind.replace(" ", "_")}'] = classes_figure(kind, scores)
+    paths = []
+    for name, figure in figures.items():
+        paths.append(folder / f'{name}.png')
+        save(figure, paths[-1])
+    return paths
+
+
+def main_metrics(runs: Sequence[Run]) -> list[str]:
+    """The metrics that papers report, or else the first four that the runs have."""
+    names = list(dict.fromkeys(name for run in runs for name in run.metrics()))
+    return [name for name in MAIN_METRICS if name in names] or names[:4]
+
+
+def loss_figure(runs: Sequence[Run], window: int | None) -> Figure:
+    """The loss as logged, light, and smooth."""
+    figure = new_figure(6.4, 4.2)
+    axes = figure.subplots()
+    smoothed = False
+    for number, run in enumerate(runs):
+        x, y = _curve(run, 'loss', runs)
+        style = line_style(number)
+        size = window or max(1, len(y) // _SMOOTH_PARTS)
+        if size > 1:
+            smoothed = True
+            axes.plot(x, y, color=style['color'], alpha=0.25, linewidth=1)
+        marker = 'o' if len(x) == 1 else None
+        axes.plot(x, smooth(y, size), linewidth=1.8, marker=marker, label=run.name, **style)
+    axes.set_ylabel('loss')
+    note = ', smoothed (light: as logged)' if smoothed else ''
+    axes.set_title(f'training loss{note}', loc='left', fontsize=10)
+    _finish(figure, [axes], runs)
+    return figure
+
+
+def rates_figure(runs: Sequence[Run]) -> Figure:
+    """The learning rates of heads and stem, or the one that a run has logged."""
+    figure = new_figure(6.4, 4.2)
+    axes = figure.subplots()
+    with_stem = any('stem_lr' in run.scalars() for run in runs)
+    for number, run in enumerate(runs):
+        # Wider below narrower: the same schedule of several runs is seen as several.
+        style = {'color': line_style(number)['color'], 'linewidth': 1.6 + len(runs) - 1 - number}
+        heads = 'base_lr' if 'stem_lr' in run.scalars() else 'lr'
+        axes.plot(*_curve(run, heads, runs), label=run.name, **style)
+        axes.plot(*_curve(run, 'stem_lr', runs), linestyle=':', **style)
+    axes.set_ylim(bottom=0)
+    axes.ticklabel_format(axis='y', style='sci', scilimits=(-2, 3))
+    axes.set_ylabel('learning rate')
+    note = ' of the heads (solid) and of the stem (dotted)' if with_stem else ''
+    axes.set_title(f'learning rate{note}', loc='left', fontsize=10)
+    _finish(figure, [axes], runs)
+    return figure
+
+
+def metrics_figure(runs: Sequence[Run], names: Sequence[str]) -> Figure:
+    """A panel for each scalar, the axis of time in common."""
+    columns = min(len(names), 2)
+    rows = math.ceil(len(names) / columns)
+    figure = new_figure(6.4 if columns == 1 else 10, 0.8 + 3.4 * rows)
+    panels = figure.subplots(rows, columns, squeeze=False, sharex=True).flatten()
+    for axes, name in zip(panels, names):
+        for number, run in enumerate(runs):
+            x, y = _curve(run, name, runs)
+            dots = {'marker': 'o', 'markersize': 4} if len(x) <= _DOTS else {}
+            axes.plot(x, y, label=run.name, linewidth=1.8, **line_style(number), **dots)
+        axes.set_title(name, loc='left', fontsize=10)
+    for axes in panels[len(names) :]:
+        axes.set_axis_off()
+    _finish(figure, list(panels[: len(names)]), runs)
+    return figure
+
+
+def classes_figure(kind: str, scores: dict[str, ClassScores]) -> Figure:
+    """Bars of the first run's classes, the best on top, and the other runs as marks on them."""
+    (first, bars), *others = scores.items()
+    order = sorted(bars, key=lambda name: (math.isnan(bars[name]), -bars[name]))
+    columns = math.ceil(len(order) / _BARS_A_COLUMN)
+    each = math.ceil(len(order) / columns)
+    longest = max(len(name) for name in order)
+    height = 1.1 + 0.19 * each + (0.25 * (len(scores) + 1) if others else 0)
+    figure = new_figure((3.6 + 0.07 * longest) * columns + 0.6, height)
+    panels = figure.subplots(1, columns, squeeze=False)[0]
+    for place, axes in enumerate(panels):
+        names = order[place * each : (place + 1) * each]
+        _draw_bars(axes, {name: bars[name] for name in names}, at_bars=not others)
+        for number, (_, marks) in enumerate(others, 1):
+            values = [marks.get(name, math.nan) for name in names]
+            axes.plot(values, range(len(names)), **_mark(number))
+        axes.set_ylim(each - 0.4, -0.6)
+        axes.set_xlabel(f'{kind}, %')
+    means = {name: f'mean {_mean(one.values()):.1f}' for name, one in scores.items()}
+    note = '' if others else f', {means[first]}'
+    figure.suptitle(f'{kind} of each class{note}', x=0.01, ha='left', fontsize=11)
+    if others:
+        handles = [
+            Patch(color=COLOURS[0], alpha=0.45, label=f'{_shortened(first)}: {means[first]} (bars)')
+        ]
+        handles += [
+            Line2D([], [], label=f'{_shortened(name)}: {means[name]}', **_mark(number))
+            for number, (name, _) in enumerate(others, 1)
+        ]
+        figure.legend(handles=handles, loc='outside lower left', frameon=False)
+    return figure
+
+
+def _draw_bars(axes: Axes, scores: ClassScores, *, at_bars: bool) -> None:
+    """Bars from the top down, the numbers at their ends or else beyond the axes."""
+    shade = 1 if at_bars else 0.45  # marks on them are to be seen
+    axes.barh(range(len(scores)), scores.values(), color=COLOURS[0], alpha=shade, height=0.75)
+    for place, value in enumerate(scores.values()):
+        missing = math.isnan(value)
+        axes.annotate(
+            'no ground truth' if missing and at_bars else '–' if missing else f'{value:.1f}',
+            ((0 if missing else value) if at_bars else 1, place),
+            (3, 0),
+            xycoords='data' if at_bars else ('axes fraction', 'data'),
+            textcoords='offset points',
+            va='center',
+            fontsize=7,
+        )
+    axes.set_yticks(range(len(scores)), scores, fontsize=8)
+    axes.set_xlim(0, 108 if at_bars else 100)
+    axes.grid(axis='x', color='0.92')
+    axes.set_axisbelow(True)
+    axes.spines[['top', 'right']].set_visible(False)
+
+
+def _mark(number: int) -> dict[str, object]:
+    return {
+        'color': COLOURS[number % len(COLOURS)],
+        'marker': 'Ds^vPX*'[number % 7],
+        'markersize': 5.5,
+        'markeredgecolor': 'white',
+        'markeredgewidth': 0.5,
+        'linestyle': 'none',
+    }
+
+
+def _mean(values: Sequence[float]) -> float:
+    measured = [value for value in values if not math.isnan(value)]
+    return sum(measured) / len(measured) if measured else math.nan
+
+
+def _counts_epochs(runs: Sequence[Run]) -> bool:
+    return all(run.per_epoch for run in runs)
+
+
+def _curve(run: Run, name: str, runs: Sequence[Run]) -> tuple[list[float], list[float]]:
+    """Times and values of a scalar; the time is in epochs where all runs count them."""
+    x, y = run.curve(name)
+    return ([one / run.per_epoch for one in x] if _counts_epochs(runs) else x), y
+
+
+def _finish(figure: Figure, panels: list[Axes], runs: Sequence[Run]) -> None:
+    """What all curves have in common; the legend stands outside, where it covers nothing."""
+    for axes in panels:
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.xaxis.set_major_formatter('{x:,.0f}')
+        axes.tick_params(labelbottom=True)
+        axes.grid(color='0.92')
+        axes.set_axisbelow(True)
+        axes.spines[['top', 'right']].set_visible(False)
+        axes.set_xlabel('epoch' if _counts_epochs(runs) else 'iteration')
+        axes.set_xlim(left=0)
+    if len(runs) > 1:
+        handles, labels = panels[0].get_legend_handles_labels()
+        columns = 2 if max(map(len, labels)) <= _LONG_NAME // 2 else 1
+        labels = [_shortened(label) for label in labels]
+        figure.legend(handles, labels, loc='outside lower left', ncols=columns, frameon=False)
+
+
+def _shortened(name: str) -> str:
+    """The end of a name, which most often tells runs apart, as far as a line has room for it."""
+    return name if len(name) <= _LONG_NAME else f'…{name[-_LONG_NAME:]}'

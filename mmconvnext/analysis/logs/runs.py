@@ -1,0 +1,234 @@
+"""What a training left in its work dir: curves, evaluations and the scores of each class.
+
+mmengine writes a folder for each start, ``WORK_DIR/TIMESTAMP``: ``vis_data/scalars.json``, a JSON
+object a line, and ``TIMESTAMP.log``, in which mmseg's and our metrics print a table of the classes.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from mmconvnext.analysis.logs.class_scores import ClassScores, read_class_scores
+from mmconvnext.errors import UserError
+
+# What a record holds beside what was measured.
+_NOT_MEASURED = ('step', 'iter', 'epoch', 'time', 'data_time', 'memory')
+
+
+class Point(NamedTuple):
+    """What was logged at an iteration."""
+
+    iteration: int
+    values: dict[str, float]
+    epoch: int | None = None  # of an evaluation: the one it ended, where epochs are counted
+
+
+class Run(NamedTuple):
+    """A training from its first iteration to its last, across all its starts."""
+
+    name: str
+    training: list[Point]
+    evaluations: list[Point]
+    per_epoch: int | None  # iterations of an epoch; None where epochs are not counted
+    classes: dict[str, ClassScores]  # of the last evaluation, by the kind of score
+
+    def curve(self, key: str) -> tuple[list[int], list[float]]:
+        """Iterations and values of a scalar, of training or evaluation; empty without it."""
+        points = [one for one in [*self.training, *self.evaluations] if key in one.values]
+        return [one.iteration for one in points], [one.values[key] for one in points]
+
+    def metrics(self) -> list[str]:
+        """Names of what evaluations measured, without single classes."""
+        names = dict.fromkeys(name for one in self.evaluations for name in one.values)
+        return [name for name in names if not name.endswith('_precision')]
+
+    def scalars(self) -> list[str]:
+        """Names of all that has a curve."""
+        return list(dict.fromkeys(
+            name for one in [*self.evaluations, *self.training] for name in one.values
+        ))  # fmt: skip
+
+    def summary(self) -> dict:
+        """Plain values: length, last and best of each metric (the largest), scores of classes."""
+        metrics = {}
+        for name in self.metrics():
+            iterations, values = self.curve(name)
+            measured = [(v, i) for v, i in zip(values, iterations) if math.isfinite(v)]
+            if measured:
+                best, at = max(measured, key=lambda pair: (pair[0], -pair[1]))
+                metrics[name] = {'last': measured[-1][0], 'best': best, 'best_at': at}
+        classes = {
+            kind: {name: None if math.isnan(value) else value for name, value in scores.items()}
+            for kind, scores in self.classes.items()
+        }
+        last = max(point.iteration for point in [*self.training, *self.evaluations])
+        return {'iterations': last, 'metrics': metrics, 'classes': classes}
+
+
+def read_runs(folders: Sequence[str | Path]) -> list[Run]:
+    """Read the runs of several work dirs, each under the shortest name that tells them apart.
+
+    Raises:
+        UserError: one of them holds no logs of a training, or broken ones.
+    """
+    paths = list({Path(folder).resolve(): Path(folder) for folder in folders}.values())
+    absolute = [path.absolute() for path in paths]
+    longest = max((len(path.parts) for path in absolute), default=1)
+    for parts in range(1, longest + 1):
+        names = [Path(*path.parts[-parts:]).as_posix() for path in absolute]
+        if len(set(names)) == len(names):
+            break
+    return [read_run(path, name) for path, name in zip(paths, names)]
+
+
+def read_run(folder: Path, name: str) -> Run:
+    """Read a work dir; where a resumed run repeats iterations, the last start counts.
+
+    Args:
+        folder: Work dir of a training, or one of the folders of a start in it.
+        name: Of the run.
+
+    Raises:
+        UserError: it holds no logs of a training, or broken ones.
+    """
+    starts: list[_Start] = []
+    per_epoch = None
+    for path in _folders(folder):
+        records = _read_lines(path / 'vis_data' / 'scalars.json')
+        per_epoch = _iterations_per_epoch(records) or per_epoch
+        training, evaluations = _split(records, per_epoch)
+        if training:
+            starts = [start.before(training[0].iteration) for start in starts]
+        starts.append(_Start(training, evaluations, sorted(path.glob('*.log'))))
+    training = [point for start in starts for point in start.training]
+    evaluations = [point for start in starts for point in start.evaluations]
+    if not training and not evaluations:
+        raise UserError(f'{folder}: expected logs with at least one record, got empty ones')
+    classes: dict[str, ClassScores] = {}
+    for start in starts:
+        classes.update(start.class_scores())
+    if not classes and evaluations:
+        classes = _precisions(evaluations[-1])
+    return Run(name, training, evaluations, per_epoch, classes)
+
+
+class _Start(NamedTuple):
+    """What one start of a training logged."""
+
+    training: list[Point]
+    evaluations: list[Point]
+    logs: list[Path]
+
+    def before(self, iteration: int) -> Self:
+        """Without what a later start repeats, from an iteration on."""
+        return self._replace(
+            training=[one for one in self.training if one.iteration < iteration],
+            evaluations=[one for one in self.evaluations if one.iteration < iteration],
+        )
+
+    def class_scores(self) -> dict[str, ClassScores]:
+        """Of its last evaluation that still counts."""
+        last = len(self.evaluations) - 1
+        tables = read_class_scores(self.logs) if self.evaluations else {}
+        return {kind: found[last] for kind, found in tables.items() if last < len(found)}
+
+
+def _folders(folder: Path) -> list[Path]:
+    """Folders of the starts of a training, oldest first."""
+    if not folder.is_dir():
+        what = 'a file' if folder.exists() else 'nothing'
+        raise UserError(f'{folder}: expected the work dir of a training, got {what}')
+    candidates = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
+    found = [path for path in candidates if (path / 'vis_data' / 'scalars.json').is_file()]
+    if not found:
+        raise UserError(
+            f'{folder}: expected the work dir of a training, with TIMESTAMP/vis_data/scalars.json, '
+            'got none; give the --work-dir of tools/train.py'
+        )
+    return found
+
+
+def _read_lines(path: Path) -> list[dict]:
+    """Records of a file; a run that is writing or was killed may leave half a line at the end."""
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f'{path}: expected lines of JSON ({error})') from error
+    records = []
+    for number, line in enumerate(lines, 1):
+        try:
+            record = json.loads(line)
+            if not isinstance(record, dict):
+                raise ValueError(f'a {type(record).__name__}')
+            records.append(record)
+        except ValueError as error:
+            if number < len(lines) or not records:
+                raise UserError(
+                    f'{path}: expected a JSON object in each line, got another thing in line '
+                    f'{number} ({error})'
+                ) from error
+    return records
+
+
+def _split(records: Iterable[dict], per_epoch: int | None) -> tuple[list[Point], list[Point]]:
+    """Records of training, which have an ``iter``, and of evaluations, which have not."""
+    training: list[Point] = []
+    evaluations: list[Point] = []
+    epoch, iteration = None, 0
+    for record in records:
+        values = {
+            key: float(value)
+            for key, value in record.items()
+            if key not in _NOT_MEASURED and isinstance(value, int | float)
+        }
+        if 'iter' in record:
+            epoch, iteration = record.get('epoch'), record['iter']
+            training.append(Point(iteration, values))
+        elif values:
+            # -1: there is nothing to find.
+            values = {key: math.nan if one == -1 else one for key, one in values.items()}
+            step = record.get('step', iteration)
+            if epoch is None or step > epoch:
+                evaluations.append(Point(step, values))
+            else:  # the step is a number of epochs
+                place = step * per_epoch if per_epoch else iteration
+                evaluations.append(Point(place, values, step))
+    return training, evaluations
+
+
+def _iterations_per_epoch(records: Iterable[dict]) -> int | None:
+    """From the first records of two epochs, which are at the same place in theirs."""
+    first: dict[int, int] = {}
+    for record in records:
+        if 'iter' in record and 'epoch' in record:
+            first.setdefault(record['epoch'], record['iter'])
+    for (epoch, iteration), (next_epoch, next_iteration) in pairwise(sorted(first.items())):
+        if next_epoch == epoch + 1:
+            return next_iteration - iteration
+    return None
+
+
+def _precisions(evaluation: Point) -> dict[str, ClassScores]:
+    """AP of each class as mmdet names it in the log of numbers."""
+    names = [key for key in evaluation.values if key.endswith('_precision')]
+    scores = {
+        name.rpartition('/')[2].removesuffix('_precision'): 100 * evaluation.values[name]
+        for name in names
+    }
+    return {'AP': scores} if scores else {}
+
+
+def smooth(values: Sequence[float], window: int) -> list[float]:
+    """Means of the ``window`` values around each one, fewer at the ends; nan counts as none.
+
+    Values on both sides are taken, so that the curve does not lag behind.
+    """
+    half = window // 2
+    smoothed = []
+    for at in range(len(values)):
+        measured = [v for v in values[max(0, at - half) : at + half + 1] if math.isfinite(v)]
+        smoothed.append(sum(measured) / len(measured) if measured else math.nan)
+    return smoothed

@@ -1,0 +1,132 @@
+"""What the names and shapes of tensors tell of a model, in words."""
+
+import functools
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from mmengine.logging import print_log
+from torch import Tensor
+
+from mmconvnext.checkpoints.formats import SIZES
+
+STEM = 'downsample_layers.0.0.weight'
+
+# Pieces of keys that tell what else is in a file, and whose keys these are.
+_WHOLE = {
+    'roi_head.': 'detector',
+    'rpn_head.': 'detector',
+    'bbox_head.': 'detector',
+    'decode_head.': 'segmentor',
+    'logit_scale': 'CLIP model',
+}
+_OTHERS = {
+    'relative_position_bias_table': 'Swin',
+    'cpb_mlp': 'Swin V2',
+    'attn.qkv': 'a ViT',
+    'bn1.': 'a ResNet',
+}
+_V2 = "ConvNeXt V2's published weights are CC-BY-NC: not for commercial use"
+_DINOV3 = "DINOv3's published weights have a licence of their own"
+_TO_THE_BACKBONE = (
+    'to start a head of other classes from it, give it to the backbone: tools/train.py --pretrained'
+)
+
+
+def backbone_of(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A whole model's tensors below ``backbone.``, by their names there."""
+    return {k.removeprefix('backbone.'): v for k, v in state.items() if k.startswith('backbone.')}
+
+
+def dimensions(state: Mapping[str, Tensor]) -> tuple[list[str], list[str]]:
+    """Blocks and channels of each stage of officially named tensors; ``'?'`` for unknown ones."""
+    depths, channels = [], []
+    for stage in range(4):
+        blocks = {key.split('.')[2] for key in state if key.startswith(f'stages.{stage}.')}
+        width = state.get(f'stages.{stage}.0.dwconv.weight')
+        depths.append(str(len(blocks)))
+        channels.append('?' if width is None else str(width.shape[0]))
+    return depths, channels
+
+
+def size_name(state: Mapping[str, Tensor]) -> str | None:
+    """The size that officially named tensors are of, such as ``'tiny'``; None for another."""
+    depths, channels = dimensions(state)
+    return SIZES.get(('-'.join(depths), channels[0]))
+
+
+def describe_size(state: Mapping[str, Tensor]) -> str:
+    """Depths and channels that officially named tensors speak of, in a few words."""
+    depths, channels = dimensions(state)
+    grn = ', GRN' if any('.grn.' in key for key in state) else ''
+    name = size_name(state)
+    name = f'{name}: ' if name else ''
+    return f'{name}depths {"-".join(depths)}, channels {"-".join(channels)}{grn}'
+
+
+def describe_whole(keys: Iterable[str]) -> str:
+    """What whole model has keys beside a backbone's, such as ``'a whole detector'``, or ''."""
+    for piece, name in _WHOLE.items():
+        if any(piece in key for key in keys):
+            return f'a whole {name}'
+    return ''
+
+
+def other_model(keys: Iterable[str]) -> str:
+    """Whose keys these are rather than a ConvNeXt's, such as ``'Swin'``, or ''."""
+    return next((name for piece, name in _OTHERS.items() if any(piece in key for key in keys)), '')
+
+
+def resemblance(keys: Iterable[str]) -> str:
+    """What model has keys that are no ConvNeXt's, such as ``' (these look like Swin)'``, or ''."""
+    other, whole = other_model(keys), describe_whole(keys)
+    if not other:
+        return f' (this is {whole})' if whole else ''
+    what = f'this is {whole}, its backbone looks' if whole else 'these look'
+    return f' ({what} like {other})'
+
+
+def backbone_misfit(state: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> str:
+    """Why a file's backbone most likely does not fit a module's, both officially named, or ''."""
+    if STEM not in state:
+        return ''
+    if state[STEM].shape[2:] != (4, 4):
+        return "its stem's patches overlap (timm's _ols models), which is another network"
+    if 'stages.0.0.norm.bias' not in state:
+        return "its norms have no bias (timm's _rms models), which is another network"
+    theirs, ours = size_name(state), size_name(target)
+    if theirs != ours and theirs:
+        return f'this is the size {theirs}, the config says {ours or "another one"}'
+    grn = ['.grn.' in ' '.join(keys) for keys in (state, target)]
+    if grn[0] != grn[1]:
+        return f'this is ConvNeXt V{1 + grn[0]}, the config says use_grn={grn[1]}'
+    return ''
+
+
+def classifier_misfit(state: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> str:
+    """Why a file most likely does not fit an ``ImageClassifier``, both by its names, or ''."""
+    if whole := describe_whole(state):
+        return f'this is {whole}, not a classifier; {_TO_THE_BACKBONE}'
+    if body := backbone_misfit(*(backbone_of(tensors) for tensors in (state, target))):
+        return body
+    if 'head.weight' not in state:
+        return f'it has no head that fits here; {_TO_THE_BACKBONE}'
+    theirs, ours = (len(tensors['head.weight']) for tensors in (state, target))
+    told = f'it tells {theirs} classes apart, the config says num_classes={ours}'
+    return f'{told}; {_TO_THE_BACKBONE}' if theirs != ours else ''
+
+
+def announce_licence(family: str, keys: Iterable[str], source: str) -> None:
+    """Log, once in a process, what the weights of a family may not be used for.
+
+    ``keys`` are the official ones and those left aside; by the name of the file, ``source``, timm's
+    copies of DINOv3's weights are known, which have its ordinary ones.
+    """
+    if family == 'hf-dinov3' or 'norms.3.weight' in keys or 'dinov3' in Path(source).name.lower():
+        _announce(_DINOV3)
+    elif any('.grn.' in key for key in keys):
+        _announce(_V2)
+
+
+@functools.cache
+def _announce(notice: str) -> None:
+    print_log(notice, logger='current')

@@ -1,0 +1,202 @@
+"""What the command line changes in a config.
+
+Each function changes the config in place; those that have something to tell return notices for
+the log.
+"""
+
+import argparse
+import difflib
+import inspect
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.runner import Runner
+
+from mmconvnext.checkpoints.read import read_checkpoint
+from mmconvnext.command_line.hardware import disable_amp
+from mmconvnext.command_line.overrides import override
+from mmconvnext.config.config_file import read_config, unusable_config
+from mmconvnext.errors import UserError
+
+# Backbones and models that load their weights themselves, strictly.
+_OURS = ('mmconvnext.ConvNeXt', 'mmconvnext.ImageClassifier', 'mmconvnext.RoadmapNet')
+
+# Entries that mmengine looks up in the config itself.
+_READ_BY_THE_RUNNER = ('compile', 'find_unused_parameters', 'model_wrapper_cfg', 'sync_bn')
+
+
+class _KeyValue(DictAction):
+    """mmengine's KEY=VALUE parser, answering what it cannot parse as argparse does."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        try:
+            super().__call__(parser, namespace, values, option_string)
+        except (ValueError, AssertionError, SyntaxError) as error:
+            parser.error(f'{option_string}: expected KEY=VALUE, got {values} ({error})')
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """The config and what overrides it: all that a tool which runs nothing asks for."""
+    parser.add_argument('config', help='config file')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=_KeyValue,
+        metavar='KEY=VALUE',
+        help='override entries of the config, such as train_dataloader.batch_size=4',
+    )
+
+
+def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments that training and testing have in common, named as in mmdet and mmseg."""
+    add_config_arguments(parser)
+    parser.add_argument('--work-dir', help='logs and results go here; work_dirs/CONFIG by default')
+    parser.add_argument(
+        '--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none', help='who '
+        'starts the processes: pytorch is torchrun',
+    )  # fmt: skip
+    # torch.distributed.launch passes one spelling or the other, depending on its version.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by the '
+                        'launcher')  # fmt: skip
+
+
+def load_config(arguments: argparse.Namespace) -> Config:
+    """Read the config file and apply the shared arguments, of those that the tool has.
+
+    Raises:
+        UserError: the file is missing or is no config.
+    """
+    if hasattr(arguments, 'local_rank'):
+        os.environ.setdefault('LOCAL_RANK', str(arguments.local_rank))
+    config = read_config(arguments.config)
+    given = getattr(arguments, 'cfg_options', None) or {}
+    _check_keys(config, given)
+    try:
+        override(config, given)
+    except Exception as error:  # a config is Python, which fails in any way
+        raise UserError(unusable_config(arguments.config, error)) from error
+    if not isinstance(config.get('model'), dict):
+        raise UserError(f'{arguments.config}: expected a config with a model, found none')
+    config.launcher = getattr(arguments, 'launcher', 'none')
+    config.work_dir = (
+        getattr(arguments, 'work_dir', None)
+        or config.get('work_dir')
+        or str(Path('work_dirs') / Path(arguments.config).stem)
+    )
+    return config
+
+
+def _check_keys(config: Config, options: dict) -> None:
+    known = {*config, *inspect.signature(Runner.__init__).parameters, *_READ_BY_THE_RUNNER}
+    for key in options:
+        root = key.split('.')[0]
+        if root not in known:
+            near = difflib.get_close_matches(root, known, 1)
+            hint = f'; did you mean {near[0]}?' if near else ''
+            raise UserError(f'--cfg-options {key}: expected an entry of the config{hint}')
+
+
+def force_safe_loading() -> None:
+    """Make every ``torch.load`` of this process read weights only, mmengine's included.
+
+    Raises:
+        UserError: the environment asks for the opposite.
+    """
+    if os.environ.get('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '0').lower() in ('1', 'y', 'yes', 'true'):
+        raise UserError(
+            'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD is set, which lets a checkpoint run code; unset it: '
+            'checkpoints written here load without it'
+        )
+    os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'
+
+
+def set_precision(config: Config, amp: bool | None) -> None:
+    """Turn mixed precision on or off; None leaves the config's choice.
+
+    Raises:
+        UserError: the optimizer wrapper is one that has no mixed-precision form.
+    """
+    if amp is None:
+        return
+    kind = config.optim_wrapper.get('type', 'OptimWrapper')
+    if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
+        raise UserError(
+            f'--amp: expected an optim_wrapper of type OptimWrapper or AmpOptimWrapper, got {kind}'
+        )
+    if amp:
+        config.optim_wrapper.type = 'AmpOptimWrapper'
+    else:
+        disable_amp(config)
+
+
+def set_seed(config: Config, seed: int | None) -> None:
+    """Seed Python, numpy and torch on every process."""
+    if seed is not None:
+        config.randomness = ConfigDict(config.get('randomness') or {}, seed=seed)
+
+
+def set_learning_rate_scaling(config: Config) -> None:
+    """Scale the learning rate by the total batch size over ``auto_scale_lr.base_batch_size``.
+
+    Raises:
+        UserError: the config does not say for which batch size its learning rate is.
+    """
+    if 'base_batch_size' not in (config.get('auto_scale_lr') or {}):
+        raise UserError('--auto-scale-lr: expected auto_scale_lr.base_batch_size in the config')
+    config.auto_scale_lr.enable = True
+
+
+def set_pretrained(config: Config, pretrained: str | None) -> list[str]:
+    """Choose the backbone's weights, and see to it that the chosen ones are on this machine.
+
+    ``pretrained`` is a file, a URL, ``'none'``, or None for the config's own choice.
+
+    Raises:
+        UserError: the model has no backbone to give weights to.
+        CheckpointError: the weights are missing and could not be downloaded, or are unsafe.
+    """
+    found = list(backbones(config.model))
+    if pretrained is not None:
+        if not found:
+            raise UserError('--pretrained: expected a model with a backbone, the config has none')
+        config.model.pop('init_cfg', None)  # a whole model's file, which would hide this one
+        for backbone in found:
+            scratch = pretrained == 'none'
+            backbone.init_cfg = None if scratch else _with_checkpoint(backbone, pretrained)
+    for part in (*found, config.model):
+        for entry in _pretrained_entries(part):
+            if not entry.get('checkpoint'):
+                raise UserError("init_cfg of type 'Pretrained': expected a checkpoint, got none")
+            read_checkpoint(entry.checkpoint, 'meta', entry.get('sha256'))
+    if pretrained == 'none':
+        return ['NO PRETRAINED WEIGHTS: the backbone starts from scratch (--pretrained none)']
+    return []
+
+
+def backbones(model: ConfigDict) -> Iterator[ConfigDict]:
+    """The entries called ``backbone`` of a model's config, wherever they stand."""
+    for name, value in model.items():
+        if isinstance(value, dict):
+            if name == 'backbone':
+                yield value
+            else:
+                yield from backbones(value)
+
+
+def _pretrained_entries(model: ConfigDict) -> Iterator[ConfigDict]:
+    """What our backbone or classifier will load; another one's schemes are its own."""
+    init = model.get('init_cfg') or []
+    for entry in init if isinstance(init, list) else [init]:
+        if model.get('type') in _OURS and entry.get('type') == 'Pretrained':
+            yield entry
+
+
+def _with_checkpoint(backbone: ConfigDict, checkpoint: str) -> ConfigDict:
+    # The config's options hold for any file, but for its hash.
+    kept = ConfigDict()
+    for entry in _pretrained_entries(backbone):
+        kept.update(entry)
+    kept.pop('sha256', None)
+    return ConfigDict(kept, type='Pretrained', checkpoint=checkpoint)

@@ -1,0 +1,1 @@
+"""A config for data of one's own, made from one that is here."""

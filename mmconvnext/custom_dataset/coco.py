@@ -1,0 +1,76 @@
+"""A person's own COCO json files, for training and for validation."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmconvnext.errors import UserError
+from mmconvnext.preflight.coco_file import CocoFile, read_coco, shortened
+
+
+@dataclass(frozen=True)
+class OwnCoco:
+    """What two annotation files agree on.
+
+    ``pictures`` counts those of training with and without annotation, and of validation.
+    """
+
+    classes: tuple[str, ...]
+    has_masks: bool
+    annotated: int
+    training: int
+    validation: int
+
+
+def read_own_coco(train_file: str, train_images: str, val_file: str, val_images: str) -> OwnCoco:
+    """Read both files.
+
+    Raises:
+        UserError: a file or folder is missing or none of COCO, has nothing in it, or they do not
+            agree.
+    """
+    train, val = files = _read(train_file, train_images), _read(val_file, val_images)
+    names = [tuple(category['name'] for category in file.categories) for file in files]
+    if names[0] != names[1]:
+        raise UserError(
+            f'{val_file}: expected the categories of {train_file} in their order, since labels '
+            f'follow it, {_listed(names[0])}, got {_listed(names[1])}; export both alike'
+        )
+    twice = [name for name, count in Counter(names[0]).items() if count > 1]
+    if twice:
+        raise UserError(
+            f'{train_file}: expected different names of categories, got {twice[0]!r} twice; '
+            'rename or merge them'
+        )
+    masks = [bool(a.get('segmentation')) for file in files for a in file.annotations]
+    if any(masks) and not all(masks):
+        raise UserError(
+            f'{train_file}, {val_file}: expected a segmentation in every annotation or in none, '
+            f'got {sum(masks)} of {len(masks)}; complete them, or take them all out to train '
+            'boxes alone'
+        )
+    annotated = {annotation['image_id'] for annotation in train.annotations}
+    annotated &= {image['id'] for image in train.images}
+    return OwnCoco(names[0], all(masks), len(annotated), len(train.images), len(val.images))
+
+
+def _read(path: str, images: str) -> CocoFile:
+    file = read_coco(path)
+    for name in ('images', 'annotations', 'categories'):
+        if not getattr(file, name):
+            lacking = next(iter(file.incomplete[name].items()), None)
+            detail = f'{lacking[0]} lacks {", ".join(lacking[1])}' if lacking else 'an empty list'
+            raise UserError(f'{file.path}: expected {name} to use, got {detail}; complete it')
+    if not Path(images).is_dir():
+        raise UserError(f'{images}: expected a folder of pictures, found none; correct the path')
+    first = file.images[0]['file_name']
+    if not any(Path(images, str(image['file_name'])).is_file() for image in file.images[:100]):
+        raise UserError(
+            f'{images}: expected the pictures of {file.path}, such as {first}, found none of the '
+            'first; give the folder that its file_names start from'
+        )
+    return file
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return shortened(', '.join(map(repr, names)))

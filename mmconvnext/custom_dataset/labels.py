@@ -1,0 +1,224 @@
+"""A person's own folders of pictures and label PNGs, and what their ids mean."""
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmconvnext.errors import UserError, first_line
+from mmconvnext.preflight.read_files import Pair, read_pairs
+from mmconvnext.preflight.segmentation import IGNORED, listed
+
+# What OpenCV decodes and people keep photographs in.
+PICTURES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
+
+
+@dataclass(frozen=True)
+class LabelledFolder:
+    """Pictures and their label files: names below the two folders, less these endings."""
+
+    images: str
+    labels: str
+    image_suffix: str
+    labels_suffix: str
+    names: list[str]
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What ids are: names of classes, whether 0 is unlabelled, what is ignored, and why."""
+
+    classes: tuple[str, ...]
+    reduce_zero_label: bool
+    ignore_index: int
+    why: str
+
+
+def find_labelled(images: str, labels: str) -> LabelledFolder:
+    """Find out how pictures and label files are named.
+
+    Raises:
+        UserError: a folder is missing or empty, endings are mixed, or names do not go together.
+    """
+    pictures = _files(images, PICTURES, 'pictures')
+    suffixes = Counter(Path(name).suffix for name in pictures)
+    if len(suffixes) > 1:
+        counts = ', '.join(f'{count} {suffix}' for suffix, count in suffixes.most_common())
+        raise UserError(
+            f'{images}: expected pictures of one ending, got {counts}; mmseg reads one in a '
+            'folder: convert the others, or move them away'
+        )
+    (image_suffix,) = suffixes
+    names = [name.removesuffix(image_suffix) for name in pictures]
+    files = _files(labels, ('.png', '.bmp', '.tif', '.tiff'), 'label files')
+    first = next((n for n in names if any(f.startswith(n) for f in files)), None)
+    if first is None:
+        raise UserError(
+            f'{labels}: expected a label file for {pictures[0]} of {images}, of the same name, '
+            f'got such as {files[0]}; rename them'
+        )
+    ending = min((f.removeprefix(first) for f in files if f.startswith(first)), key=len)
+    missing = sorted({*names} - {f.removesuffix(ending) for f in files if f.endswith(ending)})
+    if missing:
+        raise UserError(
+            f'{labels}: expected {missing[0]}{ending} for {missing[0]}{image_suffix}, and so '
+            f'for {len(missing)} of {len(names)} pictures, found none; add them, or move the '
+            'pictures away'
+        )
+    return LabelledFolder(images, labels, image_suffix, ending, names)
+
+
+def _files(folder: str, suffixes: tuple[str, ...], what: str) -> list[str]:
+    root = Path(folder)
+    if not root.is_dir():
+        raise UserError(f'{folder}: expected a folder of {what}, found none; correct the path')
+    found = sorted(
+        path.relative_to(root).as_posix()
+        for path in root.rglob('*')
+        if path.suffix.lower() in suffixes
+    )
+    if not found:
+        raise UserError(
+            f'{folder}: expected {what} ({", ".join(suffixes)}), found none; correct the path'
+        )
+    return found
+
+
+def count_ids(folder: LabelledFolder) -> Counter[int]:
+    """Pixels of each id in all label files.
+
+    Raises:
+        UserError: a file cannot be read or holds something other than ids of 0 to 255.
+    """
+    ids: Counter[int] = Counter()
+    pictures = (f'{folder.images}/{name}{folder.image_suffix}' for name in folder.names)
+    labels = (f'{folder.labels}/{name}{folder.labels_suffix}' for name in folder.names)
+    for facts in read_pairs([*map(Pair, pictures, labels)]):
+        problem = facts.labels_problem
+        if not problem and not all(0 <= value <= 255 for value in facts.counts):
+            problem = f'ids up to {max(facts.counts)}'
+        if problem:
+            raise UserError(
+                f'{facts.labels}: expected one channel with ids of 0 to 255, got {problem}; '
+                "write the ids as grey values (mode 'L') or with a palette (mode 'P')"
+            )
+        ids.update(facts.counts)
+    return ids
+
+
+def read_classes(given: Sequence[str] | None) -> tuple[str, ...] | None:
+    """Names as they were given, or the lines of a file of that name; None where none were.
+
+    Raises:
+        UserError: a name occurs twice, or the file has none.
+    """
+    if not given:
+        return None
+    names, file = [*given], given[0]
+    if len(given) == 1 and os.path.isfile(file):  # which answers for what no file can be called
+        try:
+            lines = Path(file).read_text(encoding='utf-8').split('\n')
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(
+                f'--classes {file}: expected a file of names in UTF-8, could not read it '
+                f'({first_line(error)})'
+            ) from error
+        names = [line.strip() for line in lines if line.strip()]
+    if not names:
+        raise UserError(
+            f'--classes {file}: expected a name on each line, got an empty file; fill it'
+        )
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise UserError(
+            f'--classes: expected different names, got {twice[0]!r} twice; correct them'
+        )
+    return tuple(names)
+
+
+def decide(
+    ids: Counter[int],
+    classes: tuple[str, ...] | None,
+    reduce_zero_label: bool | None,
+    ignore_index: int | None,
+) -> Meaning:
+    """What the ids of label files mean.
+
+    Args:
+        ids: Pixels of each id.
+        classes: Their names, or None to count them.
+        reduce_zero_label: Whether 0 is unlabelled and id k is class k - 1; None: from the ids.
+        ignore_index: Id of pixels that do not count; None for 255.
+
+    Raises:
+        UserError: the ids do not suit the classes, or what is asked for is not possible.
+    """
+    ignored = IGNORED if ignore_index is None else ignore_index
+    values = sorted({*ids} - {ignored})
+    _require_possible(ids, values, classes, reduce_zero_label, ignored)
+    reduced = reduce_zero_label
+    if reduced is None:
+        beyond = classes is not None and values[-1] == len(classes)
+        reduced = ignored == IGNORED and (beyond or (classes is None and values[0] > 0))
+    first = int(reduced)
+    if classes is None:
+        classes = tuple(f'class_{value}' for value in range(first, values[-1] + 1))
+    last = len(classes) - 1 + first
+    if values[-1] > last:
+        raise UserError(
+            f'labels: expected ids of {first} to {last} for {len(classes)} classes, got '
+            f'{listed(values)}; name all classes with --classes'
+            + ('' if reduced else ', or tell with --ignore-index what does not count')
+        )
+    why = _why(ids, values, reduced, ignored, reduce_zero_label)
+    return Meaning(classes, reduced, ignored, why)
+
+
+def _require_possible(
+    ids: Counter[int],
+    values: list[int],
+    classes: tuple[str, ...] | None,
+    reduce_zero_label: bool | None,
+    ignored: int,
+) -> None:
+    if not values:
+        raise UserError(
+            f'labels: expected ids of classes, got {ignored} alone, which is ignored; write the '
+            'ids of the classes into the files'
+        )
+    if values == [0] and IGNORED in ids and (classes is None or len(classes) > 1):
+        raise UserError(
+            'labels: expected ids of 0 and 1, got 0 and 255, and 255 is ignored; write 1 in place '
+            'of 255'
+        )
+    if ignored != IGNORED and reduce_zero_label:
+        raise UserError(
+            f'--ignore-index {ignored}: with --reduce-zero-label mmseg ignores 0 and 255 alone; '
+            'give one of the two'
+        )
+    if ignored == 0:
+        raise UserError(
+            '--ignore-index 0: labels would have a hole there; give --reduce-zero-label, which '
+            'ignores 0 and makes id k class k - 1'
+        )
+    if ignored != IGNORED and IGNORED in ids:
+        raise UserError(
+            f'--ignore-index {ignored}: the label files have 255 too, and one id can be ignored; '
+            f'write {ignored} in place of 255'
+        )
+
+
+def _why(
+    ids: Counter[int], values: list[int], reduced: bool, ignored: int, asked: bool | None
+) -> str:
+    total = sum(ids.values())
+    share = f'{ids.get(0, 0) / total:.1%}'
+    if reduced:
+        meaning = f'id k is class k - 1, 0 ({share} of the pixels) is ignored'
+        choice = '' if asked else '; if 0 is a class, give --no-reduce-zero-label'
+    else:
+        meaning = f'id k is class k, 0 ({share} of the pixels) too'
+        choice = '' if asked is False else '; if 0 means unlabelled, give --reduce-zero-label'
+    rest = f', {ignored} ({ids[ignored] / total:.1%}) is ignored' if ids.get(ignored) else ''
+    return f'ids found: {listed(values)}; {meaning}{rest}{choice}'

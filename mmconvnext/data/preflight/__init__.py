@@ -1,5 +1,0 @@
-"""What would make a training fail, or silently go wrong, in the data of a config."""
-
-from mmconvnext.data.preflight.run import Preflight, Summary, preflight
-
-__all__ = ['Preflight', 'Summary', 'preflight']

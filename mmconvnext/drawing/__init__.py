@@ -1,0 +1,1 @@
+"""What draws on images: labels, instances, panels, legends."""

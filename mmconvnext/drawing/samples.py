@@ -1,0 +1,58 @@
+"""Instances of mmdet's data samples, in the pixels of the image on disk."""
+
+import cv2
+import numpy as np
+
+from mmconvnext.drawing.instances import Instances
+
+
+def detections(sample, score_thr: float) -> Instances:
+    """A sample's predictions whose score is at least ``score_thr``."""
+    found = sample.pred_instances
+    found = found[found.scores >= score_thr]
+    masks = found.masks.cpu().numpy() if 'masks' in found else None
+    return Instances(_boxes(found), found.labels.cpu().numpy(), found.scores.cpu().numpy(), masks)
+
+
+def ground_truth(sample, shape: tuple[int, int], dataset) -> Instances:
+    """A sample's ``gt_instances`` in the pixels of the picture on disk.
+
+    ``shape`` is that picture's height and width. The instances are of the test scale where they
+    were loaded before the resize. A mask's size tells; of boxes alone the order of the steps in
+    the dataset's pipeline does.
+    """
+    true = sample.gt_instances
+    masks = true.masks.to_ndarray().astype(bool) if 'masks' in true else None
+    boxes = _boxes(true)
+    rescaled = _annotated_first(dataset) if masks is None else masks.shape[1:] != shape
+    if rescaled:
+        across, down = sample.get('scale_factor', (1.0, 1.0))
+        boxes = boxes / (across, down, across, down)
+        if masks is not None:
+            masks = _unscaled(masks, (across, down), shape)
+    return Instances(boxes, true.labels.cpu().numpy(), masks=masks)
+
+
+def _annotated_first(dataset) -> bool:
+    """Whether the dataset's pipeline resizes pictures after it loaded their annotation."""
+    steps = getattr(getattr(dataset, 'pipeline', None), 'transforms', ())
+    names = [type(step).__name__ for step in steps]
+    loaded = names.index('LoadAnnotations') if 'LoadAnnotations' in names else len(names)
+    return any('Resize' in name for name in names[loaded:])
+
+
+def _unscaled(masks: np.ndarray, scale: tuple[float, float], shape: tuple[int, int]) -> np.ndarray:
+    """Masks of the test scale, perhaps padded, in the size of the picture."""
+    result = np.zeros((len(masks), *shape), bool)
+    # Unlike cv2.resize, a warp leaves the padding out.
+    shrink = np.diag(scale).astype(float) @ np.eye(2, 3)
+    flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
+    for mask, target in zip(masks, result):
+        target[:] = cv2.warpAffine(mask.astype(np.uint8), shrink, shape[::-1], flags=flags)
+    return result
+
+
+def _boxes(instances) -> np.ndarray:
+    """(N, 4) boxes, whether a tensor or mmdet's box type around one."""
+    boxes = instances.bboxes
+    return getattr(boxes, 'tensor', boxes).cpu().numpy().reshape(-1, 4)

@@ -1,0 +1,39 @@
+"""What all figures have in common: colours, sizes, and how they come to disk."""
+
+from pathlib import Path
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from mmconvnext.files import whole_file
+
+# Of Okabe and Ito, which colour-blind people tell apart too, the darkest first.
+COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')
+# A second sign, for more than there are colours and for prints in grey.
+STYLES = ('-', '--', ':', '-.')
+DOTS_PER_INCH = 150
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure, sides in inches, whose parts make room for each other."""
+    figure = Figure(figsize=(width, height), dpi=DOTS_PER_INCH, layout='constrained')
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def line_style(number: int) -> dict[str, str]:
+    """Colour and line style of the n-th of several things, different for the first 28."""
+    return {
+        'color': COLOURS[number % len(COLOURS)],
+        'linestyle': STYLES[number // len(COLOURS) % len(STYLES)],
+    }
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a PNG, whole or not at all.
+
+    Raises:
+        UserError: it cannot be written there.
+    """
+    with whole_file(path, 'expected a place to write a picture to') as partial:
+        figure.savefig(partial, format='png')

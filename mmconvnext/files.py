@@ -1,0 +1,49 @@
+"""Files that are written whole or not at all, and the folders that options name."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from mmconvnext.errors import UserError
+
+
+@contextmanager
+def whole_file(path: Path, refusal: str = 'could not be written') -> Iterator[Path]:
+    """Yield a path to write to, of the same suffix, which takes the place of ``path`` at the end.
+
+    Folders are made. After an error nothing is left, and an older file stays as it was.
+
+    Args:
+        path: File to write or replace.
+        refusal: What a message says of a path that cannot be written to.
+
+    Raises:
+        UserError: the file could not be written.
+    """
+    partial = path.with_name(f'.{path.stem}.{os.getpid()}.partial{path.suffix}')
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        os.replace(partial, path)
+    except OSError as error:
+        raise UserError(f'{path}: {refusal} ({error.strerror or error})') from error
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def make_folder(option: str, folder: Path) -> None:
+    """Make the folder that an option names, before any work is done.
+
+    Raises:
+        UserError: it cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f'{option}: {folder}: expected a folder to write to ({error})') from error
+    if not os.access(folder, os.W_OK):
+        raise UserError(
+            f'{option}: {folder}: expected a folder to write to, got one without rights'
+        )

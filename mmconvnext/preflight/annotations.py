@@ -1,0 +1,193 @@
+"""What is wrong with the boxes and masks of a COCO annotation file."""
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+
+from mmconvnext.preflight.coco_file import CocoFile
+from mmconvnext.preflight.findings import Findings
+
+_TOLERANCE = 1.0  # pixels by which a box may leave its picture, as rounding makes some
+_MANY = 0.1  # part of the boxes that must be beyond the edge to tell of another format of all
+
+_DROPPED = 'mmdet drops them without a word, and their objects become background'
+# The level where they are few, and what to say. The first fault of a box counts.
+_FAULTS = {
+    'boxes without numbers': (
+        'error',
+        'boxes that are not four numbers x, y, width, height: training ends there',
+    ),
+    'boxes of no size': ('warning', f'boxes with a width or height of 0 or less: {_DROPPED}'),
+    'boxes below a pixel': ('warning', f'boxes narrower or lower than a pixel: {_DROPPED}'),
+    'boxes outside': ('warning', f'boxes wholly outside their picture: {_DROPPED}'),
+    'areas without numbers': ('error', 'annotations whose area is no number: training ends there'),
+    'areas of 0': ('warning', f'annotations whose area is 0 or less: {_DROPPED}'),
+    'boxes beyond the edge': (
+        'warning',
+        'boxes more than a pixel beyond the edge of their picture; clip them, or correct the '
+        'sizes in images',
+    ),
+    'no masks': (
+        'error',
+        'annotations without segmentation, which the mask head needs: training ends there',
+    ),
+    'broken masks': (
+        'error',
+        'segmentations that are neither polygons of numbers nor run lengths: training ends there',
+    ),
+    'run lengths of another size': (
+        'error',
+        'run lengths of another size than their picture: training ends there',
+    ),
+    'short polygons': (
+        'warning',
+        'segmentations with no polygon of three corners (an even number, six or more, of '
+        'coordinates): mmdet ignores the whole instance',
+    ),
+    'empty masks': (
+        'warning',
+        'segmentations with no pixel in their picture: the mask head learns that there is nothing',
+    ),
+}
+
+
+def _add_fault(kind: str, ids: Sequence[object], total: int, findings: Findings) -> None:
+    level, message = _FAULTS[kind]
+    findings.add(level, kind, f'{message} (ids of annotations)', ids, total)
+
+
+def _numbers(values: object, count: int) -> tuple[float, ...]:
+    good = isinstance(values, list | tuple) and len(values) == count
+    if good and all(isinstance(value, int | float) for value in values):
+        try:
+            return tuple(float(value) for value in values)
+        except OverflowError:  # json has integers of any length
+            pass
+    return (np.nan,) * count
+
+
+def check_boxes(file: CocoFile, findings: Findings) -> tuple[np.ndarray, np.ndarray]:
+    """Check boxes against their pictures.
+
+    Returns:
+        (N, 4) float64 x, y, width, height in pixels, nan where there are no four numbers;
+        (N,) bool: those that mmdet keeps.
+    """
+    known = {image['id']: _numbers([image['width'], image['height']], 2) for image in file.images}
+    pictures = [known.get(a['image_id'], (np.nan,) * 2) for a in file.annotations]
+    sizes = np.array(pictures, float).reshape(-1, 2)
+    boxes = [_numbers(annotation['bbox'], 4) for annotation in file.annotations]
+    boxes = np.array(boxes, float).reshape(-1, 4)
+    faults = _box_faults(file, boxes, sizes)
+    format_ = _other_format(boxes, sizes)
+    if format_:
+        findings.error(
+            'format of boxes',
+            f'boxes look like {format_}, and COCO has x, y, width, height in pixels; convert them',
+        )
+    else:
+        ids = [annotation['id'] for annotation in file.annotations]
+        for kind, which in faults.items():
+            _add_fault(kind, [ids[i] for i in np.flatnonzero(which)], len(ids), findings)
+    dropped = [which for kind, which in faults.items() if kind != 'boxes beyond the edge']
+    return boxes, np.isfinite(sizes).all(axis=1) & ~np.any(dropped, axis=0)
+
+
+def _box_faults(file: CocoFile, boxes: np.ndarray, sizes: np.ndarray) -> dict[str, np.ndarray]:
+    """(N,) bool by kind of fault; in comparisons, nan is never true."""
+    areas = np.array([_numbers([a['area']], 1)[0] for a in file.annotations], float)
+    ends = boxes[:, :2] + boxes[:, 2:]
+    inside = np.minimum(ends, sizes) - np.maximum(boxes[:, :2], 0)
+    beyond = (boxes[:, :2] < -_TOLERANCE) | (ends > sizes + _TOLERANCE)
+    found = {
+        'boxes without numbers': ~np.isfinite(boxes).all(axis=1),
+        'boxes of no size': (boxes[:, 2:] <= 0).any(axis=1),
+        'boxes below a pixel': (boxes[:, 2:] < 1).any(axis=1),
+        'boxes outside': (inside <= 0).any(axis=1),
+        'areas without numbers': np.isnan(areas),
+        'areas of 0': areas <= 0,
+        'boxes beyond the edge': beyond.any(axis=1),
+    }
+    seen = np.zeros(len(boxes), bool)
+    for kind, which in found.items():
+        found[kind] = which & ~seen
+        seen |= which
+    return found
+
+
+def _other_format(boxes: np.ndarray, sizes: np.ndarray) -> str:
+    """What all boxes look like, where that is not COCO's format; else ''."""
+    known = np.isfinite(boxes).all(axis=1) & np.isfinite(sizes).all(axis=1)
+    boxes, sizes = boxes[known], sizes[known]
+    if len(boxes) == 0:
+        return ''
+    if (boxes >= 0).all() and (boxes <= 1).all():
+        return 'parts of the picture, 0 to 1'
+    beyond = (boxes[:, :2] + boxes[:, 2:] > sizes + _TOLERANCE).any(axis=1)
+    as_corners = (boxes[:, 2:] > boxes[:, :2]) & (boxes[:, 2:] <= sizes + _TOLERANCE)
+    return 'x1, y1, x2, y2' if beyond.mean() >= _MANY and as_corners.all() else ''
+
+
+def check_masks(file: CocoFile, used: np.ndarray, findings: Findings) -> None:
+    """Check the masks of the annotations that mmdet keeps, ``used``: (N,) bool."""
+    sizes = {image['id']: (image['height'], image['width']) for image in file.images}
+    ids = defaultdict(list)
+    for place in np.flatnonzero(used):
+        annotation = file.annotations[place]
+        fault = mask_fault(annotation.get('segmentation'), sizes[annotation['image_id']])
+        ids[fault].append(annotation['id'])
+    for kind in _FAULTS:
+        _add_fault(kind, ids[kind], int(used.sum()), findings)
+
+
+def mask_fault(segmentation: object, size: tuple[int, int]) -> str:
+    """The kind of fault of one segmentation in a picture of (height, width), or ''."""
+    if not segmentation:
+        return 'no masks'
+    if isinstance(segmentation, dict):
+        return _fault_of_run_lengths(segmentation, size)
+    if not isinstance(segmentation, list):
+        return 'broken masks'
+    good = []
+    for polygon in segmentation:
+        if not isinstance(polygon, list) or not all(
+            isinstance(value, int | float) and math.isfinite(value) for value in polygon
+        ):
+            return 'broken masks'
+        if len(polygon) >= 6 and len(polygon) % 2 == 0:
+            good.append(polygon)
+    if not good:
+        return 'short polygons'
+    return '' if any(_covers(polygon, size) for polygon in good) else 'empty masks'
+
+
+def _covers(polygon: list[float], size: tuple[int, int]) -> bool:
+    """Whether what a polygon spans has an extent within a picture of (height, width)."""
+    return all(
+        min(max(places), limit) > max(min(places), 0)
+        for places, limit in ((polygon[1::2], size[0]), (polygon[::2], size[1]))
+    )
+
+
+def _fault_of_run_lengths(segmentation: dict, size: tuple[int, int]) -> str:
+    counts, given = segmentation.get('counts'), segmentation.get('size')
+    if not isinstance(counts, list | str) or not given:
+        return 'broken masks'
+    if list(given) != list(size):
+        return 'run lengths of another size'
+    if isinstance(counts, list):
+        if not all(isinstance(count, int) and count >= 0 for count in counts):
+            return 'broken masks'
+        if sum(counts) != size[0] * size[1]:
+            return 'run lengths of another size'
+        return '' if sum(counts[1::2]) else 'empty masks'
+    # mmdet brings it; this module is read where mmdet is not.
+    from pycocotools import mask
+
+    try:
+        decoded = mask.decode({'size': list(size), 'counts': counts.encode()})
+    except (ValueError, TypeError):
+        return 'broken masks'
+    return '' if decoded.any() else 'empty masks'

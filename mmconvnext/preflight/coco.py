@@ -1,0 +1,232 @@
+"""What is wrong with a COCO annotation file, for mmdet's CocoDataset to read."""
+
+import os
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from mmengine.config import Config
+
+from mmconvnext.data.checks import evaluators
+from mmconvnext.errors import UserError
+from mmconvnext.preflight.annotations import check_boxes, check_masks
+from mmconvnext.preflight.coco_file import CocoFile, read_coco, shortened
+from mmconvnext.preflight.configured import ConfiguredDataset
+from mmconvnext.preflight.findings import Findings, Summary
+from mmconvnext.preflight.pictures import check_pictures, check_sizes
+from mmconvnext.preflight.read_files import Facts, Pair, Reader
+
+
+def check_coco(
+    config: Config, dataset: ConfiguredDataset, read: Reader, findings: Findings
+) -> tuple[Summary, list[Facts]]:
+    """Check the annotation file of a data set, its evaluator and its pictures."""
+    summary = Summary(dataset.name, 'instances', dataset.classes)
+    _check_evaluators(config, dataset, findings)
+    try:
+        file = read_coco(dataset.built.ann_file)
+    except UserError as error:
+        findings.error('annotation file', str(error))
+        return summary, []
+    # CocoDataset numbers the classes in the order of the json.
+    named = [c['id'] for c in file.categories if c['name'] in dataset.classes]
+    labels = {category: label for label, category in enumerate(named)}
+    _check_ids(file, findings)
+    _check_categories(dataset, file, labels, findings)
+    boxes, used = _check_instances(dataset, file, labels, findings)
+    _check_left(dataset, file, labels, used, findings)
+    annotations = [file.annotations[place] for place in np.flatnonzero(used)]
+    found = Counter(labels[annotation['category_id']] for annotation in annotations)
+    summary.pictures = len(file.images)
+    summary.annotated = len({annotation['image_id'] for annotation in annotations})
+    summary.counts = [found[label] for label in range(len(dataset.classes))]
+    summary.object_sizes = np.sqrt(boxes[used, 2:].prod(axis=1))
+    folder = (dataset.built.data_prefix or {}).get('img') or ''
+    paths = [str(Path(folder, str(image['file_name']))) for image in file.images]
+    loader = dataset.step('LoadImageFromFile')
+    how = loader.get('imdecode_backend', 'cv2'), loader.get('color_type', 'color')
+    facts = read([Pair(path, None, *how) for path in paths])
+    check_pictures(facts, findings)
+    check_sizes(facts, file.images, findings)
+    return summary, facts
+
+
+def _check_evaluators(config: Config, dataset: ConfiguredDataset, findings: Findings) -> None:
+    """Whether the evaluator reads the annotations that its data set has."""
+    for evaluator in evaluators(config, dataset.split):
+        file = evaluator.get('ann_file')
+        if file and not _same_file(file, dataset.built.ann_file):
+            findings.error(
+                'ann_file of the evaluator',
+                f'{dataset.split}_evaluator.ann_file: expected {dataset.built.ann_file}, which '
+                f'{dataset.split}_dataloader reads, got {file}',
+            )
+
+
+def _same_file(first: str, second: str) -> bool:
+    if os.path.abspath(first) == os.path.abspath(second):
+        return True
+    files = Path(first), Path(second)
+    return all(f.is_file() for f in files) and files[0].read_bytes() == files[1].read_bytes()
+
+
+def _check_instances(
+    dataset: ConfiguredDataset, file: CocoFile, labels: dict[object, int], findings: Findings
+) -> tuple[np.ndarray, np.ndarray]:
+    """(N, 4) boxes, and (N,) bool: which annotations training uses."""
+    boxes, used = check_boxes(file, findings)
+    known = np.array([a['category_id'] in labels for a in file.annotations], bool)
+    crowds = np.array([bool(a.get('iscrowd')) for a in file.annotations], bool)
+    if crowds.any():
+        findings.note(
+            'crowds',
+            f'{crowds.sum():,} annotations are crowds (iscrowd=1): neither learnt from nor counted '
+            'as missed',
+        )
+    used = used & known & ~crowds
+    if dataset.step('LoadAnnotations').get('with_mask'):
+        check_masks(file, used, findings)
+    return boxes, used
+
+
+def _repeated(values: Iterable[object]) -> list[object]:
+    return [value for value, count in Counter(values).items() if count > 1]
+
+
+def _check_ids(file: CocoFile, findings: Findings) -> None:
+    for name, records in file.incomplete.items():
+        lacking = sorted({key for keys in records.values() for key in keys})
+        findings.error(
+            'incomplete records',
+            f'{name} without {", ".join(lacking)}, which mmdet looks up: training ends there; '
+            'add them to the json',
+            records,
+        )
+    lists = {'image': file.images, 'annotation': file.annotations, 'category': file.categories}
+    for name, records in lists.items():
+        findings.error(
+            f'duplicate {name} ids',
+            f'{name} ids that occur more than once: the last one hides the others, or mmdet '
+            'refuses; number them anew',
+            _repeated(record['id'] for record in records),
+        )
+        findings.add(
+            # faster-coco-eval reads text as ids of images, and of nothing else.
+            *('warning' if name == 'image' else 'error', f'{name} ids no integers'),
+            f'{name} ids that are not integers, as COCO wants them and its evaluation; number '
+            'them anew',
+            [repr(r['id']) for r in records if type(r['id']) is not int],
+        )
+    findings.error(
+        'duplicate categories',
+        'names of categories that occur more than once: mmdet takes them for one class too many; '
+        'rename or merge them',
+        _repeated(category['name'] for category in file.categories),
+    )
+    findings.warning(
+        'repeated pictures',
+        'files that several entries of images name: they count twice',
+        _repeated(image['file_name'] for image in file.images),
+    )
+    ids = {image['id'] for image in file.images}
+    findings.warning(
+        'annotations without image',
+        'annotations of an image_id that is not in images: left out without a word (ids of '
+        'annotations); correct their image_id',
+        [a['id'] for a in file.annotations if a['image_id'] not in ids],
+        len(file.annotations),
+    )
+
+
+def _check_categories(
+    dataset: ConfiguredDataset, file: CocoFile, labels: dict[object, int], findings: Findings
+) -> None:
+    classes = dataset.classes
+    names = {category['id']: category['name'] for category in file.categories}
+    given = (dataset.config.get('metainfo') or {}).get('classes')
+    # A text may name a file of names, which mmengine has read by then.
+    if isinstance(dataset.built.metainfo.get('classes'), str):
+        findings.error(
+            'classes is a text',
+            f'metainfo.classes: expected a tuple of names, got the text {given!r}; a single class '
+            "is ('name',), with a comma",
+        )
+        return
+    findings.error(
+        'unknown category',
+        'category_ids of annotations that are not in categories: mmdet drops them without a word',
+        sorted({a['category_id'] for a in file.annotations} - {*names}, key=str),
+    )
+    whose = 'of metainfo' if given else f"of {dataset.config.get('type')}'s own"
+    absent = [name for name in classes if name not in names.values()]
+    findings.error(
+        'classes not in json',
+        f'classes {whose} that are no category of {file.path}: labels shift or everything is '
+        f'dropped; give metainfo the names in the json ({_listed(names.values(), 80)})',
+        absent,
+    )
+    counts = Counter(names.get(a['category_id']) for a in file.annotations)
+    findings.add(
+        # Some of the classes may be what is wanted, but not where the others are misnamed.
+        *('error' if absent or not given else 'warning', 'categories not in classes'),
+        f'categories of the json that are no classes {whose}: mmdet drops their annotations '
+        'without a word; name them in metainfo',
+        [f'{n} ({counts[n]} annotations)' for n in names.values() if n not in classes],
+    )
+    order = [names[category] for category in labels]
+    if not absent and len(order) == len(classes) and order != list(classes):
+        findings.error(
+            'order of classes',
+            'metainfo.classes and the categories of the json are in different orders, and labels '
+            f'follow the json: names are swapped; give classes=({_listed(order, 200)})',
+        )
+
+
+def _listed(names: Iterable[str], length: int) -> str:
+    return shortened(', '.join(map(repr, names)), length)
+
+
+def _check_left(
+    dataset: ConfiguredDataset,
+    file: CocoFile,
+    labels: dict[object, int],
+    used: np.ndarray,
+    findings: Findings,
+) -> None:
+    """What is left of the pictures, as CocoDataset filters them, and of the boxes."""
+    options = dataset.config.get('filter_cfg') or {}
+    if dataset.config.get('test_mode'):
+        options = {}
+    annotated = {a['image_id'] for a in file.annotations if a['category_id'] in labels}
+    empty = [image for image in file.images if image['id'] not in annotated]
+    fate = 'kept as background'
+    if options.get('filter_empty_gt'):
+        fate = 'left out (filter_empty_gt=True); to learn from them as background, set it to False'
+    findings.note(
+        'pictures without annotation',
+        f'pictures without annotation: {fate}',
+        [image['file_name'] for image in empty],
+    )
+    least = options.get('min_size', 0)
+    small = [i for i in file.images if min(_number(i['width']), _number(i['height'])) < least]
+    findings.note(
+        'small pictures',
+        f'pictures with a side of less than {least} pixels: left out (filter_cfg.min_size)',
+        [image['file_name'] for image in small],
+    )
+    left_out = {id(i) for i in [*small, *(empty if options.get('filter_empty_gt') else [])]}
+    if len(left_out) == len(file.images):
+        findings.error(
+            'nothing left',
+            f'no picture is left of {len(file.images)}: see the other findings, and filter_cfg',
+        )
+    elif not used.any():
+        findings.error(
+            'no boxes',
+            f'no box is left of {len(file.annotations)}: there is nothing to learn or to find',
+        )
+
+
+def _number(value: object) -> float:
+    return value if isinstance(value, int | float) else 0

@@ -1,0 +1,167 @@
+"""Reading every picture and label file once, in several processes."""
+
+import hashlib
+import io
+import multiprocessing
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import mmcv
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from mmconvnext.errors import UserError, first_line
+
+# What a complete file ends with; one that does not may be cut off.
+_ENDS = {b'\xff\xd8\xff': b'\xff\xd9', b'\x89PNG': b'IEND\xaeB`\x82'}
+_TAIL = 64  # bytes at the end in which that is looked for, as some programs add a few
+_ORIENTATION = 0x0112  # EXIF's tag
+_CHUNK = 32  # files a task
+# Below this number of files, other processes would start for longer than they work.
+_FEW = 400
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A picture, perhaps its labels, and how the pipeline decodes them (mmcv's names)."""
+
+    image: str
+    labels: str | None = None
+    backend: str = 'cv2'
+    flag: str = 'color'
+    labels_backend: str = 'pillow'
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What one pair holds. Sizes are (width, height) in pixels, as decoded; None if unreadable.
+
+    ``counts`` has the number of pixels of each id in the label file, as it is on disk. The
+    problems are '' or a few words. ``turned`` is set where EXIF turns or mirrors the picture.
+    """
+
+    image: str
+    size: tuple[int, int] | None = None
+    digest: bytes = b''
+    problem: str = ''
+    turned: bool = False
+    labels: str | None = None
+    labels_size: tuple[int, int] | None = None
+    labels_problem: str = ''
+    counts: dict[int, int] = field(default_factory=dict)
+
+
+Reader = Callable[[Sequence[Pair]], list[Facts]]
+
+
+def read_pairs(pairs: Sequence[Pair], jobs: int = 1) -> Iterator[Facts]:
+    """Read files in order; with ``jobs`` processes where there are enough to be worth it.
+
+    Raises:
+        UserError: a process died, most likely for lack of memory.
+    """
+    if jobs <= 1 or len(pairs) < _FEW:
+        yield from map(read_pair, pairs)
+        return
+    context = _context()
+    try:
+        with ProcessPoolExecutor(jobs, context, cv2.setNumThreads, (1,)) as pool:
+            # A stretch at a time: `map` takes all it is given at once, and so would the results.
+            stretch = 8 * jobs * _CHUNK
+            for start in range(0, len(pairs), stretch):
+                some = pairs[start : start + stretch]
+                yield from pool.map(read_pair, some, chunksize=_CHUNK)
+    except BrokenProcessPool as error:
+        raise UserError(
+            f'--jobs {jobs}: a process that reads pictures died, perhaps for lack of memory; '
+            'try --jobs 1, which needs least'
+        ) from error
+
+
+def _context() -> multiprocessing.context.BaseContext:
+    # Forking this process, with the threads of torch and of the progress bar, could hang; a
+    # server that is forked instead imports this module once for all.
+    if sys.platform == 'win32':
+        return multiprocessing.get_context('spawn')
+    context = multiprocessing.get_context('forkserver')
+    context.set_forkserver_preload([__name__])
+    return context
+
+
+def read_pair(pair: Pair) -> Facts:
+    """Decode a picture and its labels as the pipeline would; never raises for what they hold."""
+    facts = {'image': pair.image, 'labels': pair.labels}
+    try:
+        content = _content(pair.image)
+        facts['digest'] = hashlib.blake2b(content, digest_size=16).digest()
+        facts['turned'] = _examine(content)
+        image = _decoded(content, pair.flag, pair.backend)
+        facts['size'] = image.shape[1], image.shape[0]
+    except Exception as error:  # decoders fail in any way
+        facts['problem'] = _problem(error)
+    try:
+        if pair.labels is not None:
+            labels = _decoded(_content(pair.labels), 'unchanged', pair.labels_backend).squeeze()
+            facts |= _count(labels)
+    except Exception as error:  # as above
+        facts['labels_problem'] = _problem(error)
+    return Facts(**facts)
+
+
+def _content(path: str) -> bytes:
+    content = Path(path).read_bytes()
+    if not content:
+        raise ValueError('empty file')
+    return content
+
+
+def _decoded(content: bytes, flag: str, backend: str) -> np.ndarray:
+    pixels = mmcv.imfrombytes(content, flag=flag, backend=backend)
+    if pixels is None:
+        raise ValueError('not a picture')
+    return pixels
+
+
+def _examine(content: bytes) -> bool:
+    """Raise for a picture that is cut off, which OpenCV fills up in grey; whether it is turned."""
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            ends = [end for start, end in _ENDS.items() if content.startswith(start)]
+            if not ends or ends[0] not in content[-_TAIL:]:
+                image.load()
+            return image.getexif().get(_ORIENTATION, 1) not in (0, 1)
+    except (UnidentifiedImageError, Image.DecompressionBombError):
+        return False  # perhaps OpenCV knows the format, or has no limit of size
+
+
+def _problem(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return 'does not exist'
+    if isinstance(error, UnidentifiedImageError):
+        return 'not a picture'
+    return os.strerror(error.errno) if getattr(error, 'errno', None) else first_line(error)
+
+
+def _count(labels: np.ndarray) -> dict[str, object]:
+    """Size, problem and counts, for :class:`Facts`."""
+    size = (labels.shape[1], labels.shape[0]) if labels.ndim > 1 else None
+    if labels.ndim != 2:
+        channels = labels.shape[-1] if labels.ndim > 2 else 0
+        return {'labels_size': size, 'labels_problem': f'{channels} channels'}
+    if labels.dtype.kind == 'f':
+        if not np.array_equal(labels, np.round(labels)):
+            return {'labels_size': size, 'labels_problem': 'fractions'}
+        labels = labels.astype(np.int64)
+    if labels.dtype in (np.bool_, np.uint8):  # ten times as fast as sorting
+        counts = np.bincount(labels.reshape(-1).astype(np.uint8, copy=False))
+        ids = np.flatnonzero(counts)
+        counts = counts[ids]
+    else:
+        ids, counts = np.unique(labels, return_counts=True)
+    return {'labels_size': size, 'counts': dict(zip(ids.tolist(), counts.tolist()))}

@@ -1,0 +1,88 @@
+"""What the checks of a data set found, as tables for a person and as JSON for a program."""
+
+import dataclasses
+import math
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from mmconvnext.preflight.findings import LEVELS
+from mmconvnext.preflight.pictures import size_text
+from mmconvnext.preflight.run import Preflight
+
+_STYLES = {'error': 'bold red', 'warning': 'yellow', 'note': 'dim'}
+_SHOWN = 3  # offenders by name in the table; the JSON has more
+
+
+def print_report(checked: Preflight, console: Console) -> None:
+    """Print a table, one row a data set, and all findings."""
+    table = Table('data set', title='Data', title_justify='left')
+    for header in ('pictures', 'annotated', 'classes', 'labels', 'smallest', 'largest'):
+        table.add_column(header, justify='right')
+    for summary in checked.summaries:
+        seen = sum(count > 0 for count in summary.counts)
+        sizes = summary.picture_sizes
+        table.add_row(
+            summary.name,
+            f'{summary.pictures:,}',
+            f'{summary.annotated:,}',
+            f'{seen} / {len(summary.classes)}',
+            f'{_short(sum(summary.counts))} {summary.unit}',
+            *(size_text(some(sizes, key=math.prod)) if sizes else '–' for some in (min, max)),
+        )
+    console.print(table)
+    print_findings(checked, console)
+
+
+def _short(count: int) -> str:
+    for unit, size in (('G', 10**9), ('M', 10**6)):
+        if count >= size:
+            return f'{count / size:.3g} {unit}'
+    return f'{count:,}'
+
+
+def print_findings(checked: Preflight, console: Console) -> None:
+    """Print each finding, the gravest first, with the first offenders below it."""
+    for finding in checked.findings.sorted():
+        number = f'{finding.count:,} × ' if finding.count else ''
+        line = Text.from_markup(
+            f'[{_STYLES[finding.level]}]{finding.level:<7}[/] {escape(finding.split)}: '
+            f'{number}{escape(finding.message)}'
+        )
+        console.print(line, soft_wrap=True)
+        for offender in finding.offenders[:_SHOWN]:
+            below = Text(f'          {offender}', style='dim', no_wrap=False)
+            console.print(below, soft_wrap=True)
+        if finding.count > _SHOWN:
+            more = f'          … and {finding.count - _SHOWN:,} more'
+            console.print(Text(more, style='dim'), soft_wrap=True)
+
+
+def verdict(checked: Preflight) -> str:
+    """The last line: how many findings, and what they mean."""
+    numbers = {level: len(checked.findings.of(level)) for level in LEVELS[:2]}
+    counted = ', '.join(f'{n} {level}{"s" * (n != 1)}' for level, n in numbers.items())
+    if numbers['error']:
+        return f'{counted}: training or evaluation would fail or be wrong'
+    return f'{counted}: ready to train'
+
+
+def as_json(checked: Preflight) -> dict[str, object]:
+    """What a program reads; of each finding, the first offenders by name."""
+    return {
+        'errors': len(checked.findings.of('error')),
+        'warnings': len(checked.findings.of('warning')),
+        'findings': [dataclasses.asdict(finding) for finding in checked.findings.sorted()],
+        'datasets': [
+            {
+                'name': s.name,
+                'pictures': s.pictures,
+                'annotated': s.annotated,
+                'unit': s.unit,
+                'counts': dict(zip(s.classes, s.counts)),
+            }
+            for s in checked.summaries
+        ],
+    }

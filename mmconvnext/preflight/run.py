@@ -1,0 +1,100 @@
+"""All checks of a config's data before a run."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from mmengine.config import Config
+
+from mmconvnext.errors import UserError, first_line
+from mmconvnext.preflight.coco import check_coco
+from mmconvnext.preflight.configured import configured_datasets
+from mmconvnext.preflight.findings import Findings, Summary
+from mmconvnext.preflight.heads import check_heads
+from mmconvnext.preflight.pictures import check_copies
+from mmconvnext.preflight.read_files import Facts, Pair, read_pairs
+from mmconvnext.preflight.segmentation import check_segmentation
+
+# Called with (name of the data set, pictures read, pictures in all).
+Report = Callable[[str, int, int], None]
+
+
+@dataclass
+class Preflight:
+    """What the checks found, and the numbers of each data set."""
+
+    findings: Findings
+    summaries: list[Summary]
+
+
+def preflight(
+    config: Config, *, jobs: int = 1, open_files: bool = True, report: Report | None = None
+) -> Preflight:
+    """Check the data sets of all splits, the heads and the evaluators of a config.
+
+    Args:
+        config: The config.
+        jobs: Processes that read pictures.
+        open_files: Whether to read them at all; without it, what the config and the json say is
+            checked in seconds.
+        report: Told how far the reading is.
+
+    Raises:
+        UserError: a process that read pictures died, or no data set is of a known kind.
+    """
+    findings = Findings()
+    datasets = configured_datasets(config, findings)
+    checks = {'coco': check_coco, 'segmentation': check_segmentation}
+    if datasets and not any(dataset.kind in checks for dataset in datasets):
+        raise UserError(
+            f'data: expected COCO json or label files, got {datasets[0].config.get("type")} alone, '
+            'which cannot be checked; folders of classes are looked through by tools/train.py'
+        )
+    check_heads(config, datasets, findings)
+    read, summaries = {}, []
+    for dataset in datasets:
+        told = findings.of_split(dataset.name)
+        if dataset.kind not in checks:
+            told.warning(
+                'not checked',
+                f'{dataset.config.get("type")} reads neither COCO json nor label files: its data '
+                'were not checked',
+            )
+            continue
+        reader = partial(_read, dataset.name, jobs if open_files else 0, report)
+        try:
+            summary, facts = checks[dataset.kind](config, dataset, reader, told)
+        except (OSError, AssertionError) as error:  # a folder or a list that is not there
+            told.error('data missing', first_line(error))
+            continue
+        summary.picture_sizes = Counter(fact.size for fact in facts if fact.size)
+        summaries.append(summary)
+        read[dataset.name] = facts
+    check_copies(read, {dataset.name: dataset.split for dataset in datasets}, findings)
+    _check_training_classes(summaries, findings.of_split('train'))
+    return Preflight(findings, summaries)
+
+
+def _read(name: str, jobs: int, report: Report | None, pairs: Sequence[Pair]) -> list[Facts]:
+    """What is in the files of a data set; nothing without jobs."""
+    facts = []
+    for fact in read_pairs(pairs, jobs) if jobs else ():
+        facts.append(fact)
+        if report:
+            report(name, len(facts), len(pairs))
+    return facts
+
+
+def _check_training_classes(summaries: list[Summary], findings: Findings) -> None:
+    """Classes that training never sees."""
+    trained = [summary for summary in summaries if summary.name.startswith('train')]
+    names = trained[0].classes if trained else ()
+    counted = [summary.counts for summary in trained if len(summary.counts) == len(names)]
+    seen = [any(counts) for counts in zip(*counted)]
+    if any(seen):  # else nothing was read, which is another finding
+        findings.warning(
+            'classes that never occur',
+            'classes that never occur in training: they cannot be learnt',
+            [name for name, occurs in zip(names, seen) if not occurs],
+        )

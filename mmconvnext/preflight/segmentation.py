@@ -1,0 +1,230 @@
+"""What is wrong with label files, for mmseg's BaseSegDataset to read."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from mmengine.config import Config
+
+from mmconvnext.config_types import type_name
+from mmconvnext.data.checks import evaluators
+from mmconvnext.preflight.configured import ConfiguredDataset
+from mmconvnext.preflight.findings import Findings, Summary
+from mmconvnext.preflight.heads import class_heads, dotted
+from mmconvnext.preflight.pictures import check_pictures, size_text
+from mmconvnext.preflight.read_files import Facts, Pair, Reader
+
+IGNORED = 255  # what mmseg makes of id 0 with reduce_zero_label, and ignores by default
+
+
+def check_segmentation(
+    config: Config, dataset: ConfiguredDataset, read: Reader, findings: Findings
+) -> tuple[Summary, list[Facts]]:
+    """Check what a config says of label files, the files and their pictures."""
+    _check_reading(config, dataset, findings)
+    pairs = _list_pairs(dataset, findings)
+    facts = read(pairs)
+    check_pictures(facts, findings)
+    _check_files(facts, findings)
+    ids: Counter[int] = Counter()
+    for fact in facts:
+        ids.update(fact.counts)
+    if ids:
+        first = next((head for _, head in class_heads(config.get('model') or {})), {})
+        _check_ids(dataset, facts, ids, first.get('ignore_index', IGNORED), findings)
+    pixels: Counter[int] = Counter()
+    for value, count in ids.items():
+        pixels[_to_label(dataset, value)] += count
+    summary = Summary(dataset.name, 'pixels', dataset.classes, len(pairs))
+    summary.annotated = sum(bool(fact.counts) for fact in facts)
+    summary.counts = [pixels[label] for label in range(len(dataset.classes))]
+    return summary, facts
+
+
+def _list_pairs(dataset: ConfiguredDataset, findings: Findings) -> list[Pair]:
+    """The pictures and label files as the data set lists them; stray label files are a finding."""
+    image, labels = dataset.step('LoadImageFromFile'), dataset.step('LoadAnnotations')
+    pairs = [
+        Pair(
+            entry['img_path'],
+            entry.get('seg_map_path'),
+            image.get('imdecode_backend', 'cv2'),
+            image.get('color_type', 'color'),
+            labels.get('imdecode_backend', 'pillow'),
+        )
+        for entry in dataset.built.load_data_list()
+    ]
+    folders, suffix = dataset.built.data_prefix or {}, dataset.built.img_suffix
+    if not pairs:
+        findings.error(
+            'no pictures',
+            f'no *{suffix} in {folders.get("img_path")}; correct data_prefix or img_suffix',
+        )
+    elif folders.get('seg_map_path') and not dataset.built.ann_file:
+        named = {pair.labels for pair in pairs}
+        files = Path(folders['seg_map_path']).rglob(f'*{dataset.built.seg_map_suffix}')
+        findings.warning(
+            'labels without picture',
+            f'label files to which no *{suffix} belongs: they are not used',
+            [path for path in sorted(map(str, files)) if path not in named],
+        )
+    return pairs
+
+
+def _to_label(dataset: ConfiguredDataset, value: int) -> int:
+    """The label that mmseg's LoadAnnotations makes of an id in a file; 255 is ignored."""
+    value %= 256  # it takes all ids for uint8
+    if dataset.built.reduce_zero_label:
+        value = IGNORED if value in (0, IGNORED) else value - 1
+    return (dataset.built.label_map or {}).get(value, value)
+
+
+def _check_reading(config: Config, dataset: ConfiguredDataset, findings: Findings) -> None:
+    """Check that data set, pipeline, heads and evaluator agree on what is ignored."""
+    given = dataset.step('LoadAnnotations').get('reduce_zero_label')
+    if given is not None and given != dataset.built.reduce_zero_label:
+        findings.error(
+            'reduce_zero_label',
+            f'LoadAnnotations has reduce_zero_label={given} and the data set '
+            f'{dataset.built.reduce_zero_label}: mmseg refuses; give both the same',
+        )
+    model = config.get('model') or {}
+    ignored = {
+        f'{dotted(path)}.ignore_index': head.get('ignore_index', IGNORED)
+        for path, head in class_heads(model)
+    }
+    padding = (model.get('data_preprocessor') or {}).get('seg_pad_val', IGNORED)
+    ignored['model.data_preprocessor.seg_pad_val'] = padding
+    for evaluator in evaluators(config, dataset.split):
+        if type_name(evaluator) == 'IoUMetric':
+            value = evaluator.get('ignore_index', IGNORED)
+            ignored[f'{dataset.split}_evaluator.ignore_index'] = value
+    if len(set(ignored.values())) > 1:
+        text = ', '.join(f'{name} = {value}' for name, value in ignored.items())
+        findings.error(
+            'ignore_index',
+            f'expected one label for all that is ignored, got {text}: padding or unlabelled '
+            'pixels would count; give all the same',
+        )
+
+
+def _check_files(facts: Sequence[Facts], findings: Findings) -> None:
+    """Label files that cannot be used, by problem, or do not lie on their pictures."""
+    for problem in sorted({f.labels_problem for f in facts} - {''}):
+        message = {
+            'does not exist': 'pictures without label file: training ends there; add it, or take '
+            'the picture away',
+            'fractions': 'label files with fractions: expected whole numbers, 0 to 255',
+        }.get(problem, f'label files that cannot be used ({problem}): training ends there')
+        if problem.endswith('channels'):
+            message = (
+                f'label files with {problem}: expected one channel with ids, got colours; write '
+                "the ids as grey values (mode 'L') or a palette (mode 'P')"
+            )
+        files = [f.labels for f in facts if f.labels_problem == problem]
+        findings.error('label files', message, files)
+    findings.error(
+        'sizes of labels',
+        'label files of another size than their picture: training ends there or learns nonsense',
+        [
+            f'{f.labels} {size_text(f.labels_size)}, picture {size_text(f.size)}'
+            for f in facts
+            if f.size and f.labels_size and f.size != f.labels_size
+        ],
+    )
+    findings.error(
+        'turned pictures',
+        'pictures that EXIF turns or mirrors on loading, and their labels not: write the pixels as '
+        'they are to be seen, without the tag',
+        [f.image for f in facts if f.turned and f.labels and f.labels_size],
+    )
+
+
+def _check_ids(
+    dataset: ConfiguredDataset,
+    facts: Sequence[Facts],
+    ids: Counter[int],
+    ignored: int,
+    findings: Findings,
+) -> None:
+    classes = len(dataset.classes)
+    findings.note('ids', _explanation(dataset, ids))
+    wrong = {v for v in ids if not 0 <= v <= 255}
+    findings.error(
+        'ids beyond 255',
+        f'label files with ids that are no uint8 ({listed(wrong)}), which mmseg takes modulo 256',
+        [f.labels for f in facts if wrong & f.counts.keys()],
+    )
+    wrong = {v for v in {*ids} - wrong if _to_label(dataset, v) not in {*range(classes), ignored}}
+    advice = _advice(dataset, ids)
+    findings.error(
+        'ids without class',
+        f'label files with ids {listed(wrong)} that no class has: {advice}',
+        [f.labels for f in facts if wrong & f.counts.keys()],
+    )
+    findings.warning(
+        'nothing labelled',
+        'label files in which every pixel is ignored: nothing is learnt from them',
+        [
+            f.labels
+            for f in facts
+            if f.counts and not any(_to_label(dataset, v) < classes for v in f.counts)
+        ],
+        len(facts),
+    )
+    if not wrong and {*ids} <= {0, 255} and 255 in ids:
+        findings.error('0 and 255', advice)
+    elif dataset.built.reduce_zero_label and {*ids} - {255} == {*range(classes)}:
+        # Each class but the last one: by chance that hardly happens.
+        findings.warning('reduce_zero_label', advice)
+
+
+def _explanation(dataset: ConfiguredDataset, ids: Counter[int]) -> str:
+    """What becomes of the ids that were found, in a line."""
+    total = sum(ids.values())
+    zero, top = ids.get(0, 0) / total, ids.get(255, 0) / total
+    rule = f'id k is class k, 0 ({zero:.1%} of the pixels) too'
+    reduced = dataset.built.reduce_zero_label
+    if reduced:
+        rule = f'0 ({zero:.1%} of the pixels) is ignored and id k is class k - 1'
+    rest = f', 255 ({top:.1%}) is ignored' if top else ''
+    return f'ids found: {listed(ids)}; reduce_zero_label={reduced}: {rule}{rest}'
+
+
+def _advice(dataset: ConfiguredDataset, ids: Counter[int]) -> str:
+    """What to do about ids that do not suit the classes."""
+    classes = len(dataset.classes)
+    values = {value for value in ids if value != 255}
+    reduced = dataset.built.reduce_zero_label
+    if {*ids} <= {0, 255}:
+        return (
+            'the labels are 0 and 255, and 255 means ignored: only one class is left to learn; '
+            'write 1 in place of 255'
+        )
+    if not reduced and values and max(values) == classes:
+        return (
+            f'expected 0…{classes - 1}; if 0 means unlabelled, set reduce_zero_label=True in data '
+            f'set and LoadAnnotations, else name one class more (num_classes={classes + 1})'
+        )
+    if reduced and values and max(values) == classes - 1:
+        return (
+            f'ids end at {classes - 1}, so that with reduce_zero_label=True the last class never '
+            'occurs and id 0 is ignored; if 0 is a class, set it to False'
+        )
+    first = 1 if reduced else 0
+    return (
+        f'expected {first}…{classes - 1 + first} or 255 (reduce_zero_label={reduced}); name all '
+        'classes in metainfo and num_classes, or correct the files'
+    )
+
+
+def listed(ids: Iterable[int]) -> str:
+    """Ids in order, stretches of them shortened, as in 0…5, 7."""
+    runs: list[list[int]] = []
+    for value in sorted(ids):
+        if runs and value == runs[-1][-1] + 1:
+            runs[-1].append(value)
+        else:
+            runs.append([value])
+    texts = [f'{r[0]}…{r[-1]}' if len(r) > 2 else ', '.join(map(str, r)) for r in runs]
+    return ', '.join(texts[:8]) + (', …' if len(texts) > 8 else '')

@@ -1,0 +1,344 @@
+"""mmengine's Runner, with files that cannot run anything and checkpoints that cannot get lost."""
+
+import copy
+import importlib
+import os
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+
+import mmengine
+import torch
+from mmengine.config import Config as MMEngineConfig
+from mmengine.dist import broadcast_object_list, master_only
+from mmengine.model import is_model_wrapper
+from mmengine.runner import EpochBasedTrainLoop as MMEngineEpochBasedTrainLoop
+from mmengine.runner import Runner as MMEngineRunner
+from mmengine.runner.checkpoint import _load_checkpoint, _load_checkpoint_to_model, weights_to_cpu
+from mmengine.utils import apply_to
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from mmconvnext.checkpoints.finite import require_finite_run, require_optimizer_state
+from mmconvnext.checkpoints.of_a_run import checkpoint_place, is_elsewhere, newest_whole
+from mmconvnext.checkpoints.read import read_checkpoint
+from mmconvnext.checkpoints.training_state import as_data
+from mmconvnext.checkpoints.whole import save_whole
+from mmconvnext.config.config_file import Config
+from mmconvnext.errors import CheckpointError, first_line
+from mmconvnext.hooks import InterruptionHook, StepWatchHook
+from mmconvnext.hooks.signals import Signals, leave_signals_to_the_run
+from mmconvnext.registry import RUNNERS
+from mmconvnext.runner.resumed_schedule import PlannedSchedule
+
+# Classes of mmengine in whose place those of the same name here are taken.
+_REPLACED = ('AmpOptimWrapper', 'CheckpointHook', 'EpochBasedTrainLoop', 'OptimWrapper')
+_OWN_HOOKS = {
+    'step_watch': dict(type='mmconvnext.StepWatchHook'),
+    'interruption': dict(type='mmconvnext.InterruptionHook'),
+}
+# What a checkpoint that does not suit the run makes mmengine raise.
+_MISFITS = (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+
+
+@RUNNERS.register_module()
+class Runner(MMEngineRunner):
+    """Runs any config of mmengine, mmseg or mmdet; ``runner_type`` of the configs here.
+
+    It differs from mmengine's in this:
+
+    - A checkpoint is data (:mod:`~mmconvnext.checkpoints.training_state`), whole or absent
+      (:mod:`~mmconvnext.checkpoints.whole`), and has finite weights.
+    - Resuming takes the newest checkpoint that is whole, and the config's schedule.
+    - Each step is looked at first (:class:`~mmconvnext.hooks.StepWatchHook`), and signals save
+      (:class:`~mmconvnext.hooks.InterruptionHook`).
+    - A test writes its config beside its log, not over that of the training.
+    """
+
+    def __init__(self, *args: object, cfg: MMEngineConfig | dict | None = None, **kwargs: object):
+        self.signals = Signals()
+        self._resuming = False
+        if isinstance(cfg, dict):
+            cfg = MMEngineConfig(cfg)
+        if cfg is not None:
+            cfg = Config.of(cfg)  # what is written of it is read again as it was
+        super().__init__(*args, cfg=cfg, **kwargs)
+
+    def dump_config(self) -> None:
+        """Nothing yet: where the config belongs depends on what is run."""
+
+    @master_only
+    def _dump_config_to(self, folder: str) -> None:
+        name = self.cfg.filename and os.path.basename(self.cfg.filename)
+        self.cfg.dump(os.path.join(folder, name or f'{self.timestamp}.py'))
+
+    def train(self) -> nn.Module:
+        """Train, and follow signals.
+
+        Raises:
+            Stopped: a signal to stop came; the state is saved.
+            DivergenceError: the loss, the gradients or the weights are not finite.
+        """
+        self._dump_config_to(self.work_dir)
+        kinds = {type(hook) for hook in self.hooks}
+        follows = {StepWatchHook, InterruptionHook} <= kinds
+        with self.signals if follows else nullcontext():
+            return super().train()
+
+    def _maybe_compile(self, target: str) -> None:
+        """As mmengine's, with maps in the memory layout that they have, which is channels-last.
+
+        Where inductor (torch 2.13) chooses layouts, training at dynamic sizes ends in its TypeError
+        "cannot determine truth value of Relational".
+        """
+        asked_for = self.cfg.get('compile')
+        options = asked_for if isinstance(asked_for, dict) else {}
+        if asked_for not in (None, False) and options.get('backend', 'inductor') == 'inductor':
+            inductor = importlib.import_module('torch._inductor.config')  # takes seconds
+            inductor.layout_optimization = False
+        super()._maybe_compile(target)
+
+    def val(self) -> dict:
+        self._dump_config_to(self._log_dir)
+        return super().val()
+
+    def test(self) -> dict:
+        self._dump_config_to(self._log_dir)
+        return super().test()
+
+    def register_default_hooks(self, hooks: dict | None = None) -> None:
+        """Register mmengine's default hooks, with CheckpointHook replaced, and two more."""
+        chosen = {**_OWN_HOOKS, 'checkpoint': dict(type='CheckpointHook', interval=1)}
+        chosen |= hooks or {}
+        for name, own in _OWN_HOOKS.items():
+            if chosen[name] is None:
+                del chosen[name]
+            elif isinstance(chosen[name], dict):
+                chosen[name] = {**own, **chosen[name]}  # options alone, without a type, will do
+        super().register_default_hooks({name: _ours(hook) for name, hook in chosen.items()})
+
+    def build_train_loop(self, loop: object) -> object:
+        """Build the training loop; one over epochs can go on from the middle of an epoch."""
+        if isinstance(loop, dict) and loop.get('by_epoch') is True:
+            loop = {**loop, 'type': 'EpochBasedTrainLoop'}
+            del loop['by_epoch']
+        return super().build_train_loop(_ours(loop))
+
+    def build_optim_wrapper(self, optim_wrapper: object) -> object:
+        """Build the optimizer wrapper, one that can be watched."""
+        return super().build_optim_wrapper(_ours(optim_wrapper))
+
+    @staticmethod
+    def build_dataloader(*args: object, **kwargs: object) -> DataLoader:
+        """Build a data loader whose workers leave signals to the run."""
+        loader = MMEngineRunner.build_dataloader(*args, **kwargs)
+        if loader.num_workers:
+            loader.worker_init_fn = partial(_begin_worker, loader.worker_init_fn)
+        return loader
+
+    def load_or_resume(self) -> None:
+        """Load or resume, where ``resume`` names no file from the newest whole checkpoint."""
+        resuming = self._resume and not self._has_loaded
+        if resuming and self._load_from is None and not is_elsewhere(self.cfg):
+            place = checkpoint_place(self.cfg, self.work_dir)
+            newest = newest_whole(*place)
+            for reason in newest.passed_over:
+                self.logger.warning(f'Passed over: {reason}')
+            if newest.path is None:
+                self.logger.warning(f'Nothing to resume in {place.folder}: starting at 0')
+                self._resume = False
+            else:
+                self._load_from = str(newest.path)
+        # The first process may have waited for what another run was writing.
+        chosen = [self._resume, self._load_from]
+        broadcast_object_list(chosen)
+        self._resume, self._load_from = chosen
+        resuming = self._resume and not self._has_loaded
+        super().load_or_resume()
+        if resuming and self.iter >= self.max_iters:
+            self.logger.warning(f'Nothing is left to train: {self.iter} iterations are done')
+
+    def load_checkpoint(
+        self,
+        filename: str,
+        map_location: str | Callable = 'cpu',
+        strict: bool = False,
+        revise_keys: list = [(r'^module.', '')],  # noqa: B006 (mmengine's signature)
+    ) -> dict:
+        """Load weights, after the hooks have seen what the file holds, as data.
+
+        Raises:
+            CheckpointError: the file is missing, damaged, unsafe, or does not fit.
+        """
+        if '://' in filename and not filename.startswith(('http://', 'https://', 'hf://')):
+            content = _load_checkpoint(filename, map_location='cpu')
+        else:
+            # What is resumed from is kept, such as the optimizer's tensors; weights are copied.
+            content = read_checkpoint(filename, mapped=not self._resuming)
+        content = content if isinstance(content, dict) else {'state_dict': content}
+        content, notices = as_data(content, checkpoint_place(self.cfg, self.work_dir).folder)
+        for notice in notices:
+            self.logger.warning(f'{filename}: {notice}')
+        self.call_hook('after_load_checkpoint', checkpoint=content)
+        model = self.model.module if is_model_wrapper(self.model) else self.model
+        content = _load_checkpoint_to_model(model, content, strict, revise_keys=revise_keys)
+        self._has_loaded = True
+        self.logger.info(f'Load checkpoint from {filename}')
+        self._loaded = content if self._resuming else None
+        return content
+
+    def resume(
+        self,
+        filename: str,
+        resume_optimizer: bool = True,
+        resume_param_scheduler: bool = True,
+        map_location: str | Callable = 'default',
+    ) -> None:
+        """Go on from a checkpoint, with the config's schedule.
+
+        Raises:
+            CheckpointError: the file is unusable, or of another run than this config's.
+        """
+        planned = PlannedSchedule(self) if PlannedSchedule.suits(self) else None
+        self._resuming = True
+        try:
+            schedulers_too = resume_param_scheduler and planned is None
+            super().resume(filename, resume_optimizer, schedulers_too, map_location)
+            saved, meta = self._loaded.get('param_schedulers'), self._loaded['meta']
+            if resume_optimizer:
+                require_optimizer_state(self.optim_wrapper, filename)
+            notices = self._fit_to_epochs(meta)
+            if self.iter > self.max_iters or self.epoch > self.max_epochs:
+                raise CheckpointError(
+                    f'{filename}: expected at most the {self.max_iters} iterations of the config, '
+                    f'got {self.iter}; train for longer, or take an earlier checkpoint'
+                )
+            if planned is not None and resume_param_scheduler and resume_optimizer:
+                notices += planned.go_on(self, saved)
+            elif planned is None and self.param_schedulers:
+                notices.append(
+                    "the checkpoint's schedule holds, not the config's, with several optimizers "
+                    'and with schedulers that follow a metric'
+                )
+        except _MISFITS as error:
+            raise CheckpointError(
+                f'{filename}: expected the state of a run of this config, got another '
+                f'({type(error).__name__}: {first_line(error)}); to start from its weights alone, '
+                'give --cfg-options load_from=FILE'
+            ) from error
+        finally:
+            self._resuming, self._loaded = False, None
+        self.message_hub.update_info('last_ckpt', filename)
+        for notice in notices:
+            self.logger.warning(f'Resuming: {notice}')
+
+    def _fit_to_epochs(self, meta: dict) -> list[str]:
+        """Count iterations by the epochs of this run, whose batches may be of another size."""
+        loop = self.train_loop
+        if not isinstance(loop, MMEngineEpochBasedTrainLoop):
+            return []
+        length, done = len(loop.dataloader), loop.epoch
+        before = meta.get('epoch_length')
+        if before is None and done and loop.iter % done == 0:
+            before = loop.iter // done  # written by mmengine, which saves after whole epochs
+        if not before or before == length:
+            return []
+        within = min(max(loop.iter - done * before, 0), before)
+        loop._iter = done * length + within * length // before
+        return [
+            f'an epoch has {length} batches, {before} in the checkpoint: going on at iteration '
+            f'{loop.iter}'
+        ]
+
+    @master_only
+    def save_checkpoint(
+        self,
+        out_dir: str,
+        filename: str,
+        file_client_args: dict | None = None,
+        save_optimizer: bool = True,
+        save_param_scheduler: bool = True,
+        meta: dict | None = None,
+        by_epoch: bool = True,
+        backend_args: dict | None = None,
+    ) -> None:
+        """Write a checkpoint as mmengine lays it out, whole or not at all.
+
+        Raises:
+            CheckpointError: it could not be written. What was there before is unharmed.
+            DivergenceError: the weights are not finite. Nothing is written.
+        """
+        if '://' in str(out_dir):
+            super().save_checkpoint(
+                *(out_dir, filename, file_client_args, save_optimizer, save_param_scheduler),
+                *(meta, by_epoch, backend_args),
+            )
+            return
+        path = Path(out_dir) / filename
+        content = self._state(save_optimizer, save_param_scheduler, dict(meta or {}), by_epoch)
+        self.call_hook('before_save_checkpoint', checkpoint=content)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        check = partial(require_finite_run, content, path)
+        if self.signals.handling:  # by a signal, where no thread can be started safely
+            check()
+            save_whole(content, path)
+        else:
+            save_whole(content, path, check=check)
+
+    def _state(self, optimizer: bool, schedulers: bool, meta: dict, by_epoch: bool) -> dict:
+        meta.setdefault('epoch', self.epoch + by_epoch)
+        meta.setdefault('iter', self.iter + (not by_epoch))
+        meta.update(
+            cfg=self.cfg.pretty_text,
+            seed=self.seed,
+            experiment_name=self.experiment_name,
+            time=time.strftime('%Y%m%d_%H%M%S'),
+            mmengine_version=mmengine.__version__,
+        )
+        if isinstance(self.train_loop, MMEngineEpochBasedTrainLoop):
+            meta.update(epoch_length=len(self.train_dataloader))
+        dataset = self.train_dataloader.dataset
+        if hasattr(dataset, 'metainfo'):
+            meta.update(dataset_meta=dataset.metainfo)
+        model = self.model.module if is_model_wrapper(self.model) else self.model
+        content = {
+            'meta': meta,
+            'state_dict': weights_to_cpu(model.state_dict()),
+            'message_hub': _on_cpu(self.message_hub.state_dict()),
+        }
+        if optimizer:
+            content['optimizer'] = _on_cpu(self.optim_wrapper.state_dict())
+        if schedulers and self.param_schedulers is not None:
+            content['param_schedulers'] = _states(self.param_schedulers)
+        return content
+
+
+def _ours(config: object) -> object:
+    """A config with the class of mmengine that it names, or is of, replaced by ours."""
+    kind = config.get('type') if isinstance(config, dict) else None
+    if getattr(kind, '__module__', '').startswith('mmengine.'):
+        kind = kind.__name__
+    name = kind.removeprefix('mmengine.') if isinstance(kind, str) else ''
+    if name not in _REPLACED:
+        return config
+    changed = copy.copy(config)
+    changed['type'] = f'mmconvnext.{name}'
+    return changed
+
+
+def _begin_worker(init: Callable | None, worker_id: int) -> None:
+    leave_signals_to_the_run()
+    if init is not None:
+        init(worker_id)
+
+
+def _states(schedulers: list | dict) -> list | dict:
+    if isinstance(schedulers, dict):
+        return {name: _states(some) for name, some in schedulers.items()}
+    return [scheduler.state_dict() for scheduler in schedulers]
+
+
+def _on_cpu(value: object) -> object:
+    return apply_to(value, torch.is_tensor, Tensor.cpu)
