@@ -70,7 +70,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--rounds', type=int, default=3)
     arguments = parser.parse_args()
-    memory = MemoryMeter(['mmconvnext'])
+    memory = MemoryMeter(start='spawn')
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / 'xlarge.pth'
         write(path)

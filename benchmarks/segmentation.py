@@ -189,7 +189,7 @@ def measure_peaks(threads: int) -> Table:
         *('mode', 'way', 'model loaded, GB', 'peak, GB', 'seconds'),
         title=f'one picture of {HEIGHT} × {WIDTH}, {CLASSES} classes, atto',
     )
-    memory = MemoryMeter(['mmconvnext', 'mmseg.models'])
+    memory = MemoryMeter(start='spawn')
     for mode in TEST_CFGS:
         for way in ('ours', 'mmseg'):
             numbers = memory.run(measure_peak, mode, way, threads) or [math.nan] * 3

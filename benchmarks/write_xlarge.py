@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections import defaultdict
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -81,17 +82,17 @@ def main() -> None:
     writers = {'torch.save and sync': partial(plain, content), 'here': partial(ours, content)}
     readers = {'read once': read_once, 'CRCs checked': check}
     # What is done before each, and what then.
-    groups = [
-        {f'write: {name}': (Path.unlink, write) for name, write in writers.items()},
-        {f'{name}, from the disk': (forget, read) for name, read in readers.items()},
-        {f'{name}, from memory': (read_once, read) for name, read in readers.items()},
-    ]
+    writing = {f'write: {name}': (Path.unlink, write) for name, write in writers.items()}
+    from_disk = {f'{name}, from the disk': (forget, read) for name, read in readers.items()}
+    from_memory = {f'{name}, from memory': (read_once, read) for name, read in readers.items()}
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         path = Path(folder) / 'xlarge.pth'
         plain(content, path)  # the first one takes up to twice as long
         print(f'{path.stat().st_size / 2**30:.2f} GiB written', flush=True)
-        for group in groups:
-            for number in range(arguments.rounds):
+        for groups, number in product(
+            ([writing], [from_disk, from_memory]), range(arguments.rounds)
+        ):
+            for group in groups:
                 for name, (before, action) in [*group.items()][:: 1 if number % 2 else -1]:
                     before(path)
                     os.sync()

@@ -24,11 +24,13 @@ class MemoryMeter:
     Args:
         preload: Modules to import before forking, from the working folder, ``PYTHONPATH`` or what
             is installed.
+        start: ``'spawn'`` starts Python for each call: a fork does not count what it has not used
+            of the code that it shares.
     """
 
-    def __init__(self, preload: Sequence[str] = ()) -> None:
+    def __init__(self, preload: Sequence[str] = (), start: str = 'forkserver') -> None:
         # Not forked from this process, whose memory and threads it would inherit.
-        self._processes = multiprocessing.get_context('forkserver')
+        self._processes = multiprocessing.get_context(start)
         self._processes.set_forkserver_preload([*preload, __name__])
 
     def run(self, function: Callable[..., object], *arguments: object) -> Any:

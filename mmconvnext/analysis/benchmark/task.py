@@ -81,6 +81,8 @@ def backbone_config(arch: str, use_grn: bool, drop_path_rate: float) -> dict:
 def model_config(kind: str, path: Path) -> dict:
     """Config of a config file's head, segmentor or detector, whose backbone loads nothing.
 
+    It says all channels, which a head by itself and other implementations cannot ask a backbone.
+
     Raises:
         UserError: there is no such file, or its model is of another kind.
     """
@@ -90,12 +92,17 @@ def model_config(kind: str, path: Path) -> dict:
     required = 'roi_head' if kind == 'detector' else 'decode_head'
     if required not in model:
         raise UserError(f'--config: expected a model with a {required} for {kind}, got {path}')
+    model['backbone'].pop('init_cfg', None)
+    built = complexity.build_on_meta(Config(dict(model=model, default_scope=SCOPES[kind])))
+    for part in ('neck', 'decode_head', 'auxiliary_head'):
+        config, channels = model.get(part), getattr(getattr(built, part, None), 'in_channels', None)
+        if channels and config.get('in_channels') is None:
+            config['in_channels'] = channels
     if kind == 'head':
         head = model['decode_head']
         OUR_MODELS.import_from_location()
         ours = head['type'] in OUR_MODELS.module_dict
         return head | {'type': f'mmconvnext.{head["type"]}'} if ours else head
-    model['backbone'].pop('init_cfg', None)
     return model | ({'test_cfg': dict(mode='whole')} if kind == 'segmentor' else {})
 
 
