@@ -1,7 +1,7 @@
 """What the backbones of this package have in common."""
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from mmengine.model import BaseModule, initialize
 from mmengine.model.weight_init import PretrainedInit
@@ -49,7 +49,7 @@ class Backbone(BaseModule):
             self._load_pretrained(**{k: v for k, v in pretrained[-1].items() if k != 'type'})
         elif not others:
             self.apply(_draw)
-        self._is_init = True
+        self._is_init: bool = True
 
     def _load_pretrained(
         self, checkpoint: str = '', map_location: str | None = None, **options: object
@@ -64,7 +64,7 @@ class Backbone(BaseModule):
             )
         self._load(checkpoint, options)
 
-    def _load(self, checkpoint: str, options: Mapping[str, object]) -> None:
+    def _load(self, checkpoint: str, options: Mapping[str, Any]) -> None:
         """Load a file strictly, but for :meth:`_new` and :meth:`_unused`."""
         raise NotImplementedError
 

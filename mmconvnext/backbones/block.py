@@ -86,7 +86,7 @@ class ConvNeXtBlock(nn.Module):
         affine = [parameter for layer in layers for parameter in (layer.weight, layer.bias)]
         with_grn = isinstance(self.grn, GlobalResponseNorm)
         grn = (self.grn.gamma, self.grn.beta) if with_grn else (None, None)
-        return BlockWeights(*affine, self.gamma, *grn)
+        return BlockWeights._make([*affine, self.gamma, *grn])
 
     def _fused(self, x: Tensor) -> Tensor:
         kept, scale = None, 1.0

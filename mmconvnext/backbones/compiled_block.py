@@ -36,7 +36,9 @@ def _compiled(channels: int) -> Callable[..., Tensor]:
     return torch.compile(function, backend=BACKEND)
 
 
-def _block(x, weights, eps, grn_eps, factor):
+def _block(
+    x: Tensor, weights: BlockWeights, eps: float, grn_eps: float, factor: Tensor | None
+) -> Tensor:
     branch = F.conv2d(
         x,
         weights.depthwise,
@@ -46,7 +48,7 @@ def _block(x, weights, eps, grn_eps, factor):
     )
     branch = layer_norm(branch.permute(0, 2, 3, 1), weights.norm, weights.norm_bias, eps)
     branch = F.gelu(F.linear(branch, weights.expand, weights.expand_bias))
-    if weights.grn_gamma is not None:
+    if weights.grn_gamma is not None and weights.grn_beta is not None:
         branch = global_response_norm(branch, weights.grn_gamma, weights.grn_beta, grn_eps)
     branch = F.linear(branch, weights.project, weights.project_bias)
     if weights.gamma is not None:

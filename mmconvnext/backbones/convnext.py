@@ -5,8 +5,8 @@ Sources: Liu et al., A ConvNet for the 2020s (arXiv 2201.03545); Woo et al., Con
 (facebookresearch/ConvNeXt @048efce, facebookresearch/ConvNeXt-V2).
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Self
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -111,7 +111,7 @@ class ConvNeXt(Backbone):
         self.frozen_stages = frozen_stages
         if layer_scale_init_value is None:
             layer_scale_init_value = 0.0 if use_grn else 1e-6
-        self._block_options = {
+        self._block_options: dict[str, Any] = {
             'layer_scale_init_value': layer_scale_init_value,
             'use_grn': use_grn,
             'eps': self.eps,
@@ -175,7 +175,7 @@ class ConvNeXt(Backbone):
         self._require_last_map_alone()
         if not self._handed_over:
             self._handed_over.append(self.norm3)
-            self.norm3 = nn.Identity()
+            self.norm3: nn.Module = nn.Identity()
         return self._handed_over[0]
 
     def switch_to_deploy(self) -> None:
@@ -190,8 +190,8 @@ class ConvNeXt(Backbone):
         if self.is_deployed():
             return
         self.eval()
-        for downsample, blocks in zip(self.downsample_layers, self.stages):
-            norm, conv = downsample
+        built: Any = zip(self.downsample_layers, self.stages)
+        for (norm, conv), blocks in built:
             if has_plain_kind(norm, (LayerNorm2d,)) and has_plain_kind(conv, (nn.Conv2d,)):
                 self._before_deploy += fold_norm(norm, conv)
             for block in blocks:
@@ -206,7 +206,7 @@ class ConvNeXt(Backbone):
         """Whether it is in the deploy form."""
         return bool(self._before_deploy)
 
-    def _apply(self, fn, recurse: bool = True) -> Self:
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         # What moves or converts a model, `to` and `half`, goes through here.
         for replaced in self._before_deploy:
             replaced.original.data = fn(replaced.original.data)
@@ -246,7 +246,7 @@ class ConvNeXt(Backbone):
                 modules.append(getattr(self, f'norm{stage}'))
         return modules
 
-    def _load(self, checkpoint: str, options: Mapping[str, object]) -> None:
+    def _load(self, checkpoint: str, options: Mapping[str, Any]) -> None:
         options = {**options, 'new': self._new(), 'unused': self._unused()}
         if not self._handed_over:
             load(self, checkpoint, **options)

@@ -34,6 +34,7 @@ def fold_norm(norm: nn.LayerNorm, layer: nn.Linear | nn.Conv2d) -> list[Replaced
 
     ``W (w · x + b) + c = (W · w) x + (W b + c)``, with w and b for each input channel.
     """
+    assert layer.bias is not None
     weight = _exact(layer.weight)
     per_channel = (1, -1) + (1,) * (weight.ndim - 2)
     scaled = weight * _exact(norm.weight).view(per_channel)

@@ -1,5 +1,7 @@
 """The layers ConvNeXt adds to torch's own: LayerNorm over channels, GRN, stochastic depth."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
@@ -40,14 +42,14 @@ def lean_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
 
 class _LeanNorm(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
         normed, _, rstd = torch.native_layer_norm(x, x.shape[-1:], None, None, eps)
         ctx.save_for_backward(normed, rstd, weight)
         return torch.addcmul(bias, normed, weight, out=torch.empty_like(x))
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         normed, rstd, weight = ctx.saved_tensors
         grad = grad.contiguous()
         with torch.autocast(grad.device.type, enabled=False):

@@ -1,6 +1,6 @@
 """A backbone under the classifier of the ConvNeXt papers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from mmengine.model import BaseModel
@@ -75,7 +75,7 @@ class ImageClassifier(BaseModel):
                 f'mixing: expected None or a dict of {", ".join(MIXING_OPTIONS)}, got {mixing!r}'
             )
         self.mixing = mixing
-        self._mix = None
+        self._mix: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
         self.backbone = MODELS.build(backbone)
         self.norm = getattr(self.backbone, 'take_last_norm', nn.Identity)()
         self.head = nn.Linear(in_channels or _channels(self.backbone), num_classes)
@@ -97,7 +97,7 @@ class ImageClassifier(BaseModel):
             return
         options = {key: value for key, value in pretrained[-1].items() if key != 'type'}
         load(self, whole=True, **options)
-        self._is_init = True
+        self._is_init: bool = True
 
     def forward(
         self,
@@ -108,7 +108,7 @@ class ImageClassifier(BaseModel):
         if mode == 'tensor':
             return self.classify(inputs)
         if mode == 'loss':
-            return self.loss(inputs, data_samples)
+            return self.loss(inputs, data_samples or ())
         if mode == 'predict':
             return self.predict(inputs, data_samples)
         raise ArgumentError(f"mode: expected 'tensor', 'loss' or 'predict', got {mode!r}")

@@ -88,7 +88,7 @@ class RandomResizedCrop(BaseTransform):
         """Top, left, height and width."""
         for _ in range(_TRIES):
             area = height * width * np.random.uniform(*self.scale)
-            ratio = math.exp(np.random.uniform(*(math.log(value) for value in self.ratio)))
+            ratio = math.exp(np.random.uniform(math.log(self.ratio[0]), math.log(self.ratio[1])))
             h, w = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
             if 0 < h <= height and 0 < w <= width:
                 return np.random.randint(height - h + 1), np.random.randint(width - w + 1), h, w

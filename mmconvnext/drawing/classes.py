@@ -28,6 +28,6 @@ def class_colour(index: int, palette: Sequence[Sequence[int]]) -> Colour:
         red, green, blue = (int(value) for value in palette[index])
         return red, green, blue
     # Steps of the golden ratio around the hues keep any number of successive ids apart.
-    hue = round(180 * (index * 0.618034 % 1)) % 180
-    red, green, blue = cv2.cvtColor(np.uint8([[[hue, 200, 240]]]), cv2.COLOR_HSV2RGB)[0, 0]
+    hsv = np.array([[[round(180 * (index * 0.618034 % 1)) % 180, 200, 240]]], np.uint8)
+    red, green, blue = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0]
     return int(red), int(green), int(blue)

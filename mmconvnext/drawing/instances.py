@@ -93,9 +93,8 @@ def compare_instances(
     """
     factor = enlargement(image)
     scale = text_scale(image, factor)
-    options = dict(factor=factor, scale=scale)
     panels = {'image': enlarge(image, factor)} | {
-        title: draw_instances(image, shown, classes, palette, opacity, **options)
+        title: draw_instances(image, shown, classes, palette, opacity, factor=factor, scale=scale)
         for title, shown in instances.items()
     }
     present = sorted({i for shown in instances.values() for i in shown.ids.tolist()})
@@ -156,8 +155,8 @@ def _draw_leader(canvas: np.ndarray, label: _Label, place: Sequence[int], scale:
     middle = (label.box[:2] + label.box[2:]) / 2
     start = np.clip(middle, place[:2], np.subtract(place[2:], 1))
     end = np.clip(start, label.box[:2], label.box[2:])
-    ends = np.rint([start, end]).astype(int).tolist()
-    cv2.line(canvas, *ends, label.colour, round(scale), cv2.LINE_AA)
+    first, last = np.rint([start, end]).astype(int).tolist()
+    cv2.line(canvas, first, last, label.colour, round(scale), cv2.LINE_AA)
 
 
 def place_label(

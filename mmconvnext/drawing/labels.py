@@ -84,10 +84,10 @@ def name_regions(
 def _middle(region: np.ndarray, width: int, height: int) -> tuple[int, int] | None:
     """Column and row around which a region has most room for a rectangle, None for too little."""
     # Nothing is outside of the picture: the border limits a region as another region does.
-    edge = dict(borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    eroded = cv2.erode(region, np.ones((height, width), np.uint8), **edge)
+    kernel = np.ones((height, width), np.uint8)
+    eroded = cv2.erode(region, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0)
     if not eroded.any():
         return None
     room = cv2.distanceTransform(cv2.copyMakeBorder(eroded, 1, 1, 1, 1, cv2.BORDER_CONSTANT), 1, 3)
-    row, column = np.unravel_index(room.argmax(), room.shape)
+    row, column = map(int, np.unravel_index(room.argmax(), room.shape))
     return column - 1, row - 1

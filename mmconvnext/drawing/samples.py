@@ -2,11 +2,12 @@
 
 import cv2
 import numpy as np
+from mmengine.structures import BaseDataElement, InstanceData
 
 from mmconvnext.drawing.instances import Instances
 
 
-def detections(sample, score_thr: float) -> Instances:
+def detections(sample: BaseDataElement, score_thr: float) -> Instances:
     """A sample's predictions whose score is at least ``score_thr``."""
     found = sample.pred_instances
     found = found[found.scores >= score_thr]
@@ -14,7 +15,7 @@ def detections(sample, score_thr: float) -> Instances:
     return Instances(_boxes(found), found.labels.cpu().numpy(), found.scores.cpu().numpy(), masks)
 
 
-def ground_truth(sample, shape: tuple[int, int], dataset) -> Instances:
+def ground_truth(sample: BaseDataElement, shape: tuple[int, int], dataset: object) -> Instances:
     """A sample's ``gt_instances`` in the pixels of the picture on disk.
 
     ``shape`` is that picture's height and width. The instances are of the test scale where they
@@ -33,7 +34,7 @@ def ground_truth(sample, shape: tuple[int, int], dataset) -> Instances:
     return Instances(boxes, true.labels.cpu().numpy(), masks=masks)
 
 
-def _annotated_first(dataset) -> bool:
+def _annotated_first(dataset: object) -> bool:
     """Whether the dataset's pipeline resizes pictures after it loaded their annotation."""
     steps = getattr(getattr(dataset, 'pipeline', None), 'transforms', ())
     names = [type(step).__name__ for step in steps]
@@ -52,7 +53,7 @@ def _unscaled(masks: np.ndarray, scale: tuple[float, float], shape: tuple[int, i
     return result
 
 
-def _boxes(instances) -> np.ndarray:
+def _boxes(instances: InstanceData) -> np.ndarray:
     """(N, 4) boxes, whether a tensor or mmdet's box type around one."""
     boxes = instances.bboxes
     return getattr(boxes, 'tensor', boxes).cpu().numpy().reshape(-1, 4)

@@ -4,6 +4,7 @@ import inspect
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.fileio import list_from_file
@@ -65,8 +66,8 @@ def zero_is_reduced(config: Config) -> bool:
     if given is not None:
         return bool(given)
     kind = _dataset_class(config, dataset)
-    option = kind and inspect.signature(kind.__init__).parameters.get('reduce_zero_label')
-    return option is not None and option.default is True
+    options = inspect.signature(kind.__init__).parameters if kind else {}
+    return 'reduce_zero_label' in options and options['reduce_zero_label'].default is True
 
 
 def tested_dataset(config: Config) -> Mapping:
@@ -86,7 +87,7 @@ def count_classes(model: nn.Module) -> dict[str, int]:
     }
 
 
-def _dataset_class(config: Config, dataset: Mapping) -> type | None:
+def _dataset_class(config: Config, dataset: Mapping) -> type[Any] | None:
     kind = dataset.get('type')
     if not isinstance(kind, str):
         return kind

@@ -54,8 +54,8 @@ def find_inputs(named: Sequence[str], leave_out: Path | None = None) -> list[Inp
                 found.setdefault(os.path.abspath(path), (path, given))
     if not found:
         raise UserError(f'{", ".join(named)}: expected pictures, found none but earlier results')
-    paths, given = zip(*found.values())
-    return list(map(Input, paths, given, _names(paths, given)))
+    paths, below = zip(*found.values())
+    return list(map(Input, paths, below, _names(paths, below)))
 
 
 def _find(named: str) -> Iterator[tuple[Path, PurePath]]:
@@ -73,9 +73,9 @@ def _find(named: str) -> Iterator[tuple[Path, PurePath]]:
     elif path.is_file():
         yield path, PurePath(path.name)
     elif glob.has_magic(named):
-        matches = map(Path, sorted(glob.glob(str(path), recursive=True)))
+        files = map(Path, sorted(glob.glob(str(path), recursive=True)))
         known = PICTURE_SUFFIXES | VIDEO_SUFFIXES
-        matches = [match for match in matches if match.suffix.lower() in known and match.is_file()]
+        matches = [match for match in files if match.suffix.lower() in known and match.is_file()]
         if not matches:
             raise UserError(f'{named}: expected a glob that matches pictures or videos, got none')
         for match in matches:

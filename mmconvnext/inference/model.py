@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
+from mmengine.model import BaseModel
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import BaseDataElement
 from torch import nn
@@ -29,7 +30,7 @@ _KINDS = {'mmseg': 'segmentation', 'mmdet': 'detection'}
 class Predictor(NamedTuple):
     """A model with all that it takes to use it."""
 
-    model: nn.Module
+    model: BaseModel
     pipeline: Pipeline
     classes: Classes
     kind: str  # 'segmentation' or 'detection'

@@ -16,7 +16,7 @@ def write_png(path: Path, image: np.ndarray) -> None:
     """
     encoded = cv2.imencode('.png', image)[1]
     with whole_file(path) as partial:
-        partial.write_bytes(encoded)
+        partial.write_bytes(encoded.data)
 
 
 def frame_name(name: PurePath, frame: int) -> PurePath:

@@ -59,6 +59,7 @@ class PredictionFile:
         self._images.append({'id': number, **image, 'height': shape[0], 'width': shape[1]})
 
     def _annotation(self, found: Instances, i: int, image: int) -> dict:
+        assert found.scores is not None  # of predictions
         left, top, right, bottom = found.boxes[i].tolist()
         box = [left, top, right - left, bottom - top]
         annotation = {

@@ -21,5 +21,5 @@ class InputProgress(Progress):
         if source.is_video and source not in self._announced:
             self._announced.add(source)
             task = self.tasks[self._task]
-            self.update(self._task, total=task.total + max(announced, 1) - 1)
+            self.update(self._task, total=(task.total or 0) + max(announced, 1) - 1)
         self.update(self._task, advance=1)

@@ -97,7 +97,7 @@ class DetectionResults:
         self, image: np.ndarray, found: Instances, source: Input, frame: int | None = None
     ) -> dict[str, str]:
         """Write the detections of an input or a frame of it; they have no file of their own."""
-        listed = {'file_name': source.given.as_posix(), 'path': str(source.path)}
+        listed: dict[str, object] = {'file_name': source.given.as_posix(), 'path': str(source.path)}
         if frame is not None:
             listed['frame'] = frame
         self.file.add(image.shape[:2], found, listed)

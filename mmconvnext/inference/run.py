@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -88,7 +88,7 @@ class _Single:
         except UserError as error:
             self.advance(self.source, 1)
             return None, str(error)
-        found = self.results.found(sample)
+        found: Any = self.results.found(sample)
         path = self.stem.with_name(f'{self.stem.name}.png')
         write_png(path, self.results.picture(viewable(image), found))
         files = {'picture': str(path), **self._keep(image, found)}
@@ -105,19 +105,19 @@ class _Single:
         self.results.forget(self.source)
         with VideoWriter(self.stem, reader.rate) as writer:
             for number, image in enumerate(reader, 1):
-                found = self.results.found(self.predictor.predict(image))
+                found: Any = self.results.found(self.predictor.predict(image))
                 writer.write(self.results.picture(image, found, _LEGEND_LINES))
                 files = self._keep(image, found, number - 1)
                 self.advance(self.source, reader.announced)
         files = {'video': str(writer.path), **files}
         return (self._outcome(files, number) if number else None), reader.shortfall()
 
-    def _keep(self, image: np.ndarray, found: object, frame: int | None = None) -> dict[str, str]:
+    def _keep(self, image: np.ndarray, found: Any, frame: int | None = None) -> dict[str, str]:
         self.amounts.update(self.results.amounts(found))
         return self.results.keep(image, found, self.source, frame)
 
     def _outcome(self, files: dict[str, str], frames: int) -> Outcome:
-        amounts = dict(self.amounts.most_common())
+        amounts: dict[str, float] = dict(self.amounts.most_common())
         if self.results.unit == 'pixels':
             pixels = self.amounts.total()
             amounts = {name: area / pixels for name, area in amounts.items()}

@@ -111,7 +111,7 @@ class VideoWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if self._writer is None:
+        if not (self._writer and self._partial and self.path):
             return
         self._writer.release()
         if kind is None:

@@ -4,6 +4,7 @@ Source of the equality: both descend from detectron2's; the tests compare them.
 """
 
 import functools
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -48,7 +49,7 @@ def _served(values: Tensor) -> Tensor:
 
 
 def roi_align_forward(
-    input: Tensor, rois: Tensor, output: Tensor, *_: Tensor, **options: float
+    input: Tensor, rois: Tensor, output: Tensor, *_: Tensor, **options: Any
 ) -> None:
     """:func:`mmconvnext.ops.roi_align.roi_align_forward` with ``pool_mode`` 1."""
     input, pooling = _served(input), Pooling(**options)
@@ -70,7 +71,7 @@ def roi_align_backward(
     argmax_y: Tensor,
     argmax_x: Tensor,
     grad_input: Tensor,
-    **options: float,
+    **options: Any,
 ) -> None:
     """:func:`mmconvnext.ops.roi_align.roi_align_backward` with ``pool_mode`` 1."""
     grad_output, pooling = _served(grad_output), Pooling(**options)

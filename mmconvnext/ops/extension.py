@@ -39,7 +39,7 @@ def _serve(ours: Callable, theirs: Callable, is_theirs: Callable[..., bool]) -> 
 
     @torch.compiler.disable
     @functools.wraps(ours)
-    def operator(*tensors: Tensor, **options: object):
+    def operator(*tensors: Tensor, **options: object) -> object:
         return (theirs if is_theirs(*tensors, **options) else ours)(*tensors, **options)
 
     return operator
@@ -68,13 +68,13 @@ class StandIn(ModuleType):
     like see an ordinary module.
     """
 
-    def __getattr__(self, name: str):
+    def __getattr__(self, name: str) -> Callable:
         if name.startswith('__'):
             raise AttributeError(f'module {self.__name__!r} has no attribute {name!r}')
         return OPERATORS.get(name) or _missing_operator(name)
 
 
-def _missing_operator(name: str):
+def _missing_operator(name: str) -> Callable[..., NoReturn]:
     def operator(*args: object, **kwargs: object) -> NoReturn:
         raise MissingOperatorError(
             f'mmcv.ops: the operator {name!r} needs mmcv with its compiled operators, and this '
@@ -89,7 +89,9 @@ def _missing_operator(name: str):
 class _StandInFinder(MetaPathFinder, Loader):
     """Last on ``sys.meta_path``: a compiled ``mmcv._ext`` is always found before it."""
 
-    def find_spec(self, fullname, path=None, target=None) -> ModuleSpec | None:
+    def find_spec(
+        self, fullname: str, path: object = None, target: object = None
+    ) -> ModuleSpec | None:
         return ModuleSpec(NAME, self, origin=__file__) if fullname == NAME else None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:

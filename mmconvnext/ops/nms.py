@@ -66,18 +66,18 @@ def softnms(
 
     Source: Bodla et al., Soft-NMS (arXiv 1704.04503).
     """
-    boxes, scores = boxes.float().numpy().copy(), scores.float().numpy().copy()
-    left = np.arange(len(boxes))
+    corners, current = boxes.float().numpy().copy(), scores.float().numpy().copy()
+    left = np.arange(len(corners))
     chosen = 0
     while chosen < len(left):
-        best = chosen + _first_greatest(scores[left[chosen:]])
+        best = chosen + _first_greatest(current[left[chosen:]])
         left[[chosen, best]] = left[[best, chosen]]
-        box, others = boxes[left[chosen]], left[chosen + 1 :]
-        scores[others] *= _weights(box, boxes[others], iou_threshold, sigma, method, offset)
-        kept = _without(scores[others] < np.float32(min_score))
+        box, others = corners[left[chosen]], left[chosen + 1 :]
+        current[others] *= _weights(box, corners[others], iou_threshold, sigma, method, offset)
+        kept = _without(current[others] < np.float32(min_score))
         left = np.concatenate([left[: chosen + 1], others[kept]])
         chosen += 1
-    dets[: len(left)] = torch.from_numpy(np.c_[boxes[left], scores[left]])
+    dets[: len(left)] = torch.from_numpy(np.c_[corners[left], current[left]])
     return torch.from_numpy(left)
 
 

@@ -9,7 +9,7 @@ map with few channels, a bin row's weights and a bin column's are multiplied to 
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -52,7 +52,7 @@ def roi_align_forward(
     output: Tensor,
     argmax_y: Tensor,
     argmax_x: Tensor,
-    **options: float,
+    **options: Any,
 ) -> None:
     """Fill ``output`` with the RoIs' features.
 
@@ -92,7 +92,7 @@ def roi_align_backward(
     argmax_y: Tensor,
     argmax_x: Tensor,
     grad_input: Tensor,
-    **options: float,
+    **options: Any,
 ) -> None:
     """Fill ``grad_input``, (N, C, H, W), with the gradient; arguments as in the forward pass."""
     if not grad_output.numel() or not grad_input.numel():

@@ -25,7 +25,7 @@ class IoUMetric(PlainIoUMetric):
         super().__init__(*args, **kwargs)
         self.fast = fast
         if not fast:
-            self.intersect_and_union = PlainIoUMetric.intersect_and_union
+            self.__dict__['intersect_and_union'] = PlainIoUMetric.intersect_and_union
 
     @staticmethod
     def intersect_and_union(

@@ -69,13 +69,10 @@ class View:
         low = [self._rows(band, j) for j in range(len(self._strips[band.pieces[0].source]))]
         for outputs, pieces in self._columns:
             # The columns first, while the rows are few.
-            wide = None
-            for j, columns, widening in pieces:
-                widening = widening.expand(len(low[j]), -1, -1)
-                if wide is None:
-                    wide = torch.bmm(widening, low[j][:, columns])
-                else:
-                    wide.baddbmm_(widening, low[j][:, columns])
+            (j, columns, widening), *others = pieces
+            wide = torch.bmm(widening.expand(len(low[j]), -1, -1), low[j][:, columns])
+            for j, columns, widening in others:
+                wide.baddbmm_(widening.expand(len(low[j]), -1, -1), low[j][:, columns])
             yield outputs, (matrix @ wide.flatten(1)).view(-1, *wide.shape[1:])
 
     def _rows(self, band: Tile, j: int) -> Tensor:
@@ -146,11 +143,13 @@ def view_of(
 @torch.compiler.disable
 def merged_labels(views: Sequence[View | WholeView], threshold: float | None) -> Tensor:
     """As :func:`~mmconvnext.segmentation.whole_labels.whole_labels`; on a CPU a tile at a time."""
-    if isinstance(views[0], WholeView):
-        return whole_labels(views, threshold)
-    labels = views[0].empty_labels()
-    for bands in zip(*(view.bands for view in views), strict=True):
-        of_views = (view.tiles(band) for view, band in zip(views, bands))
+    whole = [view for view in views if isinstance(view, WholeView)]
+    if whole:
+        return whole_labels(whole, threshold)
+    tiled = [view for view in views if isinstance(view, View)]
+    labels = tiled[0].empty_labels()
+    for bands in zip(*(view.bands for view in tiled), strict=True):
+        of_views = (view.tiles(band) for view, band in zip(tiled, bands))
         for tiles in zip(*of_views, strict=True):
             total = _probabilities(tiles[0][1])
             for _, logits in tiles[1:]:
@@ -172,4 +171,5 @@ def _decide(values: Tensor, threshold: float | None) -> Tensor:
     """Labels by logits or probabilities of several classes, or by probabilities of one."""
     if values.shape[-1] > 1:  # numpy's argmax takes a fifth of the time of torch's
         return torch.from_numpy(values.numpy().argmax(-1))
+    assert threshold is not None
     return (values[..., 0] > threshold).to(values.dtype)

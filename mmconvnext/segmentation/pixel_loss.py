@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.models.losses import CrossEntropyLoss
 from mmseg.utils import SampleList
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from mmconvnext.errors import ArgumentError
@@ -89,7 +89,7 @@ class _ResizedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: FunctionCtx, compute: Callable, logits: Tensor, labels: Tensor, *options: bool | int
+        ctx: Any, compute: Callable, logits: Tensor, labels: Tensor, *options: bool | int
     ) -> tuple[Tensor, Tensor]:
         sums, gradient = compute(logits, labels, *options, ctx.needs_input_grad[1])
         if gradient is not None:
@@ -101,7 +101,7 @@ class _ResizedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, loss: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, loss: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = ctx.saved_tensors
         return None, (gradient * loss).to(ctx.dtype), None, None, None
 
@@ -178,13 +178,13 @@ def _picture(
             _, rows, matrix = tile.pieces[0]
             rows = slice(rows.start - inputs.start, rows.stop - inputs.start)
             tile_logits = (matrix @ wide[rows]).view(-1, by_row.shape[1], width)
-            here = [of_picture[tile.outputs, None] for of_picture in truth]
-            loss, correct = _tile(tile_logits, *here, gradient is not None)
+            labels, counted = (of_picture[tile.outputs, None] for of_picture in truth)
+            loss, correct = _tile(tile_logits, labels, counted, gradient is not None)
             losses.append(loss)
             corrects.append(correct)
-            if gradient is not None:
+            if wide_gradient is not None:
                 wide_gradient[rows].addmm_(matrix.T, tile_logits.flatten(1))
-        if gradient is not None:
+        if gradient is not None and wide_gradient is not None:
             narrow = _narrow(wide_gradient.view(-1, width), columns, by_row.shape[2])
             gradient[:, inputs] += narrow.view(-1, *by_row.shape[1:]).transpose(0, 1)
     return torch.stack(losses).sum(), torch.stack(corrects).sum()

@@ -13,7 +13,7 @@ one for the columns, ``[3w, W]``. Of UperNet's 3 × 3 convolution over four conc
 import functools
 from collections.abc import Iterator
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -74,7 +74,7 @@ def _taps_last(mixing: Tensor) -> Tensor:
     return mixing.view(3, -1, 3, mixing.shape[1]).permute(1, 3, 2, 0)
 
 
-def _expression(x: Tensor, weight: Tensor, size: tuple[int, int], align_corners: bool) -> Tensor:
+def _expression(x: Tensor, weight: Tensor, size: torch.Size, align_corners: bool) -> Tensor:
     n, _, h, w = x.shape
     height, width = size
     rows = _resizing(h, height, align_corners, x.dtype, x.device)
@@ -208,7 +208,7 @@ class _ConvOfResized(torch.autograd.Function):
     """See :func:`conv_of_resized`; the backward pass is the transpose, tile by tile."""
 
     @staticmethod
-    def forward(ctx, base: Tensor, x: Tensor, weight: Tensor, align_corners: bool) -> Tensor:
+    def forward(ctx: Any, base: Tensor, x: Tensor, weight: Tensor, align_corners: bool) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.align_corners = align_corners
         ctx.mark_dirty(base)
@@ -219,7 +219,7 @@ class _ConvOfResized(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None, None]:
         x, weight = ctx.saved_tensors
         _, needs_x, needs_weight, _ = ctx.needs_input_grad
         if not needs_x and not needs_weight:

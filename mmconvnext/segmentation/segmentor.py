@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
+from typing import Any
 
 import torch
 from mmengine.structures import PixelData
@@ -13,9 +14,9 @@ from torch import Tensor
 
 from mmconvnext.errors import ArgumentError
 from mmconvnext.registry import MODELS
-from mmconvnext.segmentation.label_map import View, view_of
+from mmconvnext.segmentation.label_map import LabelMap, View, view_of
 from mmconvnext.segmentation.row_bands import full_precision
-from mmconvnext.segmentation.whole_labels import WholeView, Windows
+from mmconvnext.segmentation.whole_labels import WholeLabelMap, WholeView, Windows
 
 # What mmseg's ``predict`` calls. A subclass with one of its own expects it to be called.
 _STEPS = ('inference', 'slide_inference', 'whole_inference', 'encode_decode', 'postprocess_result')
@@ -76,7 +77,7 @@ class EncoderDecoder(PlainEncoderDecoder):
     def _init_auxiliary_head(self, auxiliary_head: dict | list[dict] | None) -> None:
         super()._init_auxiliary_head(self._with_in_channels(auxiliary_head))
 
-    def _with_in_channels(self, head: dict | list[dict] | None) -> dict | list[dict] | None:
+    def _with_in_channels(self, head: dict | list[dict] | None) -> Any:
         """The config of a head, or of several, with the channels of its maps where it has none."""
         if isinstance(head, list):
             return [self._with_in_channels(one) for one in head]
@@ -117,7 +118,7 @@ class EncoderDecoder(PlainEncoderDecoder):
         if data_samples is None or not self.decides_in_tiles():
             return super().predict(inputs, data_samples)
         metas = [sample.metainfo for sample in data_samples]
-        maps = None
+        maps: list[LabelMap | WholeLabelMap] = []
         for number, (views, strips) in enumerate(self._look(inputs, metas)):
             maps = maps or [view.label_map(self.decode_head.threshold) for view in views]
             with torch.no_grad(), full_precision(inputs.device):
@@ -138,7 +139,7 @@ class EncoderDecoder(PlainEncoderDecoder):
     @torch.no_grad()
     def _look(
         self, inputs: Tensor, metas: Sequence[Mapping]
-    ) -> Iterator[tuple[list[View | WholeView], list[list[Tensor]]]]:
+    ) -> Iterator[tuple[list[View | WholeView], list[tuple[Tensor, ...]]]]:
         """A row of windows at a time: the pictures' views, always the same, and their strips."""
         rows, columns = self._windows(inputs.shape[2:], metas[0])
         views = None
@@ -155,7 +156,7 @@ class EncoderDecoder(PlainEncoderDecoder):
         dtype = torch.promote_types(logits.dtype, torch.float32)
         return logits.permute(0, 2, 3, 1).to(dtype).contiguous()
 
-    def _windows(self, size: Sequence[int], meta: Mapping) -> tuple[Windows, Windows]:
+    def _windows(self, size: Sequence[int], meta: Mapping) -> tuple[Windows, ...]:
         """Of rows and of columns of an input of a size, where mmseg has them."""
         if self.test_cfg.get('mode', 'whole') == 'slide':
             along = zip(size, self.test_cfg['crop_size'], self.test_cfg['stride'])
@@ -190,7 +191,7 @@ def _slide(length: int, size: int, stride: int) -> Windows:
 
 def _check_test_cfg(test_cfg: Mapping | None) -> None:
     mode = None if test_cfg is None else test_cfg.get('mode', 'whole')
-    if mode not in ('slide', 'whole'):
+    if test_cfg is None or mode not in ('slide', 'whole'):
         raise ArgumentError(
             f"test_cfg: expected dict(mode='whole') or dict(mode='slide', crop_size=(height, "
             f'width), stride=(down, right)), got {test_cfg}'
@@ -205,12 +206,12 @@ def _check_test_cfg(test_cfg: Mapping | None) -> None:
         )
 
 
-def _is_pair(value: object) -> bool:
+def _is_pair(value: Any) -> bool:
     is_list = isinstance(value, Sequence) and len(value) == 2
     return is_list and all(isinstance(number, int) and number > 0 for number in value)
 
 
-def _without_fast(config: dict | list[dict] | None) -> dict | list[dict] | None:
+def _without_fast(config: dict | list[dict] | None) -> Any:
     """A copy of the config of a module, or of several, with this package's set to fast=False."""
     if isinstance(config, list):
         return [_without_fast(one) for one in config]

@@ -31,9 +31,9 @@ class WholePictureTTAModel(SegTTAModel):
     """
 
     def __init__(self, module: dict, **kwargs: object) -> None:
-        module = ConfigDict(module)
-        module.test_cfg = ConfigDict(mode='whole')
-        super().__init__(module=module, **kwargs)
+        config = ConfigDict(module)
+        config.test_cfg = ConfigDict(mode='whole')
+        super().__init__(module=config, **kwargs)
 
     def test_step(self, data: Mapping[str, Sequence]) -> SampleList:
         """Merged predictions for a batch.

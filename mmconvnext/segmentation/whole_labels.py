@@ -6,7 +6,7 @@ the pixels have seen, the largest is kept. Nothing waits for the device.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -137,18 +137,17 @@ def whole_labels(views: Sequence[WholeView], threshold: float | None) -> Tensor:
     """
     first = views[0]
     if first.classes == 1:
-        maps = [view.maps(slice(0, 1)).sigmoid() for view in views]
-        mean = maps[0] if len(maps) == 1 else sum(one.sigmoid() for one in maps) / len(maps)
+        assert threshold is not None
+        shares: list[Any] = [view.maps(slice(0, 1)).sigmoid() for view in views]
+        mean = shares[0] if len(shares) == 1 else sum(x.sigmoid() for x in shares) / len(shares)
         return (mean > threshold).to(mean.dtype)
     step = max(_free_bytes(first) // first.bytes_of_a_class(), 1)
-    largest, labels = None, None
-    for begin, maps in _values(views, min(step, first.classes)):
+    values = _values(views, min(step, first.classes))
+    largest, labels = next(values)[1].max(0)
+    for begin, maps in values:
         value, label = maps.max(0)
-        if largest is None:
-            largest, labels = value, label
-        else:
-            labels = torch.where(value > largest, label + begin, labels)
-            largest = torch.maximum(value, largest)
+        labels = torch.where(value > largest, label + begin, labels)
+        largest = torch.maximum(value, largest)
     return labels[None]
 
 
@@ -166,7 +165,8 @@ def _values(views: Sequence[WholeView], step: int) -> Iterator[tuple[int, Tensor
         sums = [_log_sum(view, parts) for view in views]
         for part in parts:
             shares = ((view.maps(part) - of_view).exp_() for view, of_view in zip(views, sums))
-            yield part.start, sum(shares)
+            of_views: Any = sum(shares)
+            yield part.start, of_views
 
 
 def _log_sum(view: WholeView, parts: Sequence[slice]) -> Tensor:

@@ -26,7 +26,8 @@ def whole_loss(
             some.to(dtype), labels_of.where(counted, 0), counted, align_corners, needs_gradient
         )
         sums.append(of_some)
-        gradients.append(gradient)
+        if gradient is not None:
+            gradients.append(gradient)
     if not needs_gradient:
         return sums, None
     return sums, torch.cat(gradients) if len(gradients) > 1 else gradients[0]

@@ -11,6 +11,8 @@ The arithmetic is that of :class:`~mmconvnext.backbones.block.ConvNeXtBlock`, in
   before GELU are kept, and the rest is computed again, part by part (``backward.py``).
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -46,8 +48,9 @@ class _FusedBlock(torch.autograd.Function):
     """:func:`fused_block` of (N, H, W, C)."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, low: torch.dtype, settings: BlockSettings, *weights):
+    def forward(ctx: Any, x: Tensor, low: torch.dtype, settings: BlockSettings, *weights):
         out, kept = forward(x, low, BlockWeights(*weights), settings, keep=True)
+        assert kept is not None
         fixed = (*weights, kept.x, kept.depthwise, kept.norms)
         ctx.save_for_backward(*fixed, *kept.hidden, *kept.branch)
         ctx.parts = len(kept.hidden)
@@ -56,12 +59,12 @@ class _FusedBlock(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad: Tensor):
+    def backward(ctx: Any, grad: Tensor):
         saved = ctx.saved_tensors
         count = len(BlockWeights._fields)
         weights = BlockWeights(*saved[:count])
-        hidden, branch = count + 3, count + 3 + ctx.parts
-        kept = Kept(*saved[count:hidden], hidden=saved[hidden:branch], branch=saved[branch:])
+        x, depthwise, norms, *parts = saved[count:]
+        kept = Kept(x, depthwise, norms, parts[: ctx.parts], parts[ctx.parts :])
         needs_x, _, _, *needs = ctx.needs_input_grad
         with torch.autocast(grad.device.type, enabled=False):
             backward = BackwardPass(kept, weights, ctx.settings, BlockWeights(*needs))

@@ -1,7 +1,7 @@
 """The block's backward pass."""
 
 from collections.abc import Iterator
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -37,8 +37,8 @@ class _Sums(NamedTuple):
     @classmethod
     def zeros(cls, weights: BlockWeights) -> Self:
         names = ('project', 'expand', 'expand_bias', 'norm', 'norm_bias', 'grn_gamma')
-        like = (getattr(weights, name) for name in names)
-        return cls(*(w if w is None else torch.zeros_like(w, dtype=exact(w.dtype)) for w in like))
+        own = (getattr(weights, name) for name in names)
+        return cls._make(w if w is None else torch.zeros_like(w, dtype=exact(w.dtype)) for w in own)
 
 
 class BackwardPass:
@@ -67,7 +67,7 @@ class BackwardPass:
         if not len(upper):
             # Parameters that no sample used have a gradient still: DistributedDataParallel
             # waits for it, and weight decay applies to them.
-            wanted = zip(self.weights, self.needs)
+            wanted: Any = zip(self.weights, self.needs)
             return grad, [torch.zeros_like(weight) if need else None for weight, need in wanted]
         scaled = upper if self.folds else upper * self.scale
         grad_depthwise = self._through_pointwise(scaled.to(self.kept.x.dtype))
@@ -109,8 +109,9 @@ class BackwardPass:
         """As :meth:`_through_projection`, and through Global Response Normalization."""
         active = [F.gelu(before) for before in hidden]
         uppers = [linear(part.rows(grad), self.project) for part in group]
+        assert self.kept.norms is not None
         norms = self.kept.norms[group[0].samples]
-        of_response = sum(
+        of_response: Any = sum(
             part.by_sample(values * upper).sum(1, dtype=norms.dtype)
             for part, values, upper in zip(group, active, uppers)
         )
@@ -127,6 +128,8 @@ class BackwardPass:
 
     def _through_response(self, grad: Tensor, norms: Tensor) -> Tensor:
         """Gradient of the norms divided by them, (samples, 4C): times x, it is that of x."""
+        assert self.sums.grn_gamma is not None
+        assert self.weights.grn_gamma is not None
         divisor = norms.mean(1, keepdim=True) + self.settings.grn_eps
         relative = norms / divisor
         self.sums.grn_gamma.add_((grad * relative).sum(0))
@@ -149,7 +152,7 @@ class BackwardPass:
             *norm_affine(self.weights, dtype),
             [True, self.weights.norm is not None, self.weights.norm is not None],
         )
-        if self.weights.norm is not None:
+        if self.sums.norm is not None and self.sums.norm_bias is not None:
             self.sums.norm.add_(of_weight)
             self.sums.norm_bias.add_(of_bias)
         return grad_x
@@ -164,8 +167,9 @@ class BackwardPass:
 
     def _parameter_grads(self, grad: Tensor, grad_depthwise: Tensor) -> list[Tensor | None]:
         total = grad.sum((0, 1, 2), dtype=exact(grad.dtype))
+        of_depthwise: Any = self._depthwise_grad(grad_depthwise) if self.needs.depthwise else None
         grads = BlockWeights(
-            depthwise=self._depthwise_grad(grad_depthwise) if self.needs.depthwise else None,
+            depthwise=of_depthwise,
             depthwise_bias=grad_depthwise.sum((0, 1, 2), dtype=exact(grad.dtype)),
             norm=self.sums.norm,
             norm_bias=self.sums.norm_bias,
@@ -177,7 +181,7 @@ class BackwardPass:
             grn_gamma=self.sums.grn_gamma,
             grn_beta=self._beta_grad(total) if self.needs.grn_beta else None,
         )
-        needed = zip(grads, self.weights, self.needs)
+        needed: Any = zip(grads, self.weights, self.needs)
         return [grad.to(weight.dtype) if need else None for grad, weight, need in needed]
 
     def _depthwise_grad(self, grad: Tensor) -> Tensor:

@@ -24,20 +24,17 @@ def depthwise_weight_grad(x: Tensor, grad: Tensor, kernel: int) -> Tensor:
     if x.device.type == 'cpu' and x.dtype in (torch.float32, torch.float64):
         return _by_forward_convolution(x, grad, kernel)
     weight = x.new_empty(x.shape[1], 1, kernel, kernel)
-    _, grad_weight = _library_grads(x, grad, weight, [False, True])
-    return _as_weight(grad_weight, kernel)
+    return _as_weight(_library_grad(x, grad, weight, 1), kernel)
 
 
 def depthwise_input_grad(x: Tensor, grad: Tensor, weight: Tensor) -> Tensor:
     """Gradient of the same convolution by its input, (N, C, H, W), given its weight."""
-    return _library_grads(x, grad, weight, [True, False])[0]
+    return _library_grad(x, grad, weight, 0)
 
 
-def _library_grads(
-    x: Tensor, grad: Tensor, weight: Tensor, wanted: list[bool]
-) -> tuple[Tensor | None, Tensor | None]:
-    """By the input and by the weight, as torch computes them."""
-    grad_x, grad_weight, _ = torch.ops.aten.convolution_backward(
+def _library_grad(x: Tensor, grad: Tensor, weight: Tensor, by: int) -> Tensor:
+    """By the input, 0, or by the weight, 1, as torch computes it."""
+    return torch.ops.aten.convolution_backward(
         grad,
         x,
         weight,
@@ -48,21 +45,19 @@ def _library_grads(
         transposed=False,
         output_padding=[0, 0],
         groups=len(weight),
-        output_mask=[*wanted, False],
-    )
-    return grad_x, grad_weight
+        output_mask=[by == 0, by == 1, False],
+    )[by]
 
 
 def _by_forward_convolution(x: Tensor, grad: Tensor, kernel: int) -> Tensor:
     reach = kernel // 2
     height = x.shape[2]
     total = x.new_zeros(1, x.shape[1], kernel, kernel)
-    banded = height > _ROWS
     # Zero rows above and below for the bands; those to the left and right come from the padding
     # of the convolution. The (N, H, W, C) view keeps a channels-last map what it is.
-    padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, 0, 0, reach, reach)) if banded else None
+    padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, 0, 0, reach, reach)) if height > _ROWS else None
     for sample in range(x.shape[0]):
-        if not banded:
+        if padded is None:
             total += _slide(x[sample : sample + 1], grad[sample], (reach, reach))
             continue
         for row in range(0, height, _ROWS):

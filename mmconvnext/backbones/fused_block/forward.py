@@ -1,7 +1,7 @@
 """The block's forward pass."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -41,13 +41,14 @@ def forward(
     # Layer scale is a float32 factor of its own in the plain block.
     out = inputs + (bias.to(low) if weights.gamma is None else bias)
     inputs = inputs.to(low)
-    depthwise, norms, hidden, branch = inputs, None, [], []
+    depthwise = inputs
+    rest: tuple[Tensor | None, list[Tensor], list[Tensor]] = (None, [], [])
     if len(inputs):
         depthwise = _depthwise(inputs, weights)
-        norms, hidden, branch = _add_pointwise(out, depthwise, weights, settings, keep)
+        rest = _add_pointwise(out, depthwise, weights, settings, keep)
     if settings.kept is not None:
         out = x.to(out.dtype, copy=True).index_copy_(0, settings.kept, out)
-    return out, Kept(inputs, depthwise, norms, hidden, branch) if keep else None
+    return out, Kept(inputs, depthwise, *rest) if keep else None
 
 
 def _depthwise(x: Tensor, weights: BlockWeights) -> Tensor:
@@ -79,7 +80,7 @@ def _add_pointwise(
                 active.append(values)
             else:
                 project.add(part.rows(out), values)
-        if with_grn:
+        if weights.grn_beta is not None:
             norms.append(_norms(group, active))
             response = grn_response(norms[-1], weights, settings)[:, None].to(low)
             for part, values in zip(group, active):
@@ -128,7 +129,7 @@ class _Projection:
 def _norms(group: list[Part], active: list[Tensor]) -> Tensor:
     """L2 norms over the pixels of each sample, (samples, 4C)."""
     # Not by vector_norm, which over this dimension takes a CPU two to ten times as long.
-    squares = sum(
+    squares: Any = sum(
         part.by_sample(values).to(exact(values.dtype)).square().sum(1)
         for part, values in zip(group, active)
     )

@@ -77,12 +77,13 @@ def normalize(
 
 def norm_affine(weights: BlockWeights, dtype: torch.dtype) -> tuple[Tensor | None, Tensor | None]:
     """LayerNorm's weight and bias in a dtype."""
-    if weights.norm is None:
+    if weights.norm is None or weights.norm_bias is None:
         return None, None
     return weights.norm.to(dtype), weights.norm_bias.to(dtype)
 
 
 def grn_response(norms: Tensor, weights: BlockWeights, settings: BlockSettings) -> Tensor:
     """What GRN multiplies each sample and channel by, (samples, 4C), given their norms."""
+    assert weights.grn_gamma is not None
     relative = norms / (norms.mean(1, keepdim=True) + settings.grn_eps)
     return 1 + weights.grn_gamma * relative

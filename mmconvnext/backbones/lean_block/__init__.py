@@ -15,7 +15,7 @@ The arithmetic is that of :class:`~mmconvnext.backbones.block.ConvNeXtBlock`. Wh
 """
 
 from functools import reduce
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -101,7 +101,7 @@ class _Respond(torch.autograd.Function):
     """GRN without its shift: ``x · (1 + γ · N(G(x)))`` of (N, H, W, C)."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, gamma: Tensor, eps: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, gamma: Tensor, eps: float) -> Tensor:
         norms = torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True, dtype=exact(x.dtype))
         divisor = norms.mean(-1, keepdim=True) + eps
         response = 1 + gamma * (norms / divisor)
@@ -110,7 +110,7 @@ class _Respond(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         x, gamma, norms, divisor, response = ctx.saved_tensors
         relative = norms / divisor
         of_response = (grad * x).sum((1, 2), keepdim=True, dtype=norms.dtype)
@@ -133,14 +133,14 @@ class _AddScaled(torch.autograd.Function):
     """``x + branch · scale`` of (N, H, W, C); ``scale`` is broadcast."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, branch: Tensor, scale: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, branch: Tensor, scale: Tensor) -> Tensor:
         ctx.save_for_backward(branch if ctx.needs_input_grad[2] else None, scale)
         ctx.dtype = branch.dtype
         return torch.addcmul(x, branch, scale)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         branch, scale = ctx.saved_tensors
         of_branch = torch.mul(grad, scale, out=torch.empty_like(grad, dtype=ctx.dtype))
         of_scale = None if branch is None else (grad * branch).sum_to_size(scale.shape)

@@ -1,6 +1,6 @@
 """A block's parameters as the operations of its lean form take them."""
 
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -37,7 +37,7 @@ class LeanWeights(NamedTuple):
             apart = weights.gamma is not None and low == torch.float16
             given = weights._replace(gamma=None) if apart else weights
             low_weights = _MultipliedIn.apply(low, *given)
-            return cls(*low_weights, gamma=weights.gamma if apart else None)
+            return cls(*low_weights)._replace(gamma=weights.gamma if apart else None)
         project, bias = weights.project, shifted_bias(weights)
         if weights.gamma is not None:
             project, bias = project * weights.gamma[:, None], bias * weights.gamma
@@ -49,11 +49,11 @@ class _MultipliedIn(torch.autograd.Function):
     """The first six of :class:`LeanWeights`, LayerNorm's affine part and layer scale included."""
 
     @staticmethod
-    def forward(ctx, low: torch.dtype, *parameters: Tensor | None) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, low: torch.dtype, *parameters: Tensor | None) -> tuple[Tensor, ...]:
         ctx.save_for_backward(*parameters)
-        weights = BlockWeights(*parameters)
+        weights = BlockWeights._make(parameters)
         expand_bias, project_bias = weights.expand_bias, shifted_bias(weights)
-        if weights.norm is not None:
+        if weights.norm_bias is not None:
             expand_bias = torch.addmv(expand_bias, weights.expand, weights.norm_bias)
         if weights.gamma is not None:
             project_bias = project_bias * weights.gamma
@@ -76,7 +76,7 @@ class _MultipliedIn(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         weights = BlockWeights(*ctx.saved_tensors)
         first = weights.depthwise, weights.depthwise_bias, weights.expand, weights.expand_bias
         places = (*first, weights.project, weights.project_bias)
@@ -84,7 +84,7 @@ class _MultipliedIn(torch.autograd.Function):
         torch._foreach_copy_(exacts, list(grads))
         depthwise, depthwise_bias, expand, expand_bias, project, project_bias = exacts
         norm = norm_bias = gamma = grn_beta = None
-        if weights.norm is not None:
+        if weights.norm is not None and weights.norm_bias is not None:
             norm = (expand * weights.expand).sum(0)
             norm_bias = expand_bias @ weights.expand
             expand = expand.mul_(weights.norm).addr_(expand_bias, weights.norm_bias)

@@ -8,6 +8,9 @@ What is saved for the backward pass is the result itself, which the next layer k
 float32 value a pixel; the convolution's output never is in memory.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
@@ -80,7 +83,7 @@ def _weight_gradient(grad: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     return of_weight, places[0, 7].clone()
 
 
-def _keep(ctx, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
+def _keep(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
     x, weight, bias, _ = inputs
     normed, rstd = output
     ctx.mark_non_differentiable(rstd)
@@ -88,7 +91,7 @@ def _keep(ctx, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
     ctx.dtypes = weight.dtype, bias.dtype
 
 
-def _backward(ctx, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+def _backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
     x, weight, normed, rstd = ctx.saved_tensors
     grad = _normalize_backward(grad.contiguous(), normed, rstd)
     of_x = _input_gradient(grad, weight) if ctx.needs_input_grad[0] else None
@@ -106,7 +109,7 @@ def _taps(weight: Tensor) -> Tensor:
     return weight.flatten(1).t().contiguous()
 
 
-def _programs(pixels: int, channels: int, block: int):
+def _programs(pixels: int, channels: int, block: int) -> Callable[[dict[str, int]], tuple]:
     """The grid of kernels over tiles of pixels and blocks of channels."""
     return lambda meta: (
         triton.cdiv(pixels, pixels_of(meta['tile'], block)),
@@ -115,19 +118,28 @@ def _programs(pixels: int, channels: int, block: int):
 
 
 @triton.jit
-def _pixels(block: tl.constexpr, tile: tl.constexpr):
+def _pixels(block: tl.constexpr, tile: tl.constexpr) -> tl.tensor:
     count: tl.constexpr = tile // block if tile > block else 1
     return tl.program_id(0) * count + tl.arange(0, count)
 
 
 @triton.jit
-def _places(pixel, channel, channels: tl.constexpr):
+def _places(pixel: tl.tensor, channel: tl.tensor, channels: tl.constexpr) -> tl.tensor:
     # A batch of large maps has more than 2³¹ values.
     return pixel.to(tl.int64)[:, None] * channels + channel[None, :]
 
 
 @triton.jit
-def _convolved(x, taps, pixel, channel, pixels, height, width, channels: tl.constexpr):
+def _convolved(
+    x: tl.tensor,
+    taps: tl.tensor,
+    pixel: tl.tensor,
+    channel: tl.tensor,
+    pixels: tl.tensor,
+    height: tl.tensor,
+    width: tl.tensor,
+    channels: tl.constexpr,
+) -> tl.tensor:
     """The convolution at some pixels and channels, in float32."""
     column = pixel % width
     row = pixel // width % height
@@ -150,19 +162,19 @@ def _convolved(x, taps, pixel, channel, pixels, height, width, channels: tl.cons
 @triton.autotune(CONFIGS, key=['channels'])
 @triton.jit(do_not_specialize=SIZES)
 def convolve_and_normalize(
-    x,  # (pixels, channels)
-    taps,  # (49, channels)
-    bias,  # (channels,)
-    out,  # (pixels, channels)
-    rstd,  # (pixels,)
-    eps,
-    pixels,
-    height,
-    width,
+    x: tl.tensor,  # (pixels, channels)
+    taps: tl.tensor,  # (49, channels)
+    bias: tl.tensor,  # (channels,)
+    out: tl.tensor,  # (pixels, channels)
+    rstd: tl.tensor,  # (pixels,)
+    eps: tl.tensor,
+    pixels: tl.tensor,
+    height: tl.tensor,
+    width: tl.tensor,
     channels: tl.constexpr,
     block: tl.constexpr,
     tile: tl.constexpr,
-):
+) -> None:
     """All channels of some pixels."""
     pixel = _pixels(block, tile)
     channel = tl.arange(0, block)
@@ -185,15 +197,15 @@ def convolve_and_normalize(
 @triton.autotune(CONFIGS, key=['channels'])
 @triton.jit(do_not_specialize=SIZES)
 def normalize_backward(
-    grad,  # (pixels, channels)
-    normed,  # (pixels, channels)
-    rstd,  # (pixels,)
-    out,  # (pixels, channels)
-    pixels,
+    grad: tl.tensor,  # (pixels, channels)
+    normed: tl.tensor,  # (pixels, channels)
+    rstd: tl.tensor,  # (pixels,)
+    out: tl.tensor,  # (pixels, channels)
+    pixels: tl.tensor,
     channels: tl.constexpr,
     block: tl.constexpr,
     tile: tl.constexpr,
-):
+) -> None:
     """All channels of some pixels: rstd · (g - mean(g) - y · mean(g · y))."""
     pixel = _pixels(block, tile)
     channel = tl.arange(0, block)
@@ -212,16 +224,16 @@ def normalize_backward(
 @triton.autotune(CONFIGS, key=['channels'])
 @triton.jit(do_not_specialize=SIZES)
 def convolve(
-    x,  # (pixels, channels)
-    taps,  # (49, channels)
-    out,  # (pixels, channels)
-    pixels,
-    height,
-    width,
+    x: tl.tensor,  # (pixels, channels)
+    taps: tl.tensor,  # (49, channels)
+    out: tl.tensor,  # (pixels, channels)
+    pixels: tl.tensor,
+    height: tl.tensor,
+    width: tl.tensor,
     channels: tl.constexpr,
     block: tl.constexpr,
     tile: tl.constexpr,
-):
+) -> None:
     """A block of channels of some pixels."""
     pixel = _pixels(block, tile)
     channel = tl.program_id(1) * block + tl.arange(0, block)
@@ -233,17 +245,17 @@ def convolve(
 @triton.autotune(CONFIGS, key=['channels'])
 @triton.jit(do_not_specialize=SIZES)
 def correlate(
-    grad,  # (pixels, channels)
-    x,  # (pixels, channels)
-    partial,  # (bands, 7, 8, channels)
-    pixels,
-    height,
-    width,
+    grad: tl.tensor,  # (pixels, channels)
+    x: tl.tensor,  # (pixels, channels)
+    partial: tl.tensor,  # (bands, 7, 8, channels)
+    pixels: tl.tensor,
+    height: tl.tensor,
+    width: tl.tensor,
     channels: tl.constexpr,
     band: tl.constexpr,
     block: tl.constexpr,
     tile: tl.constexpr,
-):
+) -> None:
     """A band of pixels, a block of channels, a row of the kernel: sums of gradient × input.
 
     The row's eighth place sums the gradient itself, which is the bias gradient.

@@ -6,6 +6,8 @@ taken in the same order at each call.
 Source: Woo et al., ConvNeXt V2 (arXiv 2301.00808), section 4.
 """
 
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
@@ -51,13 +53,13 @@ def _respond_backward(
     return of_x, (of_response * relative).sum(0)
 
 
-def _keep(ctx, inputs: tuple[Tensor, Tensor, float], output: tuple[Tensor, Tensor]) -> None:
+def _keep(ctx: Any, inputs: tuple[Tensor, Tensor, float], output: tuple[Tensor, Tensor]) -> None:
     x, gamma, ctx.eps = inputs
     ctx.mark_non_differentiable(output[1])
     ctx.save_for_backward(x, gamma, output[1])
 
 
-def _backward(ctx, grad: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None]:
+def _backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None]:
     x, gamma, norms = ctx.saved_tensors
     of_x, of_gamma = _respond_backward(grad.contiguous(), x, norms, gamma, ctx.eps)
     return of_x, of_gamma.to(gamma.dtype), None
@@ -89,7 +91,7 @@ def _scaled(
     pixels, block = height * width, channel_block(channels)
     out = torch.empty_like(a)
 
-    def grid(meta):
+    def grid(meta: dict[str, int]) -> tuple[int, int, int]:
         tiles = triton.cdiv(pixels, pixels_of(meta['tile'], block))
         return tiles, triton.cdiv(channels, block), samples
 
@@ -102,16 +104,16 @@ def _scaled(
 @triton.autotune(CONFIGS, key=['channels'])
 @triton.jit(do_not_specialize=SIZES)
 def sum_products(
-    a,  # (samples, pixels, channels)
-    b,  # (samples, pixels, channels)
-    partial,  # (samples, bands, channels)
-    pixels,
-    bands,
+    a: tl.tensor,  # (samples, pixels, channels)
+    b: tl.tensor,  # (samples, pixels, channels)
+    partial: tl.tensor,  # (samples, bands, channels)
+    pixels: tl.tensor,
+    bands: tl.tensor,
     channels: tl.constexpr,
     band: tl.constexpr,
     block: tl.constexpr,
     tile: tl.constexpr,
-):
+) -> None:
     """A band of a sample's pixels, a block of channels."""
     count: tl.constexpr = tile // block  # pixels at a time
     channel = tl.program_id(1) * block + tl.arange(0, block)
@@ -132,17 +134,17 @@ def sum_products(
 @triton.autotune(CONFIGS, key=['channels', 'both'])
 @triton.jit(do_not_specialize=SIZES)
 def scale(
-    a,  # (samples, pixels, channels)
-    factor,  # (samples, channels)
-    b,  # (samples, pixels, channels)
-    b_factor,  # (samples, channels)
-    out,  # (samples, pixels, channels)
-    pixels,
+    a: tl.tensor,  # (samples, pixels, channels)
+    factor: tl.tensor,  # (samples, channels)
+    b: tl.tensor,  # (samples, pixels, channels)
+    b_factor: tl.tensor,  # (samples, channels)
+    out: tl.tensor,  # (samples, pixels, channels)
+    pixels: tl.tensor,
     channels: tl.constexpr,
     both: tl.constexpr,
     block: tl.constexpr,
     tile: tl.constexpr,
-):
+) -> None:
     """Some of a sample's pixels, a block of channels; rounded once."""
     count: tl.constexpr = tile // block
     pixel = tl.program_id(0) * count + tl.arange(0, count)
