@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument('root', help='folder of the data set')
     parser.add_argument('--kind', choices=WRITERS, default='segmentation', help='kind of labels')
     for name, meaning in NUMBERS.items():
-        defaults = ', '.join(f'{kind} {w.__kwdefaults__[name]}' for kind, w in WRITERS.items())
+        defaults = ', '.join(f'{k} {(w.__kwdefaults__ or {})[name]}' for k, w in WRITERS.items())
         # Left out where not given, so that each kind's own default holds.
         parser.add_argument(
             f'--{name}', type=int, default=argparse.SUPPRESS, help=f'{meaning} ({defaults})'

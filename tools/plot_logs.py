@@ -56,7 +56,7 @@ def main() -> None:
     alone = Path(arguments.work_dirs[0]) if len(runs) == 1 else Path('work_dirs')
     written = draw_all(runs, names, arguments.smooth, arguments.out or alone / 'plots')
     if arguments.json:
-        content = {'runs': {run.name: run.summary() for run in runs}}
+        content: dict[str, object] = {'runs': {run.name: run.summary() for run in runs}}
         content['written'] = [str(path) for path in written]
         print(json.dumps(content, indent=1, ensure_ascii=False))
         return

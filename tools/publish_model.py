@@ -10,6 +10,7 @@ Example:
 
 import argparse
 import json
+from typing import Any
 
 import mmconvnext  # noqa: F401  (lets torch read what mmengine writes)
 from mmconvnext.checkpoints.meta import described
@@ -38,8 +39,8 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def describe(published: Publication) -> dict[str, object]:
-    said = described(published.meta)
+def describe(published: Publication) -> dict[str, Any]:
+    said: dict[str, Any] = described(published.meta)
     return {
         'path': str(published.path),
         'bytes': published.path.stat().st_size,

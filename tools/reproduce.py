@@ -58,7 +58,7 @@ def measure(
         [str(part) for part in command], stdout=subprocess.PIPE, text=True
     ) as run:
         output = []
-        for line in run.stdout:
+        for line in run.stdout or ():
             sys.stderr.write(line)
             output.append(line)
     printed = dict(re.findall(r'([\w/]+) ([\d.-]+)(?:, |$)', ''.join(output), re.M))

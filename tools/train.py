@@ -86,7 +86,7 @@ def _train(config: Config, arguments: argparse.Namespace) -> int:
     try:
         runner.train()
     except Stopped as stopped:
-        return stopped.code
+        return 128 + stopped.signal
     return 0
 
 

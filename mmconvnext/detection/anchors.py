@@ -1,6 +1,8 @@
 """Which picture left no room for an anchor: mmdet ends the training without its name."""
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 from mmdet.models.dense_heads import AnchorHead
 
@@ -19,14 +21,15 @@ def name_pictures_without_anchors() -> None:
         AnchorHead._get_targets_single = _naming(targets)
 
 
-def _naming(targets):
+def _naming(targets: Callable) -> Callable:
     @functools.wraps(targets)
-    def naming(self, anchors, flags, instances, meta: dict, *rest: object, **options: object):
+    def naming(self: AnchorHead, *given: Any, **options: object) -> object:
         try:
-            return targets(self, anchors, flags, instances, meta, *rest, **options)
+            return targets(self, *given, **options)
         except ValueError as error:
             if 'no valid anchor' not in str(error):
                 raise
+            meta = given[3]  # after anchors, flags and instances
             height, width = meta['img_shape'][:2]
             raise UserError(
                 f'{meta.get("img_path", "a picture")}: expected room for an anchor, got {width} × '

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -25,7 +25,7 @@ except ModuleNotFoundError:  # said when the metric is built: the rest of this r
     faster_coco_eval = None
 
 # mmdet's names: (curve, IoU threshold or all, area range, place in the sorted proposal_nums).
-SUMMARY = {
+SUMMARY: dict[str, tuple[str, float | None, str, int | str]] = {
     'mAP': ('precision', None, 'all', 'at 100'),
     'mAP_50': ('precision', 0.5, 'all', 2),
     'mAP_75': ('precision', 0.75, 'all', 2),
@@ -60,7 +60,7 @@ class Curves(NamedTuple):
     def summary(self, item: str) -> float:
         """One of :data:`SUMMARY` over all categories, or -1 without ground truth."""
         curve, iou, area, place = SUMMARY[item]
-        if place == 'at 100':  # pycocotools: this one number, whatever the largest number is
+        if isinstance(place, str):  # pycocotools: this one number, whatever the largest number is
             place = self.proposal_nums.index(100) if 100 in self.proposal_nums else 2
         return _mean_measured(self._select(curve, iou, area, place))
 
@@ -124,10 +124,10 @@ class CocoMetric(MMDetCocoMetric):
                 'pip install faster-coco-eval'
             )
         super().__init__(*args, **kwargs)
-        self.iou_thrs = np.atleast_1d(np.asarray(self.iou_thrs, dtype=float))
+        self.iou_thrs: np.ndarray = np.atleast_1d(np.asarray(self.iou_thrs, dtype=float))
         self._check_arguments()
         # The ground truth as faster-coco-eval wants it, made once for all epochs.
-        self._truth: faster_coco_eval.COCO | None = None
+        self._truth: Any = None
 
     def _check_arguments(self) -> None:
         unknown = [item for item in self.metric_items or [] if item not in SUMMARY]
@@ -154,7 +154,7 @@ class CocoMetric(MMDetCocoMetric):
         if self.outfile_prefix is not None:
             files = self.results2json(predictions, self.outfile_prefix)
             logger.info(f'Results are saved in {", ".join(dict.fromkeys(files.values()))}')
-        metrics = {}
+        metrics: dict[str, float] = {}
         for metric in [] if self.format_only else self.metrics:
             logger.info(f'Evaluating {metric}...')
             if metric == 'proposal_fast':
@@ -180,10 +180,10 @@ class CocoMetric(MMDetCocoMetric):
         if self._coco_api is None:  # mmdet's own conversion: areas are its boxes', masks or not
             with TemporaryDirectory() as folder:
                 prefix = self.outfile_prefix or os.path.join(folder, 'results')
-                self._coco_api = COCO(self.gt_to_coco_json(truths, prefix))
+                self._coco_api: COCO = COCO(self.gt_to_coco_json(truths, prefix))
         if self.cat_ids is None:
-            self.cat_ids = self._coco_api.get_cat_ids(cat_names=self.dataset_meta['classes'])
-            self.img_ids = self._coco_api.get_img_ids()
+            self.cat_ids: list[int] = self._coco_api.get_cat_ids(self.dataset_meta['classes'])
+            self.img_ids: list[int | str] = self._coco_api.get_img_ids()
         if not self.cat_ids:
             names = [category['name'] for category in self._coco_api.dataset['categories']]
             raise ArgumentError(

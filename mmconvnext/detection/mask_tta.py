@@ -4,7 +4,7 @@ mmdet's own test-time augmentation asserts that there are no masks (open-mmlab/m
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from mmdet.models.layers import multiclass_nms
@@ -106,7 +106,7 @@ class MaskTTAModel(BaseTTAModel):
         return InstanceData(bboxes=boxes[:, :4], scores=boxes[:, 4], labels=labels)
 
     def _add_masks(self, found: InstanceData, views: list[_View], number: int) -> None:
-        _, last_head = stages(self.module.roi_head, 'mask')[-1]
+        last_head: Any = stages(self.module.roi_head, 'mask')[-1][1]
         probabilities = [
             self._mask_probabilities(found, view, number) for view in views if len(found)
         ]
@@ -128,8 +128,9 @@ class MaskTTAModel(BaseTTAModel):
         rois = bbox2roi([boxes])
         rois[:, 0] = number
         roi_head = self.module.roi_head
+        parts: Any = stages(roi_head, 'mask')
         of_stages = []
-        for extractor, head in stages(roi_head, 'mask'):
+        for extractor, head in parts:
             features = extractor(view.features[: extractor.num_inputs], rois)
             if roi_head.with_shared_head:
                 features = roi_head.shared_head(features)

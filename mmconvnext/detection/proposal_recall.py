@@ -10,12 +10,12 @@ NO_BOXES = np.zeros((0, 4), np.float32)
 
 def boxes_to_find(annotations: Iterable[Mapping]) -> np.ndarray:
     """Corners, (N, 4) in pixels, of COCO annotations, crowds and ignored ones left out."""
-    boxes = [
+    given = [
         annotation['bbox']
         for annotation in annotations
         if not (annotation.get('ignore') or annotation.get('iscrowd'))
     ]
-    boxes = np.array(boxes, dtype=float).reshape(-1, 4)
+    boxes = np.array(given, dtype=float).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
     return boxes.astype(np.float32)
 
@@ -23,7 +23,7 @@ def boxes_to_find(annotations: Iterable[Mapping]) -> np.ndarray:
 def mean_recalls(
     pairs: Iterable[tuple[np.ndarray, np.ndarray]],
     proposal_nums: Sequence[int],
-    iou_thrs: Sequence[float],
+    iou_thrs: Sequence[float] | np.ndarray,
 ) -> np.ndarray:
     """Recall, mean over the IoU thresholds, for each number of proposals; -1 without ground truth.
 
@@ -34,8 +34,8 @@ def mean_recalls(
     overlaps = [bbox_overlaps(truth, proposals[:, :4]) for truth, proposals in pairs]
     recalls = []
     for number in proposal_nums:
-        matched = [_matched_overlaps(overlap[:, :number]) for overlap in overlaps]
-        matched = np.concatenate([np.zeros(0), *matched])
+        of_pictures = [_matched_overlaps(overlap[:, :number]) for overlap in overlaps]
+        matched = np.concatenate([np.zeros(0), *of_pictures])
         reached = matched >= np.asarray(iou_thrs)[:, np.newaxis]
         recalls.append(reached.mean() if matched.size else -1.0)
     return np.array(recalls)
