@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -87,7 +88,7 @@ def draw(cases: Sequence[Case], path: Path) -> None:
     save(figure, path)
 
 
-def _draw_case(panel, case: Case) -> None:
+def _draw_case(panel: Axes, case: Case) -> None:
     longest = max(one.seconds.upper for one in case.measurements)
     for place, one in enumerate(case.measurements):
         low, median, high = (1e3 * value for value in _ordered(one.seconds))
