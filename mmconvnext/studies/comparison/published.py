@@ -7,7 +7,7 @@ ConvNeXt that has a config here are the metafile's.
 from collections.abc import Mapping
 from functools import cache
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mmconvnext.analysis.metafile import own_record
 
@@ -23,26 +23,16 @@ SOURCES: Mapping[int, str] = MappingProxyType(
 
 
 class PublishedResult(NamedTuple):
-    """One row that somebody published.
+    """One row that somebody published."""
 
-    Attributes:
-        source: Key of :data:`SOURCES`.
-        setting: Pre-training, crop, schedule.
-        accuracy: Percent, by the name of the metric.
-        parameters_m: Of the whole model, in millions.
-        gflops: Multiply-accumulates, in billions, which the papers call FLOPs and round up.
-        speed: Pictures a second by the name of the hardware.
-    """
+    source: int  # key of :data:`SOURCES`
+    setting: str  # pre-training, crop, schedule
+    accuracy: Mapping[str, float]  # percent, by the name of the metric
+    parameters_m: float | None = None  # of the whole model, in millions
+    gflops: float | None = None  # billions of multiply-accumulates, which the papers round up
+    speed: Mapping[str, float] = MappingProxyType({})  # images a second by the hardware
 
-    source: int
-    setting: str
-    accuracy: Mapping[str, float]
-    parameters_m: float | None = None
-    gflops: float | None = None
-    speed: Mapping[str, float] = MappingProxyType({})
-
-    def as_json(self) -> dict[str, object]:
-        """Plain values; the source in words."""
+    def as_json(self) -> dict[str, Any]:
         plain = {'accuracy': dict(self.accuracy), 'speed': dict(self.speed)}
         return self._asdict() | plain | {'source': SOURCES[self.source]}
 
@@ -75,11 +65,7 @@ def _coco(source: int, box: float, mask: float, *cost: float, **speed: float) ->
 
 @cache
 def results() -> Mapping[str, Mapping[tuple[str, str], PublishedResult]]:
-    """By model, then by family and size.
-
-    Raises:
-        UserError: the metafile does not have what it should.
-    """
+    """By model, then by family and size; a UserError where the metafile lacks one."""
     ade, coco = METRICS['upernet'], METRICS['mask_rcnn']
     return {
         'upernet': {
@@ -121,12 +107,9 @@ def _convnext(config: str, k22: float, **speed: float) -> PublishedResult:
 
 @cache
 def imagenet() -> Mapping[str, PublishedResult]:
-    """ImageNet-1K top-1 at 224², and pictures a second, of the classifiers, by backbone.
+    """ImageNet-1K top-1 at 224², and images a second, of the classifiers, by backbone.
 
-    ResNet-50 is the roadmap's, trained as ConvNeXt is.
-
-    Raises:
-        UserError: the metafile does not have what it should.
+    ResNet-50 is the roadmap's, trained as ConvNeXt is. A UserError where the metafile lacks one.
     """
     return {
         'Swin-T': _top1({'1K': 81.3}, 28, 4.5, V100=757.9, A100=1325.6),

@@ -79,13 +79,11 @@ def _convolutions(design: Design, channels: int, out: int, stride: int) -> Itera
     else:
         widths, spatial = (channels, channels, 4 * out, out), 0
     for position, (before, after) in enumerate(pairwise(widths)):
-        normed = position in design.norms
-        if position != spatial:
-            yield convolution(design, before, after, normed=normed)
-        else:
+        options = dict(normed=position in design.norms)
+        if position == spatial:
             groups = before if design.depthwise else 1
-            options = dict(kernel=design.kernel, stride=stride, groups=groups, normed=normed)
-            yield convolution(design, before, after, **options)
+            options |= dict(kernel=design.kernel, stride=stride, groups=groups)
+        yield convolution(design, before, after, **options)
 
 
 def convolution(
