@@ -23,7 +23,7 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def line_style(number: int) -> dict[str, str]:
+def line_style(number: int) -> dict[str, Any]:
     """Colour and line style of the n-th of several things, different for the first 28."""
     return {
         'color': COLOURS[number % len(COLOURS)],

@@ -104,10 +104,11 @@ def measure(
     peaks: dict[str, int | None] = {}
     steps: dict[str, Step] = {}
     repeats = 1
-    for name, task in tasks.items() if memory else ():
-        report(f'memory of {name}')
-        with _told_in_one_line(name):
-            peaks[name] = memory.peak(partial(prepare, task))
+    if memory:
+        for name, task in tasks.items():
+            report(f'memory of {name}')
+            with _told_in_one_line(name):
+                peaks[name] = memory.peak(partial(prepare, task))
     for name, task in tasks.items():
         report(f'first step of {name}')
         with _told_in_one_line(name):

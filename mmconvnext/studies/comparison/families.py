@@ -7,7 +7,6 @@ the configs here, so that the backbone alone differs.
 import copy
 from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from mmengine.config import Config
@@ -28,16 +27,14 @@ class Model(NamedTuple):
     measured: tuple[int, int]  # size at which it is timed unless told
 
 
-MODELS: Mapping[str, Model] = MappingProxyType(
-    {
-        'upernet': Model(
-            'UperNet, ADE20K', 'upernet_convnext_t_ade20k.py', 'mmseg', (512, 2048), (512, 512)
-        ),
-        'mask_rcnn': Model(
-            'Mask R-CNN, COCO', 'mask_rcnn_convnext_t_coco.py', 'mmdet', (800, 1280), (800, 1344)
-        ),
-    }
-)  # fmt: skip
+MODELS: Mapping[str, Model] = {
+    'upernet': Model(
+        'UperNet, ADE20K', 'upernet_convnext_t_ade20k.py', 'mmseg', (512, 2048), (512, 512)
+    ),
+    'mask_rcnn': Model(
+        'Mask R-CNN, COCO', 'mask_rcnn_convnext_t_coco.py', 'mmdet', (800, 1280), (800, 1344)
+    ),
+}
 
 
 class Backbone(NamedTuple):

@@ -4,7 +4,6 @@ import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import NamedTuple
 
 from matplotlib.axes import Axes
@@ -27,14 +26,12 @@ class Look(NamedTuple):
     align: str
 
 
-LOOKS: Mapping[str, Look] = MappingProxyType(
-    {
-        'convnext': Look('ConvNeXt', COLOURS[0], 'o', (-5, 5), 'right'),
-        'swin': Look('Swin', COLOURS[1], 's', (6, -11), 'left'),
-        'resnet': Look('ResNet', COLOURS[2], '^', (6, -11), 'left'),
-        'convnext_plain': Look('ConvNeXt, plain', COLOURS[5], 'D', (6, 5), 'left'),
-    }
-)
+LOOKS: Mapping[str, Look] = {
+    'convnext': Look('ConvNeXt', COLOURS[0], 'o', (-5, 5), 'right'),
+    'swin': Look('Swin', COLOURS[1], 's', (6, -11), 'left'),
+    'resnet': Look('ResNet', COLOURS[2], '^', (6, -11), 'left'),
+    'convnext_plain': Look('ConvNeXt, plain', COLOURS[5], 'D', (6, 5), 'left'),
+}
 AXES = {'upernet': 'ADE20K mIoU, multi-scale', 'mask_rcnn': 'COCO box AP'}
 
 
@@ -46,12 +43,7 @@ class Panel(NamedTuple):
 
 
 def panels(rows: Sequence[Row], sizes: Mapping[str, str]) -> list[Panel]:
-    """The costs that one model's rows have.
-
-    Args:
-        rows: Of one model.
-        sizes: What was measured, such as ``1 × 512²``, by mode.
-    """
+    """The costs that one model's rows have; ``sizes``: what was measured, ``1 × 512²``, by mode."""
     height, width = MODELS[rows[0].model].counted
     found = [Panel(f'counted here: GMACs at {width} × {height}', _gmacs)]
     for mode, images in sizes.items():
@@ -79,7 +71,7 @@ def draw(
 
     Args:
         rows: Of one or several models.
-        path: Of the picture.
+        path: Of the PNG.
         sizes: As of :func:`panels`, by model.
         where: The machine that measured, in words; '' where nothing was.
 

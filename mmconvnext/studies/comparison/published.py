@@ -12,14 +12,12 @@ from typing import Any, NamedTuple
 from mmconvnext.analysis.metafile import own_record
 
 # Who published it, by the number in brackets behind it.
-SOURCES: Mapping[int, str] = MappingProxyType(
-    {
-        1: "ConvNeXt's authors, arXiv 2201.03545, tables 1, 3, 4, 10 and 12",
-        2: "Swin's authors, github.com/microsoft/Swin-Transformer @005e8ef, README",
-        3: 'mmseg 1.2.2, configs/upernet/metafile.yaml: SGD, 160k iterations of 16',
-        4: 'mmdet 3.3.0, configs/mask_rcnn/metafile.yml: SGD, 36 epochs, sides 640 to 800',
-    }
-)
+SOURCES: Mapping[int, str] = {
+    1: "ConvNeXt's authors, arXiv 2201.03545, tables 1, 3, 4, 10 and 12",
+    2: "Swin's authors, github.com/microsoft/Swin-Transformer @005e8ef, README",
+    3: 'mmseg 1.2.2, configs/upernet/metafile.yaml: SGD, 160k iterations of 16',
+    4: 'mmdet 3.3.0, configs/mask_rcnn/metafile.yml: SGD, 36 epochs, sides 640 to 800',
+}
 
 
 class PublishedResult(NamedTuple):
@@ -38,9 +36,10 @@ class PublishedResult(NamedTuple):
 
 
 # The metrics of each model, in the order of a table; the first one stands on the figure's axis.
-METRICS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {'upernet': ('mIoU ms', 'mIoU ss'), 'mask_rcnn': ('box AP', 'mask AP')}
-)
+METRICS: Mapping[str, tuple[str, ...]] = {
+    'upernet': ('mIoU ms', 'mIoU ss'),
+    'mask_rcnn': ('box AP', 'mask AP'),
+}
 
 # What the metafile calls them.
 _NAMES = {'mIoU ms': 'mIoU(ms+flip)', 'mIoU ss': 'mIoU', '1K': 'Top 1 Accuracy'}
@@ -56,11 +55,15 @@ def _own(config: str, setting: str, *metrics: str, **speed: float) -> PublishedR
 
 
 def _ade(source: int, setting: str, single: float, multi: float, *cost: float) -> PublishedResult:
-    return PublishedResult(source, setting, {'mIoU ms': multi, 'mIoU ss': single}, *cost)
+    parameters_m, gflops = cost or (None, None)
+    accuracy = {'mIoU ms': multi, 'mIoU ss': single}
+    return PublishedResult(source, setting, accuracy, parameters_m, gflops)
 
 
 def _coco(source: int, box: float, mask: float, *cost: float, **speed: float) -> PublishedResult:
-    return PublishedResult(source, _COCO, {'box AP': box, 'mask AP': mask}, *cost, speed=speed)
+    parameters_m, gflops = cost or (None, None)
+    accuracy = {'box AP': box, 'mask AP': mask}
+    return PublishedResult(source, _COCO, accuracy, parameters_m, gflops, speed)
 
 
 @cache
@@ -95,8 +98,10 @@ def result(model: str, family: str, size: str) -> PublishedResult | None:
     return results()[model].get((family.removesuffix('_plain'), size))
 
 
-def _top1(accuracy: Mapping[str, float], *cost: float, **speed: float) -> PublishedResult:
-    return PublishedResult(1, '224²', accuracy, *cost, speed=speed)
+def _top1(
+    accuracy: Mapping[str, float], parameters_m: float, gflops: float, **speed: float
+) -> PublishedResult:
+    return PublishedResult(1, '224²', accuracy, parameters_m, gflops, speed)
 
 
 def _convnext(config: str, k22: float, **speed: float) -> PublishedResult:

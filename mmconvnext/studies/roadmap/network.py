@@ -4,7 +4,7 @@ Source: Liu et al., A ConvNet for the 2020s (arXiv 2201.03545v2), section 2.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Self
+from typing import Any, Self
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -176,7 +176,7 @@ class RoadmapNet(Backbone):
             modules += [self.downsampling[stage], self.stages[stage], self._output_norm(stage)]
         return modules
 
-    def _load(self, checkpoint: str, options: Mapping[str, object]) -> None:
+    def _load(self, checkpoint: str, options: Mapping[str, Any]) -> None:
         called = f'RoadmapNet(step={self.step!r}, regime={self.regime!r})'
         options = {**options, 'own': called, 'new': self._new(), 'unused': self._unused()}
         handed_over = [norm for norm in self._handed_over if isinstance(norm, LayerNorm2d)]

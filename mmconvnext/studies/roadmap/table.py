@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 from rich.console import Group, RenderableType
@@ -80,7 +81,7 @@ class Way(NamedTuple):
         columns = self._columns(marks)
         table = Table()
         table.add_column('step', no_wrap=True)
-        for header in columns:
+        for header, _ in columns:
             table.add_column(header, justify='right')
         chapter = ''
         for row in self.rows:
@@ -88,7 +89,7 @@ class Way(NamedTuple):
                 chapter = row.step.chapter
                 table.add_section()
                 table.add_row(f'[bold]{chapter}[/]')
-            cells = [cell(row) for cell in columns.values()]
+            cells = [cell(row) for _, cell in columns]
             table.add_row(f'  {label(row.step, self.regime)}', *cells)
         table.add_section()
         rival = self.rival.published
@@ -96,25 +97,25 @@ class Way(NamedTuple):
         table.add_row(f'{self.rival.name}, for comparison', *cells)
         return Group(self.title, table, *self._sentences())
 
-    def _columns(self, marks: Mapping[str, str]) -> dict[str, Callable[[Row], str]]:
+    def _columns(self, marks: Mapping[str, str]) -> list[tuple[str, Callable[[Row], str]]]:
         """Each column's header, and its cell of a row."""
         no_mark = ' ' if marks else ''
 
         def published_macs(row: Row) -> str:
             return f'{row.published.gflops:.2f}{marks.get(row.step.name, no_mark)}'
 
-        columns: dict[str, Callable[[Row], str]] = {
-            'counted:\nparams, M': lambda row: f'{row.counted.parameters / 1e6:.2f}',
-            'counted:\nGMACs': lambda row: f'{row.counted.macs / 1e9:.3f}',
-            'published:\nGMACs': published_macs,
-            'published:\ntop-1, %': lambda row: _accuracy(row.published),
-        }
+        columns: list[tuple[str, Callable[[Row], str]]] = [
+            ('counted:\nparams, M', lambda row: f'{row.counted.parameters / 1e6:.2f}'),
+            ('counted:\nGMACs', lambda row: f'{row.counted.macs / 1e9:.3f}'),
+            ('published:\nGMACs', published_macs),
+            ('published:\ntop-1, %', lambda row: _accuracy(row.published)),
+        ]
         for data in self.data_sets():
             header = 'yours: top-1, %,\n' + data.label.replace(', ', '\n')
-            columns[header] = lambda row, data=data: _own(row.own.get(data))
+            columns.append((header, partial(_own, data=data)))
         if self.timed:
-            columns['measured:\ninference, ms'] = lambda row: _spread(row.timing, 0)
-            columns['measured:\ntraining step, ms'] = lambda row: _spread(row.timing, 1)
+            columns.append(('measured:\ninference, ms', partial(_spread, mode=0)))
+            columns.append(('measured:\ntraining step, ms', partial(_spread, mode=1)))
         return columns
 
     def _sentences(self) -> list[str]:
@@ -183,11 +184,11 @@ def milliseconds(seconds: float) -> str:
     return f'{1e3 * seconds:,.0f}' if seconds >= 0.1 else f'{1e3 * seconds:#.3g}'
 
 
-def _spread(timing: Timing | None, mode: int) -> str:
+def _spread(row: Row, mode: int) -> str:
     """Median and quartiles."""
-    if timing is None:
+    if row.timing is None:
         return '–'
-    median, lower, upper = map(milliseconds, dataclasses.astuple(timing[mode]))
+    median, lower, upper = map(milliseconds, dataclasses.astuple(row.timing[mode]))
     return f'{median} \\[{lower}, {upper}]'
 
 
@@ -196,7 +197,8 @@ def _accuracy(published: PublishedNetwork) -> str:
     return f'{published.top1:.2f}{spread}'
 
 
-def _own(result: OwnResult | None) -> str:
+def _own(row: Row, data: DataSet) -> str:
+    result = row.own.get(data)
     if result is None:
         return '–'
     if result.deviation is None:
