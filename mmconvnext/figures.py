@@ -1,7 +1,9 @@
 """What all figures have in common: colours, sizes, and how they come to disk."""
 
 from pathlib import Path
+from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -21,12 +23,19 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def line_style(number: int) -> dict[str, str]:
+def line_style(number: int) -> dict[str, Any]:
     """Colour and line style of the n-th of several things, different for the first 28."""
     return {
         'color': COLOURS[number % len(COLOURS)],
         'linestyle': STYLES[number // len(COLOURS) % len(STYLES)],
     }
+
+
+def bare(axes: Axes, **grid: Any) -> None:
+    """A light grid behind what is drawn, and no frame at the top and on the right."""
+    axes.grid(**{'color': '0.92'} | grid)
+    axes.set_axisbelow(True)
+    axes.spines[['top', 'right']].set_visible(False)
 
 
 def save(figure: Figure, path: Path) -> None:

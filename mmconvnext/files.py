@@ -1,5 +1,6 @@
 """Files that are written whole or not at all, and the folders that options name."""
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -31,6 +32,12 @@ def whole_file(path: Path, refusal: str = 'could not be written') -> Iterator[Pa
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write plain values, indented, as :func:`whole_file` does."""
+    with whole_file(path, 'expected a file to write') as partial:
+        partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + '\n')
 
 
 def make_folder(option: str, folder: Path) -> None:

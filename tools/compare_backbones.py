@@ -10,8 +10,6 @@ Example:
 """
 
 import argparse
-import json
-import os
 import re
 import sys
 from collections.abc import Sequence
@@ -22,7 +20,7 @@ from mmengine.config import Config
 from rich.console import Console
 
 import mmconvnext  # noqa: F401  (makes the stack work on this torch before it is used)
-from mmconvnext.analysis.benchmark.machine import Machine, machine
+from mmconvnext.analysis.benchmark.machine import machine
 from mmconvnext.analysis.benchmark.memory import MemoryMeter
 from mmconvnext.analysis.benchmark.options import (
     make_folders,
@@ -31,6 +29,7 @@ from mmconvnext.analysis.benchmark.options import (
     watch,
 )
 from mmconvnext.errors import UserError, one_line_errors
+from mmconvnext.files import write_json
 from mmconvnext.studies.comparison.families import (
     FAMILIES,
     MODELS,
@@ -39,9 +38,8 @@ from mmconvnext.studies.comparison.families import (
     require_packages,
 )
 from mmconvnext.studies.comparison.figure import draw
-from mmconvnext.studies.comparison.published import imagenet
 from mmconvnext.studies.comparison.row import Row
-from mmconvnext.studies.comparison.run import ROUNDS, Settings, compare
+from mmconvnext.studies.comparison.run import ROUNDS, Settings, as_json, compare
 from mmconvnext.studies.comparison.table import comparison_table, imagenet_table
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
@@ -124,30 +122,17 @@ def open_meter(arguments: argparse.Namespace) -> MemoryMeter | None:
     return MemoryMeter(['mmconvnext.studies.comparison.cost', *packages])
 
 
-def write_json(path: Path, rows: list[Row], settings: Settings, here: Machine) -> None:
-    models = list(dict.fromkeys(row.model for row in rows))
-    labels = {row.backbone.label for row in rows}
-    content = {
-        'machine': here._asdict(),
-        'measured_pictures': {model: settings.in_words(model) for model in models},
-        'imagenet': {name: one.as_json() for name, one in imagenet().items() if name in labels},
-        'rows': [row.as_json() for row in rows],
-    }
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-    temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + '\n')
-    os.replace(temporary, path)
-
-
 def main() -> None:
     arguments = parse_arguments()
     check_arguments(arguments)
     torch.backends.cudnn.allow_tf32 = False  # float32 of all
     here = machine(arguments.device)
-    settings, rows = settings_of(arguments), []
+    settings = settings_of(arguments)
+    rows: list[Row] = []
     console = Console(width=None if sys.stdout.isatty() else 200)
 
     def keep(found: Sequence[Row]) -> None:
-        write_json(arguments.json, [*rows, *found], settings, here)
+        write_json(arguments.json, as_json([*rows, *found], settings, here))
 
     memory = open_meter(arguments)
     for model in arguments.models:
@@ -163,7 +148,7 @@ def main() -> None:
     picture = arguments.out / 'comparison.png'
     sizes = {model: settings.in_words(model) for model in arguments.models}
     draw(rows, picture, sizes, str(here) if settings.modes else '')
-    write_json(arguments.json, rows, settings, here)
+    keep([])
     print(f'written: {arguments.json}')
     print(f'written: {picture}')
 

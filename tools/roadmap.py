@@ -12,7 +12,6 @@ Example:
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -21,12 +20,18 @@ from rich.console import Console
 
 import mmconvnext  # noqa: F401  (makes the stack work on this torch before it is used)
 from mmconvnext.analysis.benchmark.machine import machine
-from mmconvnext.analysis.benchmark.options import require_device, watch
+from mmconvnext.analysis.benchmark.options import (
+    make_folders,
+    require_at_least,
+    require_device,
+    watch,
+)
 from mmconvnext.errors import UserError, one_line_errors
-from mmconvnext.studies.roadmap.costs import SIZE, Timing, count_step, time_steps
+from mmconvnext.files import write_json
+from mmconvnext.studies.roadmap.costs import SIZE, Bench, count_step, time_steps
 from mmconvnext.studies.roadmap.figure import draw_roadmap
-from mmconvnext.studies.roadmap.network import REGIMES, ROADMAP
-from mmconvnext.studies.roadmap.runs import own_results, read_own_runs
+from mmconvnext.studies.roadmap.runs import OwnResults, own_results, read_own_runs
+from mmconvnext.studies.roadmap.steps import REGIMES, ROADMAP, Step
 from mmconvnext.studies.roadmap.table import Way, make_way
 
 # In full and with --quick.
@@ -76,68 +81,33 @@ def check_arguments(arguments: argparse.Namespace) -> None:
     unknown = [name for name in arguments.steps or () if name not in names]
     if unknown:
         raise UserError(f'--steps: expected some of {", ".join(names)}, got {", ".join(unknown)}')
-    for name, least in (('image_size', 32), ('batch', 1), ('rounds', 1)):
-        value = getattr(arguments, name)
-        if value is not None and value < least:
-            option = f'--{name.replace("_", "-")}'
-            raise UserError(f'{option}: expected {least} or more, got {value}')
-        if value is not None and not arguments.bench:
+    require_at_least(32, {'image-size': arguments.image_size})
+    require_at_least(1, {'batch': arguments.batch, 'rounds': arguments.rounds})
+    for name in ('image_size', 'batch', 'rounds'):
+        if getattr(arguments, name) is not None and not arguments.bench:
             raise UserError(f'--{name.replace("_", "-")}: expected --bench with it, got none')
     require_device(arguments.device)
-    if arguments.json not in (None, '-') and Path(arguments.json).is_dir():
-        raise UserError(f'--json: expected a file to write, got the folder {arguments.json}')
 
 
-def make_folder(folder: Path) -> None:
-    """Now: what cannot be written is to be told before minutes of measuring."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f'--out: expected a folder to write to ({error})') from error
-
-
-def bench(arguments: argparse.Namespace, names: list[str], regime: str) -> dict[str, Timing]:
-    rounds = arguments.rounds or ROUNDS[arguments.quick]
-    with watch(regime, 2 * len(names) * (rounds + 1)) as report:
-        return time_steps(
-            names,
-            regime,
-            size=arguments.image_size or SIZES[arguments.quick],
-            batches=_batches(arguments),
-            rounds=rounds,
-            device=arguments.device,
-            report=report,
-        )
-
-
-def _batches(arguments: argparse.Namespace) -> tuple[int, int]:
-    return (arguments.batch, arguments.batch) if arguments.batch else BATCHES
-
-
-def describe_bench(arguments: argparse.Namespace) -> str:
-    """Where, when and on what the times were taken."""
-    side = arguments.image_size or SIZES[arguments.quick]
-    inference, training = _batches(arguments)
-    return (
-        f'{inference} × {side}² in inference, {training} × {side}² in a training step (forward and '
-        f'backward), float32, {arguments.rounds or ROUNDS[arguments.quick]} interleaved rounds, '
-        f'medians and quartiles; {machine(arguments.device)}'
+def bench_of(arguments: argparse.Namespace) -> Bench:
+    return Bench(
+        arguments.image_size or SIZES[arguments.quick],
+        (arguments.batch, arguments.batch) if arguments.batch else BATCHES,
+        arguments.rounds or ROUNDS[arguments.quick],
+        arguments.device,
     )
 
 
-def write_json(ways: list[Way], destination: str) -> None:
-    text = json.dumps([way.as_json() for way in ways], indent=1, ensure_ascii=False)
-    if destination == '-':
-        print(text)
-        return
-    path = Path(destination)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text + '\n')
-        os.replace(temporary, path)
-    except OSError as error:
-        raise UserError(f'--json: expected a file to write ({error})') from error
+def make(arguments: argparse.Namespace, regime: str, steps: list[Step], own: OwnResults) -> Way:
+    names = [step.name for step in steps]
+    counted = {name: count_step(name, regime) for name in names}
+    if not arguments.bench:
+        return make_way(regime, steps, counted, own)
+    bench = bench_of(arguments)
+    with watch(regime, 2 * len(names) * (bench.rounds + 1)) as report:
+        timings = time_steps(names, regime, bench, report)
+    timed = f'{bench.in_words()}; {machine(arguments.device)}'
+    return make_way(regime, steps, counted, own, timings, timed)
 
 
 def main() -> None:
@@ -145,34 +115,31 @@ def main() -> None:
     check_arguments(arguments)
     torch.backends.cudnn.allow_tf32 = False
     runs, left_out = read_own_runs(arguments.results)
+    json_file = Path(arguments.json) if arguments.json not in (None, '-') else None
+    make_folders(arguments.out, json_file)
+    own = own_results(runs)
+    regimes = REGIMES if arguments.regime == 'both' else (arguments.regime,)
+    steps = [one for one in ROADMAP if not arguments.steps or one.name in arguments.steps]
+    left_out += [
+        f'your {step} of the regime {regime}; --regime both shows all'
+        for regime, step in own
+        if regime not in regimes or step not in [one.name for one in steps]
+    ]
     for problem in left_out:
         print(f'left out: {problem}', file=sys.stderr)
-    make_folder(arguments.out)
-    own = own_results(runs)
-    regimes = REGIMES if arguments.regime == 'both' else [arguments.regime]
-    steps = [one for one in ROADMAP if not arguments.steps or one.name in arguments.steps]
-    names = [step.name for step in steps]
-    ways = []
-    for regime, step in own:
-        if regime not in regimes or step not in names:
-            print(
-                f'left out: your {step} of the regime {regime}; --regime both shows all',
-                file=sys.stderr,
-            )
-    for regime in regimes:
-        counted = {name: count_step(name, regime) for name in names}
-        timings = bench(arguments, names, regime) if arguments.bench else None
-        timed = describe_bench(arguments) if arguments.bench else ''
-        ways.append(make_way(regime, steps, counted, own, timings, timed))
+    ways = [make(arguments, regime, steps, own) for regime in regimes]
     path = arguments.out / f'roadmap_{arguments.regime}.png'
     draw_roadmap(ways, path)
-    if arguments.json:
-        write_json(ways, arguments.json)
-    if arguments.json != '-':
-        console = Console(width=None if sys.stdout.isatty() else 160)
-        for way in ways:
-            console.print(way.render(), highlight=False)
-        print(f'written: {path}')
+    content = [way.as_json() for way in ways]
+    if arguments.json == '-':
+        print(json.dumps(content, indent=1, ensure_ascii=False))
+        return
+    if json_file:
+        write_json(json_file, content)
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    for way in ways:
+        console.print(way.render(), highlight=False)
+    print(f'written: {path}')
 
 
 if __name__ == '__main__':

@@ -2,7 +2,7 @@
 
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -24,10 +24,7 @@ class Record(NamedTuple):
 
 
 def read_record(config: str | Path) -> Record | None:
-    """The record of a config, from the metafile in the config's folder; None where there is none.
-
-    Args:
-        config: Path of the config file.
+    """The record of a config file, from the metafile in its folder; None where there is none.
 
     Raises:
         UserError: the metafile is not what it should be.
@@ -39,9 +36,9 @@ def read_record(config: str | Path) -> Record | None:
     try:
         content = yaml.safe_load(path.read_text())
         models = {Path(model['Config']).name: model for model in content['Models']}
-        collections = {one['Name']: one for one in content.get('Collections', [])}
+        papers = {one['Name']: one.get('Paper', '') for one in content.get('Collections', [])}
         model = models.get(config.name)
-        return model and _record(model, collections)
+        return model and _record(model, papers.get(model.get('In Collection'), ''))
     except (OSError, ValueError, yaml.YAMLError, LookupError, TypeError, AttributeError) as error:
         raise UserError(
             f'{path}: expected a metafile of OpenMMLab, got {type(error).__name__} '
@@ -65,14 +62,11 @@ def own_record(name: str) -> Record:
     return record
 
 
-def _record(model: dict, collections: dict[str, dict]) -> Record:
+def _record(model: dict[str, Any], paper: Any) -> Record:
     metadata = model.get('Metadata') or {}
-    results = {
-        name: value
-        for result in model.get('Results') or []
-        for name, value in result['Metrics'].items()
-    }
-    paper = (collections.get(model.get('In Collection')) or {}).get('Paper', '')
+    results: dict[str, float] = {}
+    for result in model.get('Results') or []:
+        results.update(result['Metrics'])
     source = metadata.get('Published By') or (paper['URL'] if isinstance(paper, dict) else paper)
     parameters, macs = (metadata.get(key) for key in _PUBLISHED)
     return Record(parameters, macs, results, str(source))

@@ -20,7 +20,8 @@ def test_prints_a_table_and_writes_a_picture(run_tool, tmp_path: Path) -> None:
 
 def test_json_is_alone_on_stdout(run_tool, tmp_path: Path) -> None:
     # mmdet's constructor logs each parameter.
-    options = ['optim_wrapper.constructor=mmdet.LearningRateDecayOptimizerConstructor']
+    options = ['optim_wrapper.constructor=mmdet.LearningRateDecayOptimizerConstructor',
+               'optim_wrapper.paramwise_cfg.num_layers=6']  # fmt: skip
     result = run_tool('tools/show_lr.py', CONFIG, '--json', '--auto-scale-lr', '--processes', 4,
                       '--cfg-options', *options)  # fmt: skip
     assert result.returncode == 0, result.stderr

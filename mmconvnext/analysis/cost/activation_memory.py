@@ -5,8 +5,9 @@ fits no machine at hand can be counted on any.
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from weakref import WeakSet
 
 import torch
@@ -16,11 +17,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
-from mmconvnext.analysis.cost.complexity import (
-    build_on_meta,
-    input_channels,
-    rois_of_heads,
-)
+from mmconvnext.analysis.cost.complexity import build_on_meta, input_channels, rois_of_heads
 from mmconvnext.backbones.layers import StochasticDepth
 from mmconvnext.errors import UserError, first_line
 
@@ -45,12 +42,9 @@ class KeptMemory(NamedTuple):
 
 
 def count_kept_memory(config: Config, height: int, width: int) -> KeptMemory:
-    """Count a training step of a config's model; :data:`COUNTED` says what is counted.
+    """Count a training step on images of this size in pixels; :data:`COUNTED` says what of it.
 
-    Args:
-        config: Config of a segmentor, classifier or two-stage detector; its batch size is taken.
-        height: Of the pictures, in pixels.
-        width: Of the pictures, in pixels.
+    ``config`` is of a segmentor, classifier or two-stage detector; its batch size is taken.
 
     Raises:
         UserError: it cannot be counted, and why.
@@ -77,11 +71,8 @@ def kept_bytes(step: Callable[[], object], parameters: Iterable[Tensor]) -> int:
     """Bytes that the graph of ``step()`` keeps for the backward pass, parameters left out.
 
     Memory that several tensors share counts once, and all of it where a view is kept. What a graph
-    keeps that is given up again within the step does not count.
-
-    Args:
-        step: A forward pass; its result holds the graph.
-        parameters: Of the model.
+    keeps that is given up again within the step does not count. The result of ``step``, a forward
+    pass, holds the graph.
     """
     left_out = {parameter.untyped_storage()._cdata for parameter in parameters}
     alive: WeakSet[_Kept] = WeakSet()
@@ -94,20 +85,17 @@ def kept_bytes(step: Callable[[], object], parameters: Iterable[Tensor]) -> int:
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda kept: kept.tensor):
         graph = step()
-    storages = {kept.tensor.untyped_storage()._cdata: kept.tensor for kept in alive}
+    storages = [kept.tensor.untyped_storage() for kept in alive]
     del graph
-    return sum(
-        tensor.untyped_storage().nbytes()
-        for address, tensor in storages.items()
-        if address not in left_out
-    )
+    sizes = {storage._cdata: storage.nbytes() for storage in storages}
+    return sum(size for address, size in sizes.items() if address not in left_out)
 
 
+@dataclass(eq=False)
 class _Kept:
     """A tensor for as long as a graph keeps it."""
 
-    def __init__(self, tensor: Tensor) -> None:
-        self.tensor = tensor
+    tensor: Tensor
 
 
 def _step_bytes(model: nn.Module, batch: int, height: int, width: int) -> int:
@@ -126,13 +114,11 @@ def _make_fake(model: nn.Module) -> None:
         for name, x in module.named_parameters(recurse=False):
             fake = torch.empty(x.shape, dtype=x.dtype)
             module.register_parameter(name, nn.Parameter(fake, x.requires_grad))
-        for name, x in module.named_buffers(recurse=False):
-            setattr(module, name, torch.empty(x.shape, dtype=x.dtype))
+        for name, buffer in module.named_buffers(recurse=False):
+            setattr(module, name, torch.empty(buffer.shape, dtype=buffer.dtype))
 
 
-def _forward(
-    model: nn.Module, image: Tensor, heads: list[tuple[nn.Module, torch.Size]]
-) -> list[object]:
+def _forward(model: Any, image: Tensor, heads: list[tuple[nn.Module, torch.Size]]) -> list[object]:
     """What holds the graph; adds to ``heads`` those whose loss is to be counted, with its shape."""
     if hasattr(model, 'roi_head'):
         return _forward_detector(model, image)
@@ -142,22 +128,20 @@ def _forward(
     if not isinstance(getattr(model, 'decode_head', None), nn.Module):
         raise UserError('expected a model with a decode_head, a roi_head or classify')
     features = model.extract_feat(image)
-    auxiliary = getattr(model, 'auxiliary_head', None) or []
     outputs = []
-    for head in [model.decode_head, *(auxiliary if _is_list(auxiliary) else [auxiliary])]:
+    for head in [model.decode_head, *_listed(getattr(model, 'auxiliary_head', None) or [])]:
         outputs.append(head.forward(features))
         heads.append((head, outputs[-1].shape))
     return outputs
 
 
-def _is_list(value: object) -> bool:
-    return isinstance(value, list | tuple | nn.ModuleList)
+def _listed(value: Any) -> list[Any]:
+    return [*value] if isinstance(value, list | tuple | nn.ModuleList) else [value]
 
 
-def _forward_detector(model: nn.Module, image: Tensor) -> list[object]:
+def _forward_detector(model: Any, image: Tensor) -> list[object]:
     outputs: list[object] = [model.rpn_head(model.neck(model.backbone(image)))]
-    settings = model.roi_head.train_cfg
-    sampler = (settings[0] if _is_list(settings) else settings)['sampler']
+    sampler = _listed(model.roi_head.train_cfg)[0]['sampler']
     boxes = sampler['num'] * len(image)
     masks = int(sampler['num'] * sampler['pos_fraction']) * len(image)  # the most there can be
     for head, shape in rois_of_heads(model.roi_head, boxes, masks):
@@ -174,7 +158,7 @@ def _loss_bytes(heads: list[tuple[nn.Module, torch.Size]], pixels: tuple[int, in
     )
 
 
-def _loss(head: nn.Module, logits: Tensor, labels: Tensor) -> object:
+def _loss(head: Any, logits: Tensor, labels: Tensor) -> object:
     if getattr(head, 'fast', False):
         samples = [SimpleNamespace(gt_sem_seg=SimpleNamespace(data=one[None])) for one in labels]
         try:
@@ -185,5 +169,5 @@ def _loss(head: nn.Module, logits: Tensor, labels: Tensor) -> object:
     logits = F.interpolate(
         logits, labels.shape[1:], mode='bilinear', align_corners=head.align_corners
     )
-    losses = head.loss_decode if _is_list(head.loss_decode) else [head.loss_decode]
-    return [loss(logits, labels, ignore_index=head.ignore_index) for loss in losses]
+    options = dict(ignore_index=head.ignore_index)
+    return [loss(logits, labels, **options) for loss in _listed(head.loss_decode)]

@@ -6,7 +6,9 @@ FLOP. The models live on the meta device, so that a huge one costs no memory.
 
 import copy
 import warnings
-from typing import NamedTuple
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.config import Config, ConfigDict
@@ -37,23 +39,29 @@ def build_on_meta(config: Config) -> nn.Module:
         UserError: the model cannot be built.
     """
     init_default_scope(config.get('default_scope', 'mmengine'))
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # mmseg's, of its own functions
-            model = _without_values(config.model).eval()
-    except UserError:
-        raise
-    except Exception as error:  # a model is anybody's code
-        raise UserError(
-            f'model of the config: cannot be built, {type(error).__name__} ({first_line(error)})'
-        ) from error
+    with building('model of the config:'):
+        model = _without_values(config.model).eval()
     for module in model.modules():
         if hasattr(module, 'fast'):
             module.fast = False
     return model
 
 
-def _without_values(model: ConfigDict) -> nn.Module:
+@contextmanager
+def building(what: str) -> Iterator[None]:
+    """Turn what goes wrong in anybody's code into a UserError, and be silent of its warnings."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            yield
+    except UserError:
+        raise
+    except Exception as error:
+        kind = type(error).__name__
+        raise UserError(f'{what} cannot be built, {kind} ({first_line(error)})') from error
+
+
+def _without_values(model: ConfigDict) -> Any:
     # mmseg writes into what it is given.
     try:
         with torch.device('meta'):
@@ -77,7 +85,7 @@ def count(config: Config, height: int, width: int, **rois: int) -> Complexity:
 
 
 def forward_passes(
-    model: nn.Module, height: int, width: int, *, proposals: int = PROPOSALS, masks: int = MASKS
+    model: Any, height: int, width: int, *, proposals: int = PROPOSALS, masks: int = MASKS
 ) -> list[tuple[nn.Module, torch.Tensor]]:
     """Modules of a model on the meta device, and what to call each with, to count one test.
 
@@ -93,8 +101,8 @@ def forward_passes(
     return [(dense, image), *((head, torch.empty(rois, device='meta')) for head, rois in heads)]
 
 
-def input_channels(model: nn.Module) -> int:
-    """Channels of the pictures; 3 where the backbone does not say."""
+def input_channels(model: Any) -> int:
+    """Channels of the images of a model with a backbone; 3 where that does not say."""
     return getattr(model.backbone, 'in_channels', 3)
 
 
@@ -102,7 +110,8 @@ def rois_of_heads(
     roi_head: nn.Module, boxes: int, masks: int
 ) -> list[tuple[nn.Module, tuple[int, ...]]]:
     """Each box and mask head, and the shape (RoIs, C, h, w) of what RoIAlign gives it."""
-    found = []
+    found: list[tuple[nn.Module, tuple[int, ...]]] = []
+    extractor: Any
     for kind, rois in (('bbox', boxes), ('mask', masks)):
         for extractor, head in stages(roi_head, kind):
             size = extractor.roi_layers[0].output_size

@@ -1,6 +1,8 @@
 """The sizes of pictures that a config names: the one that costs are given for, and the crop."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from mmengine.config import Config
 
@@ -23,7 +25,7 @@ def counted_shape(config: Config) -> tuple[int, int]:
     Raises:
         UserError: the config names no size.
     """
-    shape = _test_shape(config) or training_shape(config)
+    shape = next(_shapes(config, 'test'), None) or training_shape(config)
     return COCO_SHAPE if shape == COCO_SCALE else shape
 
 
@@ -39,44 +41,41 @@ def training_shape(config: Config) -> tuple[int, int]:
     preprocessor = config.model.get('data_preprocessor') or config.get('data_preprocessor') or {}
     if _is_pair(preprocessor.get('size')):
         return tuple(preprocessor['size'])
-    shapes = [_shape_after(step) for step in _steps(_pipeline(config, 'train'))]
-    shape = next(filter(None, reversed(shapes)), None) or _test_shape(config)
-    if shape is None:
+    shapes = [*_shapes(config, 'train')][-1:] or [*_shapes(config, 'test')]
+    if not shapes:
         raise UserError(
             'size of the pictures: expected a resize or a crop in the pipelines of the config, or '
             'a size of its data_preprocessor, found none; give --shape HEIGHT WIDTH'
         )
     divisor = preprocessor.get('pad_size_divisor', 1)
-    return tuple(-(-side // divisor) * divisor for side in shape)
+    height, width = (-(-side // divisor) * divisor for side in shapes[0])
+    return height, width
 
 
-def _test_shape(config: Config) -> tuple[int, int] | None:
-    shapes = [_shape_after(step) for step in _steps(_pipeline(config, 'test'))]
-    return next(filter(None, shapes), None)
+def _shapes(config: Config, split: str) -> Iterator[tuple[int, int]]:
+    """What the transforms of a pipeline make, in their order."""
+    dataset = (config.get(f'{split}_dataloader') or {}).get('dataset') or {}
+    while 'pipeline' not in dataset and isinstance(dataset.get('dataset'), Mapping):
+        dataset = dataset['dataset']  # RepeatDataset and the like
+    yield from filter(None, map(_shape_after, _steps(dataset.get('pipeline'))))
 
 
-def _shape_after(step: Mapping) -> tuple[int, int] | None:
+def _shape_after(step: Mapping[str, Any]) -> tuple[int, int] | None:
     """Height and width that a transform makes at the most; None where it does not say."""
     if type_name(step) in _CROPS and isinstance(step.get('size'), int):
         return step['size'], step['size']
     if _is_pair(step.get('crop_size')):
         return tuple(step['crop_size'])
     for key in ('scales', 'scale', 'img_scale'):
-        value = step.get(key)
-        pairs = [value] if _is_pair(value) else [*filter(_is_pair, _listed(value))]
+        value: Any = step.get(key)
+        pairs: list[Any] = [value] if _is_pair(value) else [*filter(_is_pair, _listed(value))]
         if pairs:
-            return tuple(sorted(max(pairs, key=lambda pair: pair[0] * pair[1])))
+            height, width = sorted(max(pairs, key=math.prod))
+            return height, width
     return None
 
 
-def _pipeline(config: Config, split: str) -> Sequence:
-    dataset = (config.get(f'{split}_dataloader') or {}).get('dataset') or {}
-    while 'pipeline' not in dataset and isinstance(dataset.get('dataset'), Mapping):
-        dataset = dataset['dataset']  # RepeatDataset and the like
-    return dataset.get('pipeline') or []
-
-
-def _steps(value: object) -> Iterator[Mapping]:
+def _steps(value: object) -> Iterator[Mapping[str, Any]]:
     """Transforms in their order, those within others in."""
     if isinstance(value, Mapping):
         yield value
@@ -85,7 +84,7 @@ def _steps(value: object) -> Iterator[Mapping]:
         yield from _steps(inner)
 
 
-def _listed(value: object) -> Sequence:
+def _listed(value: object) -> Sequence[Any]:
     return value if isinstance(value, list | tuple) else ()
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 from rich.console import Group, RenderableType
@@ -31,7 +32,7 @@ class ModelCost:
     def total(self) -> Complexity:
         return Complexity(*(sum(values) for values in zip(*self.parts.values())))
 
-    def as_json(self) -> dict:
+    def as_json(self) -> dict[str, Any]:
         """Plain values; `gmacs` and `params_m` in billions and millions, memory in bytes."""
         memory = self.memory and {**self.memory._asdict(), 'counted': COUNTED}
         return {
@@ -49,16 +50,15 @@ class ModelCost:
     def render(self) -> RenderableType:
         """Table and sentences for a terminal."""
         title = f'{self.name}, one picture of {self.height} × {self.width} (height × width)'
-        table = Table()
-        table.add_column('part')
+        table = Table('part')
         for header in ('parameters, M', '', 'GMACs', ''):
             table.add_column(header, justify='right')
         for name, cost in self.parts.items():
             table.add_row(name, *_cells(cost, self.total))
         table.add_section()
         table.add_row('total', *_cells(self.total, self.total), style='bold')
-        if self.published and (self.published.parameters_m or self.published.gmacs):
-            figures = (self.published.parameters_m, self.published.gmacs)
+        figures = self.published and (self.published.parameters_m, self.published.gmacs)
+        if figures and any(figures):
             parameters, gmacs = ('–' if one is None else f'{one:,}' for one in figures)
             table.add_row('published', parameters, '', gmacs, '')
         return Group(title, table, *self._sentences())

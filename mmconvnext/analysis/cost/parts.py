@@ -59,23 +59,12 @@ def _count_by_owner(
     module: nn.Module, inputs: Tensor, owners: Mapping[nn.Module, str]
 ) -> Counter[str]:
     """MACs of ``module(inputs)`` by the owner of the layer that they are computed in."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        module(inputs)
+    flops = {name: sum(of.values()) for name, of in counter.get_flop_counts().items()}
     found: Counter[str] = Counter()
-    before: list[int] = []
-
-    def enter(layer: nn.Module, _: object) -> None:
-        before.append(counter.get_total_flops())
-
-    def leave(layer: nn.Module, *_: object) -> None:
-        found[owners[layer]] += counter.get_total_flops() - before.pop()
-
-    layers = [layer for layer in module.modules() if layer in owners and not [*layer.children()]]
-    handles = [layer.register_forward_pre_hook(enter) for layer in layers]
-    handles += [layer.register_forward_hook(leave) for layer in layers]
-    try:
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            module(inputs)
-    finally:
-        for handle in handles:
-            handle.remove()
+    for name, layer in module.named_modules(prefix=type(module).__name__):
+        if layer in owners and not [*layer.children()]:
+            found[owners[layer]] += flops.get(name, 0)
     found[OTHER] = counter.get_total_flops() - found.total()
     return Counter({part: flops // 2 for part, flops in found.items()})

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from mmconvnext.analysis.learning_rates.plan import LearningRatePlan
 from mmconvnext.analysis.learning_rates.rates import Group, layer_names
-from mmconvnext.figures import COLOURS, new_figure, save
+from mmconvnext.figures import COLOURS, bare, new_figure, save
 
 _NAMES_SHOWN = 4
 
@@ -38,7 +38,7 @@ def schedule_table(plan: LearningRatePlan) -> Table:
     """The two rates of a plan, heads and stem as a rule, at each turn of the schedule."""
     per_epoch = plan.length.per_epoch
     table = Table()
-    for header in ('iteration', *(['epoch'] if per_epoch else []), *plan.ends):
+    for header in ('iteration', *(['epoch'] if per_epoch else []), *plan.rates.ends()):
         table.add_column(header, justify='right')
     for turn in plan.schedule.turns:
         epoch = [f'{turn / per_epoch:.4g}'] if per_epoch else []
@@ -54,11 +54,6 @@ def _shortened(names: list[str]) -> str:
 def draw(title: str, plan: LearningRatePlan, path: Path) -> None:
     """Write a PNG: layers by parts of the model, the colour their rate; and heads and stem in time.
 
-    Args:
-        title: Of the figure.
-        plan: What to draw.
-        path: File to write.
-
     Raises:
         UserError: it cannot be written there.
     """
@@ -67,7 +62,7 @@ def draw(title: str, plan: LearningRatePlan, path: Path) -> None:
     figure = new_figure(7.5 + 0.75 * len(columns), max(3.8, 1.8 + 0.3 * len(rows)))
     figure.suptitle(title, x=0.01, ha='left', fontsize=12)
     left, right = figure.subplots(1, 2, width_ratios=(1.6 + 0.75 * len(columns), 5))
-    _draw_heat_map(figure, left, rows, columns)
+    _draw_heat_map(figure, left, rows, columns, bool(plan.rates.layers))
     _draw_schedule(right, plan)
     save(figure, path)
 
@@ -101,7 +96,7 @@ def _column(name: str) -> str:
 
 
 def _draw_heat_map(
-    figure: Figure, axes: Axes, rows: dict[str, list[Group]], columns: list[str]
+    figure: Figure, axes: Axes, rows: dict[str, list[Group]], columns: list[str], layered: bool
 ) -> None:
     values = np.full((len(rows), len(columns)), np.nan)
     for row, groups in enumerate(rows.values()):
@@ -118,7 +113,6 @@ def _draw_heat_map(
         axes.text(column, row, f'{value:.1e}', color=colour, ha='center', va='center', fontsize=7)
     axes.set_xticks(range(len(columns)), columns, rotation=40, ha='right', rotation_mode='anchor')
     axes.set_yticks(range(len(rows)), list(rows))
-    layered = any(group.layer is not None for groups in rows.values() for group in groups)
     axes.set_ylabel('layer id' if layered else 'factor of the rate')
     axes.set_title('learning rate of each layer', loc='left', fontsize=10)
     axes.set_xticks(np.arange(len(columns) + 1) - 0.5, minor=True)
@@ -132,25 +126,19 @@ def _draw_heat_map(
 def _draw_schedule(axes: Axes, plan: LearningRatePlan) -> None:
     at, per_epoch = plan.points(), plan.length.per_epoch
     x = at / per_epoch if per_epoch else at
-    curves = dict(zip(plan.ends, plan.schedule.rates))
+    curves = dict(zip(plan.rates.ends(), plan.schedule.rates))
     if np.array_equal(*plan.schedule.rates):
         curves = {'all layers': plan.schedule.rates[0]}
     for (name, values), colour in zip(curves.items(), COLOURS):
         axes.plot(x, values[at], label=name, color=colour, linewidth=1.6)
     axes.set_ylim(bottom=0)
     axes.set_xlim(0, x[-1])
-    axes.set_xlabel(_time_label(plan))
+    assumed = 'assumed to be of' if plan.length.assumed else 'of'
+    epoch = f'epoch ({assumed} {per_epoch:,} iterations)' if per_epoch else 'iteration'
+    axes.set_xlabel(epoch)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.xaxis.set_major_formatter('{x:,.0f}')
     axes.ticklabel_format(axis='y', style='sci', scilimits=(-2, 3))
     axes.set_title('learning rate over the run', loc='left', fontsize=10)
     axes.legend(loc='lower right', bbox_to_anchor=(1, 1), ncols=2, frameon=False)
-    axes.grid(color='0.92')
-    axes.spines[['top', 'right']].set_visible(False)
-
-
-def _time_label(plan: LearningRatePlan) -> str:
-    if not plan.length.per_epoch:
-        return 'iteration'
-    assumed = 'assumed to be of' if plan.length.assumed else 'of'
-    return f'epoch ({assumed} {plan.length.per_epoch:,} iterations)'
+    bare(axes)

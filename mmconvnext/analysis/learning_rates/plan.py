@@ -1,6 +1,6 @@
 """All that a config makes of learning rates, in one piece."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from mmengine.config import Config
@@ -18,14 +18,8 @@ class LearningRatePlan(NamedTuple):
 
     rates: Rates
     length: RunLength
-    schedule: Schedule  # of the two rates that `ends` names
+    schedule: Schedule  # of the two rates that ``rates.ends()`` names
     explanation: str
-
-    @property
-    def ends(self) -> tuple[str, str]:
-        """Whose rates the schedule shows: without layers, the largest and the smallest."""
-        layered = any(group.layer is not None for group in self.rates.groups)
-        return ('heads', 'stem') if layered else ('largest', 'smallest')
 
     def notices(self) -> list[str]:
         """What the reader has to know of how the numbers came about."""
@@ -46,10 +40,10 @@ class LearningRatePlan(NamedTuple):
         turns = np.concatenate([self.schedule.turns, epochs])
         return np.unique(np.concatenate([spread, turns, np.maximum(turns - 1, 0)]))
 
-    def as_json(self) -> dict:
+    def as_json(self) -> dict[str, Any]:
         """Plain values."""
         at = self.points()
-        curves = dict(zip(self.ends, self.schedule.rates[:, at].tolist()))
+        curves = dict(zip(self.rates.ends(), self.schedule.rates[:, at].tolist()))
         return {
             'explanation': self.explanation,
             'notices': self.notices(),
@@ -58,11 +52,7 @@ class LearningRatePlan(NamedTuple):
             'left_out': self.rates.left_out,
             'iterations': self.length.iterations,
             'iterations_per_epoch': self.length.per_epoch,
-            'schedule': {
-                'turns': self.schedule.turns,
-                'iterations': at.tolist(),
-                **curves,
-            },
+            'schedule': {'turns': self.schedule.turns, 'iterations': at.tolist(), **curves},
         }
 
 
@@ -81,17 +71,5 @@ def make_plan(
     """
     rates = count_rates(config, processes=processes)
     length = run_length(config, per_epoch=per_epoch, processes=processes)
-    schedule = run_schedule(config, length, _ends(rates))
+    schedule = run_schedule(config, length, [*rates.ends().values()])
     return LearningRatePlan(rates, length, schedule, explain(config, rates))
-
-
-def _ends(rates: Rates) -> list[float]:
-    """Rates of the last and the first layer, each of its largest group; else largest, smallest."""
-    layers = sorted({group.layer for group in rates.groups if group.layer is not None})
-    if not layers:
-        every = [group.lr for group in rates.groups]
-        return [max(every), min(every)]
-    return [
-        max((g for g in rates.groups if g.layer == layer), key=lambda group: group.parameters).lr
-        for layer in (layers[-1], layers[0])
-    ]

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
@@ -36,20 +36,15 @@ class RunLength(NamedTuple):
 
 
 def run_length(config: Config, *, per_epoch: int | None = None, processes: int = 1) -> RunLength:
-    """The length of the run of a config.
+    """The length of the run of a config by so many ``processes``.
 
     Where it is counted in epochs, an epoch's iterations are those given, or those of the data set
     if it is there and cheap to open, or else assumed, which the notice says.
 
-    Args:
-        config: With its ``train_cfg``.
-        per_epoch: Iterations of an epoch.
-        processes: That train together, as ``tools/dist_train.sh`` starts them.
-
     Raises:
         UserError: the config does not say how long it trains.
     """
-    train = config.get('train_cfg') or {}
+    train: Any = config.get('train_cfg') or {}
     if train.get('max_iters'):
         return RunLength(train.max_iters)
     if not train.get('max_epochs'):
@@ -98,14 +93,14 @@ def _count_pictures(config: Config) -> int:
         ) from error
 
 
-def _parts(dataset: Mapping) -> Iterator[Mapping]:
+def _parts(dataset: Any) -> Iterator[Any]:
     """Data sets that read files: those within wrappers such as RepeatDataset."""
     inner = [dataset.get('dataset'), *(dataset.get('datasets') or [])]
     found = [part for one in inner if one for part in _parts(one)]
     yield from found or [dataset]
 
 
-def _batches(pictures: int, loader: Mapping, processes: int) -> int:
+def _batches(pictures: int, loader: Mapping[str, Any], processes: int) -> int:
     each = math.ceil(pictures / processes)
     batch = loader.get('batch_size', 1)
     return max(1, each // batch if loader.get('drop_last') else math.ceil(each / batch))

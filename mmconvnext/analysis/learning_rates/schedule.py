@@ -1,8 +1,7 @@
 """A config's learning rates from the first iteration to the last, by its own schedulers."""
 
-import warnings
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -10,8 +9,8 @@ from mmengine.config import Config
 from mmengine.optim import OptimWrapper
 from mmengine.registry import PARAM_SCHEDULERS, init_default_scope
 
+from mmconvnext.analysis.cost.complexity import building
 from mmconvnext.analysis.learning_rates.run_length import RunLength
-from mmconvnext.errors import UserError, first_line
 
 
 class Schedule(NamedTuple):
@@ -26,15 +25,13 @@ class Schedule(NamedTuple):
 def run_schedule(config: Config, length: RunLength, rates: Sequence[float]) -> Schedule:
     """Step the config's schedulers as a run does, with one parameter for each learning rate.
 
-    Args:
-        config: Its ``param_scheduler`` is taken; without one the rates stay.
-        length: Of the run.
-        rates: Learning rates at the start, before any warm-up.
+    ``rates`` are those before any warm-up; without a ``param_scheduler`` they stay.
 
     Raises:
         UserError: a scheduler cannot be built.
     """
-    wrapper = _wrapper(rates)
+    groups = [{'params': [torch.nn.Parameter(torch.zeros(1))], 'lr': rate} for rate in rates]
+    wrapper = OptimWrapper(torch.optim.SGD(groups, lr=0.0))
     schedulers, notices = _build(config, length, wrapper)
     wrapper.step()  # without gradients; mmengine warns of schedulers that go first
     per_epoch = length.per_epoch or length.iterations
@@ -57,16 +54,12 @@ def run_schedule(config: Config, length: RunLength, rates: Sequence[float]) -> S
     return Schedule(used, sorted(turns), notices)
 
 
-def _wrapper(rates: Sequence[float]) -> OptimWrapper:
-    groups = [{'params': [torch.nn.Parameter(torch.zeros(1))], 'lr': rate} for rate in rates]
-    return OptimWrapper(torch.optim.SGD(groups, lr=0.0))
-
-
-def _build(config: Config, length: RunLength, wrapper: OptimWrapper) -> tuple[list, list[str]]:
+def _build(config: Config, length: RunLength, wrapper: OptimWrapper) -> tuple[list[Any], list[str]]:
     """The schedulers of learning rates, as the Runner builds them."""
     init_default_scope(config.get('default_scope', 'mmengine'))
     given = config.get('param_scheduler') or []
-    built, notices = [], []
+    built: list[Any] = []
+    notices: list[str] = []
     for one in [given] if isinstance(given, Mapping) else given:
         one = dict(one)
         kind = str(one.get('type'))
@@ -79,21 +72,14 @@ def _build(config: Config, length: RunLength, wrapper: OptimWrapper) -> tuple[li
             continue
         one.setdefault('end', length.epochs if by_epoch else length.iterations)
         defaults = dict(optimizer=wrapper, epoch_length=length.per_epoch or length.iterations)
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter('ignore')  # of an optimizer's step that is not a wrapper's
-                scheduler = PARAM_SCHEDULERS.build(one, default_args=defaults)
-        except Exception as error:  # a scheduler is anybody's code
-            raise UserError(
-                f'param_scheduler of the config: {kind} cannot be built, {type(error).__name__} '
-                f'({first_line(error)})'
-            ) from error
+        with building(f'param_scheduler of the config: {kind}'):
+            scheduler = PARAM_SCHEDULERS.build(one, default_args=defaults)
         if scheduler.param_name == 'lr':
             built.append(scheduler)
     return built, notices
 
 
-def _turns(schedulers: Sequence, length: RunLength) -> list[int]:
+def _turns(schedulers: Sequence[Any], length: RunLength) -> set[int]:
     last = length.iterations - 1
     turns = {0, last}
     for one in schedulers:
@@ -102,4 +88,4 @@ def _turns(schedulers: Sequence, length: RunLength) -> list[int]:
         edges = [one.begin * unit, (one.end - (0 if one.by_epoch else 1)) * unit]
         edges += [milestone * unit for milestone in getattr(one, 'milestones', ())]
         turns |= {int(edge) for edge in edges if 0 <= edge <= last}
-    return sorted(turns)
+    return turns

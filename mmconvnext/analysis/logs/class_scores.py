@@ -19,8 +19,7 @@ _KIND = re.compile(r'(\w+) of each class')
 def read_class_scores(logs: Iterable[Path]) -> dict[str, list[ClassScores]]:
     """The scores in all tables of each kind, in their order: ``'IoU'``, ``'bbox AP'``, …
 
-    Args:
-        logs: Text logs, in the order of time. What cannot be read as a table is passed over.
+    ``logs`` are text, in the order of time. What cannot be read as a table is passed over.
     """
     found: dict[str, list[ClassScores]] = {}
     for log in logs:
@@ -34,7 +33,8 @@ def read_class_scores(logs: Iterable[Path]) -> dict[str, list[ClassScores]]:
 
 def _tables(lines: Iterable[str]) -> Iterator[tuple[str, list[list[str]]]]:
     """Tables as rows of cells, with what the line before says they are of."""
-    kind, borders, columns, rows = '', 0, 0, []
+    kind, borders, columns = '', 0, 0
+    rows: list[list[str]] = []
     for line in lines:
         if _BORDER.fullmatch(line):
             borders += 1

@@ -3,7 +3,9 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -11,8 +13,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from mmconvnext.analysis.logs.class_scores import ClassScores
-from mmconvnext.analysis.logs.runs import Run, smooth
-from mmconvnext.figures import COLOURS, line_style, new_figure, save
+from mmconvnext.analysis.logs.runs import Run, mean, smooth
+from mmconvnext.figures import COLOURS, bare, line_style, new_figure, save
 
 # What papers report, where a run has it.
 MAIN_METRICS = ('mIoU', 'coco/bbox_mAP', 'coco/segm_mAP', 'accuracy/top1')
@@ -31,7 +33,7 @@ def draw_all(
     """Write loss.png, lr.png, metrics.png and classes_KIND.png, those that there is something for.
 
     Args:
-        runs: All in each picture.
+        runs: All in each figure.
         names: Scalars of metrics.png, a panel each.
         window: Logged losses that are averaged for the smooth curve; None: a fiftieth of a run's.
         folder: Where to write.
@@ -43,9 +45,10 @@ def draw_all(
         UserError: they cannot be written there.
     """
     figures: dict[str, Figure] = {}
-    if any('loss' in run.scalars() for run in runs):
+    scalars = {name for run in runs for name in run.scalars()}
+    if 'loss' in scalars:
         figures['loss'] = loss_figure(runs, window)
-    if any('lr' in run.scalars() for run in runs):
+    if 'lr' in scalars:
         figures['lr'] = rates_figure(runs)
     if names:
         figures['metrics'] = metrics_figure(runs, names)
@@ -93,7 +96,10 @@ def rates_figure(runs: Sequence[Run]) -> Figure:
     with_stem = any('stem_lr' in run.scalars() for run in runs)
     for number, run in enumerate(runs):
         # Wider below narrower: the same schedule of several runs is seen as several.
-        style = {'color': line_style(number)['color'], 'linewidth': 1.6 + len(runs) - 1 - number}
+        style: dict[str, Any] = {
+            'color': line_style(number)['color'],
+            'linewidth': 1.6 + len(runs) - 1 - number,
+        }
         heads = 'base_lr' if 'stem_lr' in run.scalars() else 'lr'
         axes.plot(*_curve(run, heads, runs), label=run.name, **style)
         axes.plot(*_curve(run, 'stem_lr', runs), linestyle=':', **style)
@@ -142,17 +148,15 @@ def classes_figure(kind: str, scores: dict[str, ClassScores]) -> Figure:
             axes.plot(values, range(len(names)), **_mark(number))
         axes.set_ylim(each - 0.4, -0.6)
         axes.set_xlabel(f'{kind}, %')
-    means = {name: f'mean {_mean(one.values()):.1f}' for name, one in scores.items()}
+    means = {name: f'mean {mean(one.values()):.1f}' for name, one in scores.items()}
     note = '' if others else f', {means[first]}'
     figure.suptitle(f'{kind} of each class{note}', x=0.01, ha='left', fontsize=11)
     if others:
-        handles = [
-            Patch(color=COLOURS[0], alpha=0.45, label=f'{_shortened(first)}: {means[first]} (bars)')
-        ]
-        handles += [
-            Line2D([], [], label=f'{_shortened(name)}: {means[name]}', **_mark(number))
-            for number, (name, _) in enumerate(others, 1)
-        ]
+        label = f'{_shortened(first)}: {means[first]} (bars)'
+        handles: list[Artist] = [Patch(color=COLOURS[0], alpha=0.45, label=label)]
+        for number, (name, _) in enumerate(others, 1):
+            label = f'{_shortened(name)}: {means[name]}'
+            handles.append(Line2D([], [], label=label, **_mark(number)))
         figure.legend(handles=handles, loc='outside lower left', frameon=False)
     return figure
 
@@ -160,49 +164,31 @@ def classes_figure(kind: str, scores: dict[str, ClassScores]) -> Figure:
 def _draw_bars(axes: Axes, scores: ClassScores, *, at_bars: bool) -> None:
     """Bars from the top down, the numbers at their ends or else beyond the axes."""
     shade = 1 if at_bars else 0.45  # marks on them are to be seen
-    axes.barh(range(len(scores)), scores.values(), color=COLOURS[0], alpha=shade, height=0.75)
-    for place, value in enumerate(scores.values()):
-        missing = math.isnan(value)
-        axes.annotate(
-            'no ground truth' if missing and at_bars else '–' if missing else f'{value:.1f}',
-            ((0 if missing else value) if at_bars else 1, place),
-            (3, 0),
-            xycoords='data' if at_bars else ('axes fraction', 'data'),
-            textcoords='offset points',
-            va='center',
-            fontsize=7,
-        )
+    values = [*scores.values()]
+    axes.barh(range(len(scores)), values, color=COLOURS[0], alpha=shade, height=0.75)
+    coordinates: Any = 'data' if at_bars else ('axes fraction', 'data')
+    for place, value in enumerate(values):
+        text, x = f'{value:.1f}', value
+        if math.isnan(value):
+            text, x = 'no ground truth' if at_bars else '–', 0
+        axes.annotate(text, (x if at_bars else 1, place), (3, 0), xycoords=coordinates,
+                      textcoords='offset points', va='center', fontsize=7)  # fmt: skip
     axes.set_yticks(range(len(scores)), scores, fontsize=8)
     axes.set_xlim(0, 108 if at_bars else 100)
-    axes.grid(axis='x', color='0.92')
-    axes.set_axisbelow(True)
-    axes.spines[['top', 'right']].set_visible(False)
+    bare(axes, axis='x')
 
 
-def _mark(number: int) -> dict[str, object]:
-    return {
-        'color': COLOURS[number % len(COLOURS)],
-        'marker': 'Ds^vPX*'[number % 7],
-        'markersize': 5.5,
-        'markeredgecolor': 'white',
-        'markeredgewidth': 0.5,
-        'linestyle': 'none',
-    }
-
-
-def _mean(values: Sequence[float]) -> float:
-    measured = [value for value in values if not math.isnan(value)]
-    return sum(measured) / len(measured) if measured else math.nan
-
-
-def _counts_epochs(runs: Sequence[Run]) -> bool:
-    return all(run.per_epoch for run in runs)
+def _mark(number: int) -> dict[str, Any]:
+    colour, marker = COLOURS[number % len(COLOURS)], 'Ds^vPX*'[number % 7]
+    edge = dict(markeredgecolor='white', markeredgewidth=0.5)
+    return dict(color=colour, marker=marker, markersize=5.5, linestyle='none', **edge)
 
 
 def _curve(run: Run, name: str, runs: Sequence[Run]) -> tuple[list[float], list[float]]:
     """Times and values of a scalar; the time is in epochs where all runs count them."""
     x, y = run.curve(name)
-    return ([one / run.per_epoch for one in x] if _counts_epochs(runs) else x), y
+    unit = run.per_epoch if run.per_epoch and all(one.per_epoch for one in runs) else 1
+    return [one / unit for one in x], y
 
 
 def _finish(figure: Figure, panels: list[Axes], runs: Sequence[Run]) -> None:
@@ -211,10 +197,8 @@ def _finish(figure: Figure, panels: list[Axes], runs: Sequence[Run]) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.xaxis.set_major_formatter('{x:,.0f}')
         axes.tick_params(labelbottom=True)
-        axes.grid(color='0.92')
-        axes.set_axisbelow(True)
-        axes.spines[['top', 'right']].set_visible(False)
-        axes.set_xlabel('epoch' if _counts_epochs(runs) else 'iteration')
+        bare(axes)
+        axes.set_xlabel('epoch' if all(run.per_epoch for run in runs) else 'iteration')
         axes.set_xlim(left=0)
     if len(runs) > 1:
         handles, labels = panels[0].get_legend_handles_labels()

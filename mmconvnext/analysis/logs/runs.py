@@ -7,9 +7,9 @@ object a line, and ``TIMESTAMP.log``, in which mmseg's and our metrics print a t
 import json
 import math
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from mmconvnext.analysis.logs.class_scores import ClassScores, read_class_scores
 from mmconvnext.errors import UserError
@@ -47,11 +47,10 @@ class Run(NamedTuple):
 
     def scalars(self) -> list[str]:
         """Names of all that has a curve."""
-        return list(dict.fromkeys(
-            name for one in [*self.evaluations, *self.training] for name in one.values
-        ))  # fmt: skip
+        points = [*self.evaluations, *self.training]
+        return list(dict.fromkeys(name for one in points for name in one.values))
 
-    def summary(self) -> dict:
+    def summary(self) -> dict[str, Any]:
         """Plain values: length, last and best of each metric (the largest), scores of classes."""
         metrics = {}
         for name in self.metrics():
@@ -76,8 +75,7 @@ def read_runs(folders: Sequence[str | Path]) -> list[Run]:
     """
     paths = list({Path(folder).resolve(): Path(folder) for folder in folders}.values())
     absolute = [path.absolute() for path in paths]
-    longest = max((len(path.parts) for path in absolute), default=1)
-    for parts in range(1, longest + 1):
+    for parts in count(1):
         names = [Path(*path.parts[-parts:]).as_posix() for path in absolute]
         if len(set(names)) == len(names):
             break
@@ -85,11 +83,9 @@ def read_runs(folders: Sequence[str | Path]) -> list[Run]:
 
 
 def read_run(folder: Path, name: str) -> Run:
-    """Read a work dir; where a resumed run repeats iterations, the last start counts.
+    """Read a work dir, or one start's folder in it, under a name.
 
-    Args:
-        folder: Work dir of a training, or one of the folders of a start in it.
-        name: Of the run.
+    Where a resumed run repeats iterations, the last start counts.
 
     Raises:
         UserError: it holds no logs of a training, or broken ones.
@@ -141,7 +137,7 @@ def _folders(folder: Path) -> list[Path]:
     if not folder.is_dir():
         what = 'a file' if folder.exists() else 'nothing'
         raise UserError(f'{folder}: expected the work dir of a training, got {what}')
-    candidates = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
+    candidates = [folder, *sorted(folder.iterdir())]
     found = [path for path in candidates if (path / 'vis_data' / 'scalars.json').is_file()]
     if not found:
         raise UserError(
@@ -151,13 +147,13 @@ def _folders(folder: Path) -> list[Path]:
     return found
 
 
-def _read_lines(path: Path) -> list[dict]:
+def _read_lines(path: Path) -> list[dict[str, Any]]:
     """Records of a file; a run that is writing or was killed may leave half a line at the end."""
     try:
         lines = path.read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f'{path}: expected lines of JSON ({error})') from error
-    records = []
+    records: list[dict[str, Any]] = []
     for number, line in enumerate(lines, 1):
         try:
             record = json.loads(line)
@@ -173,7 +169,9 @@ def _read_lines(path: Path) -> list[dict]:
     return records
 
 
-def _split(records: Iterable[dict], per_epoch: int | None) -> tuple[list[Point], list[Point]]:
+def _split(
+    records: Iterable[dict[str, Any]], per_epoch: int | None
+) -> tuple[list[Point], list[Point]]:
     """Records of training, which have an ``iter``, and of evaluations, which have not."""
     training: list[Point] = []
     evaluations: list[Point] = []
@@ -190,16 +188,15 @@ def _split(records: Iterable[dict], per_epoch: int | None) -> tuple[list[Point],
         elif values:
             # -1: there is nothing to find.
             values = {key: math.nan if one == -1 else one for key, one in values.items()}
-            step = record.get('step', iteration)
-            if epoch is None or step > epoch:
-                evaluations.append(Point(step, values))
-            else:  # the step is a number of epochs
+            step = place = record.get('step', iteration)
+            by_epoch = epoch is not None and step <= epoch  # the step is a number of epochs
+            if by_epoch:
                 place = step * per_epoch if per_epoch else iteration
-                evaluations.append(Point(place, values, step))
+            evaluations.append(Point(place, values, step if by_epoch else None))
     return training, evaluations
 
 
-def _iterations_per_epoch(records: Iterable[dict]) -> int | None:
+def _iterations_per_epoch(records: Iterable[dict[str, Any]]) -> int | None:
     """From the first records of two epochs, which are at the same place in theirs."""
     first: dict[int, int] = {}
     for record in records:
@@ -213,10 +210,10 @@ def _iterations_per_epoch(records: Iterable[dict]) -> int | None:
 
 def _precisions(evaluation: Point) -> dict[str, ClassScores]:
     """AP of each class as mmdet names it in the log of numbers."""
-    names = [key for key in evaluation.values if key.endswith('_precision')]
     scores = {
-        name.rpartition('/')[2].removesuffix('_precision'): 100 * evaluation.values[name]
-        for name in names
+        name.rpartition('/')[2].removesuffix('_precision'): 100 * value
+        for name, value in evaluation.values.items()
+        if name.endswith('_precision')
     }
     return {'AP': scores} if scores else {}
 
@@ -227,8 +224,10 @@ def smooth(values: Sequence[float], window: int) -> list[float]:
     Values on both sides are taken, so that the curve does not lag behind.
     """
     half = window // 2
-    smoothed = []
-    for at in range(len(values)):
-        measured = [v for v in values[max(0, at - half) : at + half + 1] if math.isfinite(v)]
-        smoothed.append(sum(measured) / len(measured) if measured else math.nan)
-    return smoothed
+    return [mean(values[max(0, at - half) : at + half + 1]) for at in range(len(values))]
+
+
+def mean(values: Iterable[float]) -> float:
+    """Mean of the finite values; nan where there is none."""
+    measured = [value for value in values if math.isfinite(value)]
+    return sum(measured) / len(measured) if measured else math.nan

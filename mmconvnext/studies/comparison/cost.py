@@ -1,10 +1,11 @@
 """What the models cost: counted, and measured on this machine."""
 
 import warnings
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.config import Config, ConfigDict
@@ -21,22 +22,13 @@ from mmconvnext.errors import UserError, first_line
 
 
 class Task(NamedTuple):
-    """One step of one model; picklable.
+    """One step of one model; picklable."""
 
-    Attributes:
-        model: Config of the model.
-        scope: Whose registry builds it.
-        size: Height and width of the pictures, in pixels.
-        batch: Number of pictures.
-        training: A step with gradients, or prediction.
-        device: On which it runs.
-    """
-
-    model: dict
-    scope: str
-    size: tuple[int, int]
-    batch: int
-    training: bool
+    model: dict[str, Any]  # its config
+    scope: str  # whose registry builds it
+    size: tuple[int, int]  # height and width of the images, in pixels
+    batch: int  # number of images
+    training: bool  # a step with gradients, or prediction
     device: str
 
 
@@ -66,27 +58,25 @@ def prepare(task: Task) -> Step:
         model = revert_sync_batchnorm(MODELS.build(ConfigDict(task.model)))
         model.train(task.training)
         if hasattr(model, 'roi_head'):
-            _detect_everywhere(model)
+            _detect_everywhere(model.roi_head.bbox_head.fc_cls)
         model.to(task.device)
         images, samples = generated_batch(model, task.size, task.batch, task.device)
     run = partial(loss if task.training else _predict, model, images, samples)
     return ModelStep(model, run, {})
 
 
-def _detect_everywhere(model: nn.Module) -> None:
+def _detect_everywhere(classify: nn.Linear) -> None:
     """Let every proposal be an object of the first class, whatever its features are.
 
-    Random weights find as many objects as they will, another number with every backbone, and the
-    mask head's time goes with it. So as many as may be are found by all.
+    With random weights each backbone would find another number of objects, and the mask head's
+    time goes with it. So as many as may be are found by all.
     """
-    classify = model.roi_head.bbox_head.fc_cls
     with torch.no_grad():
         classify.weight.zero_()
-        classify.bias.zero_()
-        classify.bias[0] = 5.0
+        classify.bias.zero_()[0] = 5.0
 
 
-def _predict(model: nn.Module, images: Tensor, samples: list) -> Mapping[str, Tensor]:
+def _predict(model: nn.Module, images: Tensor, samples: list[Any]) -> Mapping[str, Tensor]:
     model(images, samples, mode='predict')
     return {}
 
@@ -106,46 +96,42 @@ def measure(
         rounds: In each, every model runs once.
         warm_up: Rounds that are not counted.
         memory: Takes the peak memory on a CPU; None leaves it out. On CUDA it is always taken.
-        report: Called once for each unit of :func:`work`.
+        report: Called as often as :func:`work` says.
 
     Raises:
         UserError: a model cannot be run.
     """
-    peaks, steps, repeats = {}, {}, 1
-    for name, task in tasks.items() if memory else ():
-        report(f'memory of {name}')
-        peaks[name] = _tell(name, partial(memory.peak, partial(prepare, task)))
+    peaks: dict[str, int | None] = {}
+    steps: dict[str, Step] = {}
+    repeats = 1
+    if memory:
+        for name, task in tasks.items():
+            report(f'memory of {name}')
+            with _told_in_one_line(name):
+                peaks[name] = memory.peak(partial(prepare, task))
     for name, task in tasks.items():
         report(f'first step of {name}')
-        steps[name] = _tell(name, partial(prepare, task))
-        repeats = max(repeats, _tell(name, partial(repeats_of, steps[name], task.device)))
+        with _told_in_one_line(name):
+            steps[name] = prepare(task)
+            repeats = max(repeats, repeats_of(steps[name], task.device))
     device = next(iter(tasks.values())).device
     if device != 'cpu':
         peaks = {name: allocated_peak(step, device) for name, step in steps.items()}
-    seconds = time_rounds(
-        steps,
-        rounds=rounds,
-        warm_up=warm_up,
-        device=device,
-        repeats=repeats,
-        report=report,
-    )
+    options: dict[str, Any] = dict(rounds=rounds, warm_up=warm_up, device=device, repeats=repeats)
     return {
         name: Speed(
-            Spread.of(taken),
-            Spread.of([tasks[name].batch / one for one in taken]),
+            Spread.of(seconds),
+            Spread.of([tasks[name].batch / one for one in seconds]),
             peaks.get(name),
         )
-        for name, taken in seconds.items()
+        for name, seconds in time_rounds(steps, **options, report=report).items()
     }
 
 
-def _tell(name: str, run: Callable[[], object]) -> object:
-    """Run something; what goes wrong is told in one line."""
+@contextmanager
+def _told_in_one_line(name: str) -> Iterator[None]:
     try:
-        return run()
-    except UserError:
-        raise
+        yield
     except RuntimeError as error:  # out of memory among others
         raise UserError(
             f'{name}: cannot be run at this size ({first_line(error)}); choose a smaller '

@@ -7,8 +7,7 @@ the configs here, so that the backbone alone differs.
 import copy
 from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
-from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mmengine.config import Config
 
@@ -19,59 +18,38 @@ FAMILIES = ('convnext', 'swin', 'resnet', 'convnext_plain')
 
 
 class Model(NamedTuple):
-    """A segmentor or a detector into which the backbones are put.
-
-    Attributes:
-        title: In words.
-        config: File in configs/ that has its head.
-        package: Whose models it needs.
-        counted: Height and width at which the papers count, in pixels.
-        measured: Height and width at which it is timed unless told.
-    """
+    """A segmentor or a detector into which the backbones are put; sizes are (height, width)."""
 
     title: str
-    config: str
-    package: str
-    counted: tuple[int, int]
-    measured: tuple[int, int]
+    config: str  # file in configs/ that has its head
+    package: str  # whose models it needs
+    counted: tuple[int, int]  # size at which the papers count, in pixels
+    measured: tuple[int, int]  # size at which it is timed unless told
 
 
-MODELS: Mapping[str, Model] = MappingProxyType(
-    {
-        'upernet': Model(
-            'UperNet, ADE20K', 'upernet_convnext_t_ade20k.py', 'mmseg', (512, 2048), (512, 512)
-        ),
-        'mask_rcnn': Model(
-            'Mask R-CNN, COCO', 'mask_rcnn_convnext_t_coco.py', 'mmdet', (800, 1280), (800, 1344)
-        ),
-    }
-)  # fmt: skip
+MODELS: Mapping[str, Model] = {
+    'upernet': Model(
+        'UperNet, ADE20K', 'upernet_convnext_t_ade20k.py', 'mmseg', (512, 2048), (512, 512)
+    ),
+    'mask_rcnn': Model(
+        'Mask R-CNN, COCO', 'mask_rcnn_convnext_t_coco.py', 'mmdet', (800, 1280), (800, 1344)
+    ),
+}
 
 
 class Backbone(NamedTuple):
-    """A backbone of one family and size.
-
-    Attributes:
-        label: What it is called, such as ``Swin-T``.
-        channels: Of its four maps.
-        config: For the registry of the model that it is put into.
-    """
+    """A backbone of one family and size."""
 
     family: str
     size: str
-    label: str
-    channels: tuple[int, ...]
-    config: Mapping[str, object]
+    label: str  # what it is called, such as ``Swin-T``
+    channels: tuple[int, ...]  # of its four maps
+    config: Mapping[str, Any]  # for the registry of the model that it is put into
 
 
 # Swin Transformer, arXiv 2103.14030, section 3.3: width, depth of stage 3, heads of stage 1.
 _SWIN = {'T': (96, 6, 3), 'S': (96, 18, 3), 'B': (128, 18, 4), 'L': (192, 18, 6)}
-_CONVNEXT = {
-    'T': ('tiny', 96),
-    'S': ('small', 96),
-    'B': ('base', 128),
-    'L': ('large', 192),
-}
+_CONVNEXT = {'T': ('tiny', 96), 'S': ('small', 96), 'B': ('base', 128), 'L': ('large', 192)}
 # Which ResNet stands beside which size: by custom. 50 and 101 are of the size of T and S, 152 is
 # smaller than B, and there is none beside L.
 _RESNET = {'T': 50, 'S': 101, 'B': 152}
@@ -90,7 +68,7 @@ def backbone(family: str, size: str, model: str) -> Backbone | None:
     if family == 'resnet':
         return _resnet(size, model) if size in _RESNET else None
     arch, width = _CONVNEXT[size]
-    config = dict(
+    config: dict[str, Any] = dict(
         type='mmconvnext.ConvNeXt',
         arch=arch,
         out_indices=(0, 1, 2, 3),
@@ -156,20 +134,16 @@ def with_backbone(config: Config, one: Backbone) -> Config:
     model.backbone = dict(one.config)
     if 'neck' in model:
         model.neck.in_channels = list(one.channels)
-    else:
-        model.decode_head.in_channels = one.channels
-        model.decode_head.norm_cfg.type = 'BN'
-        model.auxiliary_head.in_channels = one.channels[model.auxiliary_head.in_index]
-        model.auxiliary_head.norm_cfg.type = 'BN'
+        return changed
+    head, auxiliary = model.decode_head, model.auxiliary_head
+    head.in_channels = one.channels
+    auxiliary.in_channels = one.channels[auxiliary.in_index]
+    head.norm_cfg.type = auxiliary.norm_cfg.type = 'BN'
     return changed
 
 
 def require_packages(models: Iterable[str]) -> None:
-    """Raise where a package is not installed that a model is built of.
-
-    Raises:
-        UserError: the package, and what to do.
-    """
+    """Raise a UserError where a package is not installed that a model is built of."""
     for name in models:
         package = MODELS[name].package
         if find_spec(package) is None:

@@ -2,15 +2,15 @@
 
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from mmconvnext.analysis.benchmark.timing import Spread
-from mmconvnext.figures import COLOURS, new_figure, save
+from mmconvnext.figures import COLOURS, bare, new_figure, save
 from mmconvnext.studies.comparison.families import MODELS
 from mmconvnext.studies.comparison.published import METRICS, SOURCES
 from mmconvnext.studies.comparison.row import Row
@@ -26,14 +26,12 @@ class Look(NamedTuple):
     align: str
 
 
-LOOKS: Mapping[str, Look] = MappingProxyType(
-    {
-        'convnext': Look('ConvNeXt', COLOURS[0], 'o', (-5, 5), 'right'),
-        'swin': Look('Swin', COLOURS[1], 's', (6, -11), 'left'),
-        'resnet': Look('ResNet', COLOURS[2], '^', (6, -11), 'left'),
-        'convnext_plain': Look('ConvNeXt, plain', COLOURS[5], 'D', (6, 5), 'left'),
-    }
-)
+LOOKS: Mapping[str, Look] = {
+    'convnext': Look('ConvNeXt', COLOURS[0], 'o', (-5, 5), 'right'),
+    'swin': Look('Swin', COLOURS[1], 's', (6, -11), 'left'),
+    'resnet': Look('ResNet', COLOURS[2], '^', (6, -11), 'left'),
+    'convnext_plain': Look('ConvNeXt, plain', COLOURS[5], 'D', (6, 5), 'left'),
+}
 AXES = {'upernet': 'ADE20K mIoU, multi-scale', 'mask_rcnn': 'COCO box AP'}
 
 
@@ -45,26 +43,18 @@ class Panel(NamedTuple):
 
 
 def panels(rows: Sequence[Row], sizes: Mapping[str, str]) -> list[Panel]:
-    """The costs that one model's rows have.
-
-    Args:
-        rows: Of one model.
-        sizes: What was measured, such as ``1 × 512²``, by mode.
-    """
+    """The costs that one model's rows have; ``sizes``: what was measured, ``1 × 512²``, by mode."""
     height, width = MODELS[rows[0].model].counted
     found = [Panel(f'counted here: GMACs at {width} × {height}', _gmacs)]
-    for mode, pictures in sizes.items():
-        found.append(
-            Panel(
-                f'measured here: seconds a picture,\n{mode} of {pictures}',
-                lambda row, mode=mode: _seconds(row, mode),
-            )
-        )
+    for mode, images in sizes.items():
+        label = f'measured here: seconds a picture,\n{mode} of {images}'
+        found.append(Panel(label, partial(_seconds, mode=mode)))
     return found
 
 
 def _gmacs(row: Row) -> Spread:
-    return Spread(*[row.counted.macs / 1e9] * 3)
+    gmacs = row.counted.macs / 1e9
+    return Spread(gmacs, gmacs, gmacs)
 
 
 def _seconds(row: Row, mode: str) -> Spread | None:
@@ -81,7 +71,7 @@ def draw(
 
     Args:
         rows: Of one or several models.
-        path: Of the picture.
+        path: Of the PNG.
         sizes: As of :func:`panels`, by model.
         where: The machine that measured, in words; '' where nothing was.
 
@@ -102,20 +92,16 @@ def draw(
             axes.set_axis_off()
         line[0].set_ylabel(f'published: {AXES[model]}, %')
         line[0].set_title(MODELS[model].title, loc='left', fontsize=11)
-    families = [name for name in LOOKS if any(row.backbone.family == name for row in rows)]
-    figure.legend(
-        handles=[_handle(LOOKS[name]) for name in families],
-        loc='outside upper center',
-        ncols=len(families),
-        frameon=False,
-    )
+    families = {row.backbone.family for row in rows}
+    handles = [
+        Line2D([], [], color=look.colour, marker=look.marker, label=look.label)
+        for family, look in LOOKS.items()
+        if family in families
+    ]
+    figure.legend(handles=handles, loc='outside upper center', ncols=len(handles), frameon=False)
     footer = _footer(rows, where, int(15.5 * width))
     figure.supxlabel(footer, fontsize=8, color='#444444')
     save(figure, path)
-
-
-def _handle(look: Look) -> Line2D:
-    return Line2D([], [], color=look.colour, marker=look.marker, label=look.label)
 
 
 def _footer(rows: Sequence[Row], where: str, characters: int) -> str:
@@ -134,16 +120,16 @@ def _footer(rows: Sequence[Row], where: str, characters: int) -> str:
 
 
 def _from_22k(row: Row) -> bool:
-    return bool(row.published) and row.published.setting.startswith('22K')
+    return row.published is not None and row.published.setting.startswith('22K')
 
 
 def _draw_panel(axes: Axes, rows: Sequence[Row], panel: Panel) -> None:
     metric = METRICS[rows[0].model][0]
     for family, look in LOOKS.items():
         points = [
-            (panel.cost(row), row.published.accuracy[metric], row)
+            (cost, row.published.accuracy[metric], row)
             for row in rows
-            if row.backbone.family == family and row.published and panel.cost(row)
+            if row.backbone.family == family and row.published and (cost := panel.cost(row))
         ]
         joined = [(cost.median, y) for cost, y, row in points if not _from_22k(row)]
         if len(joined) > 1:
@@ -157,9 +143,7 @@ def _draw_panel(axes: Axes, rows: Sequence[Row], panel: Panel) -> None:
                           ha=look.align, fontsize=8.5, color=look.colour)  # fmt: skip
     axes.set_xlabel(panel.label)
     axes.margins(0.14, 0.14)
-    axes.grid(color='#dddddd', linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[['top', 'right']].set_visible(False)
+    bare(axes, color='#dddddd', linewidth=0.6)
 
 
 def _name(row: Row) -> str:

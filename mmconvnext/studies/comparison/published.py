@@ -7,50 +7,39 @@ ConvNeXt that has a config here are the metafile's.
 from collections.abc import Mapping
 from functools import cache
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mmconvnext.analysis.metafile import own_record
 
 # Who published it, by the number in brackets behind it.
-SOURCES: Mapping[int, str] = MappingProxyType(
-    {
-        1: "ConvNeXt's authors, arXiv 2201.03545, tables 1, 3, 4, 10 and 12",
-        2: "Swin's authors, github.com/microsoft/Swin-Transformer @005e8ef, README",
-        3: 'mmseg 1.2.2, configs/upernet/metafile.yaml: SGD, 160k iterations of 16',
-        4: 'mmdet 3.3.0, configs/mask_rcnn/metafile.yml: SGD, 36 epochs, sides 640 to 800',
-    }
-)
+SOURCES: Mapping[int, str] = {
+    1: "ConvNeXt's authors, arXiv 2201.03545, tables 1, 3, 4, 10 and 12",
+    2: "Swin's authors, github.com/microsoft/Swin-Transformer @005e8ef, README",
+    3: 'mmseg 1.2.2, configs/upernet/metafile.yaml: SGD, 160k iterations of 16',
+    4: 'mmdet 3.3.0, configs/mask_rcnn/metafile.yml: SGD, 36 epochs, sides 640 to 800',
+}
 
 
 class PublishedResult(NamedTuple):
-    """One row that somebody published.
+    """One row that somebody published."""
 
-    Attributes:
-        source: Key of :data:`SOURCES`.
-        setting: Pre-training, crop, schedule.
-        accuracy: Percent, by the name of the metric.
-        parameters_m: Of the whole model, in millions.
-        gflops: Multiply-accumulates, in billions, which the papers call FLOPs and round up.
-        speed: Pictures a second by the name of the hardware.
-    """
+    source: int  # key of :data:`SOURCES`
+    setting: str  # pre-training, crop, schedule
+    accuracy: Mapping[str, float]  # percent, by the name of the metric
+    parameters_m: float | None = None  # of the whole model, in millions
+    gflops: float | None = None  # billions of multiply-accumulates, which the papers round up
+    speed: Mapping[str, float] = MappingProxyType({})  # images a second by the hardware
 
-    source: int
-    setting: str
-    accuracy: Mapping[str, float]
-    parameters_m: float | None = None
-    gflops: float | None = None
-    speed: Mapping[str, float] = MappingProxyType({})
-
-    def as_json(self) -> dict[str, object]:
-        """Plain values; the source in words."""
+    def as_json(self) -> dict[str, Any]:
         plain = {'accuracy': dict(self.accuracy), 'speed': dict(self.speed)}
         return self._asdict() | plain | {'source': SOURCES[self.source]}
 
 
 # The metrics of each model, in the order of a table; the first one stands on the figure's axis.
-METRICS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {'upernet': ('mIoU ms', 'mIoU ss'), 'mask_rcnn': ('box AP', 'mask AP')}
-)
+METRICS: Mapping[str, tuple[str, ...]] = {
+    'upernet': ('mIoU ms', 'mIoU ss'),
+    'mask_rcnn': ('box AP', 'mask AP'),
+}
 
 # What the metafile calls them.
 _NAMES = {'mIoU ms': 'mIoU(ms+flip)', 'mIoU ss': 'mIoU', '1K': 'Top 1 Accuracy'}
@@ -66,20 +55,20 @@ def _own(config: str, setting: str, *metrics: str, **speed: float) -> PublishedR
 
 
 def _ade(source: int, setting: str, single: float, multi: float, *cost: float) -> PublishedResult:
-    return PublishedResult(source, setting, {'mIoU ms': multi, 'mIoU ss': single}, *cost)
+    parameters_m, gflops = cost or (None, None)
+    accuracy = {'mIoU ms': multi, 'mIoU ss': single}
+    return PublishedResult(source, setting, accuracy, parameters_m, gflops)
 
 
 def _coco(source: int, box: float, mask: float, *cost: float, **speed: float) -> PublishedResult:
-    return PublishedResult(source, _COCO, {'box AP': box, 'mask AP': mask}, *cost, speed=speed)
+    parameters_m, gflops = cost or (None, None)
+    accuracy = {'box AP': box, 'mask AP': mask}
+    return PublishedResult(source, _COCO, accuracy, parameters_m, gflops, speed)
 
 
 @cache
 def results() -> Mapping[str, Mapping[tuple[str, str], PublishedResult]]:
-    """By model, then by family and size.
-
-    Raises:
-        UserError: the metafile does not have what it should.
-    """
+    """By model, then by family and size; a UserError where the metafile lacks one."""
     ade, coco = METRICS['upernet'], METRICS['mask_rcnn']
     return {
         'upernet': {
@@ -109,8 +98,10 @@ def result(model: str, family: str, size: str) -> PublishedResult | None:
     return results()[model].get((family.removesuffix('_plain'), size))
 
 
-def _top1(accuracy: Mapping[str, float], *cost: float, **speed: float) -> PublishedResult:
-    return PublishedResult(1, '224²', accuracy, *cost, speed=speed)
+def _top1(
+    accuracy: Mapping[str, float], parameters_m: float, gflops: float, **speed: float
+) -> PublishedResult:
+    return PublishedResult(1, '224²', accuracy, parameters_m, gflops, speed)
 
 
 def _convnext(config: str, k22: float, **speed: float) -> PublishedResult:
@@ -121,12 +112,9 @@ def _convnext(config: str, k22: float, **speed: float) -> PublishedResult:
 
 @cache
 def imagenet() -> Mapping[str, PublishedResult]:
-    """ImageNet-1K top-1 at 224², and pictures a second, of the classifiers, by backbone.
+    """ImageNet-1K top-1 at 224², and images a second, of the classifiers, by backbone.
 
-    ResNet-50 is the roadmap's, trained as ConvNeXt is.
-
-    Raises:
-        UserError: the metafile does not have what it should.
+    ResNet-50 is the roadmap's, trained as ConvNeXt is. A UserError where the metafile lacks one.
     """
     return {
         'Swin-T': _top1({'1K': 81.3}, 28, 4.5, V100=757.9, A100=1325.6),

@@ -1,8 +1,8 @@
 """One model of the comparison: what was published of it, counted and measured."""
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from mmengine.config import Config
 
@@ -14,18 +14,16 @@ from mmconvnext.studies.comparison.published import PublishedResult, result
 
 @dataclass(frozen=True)
 class Row:
-    """A backbone in a model.
-
-    ``measured`` has the speed by mode, ``inference`` or ``training``, as far as it was measured.
-    """
+    """A backbone in a model."""
 
     model: str
     backbone: Backbone
     published: PublishedResult | None
     counted: Complexity
-    measured: Mapping[str, Speed] = dataclasses.field(default_factory=dict)
+    # By mode, ``inference`` or ``training``, as far as it was measured.
+    measured: dict[str, Speed] = dataclasses.field(default_factory=dict)
 
-    def as_json(self) -> dict[str, object]:
+    def as_json(self) -> dict[str, Any]:
         """Plain values, published, counted and measured ones apart."""
         height, width = MODELS[self.model].counted
         return {
@@ -40,15 +38,9 @@ class Row:
 
 
 def counted_row(model: str, config: Config, backbone: Backbone) -> Row:
-    """The row of a backbone before anything is measured.
+    """The row of a backbone before anything is measured; a UserError where it cannot be built.
 
-    Args:
-        model: One of ``MODELS``.
-        config: The config that has its head.
-        backbone: To put into it.
-
-    Raises:
-        UserError: the model cannot be built.
+    ``config`` has the head of ``model``, one of ``MODELS``.
     """
     counted = count(with_backbone(config, backbone), *MODELS[model].counted)
     return Row(model, backbone, result(model, backbone.family, backbone.size), counted)

@@ -3,13 +3,16 @@
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 from mmengine.config import Config
 
+from mmconvnext.analysis.benchmark.machine import Machine
 from mmconvnext.analysis.benchmark.memory import MemoryMeter
 from mmconvnext.analysis.benchmark.timing import Report
 from mmconvnext.studies.comparison import cost
 from mmconvnext.studies.comparison.families import MODELS, chosen, with_backbone
+from mmconvnext.studies.comparison.published import imagenet
 from mmconvnext.studies.comparison.row import Row, counted_row
 
 # In full and with `quick`.
@@ -23,26 +26,15 @@ Keep = Callable[[Sequence[Row]], None]
 
 @dataclass(frozen=True)
 class Settings:
-    """What is compared, and how it is measured.
-
-    Attributes:
-        families: Of backbones.
-        sizes: Letters; only those of one size take turns.
-        modes: ``inference`` and ``training``, or none to count alone.
-        image_size: Height and width in pixels; None for each model's own.
-        batch: Pictures; None for 1 in inference and 2 in training.
-        rounds: None for the default.
-        quick: Fewer rounds, smaller pictures.
-        device: ``cpu`` or a CUDA device.
-    """
+    """What is compared, and how it is measured."""
 
     families: Sequence[str]
-    sizes: Sequence[str]
-    modes: Sequence[str] = ()
-    image_size: tuple[int, int] | None = None
-    batch: int | None = None
+    sizes: Sequence[str]  # letters; only those of one size take turns
+    modes: Sequence[str] = ()  # ``inference`` and ``training``, or none to count alone
+    image_size: tuple[int, int] | None = None  # height and width; None: each model's own
+    batch: int | None = None  # images; None: 1 in inference and 2 in training
     rounds: int | None = None
-    quick: bool = False
+    quick: bool = False  # fewer rounds, smaller images
     device: str = 'cpu'
 
     def size_of(self, model: str) -> tuple[int, int]:
@@ -81,8 +73,8 @@ def compare(
     Raises:
         UserError: a model cannot be built or run.
     """
-    rows = [counted_row(model, config, one)
-            for one in chosen(model, settings.families, settings.sizes)]  # fmt: skip
+    backbones = chosen(model, settings.families, settings.sizes)
+    rows = [counted_row(model, config, one) for one in backbones]
     for mode in settings.modes:
         for size in settings.sizes:
             of_size = [row for row in rows if row.backbone.size == size]
@@ -112,11 +104,20 @@ def _measure(
         )
         for row in rows
     }
-    options = dict(
-        rounds=settings.rounds or ROUNDS[settings.quick], warm_up=WARM_UP[settings.quick]
-    )
-    total = cost.work(tasks, memory=memory, **options)
-    with watch(f'{MODELS[model].title}, {mode}', total) as report:
-        speeds = cost.measure(tasks, memory=memory, report=report, **options)
+    rounds = settings.rounds or ROUNDS[settings.quick]
+    options: dict[str, Any] = dict(rounds=rounds, warm_up=WARM_UP[settings.quick], memory=memory)
+    with watch(f'{MODELS[model].title}, {mode}', cost.work(tasks, **options)) as report:
+        speeds = cost.measure(tasks, report=report, **options)
     for row in rows:
         row.measured[mode] = speeds[row.backbone.label]
+
+
+def as_json(rows: Sequence[Row], settings: Settings, here: Machine) -> dict[str, Any]:
+    """Plain values of rows of any models, and of the machine that measured them."""
+    labels = {row.backbone.label for row in rows}
+    return {
+        'machine': here._asdict(),
+        'measured_pictures': {row.model: settings.in_words(row.model) for row in rows},
+        'imagenet': {name: one.as_json() for name, one in imagenet().items() if name in labels},
+        'rows': [row.as_json() for row in rows],
+    }

@@ -1,10 +1,11 @@
 """The comparison as tables for a terminal; each column says whose numbers it has."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple
 
 from rich.table import Table
 
-from mmconvnext.analysis.benchmark.timing import Spread
+from mmconvnext.studies.comparison.cost import Speed
 from mmconvnext.studies.comparison.families import MODELS
 from mmconvnext.studies.comparison.published import METRICS, SOURCES, PublishedResult, imagenet
 from mmconvnext.studies.comparison.row import Row
@@ -21,24 +22,23 @@ def comparison_table(rows: Sequence[Row], pictures: Mapping[str, str]) -> Table:
     """
     model = rows[0].model
     height, width = MODELS[model].counted
-    table = _titled(f'{MODELS[model].title}: the same head, another backbone')
-    table.add_column('backbone')
     metrics = METRICS[model]
-    table.add_column('published\nby: trained with')
-    headers = [f'published\n{" / ".join(metrics)}, %', 'published\nM / GFLOPs']
     on_a100 = any(row.published and row.published.speed for row in rows)
+    headers = [f'published\n{" / ".join(metrics)}, %', 'published\nM / GFLOPs']
     headers += ['published\nA100\npictures/s'] if on_a100 else []
-    for header in (*headers, f'counted here\nM / GMACs\nat {width} × {height}'):
-        table.add_column(header, justify='right')
+    headers.append(f'counted here\nM / GMACs\nat {width} × {height}')
     for mode in pictures:
-        for unit in ('pictures/s', 'peak MiB'):
-            table.add_column(f'measured here\n{mode}\n{unit}', justify='right')
+        headers += [f'measured here\n{mode}\n{unit}' for unit in ('pictures/s', 'peak MiB')]
+    title = f'{MODELS[model].title}: the same head, another backbone'
+    table = _empty(title, ['backbone', 'published\nby: trained with'], headers)
     for place, row in enumerate(rows):
         if place and row.backbone.size != rows[place - 1].backbone.size:
             table.add_section()
-        published = _published(row.published, metrics)[: None if on_a100 else -1]
-        table.add_row(row.backbone.label, *published, _counted(row),
-                      *(cell for mode in pictures for cell in _measured(row, mode)))  # fmt: skip
+        cells = _published(row.published, metrics)[: None if on_a100 else -1]
+        cells.append(f'{row.counted.parameters / 1e6:.2f} / {row.counted.macs / 1e9:,.1f}')
+        for mode in pictures:
+            cells += _measured(row.measured.get(mode))
+        table.add_row(row.backbone.label, *cells)
     table.caption = _sources(row.published for row in rows)
     if any(row.published and '640²' in row.published.setting for row in rows):
         table.caption += '\nPublished GFLOPs of 640² rows are at 2560 × 640'
@@ -54,11 +54,10 @@ def imagenet_table(labels: Iterable[str]) -> Table | None:
     found = {label: published[label] for label in labels if label in published}
     if not found:
         return None
-    table = _titled('ImageNet-1K, the classifiers at 224²: all published, nothing measured here')
-    table.add_column('backbone')
-    headers = ('top-1, 1K', 'top-1, 22K to 1K', 'M', 'GFLOPs', 'V100, pictures/s')
-    for header in (*headers, 'A100, pictures/s'):
-        table.add_column(f'published\n{header}', justify='right')
+    title = 'ImageNet-1K, the classifiers at 224²: all published, nothing measured here'
+    headers = ['top-1, 1K', 'top-1, 22K to 1K', 'M', 'GFLOPs', 'V100, pictures/s']
+    headers.append('A100, pictures/s')
+    table = _empty(title, ['backbone'], [f'published\n{header}' for header in headers])
     for label, one in found.items():
         values = [one.accuracy.get('1K'), one.accuracy.get('22K to 1K')]
         values += [one.parameters_m, one.gflops, one.speed.get('V100'), one.speed.get('A100')]
@@ -67,9 +66,12 @@ def imagenet_table(labels: Iterable[str]) -> Table | None:
     return table
 
 
-def _titled(title: str) -> Table:
-    table = Table(title=title, title_justify='left', caption_justify='left')
+def _empty(title: str, texts: Sequence[str], numbers: Sequence[str]) -> Table:
+    """A table with headers for columns of text, and for columns of numbers."""
+    table = Table(*texts, title=title, title_justify='left', caption_justify='left')
     table.caption_style = ''
+    for header in numbers:
+        table.add_column(header, justify='right')
     return table
 
 
@@ -89,25 +91,16 @@ def _published(one: PublishedResult | None, metrics: Sequence[str]) -> list[str]
     ]
 
 
-def _counted(row: Row) -> str:
-    return f'{row.counted.parameters / 1e6:.2f} / {row.counted.macs / 1e9:,.1f}'
-
-
-def _measured(row: Row, mode: str) -> list[str]:
-    speed = row.measured.get(mode)
+def _measured(speed: Speed | None) -> list[str]:
+    """Median and quartiles of the images a second, and the peak memory."""
     if speed is None:
         return [NOTHING, NOTHING]
-    memory = NOTHING if speed.peak_bytes is None else f'{speed.peak_bytes / 2**20:,.0f}'
-    return [_spread(speed.pictures_per_second), memory]
-
-
-def _spread(spread: Spread) -> str:
-    """Median and quartiles."""
     median, lower, upper = (
         f'{value:,.0f}' if value >= 100 else f'{value:#.3g}'
-        for value in (spread.median, spread.lower, spread.upper)
+        for value in astuple(speed.pictures_per_second)
     )
-    return f'{median} [{lower}, {upper}]'
+    memory = NOTHING if speed.peak_bytes is None else f'{speed.peak_bytes / 2**20:,.0f}'
+    return [f'{median} [{lower}, {upper}]', memory]
 
 
 def _number(value: float | None) -> str:

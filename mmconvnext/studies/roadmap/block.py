@@ -6,6 +6,7 @@ Source: arXiv 2201.03545v2, sections 2.3 to 2.6, figures 3 and 4.
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,17 +36,18 @@ class RoadmapBlock(nn.Module):
         super().__init__()
         self.with_cp = with_cp
         self.activations = design.activations
-        self.convs = nn.ModuleList(_convolutions(design, channels, out_channels, stride))
+        convs = [*_convolutions(design, channels, out_channels, stride)]
+        self.convs = nn.ModuleList(convs)
         self.norms = nn.ModuleList(
             normalisation(design, conv.out_channels) if position in design.norms else nn.Identity()
-            for position, conv in enumerate(self.convs)
+            for position, conv in enumerate(convs)
         )
         self.act = design.activation()
         scaled = design.layer_scale and layer_scale_init_value > 0
         scale = torch.full((out_channels,), float(layer_scale_init_value))
         self.gamma = nn.Parameter(scale) if scaled else None
         self.drop_path = StochasticDepth(drop_path)
-        self.shortcut = nn.Identity()
+        self.shortcut: nn.Module = nn.Identity()
         if stride > 1 or channels != out_channels:
             # The paper does not say what becomes of this norm where a block has fewer of them.
             # It stays, which is our choice: the paper counts the norms of the branch.
@@ -79,13 +81,11 @@ def _convolutions(design: Design, channels: int, out: int, stride: int) -> Itera
     else:
         widths, spatial = (channels, channels, 4 * out, out), 0
     for position, (before, after) in enumerate(pairwise(widths)):
-        normed = position in design.norms
-        if position != spatial:
-            yield convolution(design, before, after, normed=normed)
-        else:
+        options: dict[str, Any] = dict(normed=position in design.norms)
+        if position == spatial:
             groups = before if design.depthwise else 1
-            options = dict(kernel=design.kernel, stride=stride, groups=groups, normed=normed)
-            yield convolution(design, before, after, **options)
+            options |= dict(kernel=design.kernel, stride=stride, groups=groups)
+        yield convolution(design, before, after, **options)
 
 
 def convolution(
@@ -114,7 +114,7 @@ def normalisation(design: Design, channels: int) -> nn.Module:
 @contextmanager
 def _uncounted(block: nn.Module) -> Iterator[None]:
     """While a block is computed anew its BatchNorms must not count the batch a second time."""
-    norms = [m for m in block.modules() if isinstance(m, _BatchNorm) and m.training]
+    norms: list[Any] = [m for m in block.modules() if isinstance(m, _BatchNorm) and m.training]
     before = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
     for norm in norms:
         norm.momentum = 0.0

@@ -2,19 +2,22 @@
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from mmconvnext.analysis.benchmark.timing import Spread
-from mmconvnext.figures import COLOURS, new_figure, save
-from mmconvnext.studies.roadmap.network import ROADMAP
-from mmconvnext.studies.roadmap.runs import DataSet
-from mmconvnext.studies.roadmap.table import ENDS, Row, Way
+from mmconvnext.figures import COLOURS, bare, new_figure, save
+from mmconvnext.studies.roadmap.results import PublishedNetwork
+from mmconvnext.studies.roadmap.runs import DataSet, OwnResult
+from mmconvnext.studies.roadmap.steps import ROADMAP
+from mmconvnext.studies.roadmap.table import ENDS, Row, Way, milliseconds
 
 # Published blue, a person's own vermilion, counted green; light, of the same hue: not kept.
 PUBLISHED, OWN, COUNTED = COLOURS[0], COLOURS[1], COLOURS[2]
@@ -36,11 +39,7 @@ class Panel(NamedTuple):
 
 
 def draw_roadmap(ways: Sequence[Way], path: Path) -> None:
-    """Write a PNG, the regimes side by side.
-
-    Raises:
-        UserError: it cannot be written there.
-    """
+    """Write a PNG; a UserError where it cannot be written."""
     save(roadmap_figure(ways), path)
 
 
@@ -50,42 +49,35 @@ def roadmap_figure(ways: Sequence[Way]) -> Figure:
     panels = [_panels(way, data_sets) for way in ways]
     widths = [panel.width for panel in panels[0]]
     stacked = len(ways) * sum(widths) > _WIDEST
-    rows = len(ways) if stacked else 1
-    if not stacked:
-        widths *= len(ways)
+    named = [[way] for way in ways] if stacked else [ways]
+    widths *= len(named[0])
     places, chapters = _places(ways[0].rows)
-    height = rows * (0.8 + 0.25 * (places[-1] + 2)) + 0.9
+    height = len(named) * (0.8 + 0.25 * (places[-1] + 2)) + 0.9
     figure = new_figure(2.1 + sum(widths) + 0.2 * len(widths), height)
-    axes = figure.subplots(
-        *(rows, len(widths)), sharey='row', squeeze=False, gridspec_kw={'width_ratios': widths}
-    )
-    for number, (way, row) in enumerate(zip(ways, axes if stacked else _parts(axes[0], len(ways)))):
-        for one, panel in zip(row, panels[number]):
+    shape = (len(named), len(widths))
+    axes = figure.subplots(*shape, sharey='row', squeeze=False, width_ratios=widths)
+    for way, row, panels_of_way in zip(ways, axes.reshape(len(ways), -1), panels):
+        for one, panel in zip(row, panels_of_way):
             panel.draw(one, way, places)
             _finish(one, panel.title, places)
-    for number, row in enumerate(axes):
-        _name_rows(row[0], [ways[number]] if stacked else ways, places, chapters)
+    for row, of_row in zip(axes, named):
+        _name_rows(row[0], of_row, places, chapters)
     _legend(figure, ways)
     return figure
-
-
-def _parts(row: Sequence[Axes], number: int) -> list[Sequence[Axes]]:
-    each = len(row) // number
-    return [row[first : first + each] for first in range(0, len(row), each)]
 
 
 def _panels(way: Way, data_sets: Sequence[DataSet]) -> list[Panel]:
     title = f'{way.title}\ntop-1 on ImageNet-1K, %'
     panels = [Panel(title, 3.3, _draw_published)]
     for data in data_sets:
-        panels.append(Panel(f'your own top-1, %, on\n{data.label}', 2.4, _own_drawer(data)))
+        title = f'your own top-1, %, on\n{data.label}'
+        panels.append(Panel(title, 2.4, partial(_draw_own, data=data)))
     panels.append(Panel('multiply-accumulates\nat 224², G', 2.0, _draw_macs))
     panels.append(Panel('parameters, M', 1.6, _draw_parameters))
     if way.timed:
-        for name, colour in (('inference', INFERENCE), ('training', TRAINING)):
-            what = 'training step' if name == 'training' else name
-            drawer = _timing_drawer(name, colour)
-            panels.append(Panel(f'{what}, ms\n(measured, quartiles)', 1.9, drawer))
+        for name, mode in (('inference', 0), ('training step', 1)):
+            title = f'{name}, ms\n(measured, quartiles)'
+            panels.append(Panel(title, 1.9, partial(_draw_timing, mode=mode)))
     return panels
 
 
@@ -120,40 +112,40 @@ def _name_rows(
     axes.set_yticks(places, [*names, rivals], fontsize=8.5)
     axes.tick_params(labelleft=True)
     for place, name in chapters:
-        axes.text(
-            *(0.012, place, name),
-            transform=axes.get_yaxis_transform(),
-            **{'fontsize': 8.5, 'fontweight': 'bold', 'va': 'center'},
-        )
+        axes.text(0.012, place, name, transform=axes.get_yaxis_transform(), fontsize=8.5,
+                  fontweight='bold', va='center')  # fmt: skip
+
+
+class Bar(NamedTuple):
+    """A value, how far it spreads, and what is written at its end."""
+
+    spread: Spread
+    text: str
+
+
+def _accuracy_bar(result: PublishedNetwork | OwnResult, sign: str = '') -> Bar:
+    top1, deviation = result.top1, result.deviation or 0
+    return Bar(Spread(top1, top1 - deviation, top1 + deviation), f'{top1:.2f}{sign}')
 
 
 def _draw_published(axes: Axes, way: Way, places: Sequence[float]) -> None:
-    values = [row.published.top1 for row in way.rows]
-    errors = [row.published.deviation or 0 for row in way.rows]
-    _bars(axes, way, places, values, PUBLISHED, errors if any(errors) else None)
+    _draw_bars(axes, way, places, [_accuracy_bar(row.published) for row in way.rows], PUBLISHED)
     rival = way.rival.published.top1
     axes.barh(places[-1], rival, height=_BAR, color=RIVAL)
     axes.axvline(rival, color=RIVAL, linestyle='--', linewidth=1, zorder=0)
-    low, high = min([*values, rival]), max([*values, rival])
-    axes.set_xlim(math.floor(low) - 1, high + 0.24 * (high - math.floor(low) + 1))
-    for place, value, error in zip(places, [*values, rival], [*errors, 0]):
-        _write(axes, value + error, place, f'{value:.2f}')
+    _write(axes, rival, places[-1], f'{rival:.2f}')
+    values = [rival, *(row.published.top1 for row in way.rows)]
+    low, high = math.floor(min(values)), max(values)
+    axes.set_xlim(low - 1, high + 0.24 * (high - low + 1))
 
 
-def _own_drawer(data: DataSet) -> Callable[[Axes, Way, Sequence[float]], None]:
-    def draw(axes: Axes, way: Way, places: Sequence[float]) -> None:
-        results = [row.own.get(data) for row in way.rows]
-        values = [math.nan if one is None else one.top1 for one in results]
-        errors = [0 if one is None else one.deviation or 0 for one in results]
-        _bars(axes, way, places, values, OWN, errors if any(errors) else None)
-        measured = [value for value in values if math.isfinite(value)] or [100]
-        low = max(0, math.floor(min(measured)) - 1)
-        axes.set_xlim(low, max(measured) + 0.3 * (max(measured) - low))
-        for place, one, error in zip(places, results, errors):
-            if one is not None:
-                _write(axes, one.top1 + error, place, f'{one.top1:.2f}{"…" * bool(one.unfinished)}')
-
-    return draw
+def _draw_own(axes: Axes, way: Way, places: Sequence[float], data: DataSet) -> None:
+    results = [row.own.get(data) for row in way.rows]
+    bars = [one and _accuracy_bar(one, '…' * bool(one.unfinished)) for one in results]
+    _draw_bars(axes, way, places, bars, OWN)
+    values = [one.top1 for one in results if one] or [100]
+    low = max(0, math.floor(min(values)) - 1)
+    axes.set_xlim(low, max(values) + 0.3 * (max(values) - low))
 
 
 def _draw_macs(axes: Axes, way: Way, places: Sequence[float]) -> None:
@@ -169,71 +161,58 @@ def _draw_macs(axes: Axes, way: Way, places: Sequence[float]) -> None:
     _write(axes, published[-1], places[-1], f'{published[-1]:.2f}', 6, PUBLISHED)
 
 
-_PUBLISHED_MACS = {
-    'marker': 'o',
-    'linestyle': 'none',
-    'markerfacecolor': 'none',
-    'markeredgecolor': PUBLISHED,
-    'markersize': 9,
-}
+_PUBLISHED_MACS: dict[str, Any] = dict(
+    marker='o', linestyle='none', markerfacecolor='none', markeredgecolor=PUBLISHED, markersize=9
+)
 
 
 def _draw_parameters(axes: Axes, way: Way, places: Sequence[float]) -> None:
     values = [row.counted.parameters / 1e6 for row in way.rows]
-    _bars(axes, way, places, values, COUNTED)
+    bars = [Bar(Spread(value, value, value), f'{value:.1f}') for value in values]
+    _draw_bars(axes, way, places, bars, COUNTED)
     axes.set_xlim(0, 1.35 * max(values))
-    for place, value in zip(places, values):
-        _write(axes, value, place, f'{value:.1f}')
 
 
-def _timing_drawer(name: str, colour: str) -> Callable[[Axes, Way, Sequence[float]], None]:
-    def draw(axes: Axes, way: Way, places: Sequence[float]) -> None:
-        spreads: list[Spread] = [getattr(row.timing, name) for row in way.rows]
-        medians = [1e3 * one.median for one in spreads]
-        errors = [
-            [1e3 * (one.median - one.lower) for one in spreads],
-            [1e3 * (one.upper - one.median) for one in spreads],
-        ]
-        _bars(axes, way, places, medians, colour, errors)
-        axes.set_xlim(0, 1.35e3 * max(one.upper for one in spreads))
-        for place, one in zip(places, spreads):
-            text = f'{1e3 * one.median:,.0f}' if one.median >= 0.1 else f'{1e3 * one.median:#.3g}'
-            _write(axes, 1e3 * one.upper, place, text)
-
-    return draw
+def _draw_timing(axes: Axes, way: Way, places: Sequence[float], mode: int) -> None:
+    seconds = [row.timing[mode] for row in way.rows if row.timing]
+    bars = [
+        Bar(Spread(1e3 * s.median, 1e3 * s.lower, 1e3 * s.upper), milliseconds(s.median))
+        for s in seconds
+    ]
+    _draw_bars(axes, way, places, bars, (INFERENCE, TRAINING)[mode])
+    axes.set_xlim(0, 1.35e3 * max(one.upper for one in seconds))
 
 
-def _bars(
-    axes: Axes,
-    way: Way,
-    places: Sequence[float],
-    values: Sequence[float],
-    colour: str,
-    errors: Sequence | None = None,
+def _draw_bars(
+    axes: Axes, way: Way, places: Sequence[float], bars: Sequence[Bar | None], colour: str
 ) -> None:
-    """A bar for each row, hatched where the paper did not keep the step."""
-    bars = axes.barh(
-        *(places[: len(values)], values, _BAR),
-        color=[colour if row.step.kept else 'white' for row in way.rows],
+    """A bar for each row that has one, hatched where the paper did not keep the step."""
+    drawn = [(p, row.step.kept, *bar) for p, row, bar in zip(places, way.rows, bars) if bar]
+    places, kept, spreads, texts = zip(*drawn)
+    errors = [[s.median - s.lower for s in spreads], [s.upper - s.median for s in spreads]]
+    patches = axes.barh(
+        places,
+        [spread.median for spread in spreads],
+        _BAR,
+        color=[colour if one else 'white' for one in kept],
         edgecolor=colour,
         linewidth=0.8,
-        xerr=errors,
+        xerr=errors if any(errors[1]) else None,
         error_kw={'ecolor': '#222222', 'capsize': 2, 'elinewidth': 1},
     )
-    for bar, row in zip(bars, way.rows):
-        if not row.step.kept:
-            bar.set_hatch(_HATCH)
+    for patch, one in zip(patches, kept):
+        patch.set_hatch(None if one else _HATCH)
+    for place, spread, text in zip(places, spreads, texts):
+        _write(axes, spread.upper, place, text)
 
 
 def _write(
     axes: Axes, x: float, place: float, text: str, distance: float = 4, colour: str = 'black'
 ) -> None:
     """Beside a bar; on white, since lines may pass there."""
-    axes.annotate(
-        *(text, (x, place), (distance, -0.5)),
-        **{'textcoords': 'offset points', 'va': 'center', 'fontsize': 7.5, 'color': colour},
-        bbox={'facecolor': 'white', 'edgecolor': 'none', 'pad': 0.6},
-    )
+    axes.annotate(text, (x, place), (distance, -0.5), textcoords='offset points', va='center',
+                  fontsize=7.5, color=colour,
+                  bbox={'facecolor': 'white', 'edgecolor': 'none', 'pad': 0.6})  # fmt: skip
 
 
 def _finish(axes: Axes, title: str, places: Sequence[float]) -> None:
@@ -241,26 +220,23 @@ def _finish(axes: Axes, title: str, places: Sequence[float]) -> None:
     axes.set_title(title, loc='left', fontsize=9)
     axes.tick_params(axis='y', length=0)
     axes.tick_params(axis='x', labelsize=8)
-    axes.grid(axis='x', color='0.92')
-    axes.set_axisbelow(True)
-    axes.spines[['top', 'right']].set_visible(False)
+    bare(axes, axis='x')
 
 
 def _legend(figure: Figure, ways: Sequence[Way]) -> None:
     """What the colours and signs are; each says who found the number."""
-    handles: list = [
+    handles: list[Artist] = [
         Patch(color=PUBLISHED, label='published accuracy, standard deviation'),
         Patch(color=RIVAL, label='Swin, published'),
         Line2D([], [], marker='*', markersize=9, color=COUNTED, linestyle='-', label='counted'),
         Line2D([], [], label='published', **_PUBLISHED_MACS),
         Patch(facecolor='white', edgecolor='0.3', hatch=_HATCH, label='tried and not kept'),
     ]
+    sign = partial(Line2D, [], [], color='black', linestyle='none')
     if any(way.notes() for way in ways):
-        sign = {'marker': '$\\dag$', 'color': 'black', 'linestyle': 'none', 'markersize': 7}
-        handles.append(Line2D([], [], label='a contradiction in the paper', **sign))
+        handles.append(sign(marker='$\\dag$', markersize=7, label='a contradiction in the paper'))
     if any(result.unfinished for way in ways for row in way.rows for result in row.own.values()):
-        sign = {'marker': '$\\ldots$', 'color': 'black', 'linestyle': 'none', 'markersize': 9}
-        handles.append(Line2D([], [], label='your training had not ended', **sign))
+        handles.append(sign(marker='$\\ldots$', markersize=9, label='your training had not ended'))
     columns = min(len(handles), int(figure.get_figwidth() / 2.9))
-    place = {'loc': 'outside lower left', 'ncols': columns}
-    figure.legend(handles=handles, frameon=False, fontsize=8.5, **place)
+    figure.legend(handles=handles, frameon=False, fontsize=8.5, loc='outside lower left',
+                  ncols=columns)  # fmt: skip

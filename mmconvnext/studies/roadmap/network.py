@@ -4,7 +4,7 @@ Source: Liu et al., A ConvNet for the 2020s (arXiv 2201.03545v2), section 2.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Self
+from typing import Any, Self
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -18,9 +18,7 @@ from mmconvnext.errors import ArgumentError
 from mmconvnext.layer_ids import layer_wise
 from mmconvnext.registry import MODELS
 from mmconvnext.studies.roadmap.block import RoadmapBlock, convolution, normalisation
-from mmconvnext.studies.roadmap.steps import REGIMES, ROADMAP, Design, Step, find_design
-
-__all__ = ['REGIMES', 'ROADMAP', 'Design', 'RoadmapNet', 'Step', 'find_design']
+from mmconvnext.studies.roadmap.steps import Design, find_design
 
 # What has the place of a part in ConvNeXt, whose names layer ids are for.
 _IN_CONVNEXT = {'stem': 'downsample_layers.0', 'downsampling': 'downsample_layers'}
@@ -41,7 +39,8 @@ class RoadmapNet(Backbone):
     to use that network take ConvNeXt, which reads its published weights and is faster on a CPU.
 
     Args:
-        step: Name of a step of :data:`ROADMAP`; the regime's name is the first one's.
+        step: Name of a step of :data:`~mmconvnext.studies.roadmap.steps.ROADMAP`; the regime's
+            name is the first one's.
         regime: ``'resnet50'``, which ends at ConvNeXt-T, or ``'resnet200'``, at ConvNeXt-B.
         in_channels: Channels of the input.
         out_indices: Stages whose maps are returned, 0 to 3, or -4 to -1 from the end.
@@ -95,14 +94,10 @@ class RoadmapNet(Backbone):
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
         self._handed_over: list[nn.Module] = []  # in a list, so that they are no part of this one
-        self._block_options = {
-            'layer_scale_init_value': layer_scale_init_value,
-            'with_cp': with_cp,
-        }
-        self._build(drop_path_rate)
+        self._build(drop_path_rate, layer_scale_init_value, with_cp)
         self._freeze()
 
-    def _build(self, drop_path_rate: float) -> None:
+    def _build(self, drop_path_rate: float, layer_scale_init_value: float, with_cp: bool) -> None:
         rates = iter(arguments.drop_path_rates(drop_path_rate, sum(self.depths)))
         self.stem = _stem(self.design, self.in_channels)
         self.downsampling = nn.ModuleList()  # where it is not inside of the blocks
@@ -111,17 +106,20 @@ class RoadmapNet(Backbone):
         for stage in range(max(self.out_indices) + 1):
             separate = self.design.separate_downsampling and stage > 0
             out_channels = self.channels[stage]
-            self.downsampling.append(
-                _downsampling(self.design, channels, out_channels) if separate else nn.Identity()
-            )
-            channels = out_channels if separate else channels
+            downsampling: nn.Module = nn.Identity()
+            if separate:
+                conv = nn.Conv2d(channels, out_channels, 2, stride=2)
+                downsampling = nn.Sequential(normalisation(self.design, channels), conv)
+                channels = out_channels
+            self.downsampling.append(downsampling)
             stride = 1 if separate or stage == 0 else 2
-            blocks = []
+            blocks = nn.Sequential()
             for _ in range(self.depths[stage]):
-                options = {'drop_path': next(rates), **self._block_options}
-                blocks.append(RoadmapBlock(self.design, channels, out_channels, stride, **options))
+                shape = (channels, out_channels, stride)
+                options = (next(rates), layer_scale_init_value, with_cp)
+                blocks.append(RoadmapBlock(self.design, *shape, *options))
                 channels, stride = out_channels, 1
-            self.stages.append(nn.Sequential(*blocks))
+            self.stages.append(blocks)
         for stage in self.out_indices if self.design.norm == 'layer' else ():
             self.add_module(f'norm{stage}', LayerNorm2d(self.channels[stage], eps=1e-6))
 
@@ -178,7 +176,7 @@ class RoadmapNet(Backbone):
             modules += [self.downsampling[stage], self.stages[stage], self._output_norm(stage)]
         return modules
 
-    def _load(self, checkpoint: str, options: Mapping[str, object]) -> None:
+    def _load(self, checkpoint: str, options: Mapping[str, Any]) -> None:
         called = f'RoadmapNet(step={self.step!r}, regime={self.regime!r})'
         options = {**options, 'own': called, 'new': self._new(), 'unused': self._unused()}
         handed_over = [norm for norm in self._handed_over if isinstance(norm, LayerNorm2d)]
@@ -217,15 +215,10 @@ def _stem(design: Design, in_channels: int) -> nn.Sequential:
         conv = nn.Conv2d(in_channels, width, 4, stride=4, bias=design.norm == 'layer')
     else:
         conv = convolution(design, in_channels, width, kernel=7, stride=2, normed=True)
-    layers = [conv, normalisation(design, width)]
+    layers: list[nn.Module] = [conv, normalisation(design, width)]
     if 2 in design.activations:
         # After a patchify stem too, which is our choice: a block gets what a block gives.
         layers.append(design.activation())
     if design.stem != 'patchify':
         layers.append(nn.MaxPool2d(3, stride=2, padding=1))
     return nn.Sequential(*layers)
-
-
-def _downsampling(design: Design, channels: int, out_channels: int) -> nn.Sequential:
-    norm = normalisation(design, channels)
-    return nn.Sequential(norm, nn.Conv2d(channels, out_channels, 2, stride=2))

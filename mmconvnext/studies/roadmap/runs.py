@@ -8,16 +8,17 @@ test its result in ``TIMESTAMP.json``. The configs are read as literals, which r
 import json
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from mmengine.config import Config, ConfigDict
 
-from mmconvnext.analysis.logs.runs import Point, read_run
+from mmconvnext.analysis.logs.runs import read_run
+from mmconvnext.config.config_file import unusable_config
 from mmconvnext.config.literal_source import LiteralError, read_literals
 from mmconvnext.errors import UserError, first_line
-from mmconvnext.studies.roadmap.network import REGIMES, ROADMAP, find_design
+from mmconvnext.studies.roadmap.steps import REGIMES, ROADMAP, find_design
 
 METRIC = 'top1'
 # What each regime ends at, under its other name.
@@ -57,12 +58,16 @@ class OwnResult(NamedTuple):
 
     @classmethod
     def of(cls, runs: Sequence[OwnRun]) -> Self:
-        values = [run.top1 for run in runs]
-        open_runs = [run.unfinished for run in runs if run.unfinished]
         if len(runs) == 1:
-            return cls(values[0], None, 1, runs[0].unfinished)
-        unfinished = f'{len(open_runs)} unfinished' if open_runs else ''
-        return cls(statistics.mean(values), statistics.stdev(values), len(runs), unfinished)
+            return cls(runs[0].top1, None, 1, runs[0].unfinished)
+        values = [run.top1 for run in runs]
+        unfinished = sum(bool(run.unfinished) for run in runs)
+        note = f'{unfinished} unfinished' if unfinished else ''
+        return cls(statistics.mean(values), statistics.stdev(values), len(runs), note)
+
+
+# By regime and step, and by data set.
+OwnResults = dict[tuple[str, str], dict[DataSet, OwnResult]]
 
 
 def read_own_runs(paths: Iterable[str | Path]) -> tuple[list[OwnRun], list[str]]:
@@ -80,7 +85,7 @@ def read_own_runs(paths: Iterable[str | Path]) -> tuple[list[OwnRun], list[str]]
     found: dict[Path, OwnRun] = {}
     left_out: list[str] = []
     for path in map(Path, paths):
-        problems = []
+        problems: list[str] = []
         before = len(found)
         for start in _starts(path):
             try:
@@ -94,16 +99,15 @@ def read_own_runs(paths: Iterable[str | Path]) -> tuple[list[OwnRun], list[str]]
     return list(found.values()), left_out
 
 
-def own_results(runs: Iterable[OwnRun]) -> dict[tuple[str, str], dict[DataSet, OwnResult]]:
-    """By regime and step, and by data set; of each work dir its latest run counts."""
+def own_results(runs: Iterable[OwnRun]) -> OwnResults:
+    """Of each work dir its latest run counts."""
     latest: dict[tuple[str, str, DataSet], dict[Path, OwnRun]] = {}
     for run in sorted(runs, key=lambda one: one.start.name):
-        work_dirs = latest.setdefault((run.regime, run.step, run.data), {})
-        work_dirs[run.start.resolve().parent] = run
-    results: dict[tuple[str, str], dict[DataSet, OwnResult]] = {}
+        place = (run.regime, run.step, run.data)
+        latest.setdefault(place, {})[run.start.resolve().parent] = run
+    results: OwnResults = {}
     for (regime, step, data), work_dirs in latest.items():
-        result = OwnResult.of(list(work_dirs.values()))
-        results.setdefault((regime, step), {})[data] = result
+        results.setdefault((regime, step), {})[data] = OwnResult.of([*work_dirs.values()])
     return results
 
 
@@ -134,11 +138,10 @@ def _read_start(start: Path) -> OwnRun:
     regime, step = _place(start, config.model)
     test = start / f'{start.name}.json'
     if test.is_file():
-        data = _data_set(config, 'test_dataloader')
-        return OwnRun(regime, step, data, _tested(test), start)
-    top1, unfinished = _last_evaluated(start, config)
-    data = _data_set(config, 'val_dataloader')
-    return OwnRun(regime, step, data, top1, start, unfinished)
+        split, top1, unfinished = 'test', _tested(test), ''
+    else:
+        split, (top1, unfinished) = 'val', _last_evaluated(start, config)
+    return OwnRun(regime, step, _data_set(config, split), top1, start, unfinished)
 
 
 def _read_config(start: Path) -> Config:
@@ -154,7 +157,7 @@ def _read_config(start: Path) -> Config:
     try:
         return Config(read_literals(candidates[0].read_text(encoding='utf-8')))
     except (OSError, UnicodeDecodeError, LiteralError, KeyError) as error:
-        raise UserError(f'{candidates[0]}: not a usable config ({first_line(error)})') from error
+        raise UserError(unusable_config(candidates[0], error)) from error
 
 
 def _place(start: Path, model: ConfigDict) -> tuple[str, str]:
@@ -167,12 +170,12 @@ def _place(start: Path, model: ConfigDict) -> tuple[str, str]:
         find_design(step, regime)
         return regime, ROADMAP[0].name if step == regime else step
     arch = backbone.get('arch', 'tiny')
-    known = isinstance(arch, str) and arch in _ENDS
-    if kind == 'ConvNeXt' and known and not backbone.get('use_grn'):
-        return _ENDS[arch], ROADMAP[-1].name
-    what = f'{kind} {arch}' if kind == 'ConvNeXt' else kind
+    if kind == 'ConvNeXt':
+        if isinstance(arch, str) and arch in _ENDS and not backbone.get('use_grn'):
+            return _ENDS[arch], ROADMAP[-1].name
+        kind += f' {arch}'
     raise UserError(
-        f'{start}: expected a run of a RoadmapNet, or of a ConvNeXt tiny or base, got {what}; '
+        f'{start}: expected a run of a RoadmapNet, or of a ConvNeXt tiny or base, got {kind}; '
         'give runs of configs/roadmap_resnet50_in1k.py and the like'
     )
 
@@ -182,34 +185,31 @@ def _tested(path: Path) -> float:
         values = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise UserError(f'{path}: expected a JSON object ({first_line(error)})') from error
-    return _only_top1(path, values if isinstance(values, dict) else {})
+    return _percent(path, _top1s(values) if isinstance(values, dict) else [])
 
 
 def _last_evaluated(start: Path, config: Config) -> tuple[float, str]:
     """Top-1 of a training's last evaluation, and how far it was, if not at its end."""
-    run = read_run(start, start.name)
     found = [
-        (point, value)
-        for point in run.evaluations
-        for name, value in point.values.items()
-        if name.split('/')[-1] == METRIC and math.isfinite(value)
+        (value, point)
+        for point in read_run(start, start.name).evaluations
+        for value in _top1s(point.values)
+        if math.isfinite(value)
     ]
-    top1 = _only_top1(start, {METRIC: found[-1][1]} if found else {})
-    return top1, _how_far(config, found[-1][0])
-
-
-def _how_far(config: Config, evaluation: Point) -> str:
-    """Where an evaluation was, if a training of the config goes on after it."""
-    train = config.get('train_cfg') or {}
+    top1 = _percent(start, [value for value, _ in found[-1:]])
+    evaluation, train = found[-1][1], config.get('train_cfg') or {}
     if evaluation.epoch is not None:
         unit, reached, end = 'epoch', evaluation.epoch, train.get('max_epochs')
     else:
         unit, reached, end = 'iteration', evaluation.iteration, train.get('max_iters')
-    return f'{unit} {reached} of {end}' if end and reached < end else ''
+    return top1, f'{unit} {reached} of {end}' if end and reached < end else ''
 
 
-def _only_top1(path: Path, values: dict) -> float:
-    found = [value for name, value in values.items() if name.split('/')[-1] == METRIC]
+def _top1s(values: Mapping[str, Any]) -> list[Any]:
+    return [value for name, value in values.items() if name.split('/')[-1] == METRIC]
+
+
+def _percent(path: Path, found: Sequence[Any]) -> float:
     if not found or not isinstance(found[0], int | float) or not 0 <= found[0] <= 100:
         raise UserError(
             f'{path}: expected an evaluation with {METRIC} in percent, got '
@@ -219,10 +219,10 @@ def _only_top1(path: Path, values: dict) -> float:
 
 
 def _data_set(config: Config, split: str) -> DataSet:
-    loader = config.get(split) or config.get('val_dataloader') or {}
+    loader = config.get(f'{split}_dataloader') or config.get('val_dataloader') or {}
     dataset = loader.get('dataset') or {}
     prefix = dataset.get('data_prefix') or {}
     prefix = prefix.get('img_path', '') if isinstance(prefix, dict) else prefix
-    folder = Path(dataset.get('data_root') or '', prefix).as_posix()
-    folder = folder if dataset.get('data_root') or prefix else 'an unknown data set'
+    root = dataset.get('data_root') or ''
+    folder = Path(root, prefix).as_posix() if root or prefix else 'an unknown data set'
     return DataSet(folder, int(config.model.get('num_classes') or 1000))

@@ -6,6 +6,7 @@ place says "our choice".
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from torch import nn
 
@@ -60,24 +61,6 @@ class Step:
         """The network by regime."""
         return {regime: getattr(self, regime) for regime in REGIMES}
 
-    def then(self, name: str, title: str, chapter: str, change: str, **changes: object) -> 'Step':
-        """The step that changes these fields of the design; a dict gives a value for each regime.
-
-        ``kept`` is the new step's own.
-        """
-        kept = changes.pop('kept', True)
-        designs = {
-            regime: replace(
-                design, **{field: _of(value, regime) for field, value in changes.items()}
-            )
-            for regime, design in self.designs.items()
-        }
-        return Step(name, title, chapter, change, **designs, kept=kept)
-
-
-def _of(value: object, regime: str) -> object:
-    return value[regime] if isinstance(value, dict) else value
-
 
 MACRO = 'Macro design'
 RESNEXT = 'ResNeXt-ify'
@@ -86,116 +69,92 @@ LARGE_KERNELS = 'Large kernel sizes'
 MICRO = 'Micro design'
 
 _RESNET = Step(
-    'resnet50',
-    'ResNet',
-    'Starting point',
+    *('resnet50', 'ResNet', 'Starting point'),
     'ResNet-50, or ResNet-200, trained by a modern recipe.',
     resnet50=Design((3, 4, 6, 3), 64),
     resnet200=Design((3, 24, 36, 3), 64),
 )
-_STAGE_RATIO = _RESNET.then(
-    'stage_ratio',
-    'stage ratio',
-    MACRO,
+_STEPS = [_RESNET]
+
+
+def _then(
+    name: str, title: str, chapter: str, change: str, kept: bool = True, **fields: Any
+) -> None:
+    """Add the step that changes these fields of the last network that was kept.
+
+    A dict gives a value for each regime.
+    """
+    before = next(step for step in reversed(_STEPS) if step.kept)
+    designs = {
+        regime: replace(
+            design,
+            **{key: one[regime] if isinstance(one, dict) else one for key, one in fields.items()},
+        )
+        for regime, design in before.designs.items()
+    }
+    _STEPS.append(Step(name, title, chapter, change, **designs, kept=kept))
+
+
+_then(
+    *('stage_ratio', 'stage ratio', MACRO),
     'Most blocks go to the third stage, 1 : 1 : 3 : 1, or 1 : 1 : 9 : 1 in the larger network.',
     depths={'resnet50': (3, 3, 9, 3), 'resnet200': (3, 3, 27, 3)},
     width={'resnet50': 64, 'resnet200': 84},  # keeps the compute of the shallower network
 )
-_PATCHIFY_STEM = _STAGE_RATIO.then(
-    'patchify_stem',
-    'patchify stem',
-    MACRO,
+_then(
+    *('patchify_stem', 'patchify stem', MACRO),
     'A 4 × 4 convolution with stride 4 takes the place of the 7 × 7 one and the pooling.',
     stem='patchify',
 )
-_DEPTHWISE = _PATCHIFY_STEM.then(
-    'depthwise',
-    'depthwise conv',
-    RESNEXT,
+_then(
+    *('depthwise', 'depthwise conv', RESNEXT),
     'The 3 × 3 convolution has as many groups as channels.',
     depthwise=True,
 )
-_WIDTH = _DEPTHWISE.then(
-    'width',
-    'width ↑',
-    RESNEXT,
+_then(
+    *('width', 'width ↑', RESNEXT),
     'The compute saved, and more, goes into width: 64 → 96 channels, or 84 → 128.',
     width={'resnet50': 96, 'resnet200': 128},
 )
-_INVERTED_BOTTLENECK = _WIDTH.then(
-    'inverted_bottleneck',
-    'inverted bottleneck',
-    INVERTED,
+_then(
+    *('inverted_bottleneck', 'inverted bottleneck', INVERTED),
     'The middle of a block is four times as wide as its ends, not a quarter.',
     block='inverted',
 )
-_DEPTHWISE_UP = _INVERTED_BOTTLENECK.then(
-    'depthwise_up',
-    'move up depthwise conv',
-    LARGE_KERNELS,
+_then(
+    *('depthwise_up', 'move up depthwise conv', LARGE_KERNELS),
     'The depthwise convolution comes first in a block, where there are fewer channels.',
     block='depthwise_first',
 )
-_KERNEL_5 = _DEPTHWISE_UP.then(
-    'kernel_5', 'kernel size 5', LARGE_KERNELS, 'Depthwise 3 × 3 → 5 × 5.', kernel=5
-)
-_KERNEL_7 = _KERNEL_5.then(
-    'kernel_7', 'kernel size 7', LARGE_KERNELS, 'Depthwise 5 × 5 → 7 × 7.', kernel=7
-)
-_KERNEL_9 = _KERNEL_7.then(
+_then('kernel_5', 'kernel size 5', LARGE_KERNELS, 'Depthwise 3 × 3 → 5 × 5.', kernel=5)
+_then('kernel_7', 'kernel size 7', LARGE_KERNELS, 'Depthwise 5 × 5 → 7 × 7.', kernel=7)
+_then(
     'kernel_9', 'kernel size 9', LARGE_KERNELS, '9 × 9, which gains nothing.', kernel=9, kept=False
 )
-_KERNEL_11 = _KERNEL_9.then(
-    'kernel_11', 'kernel size 11', LARGE_KERNELS, '11 × 11, nor this.', kernel=11, kept=False
-)
-_GELU = _KERNEL_7.then('gelu', 'ReLU → GELU', MICRO, 'Every ReLU is a GELU.', activation=nn.GELU)
-_FEWER_ACTIVATIONS = _GELU.then(
-    'fewer_activations',
-    'fewer activations',
-    MICRO,
+_then('kernel_11', 'kernel size 11', LARGE_KERNELS, '11 × 11, nor this.', kernel=11, kept=False)
+_then('gelu', 'ReLU → GELU', MICRO, 'Every ReLU is a GELU.', activation=nn.GELU)
+_then(
+    *('fewer_activations', 'fewer activations', MICRO),
     'One activation a block, between its two 1 × 1 convolutions.',
     activations=(1,),
 )
-_FEWER_NORMS = _FEWER_ACTIVATIONS.then(
-    'fewer_norms',
-    'fewer norms',
-    MICRO,
+_then(
+    *('fewer_norms', 'fewer norms', MICRO),
     'One norm a block, after its depthwise convolution.',
     norms=(0,),
 )
-_LAYER_NORM = _FEWER_NORMS.then(
-    'layer_norm',
-    'BN → LN',
-    MICRO,
+_then(
+    *('layer_norm', 'BN → LN', MICRO),
     'LayerNorm over the channels takes the place of BatchNorm.',
     norm='layer',
 )
-_SEPARATE_DOWNSAMPLING = _LAYER_NORM.then(
-    'separate_downsampling',
-    'separate downsampling',
-    MICRO,
+_then(
+    *('separate_downsampling', 'separate downsampling', MICRO),
     'Between stages, LayerNorm and a 2 × 2 convolution with stride 2; this is ConvNeXt.',
     separate_downsampling=True,
     layer_scale=True,  # of ConvNeXt's recipe, table 5; that it comes with this step is our choice
 )
-ROADMAP: tuple[Step, ...] = (
-    _RESNET,
-    _STAGE_RATIO,
-    _PATCHIFY_STEM,
-    _DEPTHWISE,
-    _WIDTH,
-    _INVERTED_BOTTLENECK,
-    _DEPTHWISE_UP,
-    _KERNEL_5,
-    _KERNEL_7,
-    _KERNEL_9,
-    _KERNEL_11,
-    _GELU,
-    _FEWER_ACTIVATIONS,
-    _FEWER_NORMS,
-    _LAYER_NORM,
-    _SEPARATE_DOWNSAMPLING,
-)
+ROADMAP = tuple(_STEPS)
 
 
 def find_design(step: str, regime: str) -> Design:

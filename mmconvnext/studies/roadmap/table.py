@@ -1,23 +1,24 @@
 """The roadmap as a table: counted, published, a person's own and timed, each in its own column."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from mmconvnext.analysis.benchmark.timing import Spread
 from mmconvnext.analysis.cost.complexity import Complexity
 from mmconvnext.studies.roadmap.costs import CLASSES, SIZE, Timing
-from mmconvnext.studies.roadmap.network import ROADMAP, Step
 from mmconvnext.studies.roadmap.results import PUBLISHED, RIVALS, SOURCE, PublishedNetwork, Rival
-from mmconvnext.studies.roadmap.runs import DataSet, OwnResult
+from mmconvnext.studies.roadmap.runs import DataSet, OwnResult, OwnResults
+from mmconvnext.studies.roadmap.steps import ROADMAP, Step
 
 # Where each regime starts and ends.
 ENDS = {'resnet50': ('ResNet-50', 'ConvNeXt-T'), 'resnet200': ('ResNet-200', 'ConvNeXt-B')}
 _MARKS = '¹²³⁴'
+_TOLD = ('name', 'title', 'chapter', 'change', 'kept')  # of a step, in JSON
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,18 @@ class Row:
     published: PublishedNetwork
     own: Mapping[DataSet, OwnResult]
     timing: Timing | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        step = {key: getattr(self.step, key) for key in _TOLD}
+        spreads = self.timing._asdict() if self.timing else {}
+        seconds = {f'{mode}_seconds': dataclasses.asdict(one) for mode, one in spreads.items()}
+        return {
+            **step,
+            'counted': self.counted._asdict(),
+            'published': {**_plain(self.published), 'note': self.published.note},
+            'own': [{**data._asdict(), **result._asdict()} for data, result in self.own.items()],
+            'measured': seconds or None,
+        }
 
 
 class Way(NamedTuple):
@@ -51,23 +64,24 @@ class Way(NamedTuple):
         """What is wrong with a published figure, by the step's name."""
         return {row.step.name: row.published.note for row in self.rows if row.published.note}
 
-    def as_json(self) -> dict:
+    def as_json(self) -> dict[str, Any]:
         """Plain values; macs and parameters are counted, accuracies in percent."""
         return {
             'regime': self.regime,
             'title': self.title,
             'source_of_published': SOURCE,
             'timed': self.timed,
-            'steps': [_row_as_json(row) for row in self.rows],
+            'steps': [row.as_json() for row in self.rows],
             'for_comparison': {'name': self.rival.name, 'published': _plain(self.rival.published)},
         }
 
     def render(self) -> RenderableType:
         """Table and sentences for a terminal."""
         marks = dict(zip(self.notes(), _MARKS))
+        columns = self._columns(marks)
         table = Table()
         table.add_column('step', no_wrap=True)
-        for header in self._headers():
+        for header, _ in columns:
             table.add_column(header, justify='right')
         chapter = ''
         for row in self.rows:
@@ -75,39 +89,42 @@ class Way(NamedTuple):
                 chapter = row.step.chapter
                 table.add_section()
                 table.add_row(f'[bold]{chapter}[/]')
-            table.add_row(f'  {label(row.step, self.regime)}', *self._cells(row, marks))
+            cells = [cell(row) for _, cell in columns]
+            table.add_row(f'  {label(row.step, self.regime)}', *cells)
         table.add_section()
-        cost = [_published_macs(self.rival.published), _accuracy(self.rival.published)]
-        table.add_row(f'{self.rival.name}, for comparison', '–', '–', *cost)
-        return Group(self.title, table, *self._sentences(marks))
+        rival = self.rival.published
+        cells = ['–', '–', f'{rival.gflops:.2f}', _accuracy(rival)]
+        table.add_row(f'{self.rival.name}, for comparison', *cells)
+        return Group(self.title, table, *self._sentences())
 
-    def _headers(self) -> list[str]:
-        headers = ['counted:\nparams, M', 'counted:\nGMACs', 'published:\nGMACs']
-        headers.append('published:\ntop-1, %')
-        headers += [
-            'yours: top-1, %,\n' + data.label.replace(', ', '\n') for data in self.data_sets()
+    def _columns(self, marks: Mapping[str, str]) -> list[tuple[str, Callable[[Row], str]]]:
+        """Each column's header, and its cell of a row."""
+        no_mark = ' ' if marks else ''
+
+        def published_macs(row: Row) -> str:
+            return f'{row.published.gflops:.2f}{marks.get(row.step.name, no_mark)}'
+
+        columns: list[tuple[str, Callable[[Row], str]]] = [
+            ('counted:\nparams, M', lambda row: f'{row.counted.parameters / 1e6:.2f}'),
+            ('counted:\nGMACs', lambda row: f'{row.counted.macs / 1e9:.3f}'),
+            ('published:\nGMACs', published_macs),
+            ('published:\ntop-1, %', lambda row: _accuracy(row.published)),
         ]
+        for data in self.data_sets():
+            header = 'yours: top-1, %,\n' + data.label.replace(', ', '\n')
+            columns.append((header, partial(_own, data=data)))
         if self.timed:
-            headers += ['measured:\ninference, ms', 'measured:\ntraining step, ms']
-        return headers
+            columns.append(('measured:\ninference, ms', partial(_spread, mode=0)))
+            columns.append(('measured:\ntraining step, ms', partial(_spread, mode=1)))
+        return columns
 
-    def _cells(self, row: Row, marks: Mapping[str, str]) -> list[str]:
-        cells = [f'{row.counted.parameters / 1e6:.2f}', f'{row.counted.macs / 1e9:.3f}']
-        mark = marks.get(row.step.name, ' ' if marks else '')
-        cells += [_published_macs(row.published) + mark, _accuracy(row.published)]
-        cells += [_own(row.own.get(data)) for data in self.data_sets()]
-        if self.timed:
-            timing = row.timing or Timing(None, None)
-            cells += [milliseconds(timing.inference), milliseconds(timing.training)]
-        return cells
-
-    def _sentences(self, marks: Mapping[str, str]) -> list[str]:
-        notes = self.notes()
+    def _sentences(self) -> list[str]:
+        notes = self.notes().values()
         lines = [
             f'Counted: classifier of {CLASSES:,} classes at {SIZE}², multiply-accumulates of '
             'convolutions and linear layers, which the paper calls FLOPs.',
             f'Published: ImageNet-1K, {SOURCE}; not reproduced here.',
-            *(f'{mark} {_sentence(notes[name])}' for name, mark in marks.items()),
+            *(f'{mark} {note[0].upper()}{note[1:]}.' for mark, note in zip(_MARKS, notes)),
         ]
         if self.data_sets():
             folders = '; '.join(f'{data.label}: {data.folder}' for data in self.data_sets())
@@ -124,17 +141,17 @@ def make_way(
     regime: str,
     steps: Sequence[Step],
     counted: Mapping[str, Complexity],
-    own: Mapping[tuple[str, str], Mapping[DataSet, OwnResult]] | None = None,
+    own: OwnResults | None = None,
     timings: Mapping[str, Timing] | None = None,
     timed: str = '',
 ) -> Way:
-    """Bring together what is known of some steps.
+    """Bring together what is known of some steps, in the order of the roadmap.
 
     Args:
         regime: One of the two.
-        steps: In the order of the roadmap.
+        steps: Those to show.
         counted: By the step's name.
-        own: Of :func:`~mmconvnext.studies.roadmap.runs.own_results`.
+        own: Accuracy of a person's own runs.
         timings: By the step's name.
         timed: What the timings are of, in words.
     """
@@ -162,19 +179,17 @@ def label(step: Step, regime: str) -> str:
     return step.title if step.kept else f'{step.title} (not kept)'
 
 
-def milliseconds(spread: Spread | None) -> str:
-    """Median and quartiles, three digits each."""
-    if spread is None:
+def milliseconds(seconds: float) -> str:
+    """Three digits, or all before the point."""
+    return f'{1e3 * seconds:,.0f}' if seconds >= 0.1 else f'{1e3 * seconds:#.3g}'
+
+
+def _spread(row: Row, mode: int) -> str:
+    """Median and quartiles."""
+    if row.timing is None:
         return '–'
-    median, lower, upper = (
-        f'{1e3 * one:,.0f}' if one >= 0.1 else f'{1e3 * one:#.3g}'
-        for one in dataclasses.astuple(spread)
-    )
+    median, lower, upper = map(milliseconds, dataclasses.astuple(row.timing[mode]))
     return f'{median} \\[{lower}, {upper}]'
-
-
-def _published_macs(published: PublishedNetwork) -> str:
-    return f'{published.gflops:.2f}'
 
 
 def _accuracy(published: PublishedNetwork) -> str:
@@ -182,7 +197,8 @@ def _accuracy(published: PublishedNetwork) -> str:
     return f'{published.top1:.2f}{spread}'
 
 
-def _own(result: OwnResult | None) -> str:
+def _own(row: Row, data: DataSet) -> str:
+    result = row.own.get(data)
     if result is None:
         return '–'
     if result.deviation is None:
@@ -191,25 +207,5 @@ def _own(result: OwnResult | None) -> str:
     return f'{result.top1:.2f} ± {result.deviation:.2f} ({runs})'
 
 
-def _sentence(text: str) -> str:
-    return f'{text[0].upper()}{text[1:]}.'
-
-
-def _plain(published: PublishedNetwork) -> dict:
+def _plain(published: PublishedNetwork) -> dict[str, float | None]:
     return {'top1': published.top1, 'deviation': published.deviation, 'gflops': published.gflops}
-
-
-def _row_as_json(row: Row) -> dict:
-    step = row.step
-    own = [{**data._asdict(), **result._asdict()} for data, result in row.own.items()]
-    measured = row.timing and {
-        f'{name}_seconds': dataclasses.asdict(spread)
-        for name, spread in row.timing._asdict().items()
-    }
-    return {
-        **{key: getattr(step, key) for key in ('name', 'title', 'chapter', 'change', 'kept')},
-        'counted': row.counted._asdict(),
-        'published': {**_plain(row.published), 'note': row.published.note},
-        'own': own,
-        'measured': measured,
-    }

@@ -1,7 +1,7 @@
 import pytest
 
 from mmconvnext.errors import UserError
-from mmconvnext.studies.roadmap.costs import count_step, time_steps
+from mmconvnext.studies.roadmap.costs import Bench, count_step, time_steps
 from mmconvnext.studies.roadmap.results import PUBLISHED
 
 
@@ -26,10 +26,8 @@ def test_steps_are_timed_in_both_modes(monkeypatch) -> None:
     monkeypatch.setattr('mmconvnext.analysis.benchmark.timing.SHORTEST_SECONDS', 0)
     reports: list[str] = []
     names = ['resnet50', 'separate_downsampling']
-    timings = time_steps(
-        *(names, 'resnet50'),
-        size=32, batches=(1, 2), rounds=2, device='cpu', report=reports.append,
-    )  # fmt: skip
+    bench = Bench(size=32, batches=(1, 2), rounds=2, device='cpu')
+    timings = time_steps(names, 'resnet50', bench, reports.append)
     assert list(timings) == names
     assert sorted(reports) == sorted(2 * 3 * names)
     for timing in timings.values():

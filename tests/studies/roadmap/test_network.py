@@ -18,7 +18,7 @@ from mmconvnext.studies.roadmap import RoadmapNet
 from mmconvnext.studies.roadmap import block as roadmap_block
 from mmconvnext.studies.roadmap import network as roadmap
 from mmconvnext.studies.roadmap import steps as roadmap_steps
-from mmconvnext.studies.roadmap.network import REGIMES, ROADMAP
+from mmconvnext.studies.roadmap.steps import REGIMES, ROADMAP
 
 # Multiply-accumulates at 224², the classifier's included, of ResNet-50's regime; of ResNet-200's
 # in billions. Recounted from the architectures of arXiv 2201.03545v2, tables 10 and 11, which

@@ -1,7 +1,7 @@
 import pytest
 
-from mmconvnext.studies.roadmap.network import REGIMES, ROADMAP
 from mmconvnext.studies.roadmap.results import PUBLISHED, RIVALS
+from mmconvnext.studies.roadmap.steps import REGIMES, ROADMAP
 from tests.reference import read_table
 
 

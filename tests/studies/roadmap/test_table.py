@@ -10,8 +10,8 @@ from mmconvnext.analysis.benchmark.timing import Spread
 from mmconvnext.analysis.cost.complexity import Complexity
 from mmconvnext.studies.roadmap.costs import Timing
 from mmconvnext.studies.roadmap.figure import draw_roadmap, roadmap_figure
-from mmconvnext.studies.roadmap.network import ROADMAP
 from mmconvnext.studies.roadmap.runs import DataSet, OwnResult
+from mmconvnext.studies.roadmap.steps import ROADMAP
 from mmconvnext.studies.roadmap.table import Way, make_way
 
 SAMPLES = DataSet('/somewhere/samples/val', 5)
