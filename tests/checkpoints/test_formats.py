@@ -155,6 +155,109 @@ def test_every_size_has_its_name(arch: str) -> None:
         assert to_official(from_official(kept, format), 'a.pth').state.keys() == kept.keys()
 
 
+# Of classifiers' files: where what stands before the keys ends, and shapes of the family's own.
+CLASSIFIERS = [
+    (
+        'official',
+        'atto',
+        {
+            'stages.0.0.pwconv1.weight': (160, 40),
+            'stages.0.0.grn.beta': (1, 1, 1, 160),
+            'norm.bias': (320,),
+            'head.bias': (5,),
+        },
+    ),
+    (
+        'mmpretrain',
+        'atto',
+        {
+            'backbone.stages.0.0.pointwise_conv1.weight': (160, 40),
+            'backbone.stages.0.0.grn.gamma': (160,),
+            'backbone.norm3.weight': (320,),
+            'head.fc.weight': (5, 320),
+        },
+    ),
+    (
+        'timm',
+        'atto',
+        {
+            'stages.0.blocks.0.mlp.fc1.weight': (160, 40, 1, 1),
+            'stages.0.blocks.0.mlp.fc1.bias': (160,),
+            'stages.0.blocks.0.mlp.grn.bias': (160,),
+            'stages.0.blocks.0.conv_dw.weight': (40, 1, 7, 7),
+            'head.norm.weight': (320,),
+            'head.fc.weight': (5, 320),
+        },
+    ),
+    (
+        'timm',
+        'tiny',
+        {'stages.3.blocks.2.mlp.fc2.weight': (768, 3072), 'stages.0.blocks.0.gamma': (96,)},
+    ),
+    (
+        'torchvision',
+        'tiny',
+        {
+            'features.1.0.layer_scale': (96, 1, 1),
+            'features.1.0.block.3.weight': (384, 96),
+            'classifier.0.weight': (768,),
+            'classifier.2.weight': (5, 768),
+        },
+    ),
+    (
+        'hf',
+        'tiny',
+        {
+            'convnext.embeddings.patch_embeddings.weight': (96, 3, 4, 4),
+            'convnext.encoder.stages.0.layers.0.layer_scale_parameter': (96,),
+            'convnext.layernorm.weight': (768,),
+            'classifier.weight': (5, 768),
+        },
+    ),
+    (
+        'hf',
+        'atto',
+        {
+            'convnextv2.encoder.stages.0.layers.0.grn.weight': (1, 1, 1, 160),
+            'convnextv2.layernorm.bias': (320,),
+            'classifier.bias': (5,),
+        },
+    ),
+    (
+        'hf-dinov3',
+        'tiny',
+        {
+            'model.stages.0.downsample_layers.0.weight': (96, 3, 4, 4),
+            'model.stages.0.layers.0.pointwise_conv1.weight': (384, 96),
+            'layer_norm.weight': (768,),
+        },
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ('family', 'arch', 'shapes'), CLASSIFIERS, ids=[f'{c[0]}-{c[1]}' for c in CLASSIFIERS]
+)
+def test_classifiers_have_their_family_s_names_and_shapes(
+    family: str, arch: str, shapes: dict[str, tuple[int, ...]]
+) -> None:
+    (format,) = (format for format in FORMATS if format.name == family)
+    width = {'atto': 320, 'tiny': 768}[arch]
+    with torch.device('meta'):
+        body = ConvNeXt(arch, use_grn=arch == 'atto').state_dict()
+        state = {key: value for key, value in body.items() if not key.startswith('norm')}
+        state |= {'norm.weight': torch.ones(width), 'norm.bias': torch.ones(width)}
+        if 'head' in format.parts:
+            state |= {'head.weight': torch.ones(5, width), 'head.bias': torch.ones(5)}
+    theirs = from_official(state, format)
+    assert {key: tuple(theirs[key].shape) for key in shapes} == shapes
+    back = to_official(theirs, 'a.pth')
+    assert back.format is format
+    assert back.state.keys() == state.keys()
+    assert not back.unknown
+    assert not back.outside
+
+
 def test_older_transformers_number_their_norms(small_backbone) -> None:
     state = small_backbone().state_dict()
     older = {
@@ -232,8 +335,9 @@ def test_kernels_of_no_known_layout_get_an_answer(rows: int) -> None:
     state['stages.0.0.dwconv.kernel'] = torch.ones(rows, 2)
     with pytest.raises(CheckpointError, match='expected dense'):
         to_official(state, 'a.pth')
-    with pytest.raises(CheckpointError, match='expected the keys of a ConvNeXt'):
-        to_official({'a.kernel': torch.ones(4, 2).to_sparse()}, 'a.pth')
+    unknown = {f'{letter}.kernel': torch.ones(4, 2).to_sparse() for letter in 'abcd'}
+    with pytest.raises(CheckpointError, match=r'found a\.weight, b\.weight, c\.weight, …'):
+        to_official(unknown, 'a.pth')
 
 
 def test_two_networks_in_a_file_are_not_guessed_between(small_backbone) -> None:
@@ -288,5 +392,9 @@ def test_fit_shape_moves_ones_alone() -> None:
 def test_a_family_without_a_place_raises() -> None:
     with torch.device('meta'):
         state = ConvNeXt('atto', use_grn=True).state_dict()
-    with pytest.raises(CheckpointError, match='hf-dinov3 has no place for'):
+    expected = r'^hf-dinov3 has no place for 32 tensors: ([^,]+, ){4}[^,]+$'
+    with pytest.raises(CheckpointError, match=expected):
         from_official(state, HF_DINOV3)
+    norms = {'norm.weight': torch.ones(1), 'norm3.weight': torch.ones(1)}
+    with pytest.raises(CheckpointError, match='one name for norm and norm3'):
+        from_official(norms, MMPRETRAIN)

@@ -1,10 +1,16 @@
 """A checkpoint is whole or absent, and damage to it is noticed."""
 
+import errno
 import os
 import random
+import shutil
+import stat
 import subprocess
+import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -52,13 +58,83 @@ def test_a_write_that_fails_leaves_the_file_before(file: Path, monkeypatch) -> N
     assert [p.name for p in file.parent.iterdir()] == ['iter_3.pth']
 
 
-def test_the_data_are_on_the_disk_before_the_name(tmp_path: Path, monkeypatch) -> None:
-    done = []
-    monkeypatch.setattr(whole, '_sync', lambda path: done.append(f'sync {path.name}'))
+@pytest.mark.parametrize('write', [save_whole, write_text_whole])
+def test_the_data_are_on_the_disk_before_the_name(write, tmp_path: Path, monkeypatch) -> None:
+    done, descriptors = [], set()
+
+    def sync(descriptor: int) -> None:
+        descriptors.add(descriptor)
+        done.append(os.fstat(descriptor).st_ino)
+
     replace = os.replace
+    monkeypatch.setattr(os, 'fsync', sync)
     monkeypatch.setattr(os, 'replace', lambda a, b: (done.append('rename'), replace(a, b)))
-    save_whole(CONTENT, tmp_path / 'a.pth')
-    assert done == ['sync .a.pth.partial', 'rename', f'sync {tmp_path.name}']
+    write('content', tmp_path / 'a.pth')
+    assert done == [(tmp_path / 'a.pth').stat().st_ino, 'rename', tmp_path.stat().st_ino]
+    for descriptor in descriptors:
+        with pytest.raises(OSError, match='Bad file descriptor'):
+            os.fstat(descriptor)
+
+
+@pytest.mark.parametrize(
+    ('of_a_folder', 'number', 'passes'),
+    [
+        (True, errno.EINVAL, True),
+        (True, errno.ENOTSUP, True),
+        (True, errno.EIO, False),
+        (False, errno.EINVAL, False),
+    ],
+)
+def test_a_folder_need_not_be_flushed_where_that_is_unknown(
+    of_a_folder: bool, number: int, passes: bool, tmp_path: Path, monkeypatch
+) -> None:
+    def sync(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode) == of_a_folder:
+            raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, 'fsync', sync)
+    with nullcontext() if passes else pytest.raises(CheckpointError, match=os.strerror(number)):
+        write_text_whole('content', tmp_path / 'a.txt')
+
+
+@pytest.mark.parametrize(
+    ('free', 'number', 'message'),
+    [
+        (2**20 - 1, errno.EIO, 'no space is left'),
+        (2**20, errno.EIO, 'Input/output error'),
+        (2**40, errno.ENOSPC, 'no space is left'),
+        (2**40, errno.EDQUOT, 'no space is left'),
+        (None, errno.EIO, 'Input/output error'),
+    ],
+)
+def test_a_full_disk_is_told_from_a_broken_one(
+    free: int | None, number: int, message: str, tmp_path: Path, monkeypatch
+) -> None:
+    def disk_usage(path: Path) -> SimpleNamespace:
+        if free is None:
+            raise OSError('unknown')
+        return SimpleNamespace(free=free)
+
+    def save(content: object, path: Path) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(shutil, 'disk_usage', disk_usage)
+    monkeypatch.setattr(torch, 'save', save)
+    with pytest.raises(CheckpointError, match=f'could not be written.*{message}'):
+        save_whole(CONTENT, tmp_path / 'a.pth')
+
+
+def test_a_check_that_fails_undoes_the_writing(file: Path) -> None:
+    before, threads = file.read_bytes(), []
+
+    def check() -> None:
+        threads.append(threading.get_ident())
+        raise CheckpointError('not finite')
+
+    with pytest.raises(CheckpointError, match='not finite'):
+        save_whole({}, file, check)
+    assert file.read_bytes() == before
+    assert threads != [threading.get_ident()], 'meanwhile'
 
 
 @pytest.fixture
@@ -116,6 +192,8 @@ def test_a_file_cut_short_is_noticed(file: Path, kept: int) -> None:
     file.write_bytes(file.read_bytes()[:kept])
     with pytest.raises(CheckpointError, match=r'iter_3.pth'):
         read_checkpoint(str(file))
+    with pytest.raises(CheckpointError, match=r'iter_3.pth: not a complete checkpoint'):
+        require_intact(file)
 
 
 def test_a_changed_file_is_looked_at_again(file: Path) -> None:
@@ -126,6 +204,12 @@ def test_a_changed_file_is_looked_at_again(file: Path) -> None:
     file.write_bytes(content)
     with pytest.raises(CheckpointError, match='damaged'):
         require_intact(file)
+
+
+def test_an_unchanged_file_is_read_once(file: Path, monkeypatch) -> None:
+    require_intact(file)
+    monkeypatch.setattr(whole, 'ZipFile', None)
+    require_intact(file)
 
 
 def test_files_without_crcs_pass(tmp_path: Path) -> None:
@@ -142,3 +226,9 @@ def test_what_a_killed_process_left_is_removed(file: Path) -> None:
     partial.write_bytes(b'half')
     assert remove_partial(file.parent) == [partial]
     assert [p.name for p in file.parent.iterdir()] == ['iter_3.pth']
+
+
+def test_what_another_process_removes_meanwhile_is_no_error(tmp_path: Path, monkeypatch) -> None:
+    gone = tmp_path / '.iter_4.pth.partial'
+    monkeypatch.setattr(Path, 'glob', lambda *_: [gone])
+    assert remove_partial(tmp_path) == [gone]

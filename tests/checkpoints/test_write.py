@@ -2,10 +2,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.logging import MMLogger
+from safetensors import safe_open
 
 from mmconvnext import ConvNeXt
 from mmconvnext.backbones import ARCHITECTURES
 from mmconvnext.checkpoints.convert import fit_shape, from_official, to_official
+from mmconvnext.checkpoints.description import _announce
 from mmconvnext.checkpoints.read import read_checkpoint
 from mmconvnext.checkpoints.write import TARGETS, convert_checkpoint
 from mmconvnext.errors import CheckpointError
@@ -160,7 +163,34 @@ def test_nothing_is_written_of_what_cannot_be_converted(official, tmp_path) -> N
     source, state = official(False, torch.float32)
     with pytest.raises(CheckpointError, match=r'expected an ending of \.pth'):
         convert_checkpoint(str(source), tmp_path / 'a.zip')
-    torch.save({**state, 'stages.0.0.extra': torch.ones(1)}, source)
-    with pytest.raises(CheckpointError, match=r'official has no such tensors: stages\.0\.0\.extra'):
+    extra = {f'stages.0.0.extra{number}': torch.ones(1) for number in range(6)}
+    torch.save({**state, **extra}, source)
+    with pytest.raises(
+        CheckpointError, match=r'official has no such tensors: stages\.0\.0\.extra0, .*extra4$'
+    ):
+        convert_checkpoint(str(source), tmp_path / 'a.pth')
+    torch.save({**state, 'head.bias': torch.full((5,), torch.nan)}, source)
+    with pytest.raises(CheckpointError, match=r'expected finite numbers.*: head\.bias'):
         convert_checkpoint(str(source), tmp_path / 'a.pth')
     assert sorted(path.name for path in tmp_path.iterdir()) == ['official.pth']
+
+
+@pytest.mark.parametrize('ending', ['pth', 'pt', 'bin', 'safetensors'])
+def test_every_ending_in_a_new_folder(official, tmp_path, ending: str) -> None:
+    source, state = official(False, torch.float32)
+    destination = tmp_path / 'new' / 'folder' / f'a.{ending}'
+    convert_checkpoint(str(source), destination)
+    assert read_checkpoint(str(destination)).keys() == state.keys()
+    assert [path.name for path in destination.parent.iterdir()] == [destination.name]
+    if ending == 'safetensors':
+        with safe_open(destination, 'pt') as file:
+            assert file.metadata() == {'format': 'pt'}, 'transformers refuses others'
+
+
+def test_a_licence_is_said(official, tmp_path, capsys) -> None:
+    _announce.cache_clear()
+    source, _ = official(True, torch.float32)
+    MMLogger.get_instance('converted', logger_name='converted')
+    convert_checkpoint(str(source), tmp_path / 'a.pth')
+    said = capsys.readouterr()
+    assert 'CC-BY-NC' in said.out + said.err

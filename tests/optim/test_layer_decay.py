@@ -155,6 +155,15 @@ def test_grn_and_layer_scale_never_decay(small_backbone) -> None:
         assert all(rates[name][1] == 0 for name in special)
 
 
+def test_biases_of_any_shape_never_decay(small_backbone) -> None:
+    model = Detector(small_backbone())
+    model.head.bias = nn.Parameter(torch.ones(2, 2))
+    model.head.bias_table = nn.Parameter(torch.ones(2, 2))
+    rates = groups_by_name(model)
+    assert rates['head.bias'] == (2e-4, 0)
+    assert rates['head.bias_table'] == (2e-4, 0.05)
+
+
 def test_frozen_parameters_are_in_no_group(small_backbone) -> None:
     model = Detector(small_backbone(frozen_stages=2))
     rates = groups_by_name(model)
@@ -247,9 +256,11 @@ def test_other_backbones_by_get_layer_depth() -> None:
         groups_by_name(Detector(Transformer()), num_layers=12)
 
 
-def test_unsuited_num_layers_warns(small_backbone) -> None:
-    with pytest.warns(UserWarning, match='num_layers=12 does not suit depths .* the paper uses 6'):
-        groups_by_name(Detector(small_backbone()), num_layers=12)
+@pytest.mark.parametrize('layers', [3, 12])
+def test_unsuited_num_layers_warns(small_backbone, layers: int) -> None:
+    message = f'num_layers={layers} does not suit depths .* the paper uses 6'
+    with pytest.warns(UserWarning, match=message):
+        groups_by_name(Detector(small_backbone()), num_layers=layers)
 
 
 @pytest.mark.parametrize(
@@ -257,12 +268,20 @@ def test_unsuited_num_layers_warns(small_backbone) -> None:
     [
         (dict(decay_rate=None), r'decay_rate in \(0, 1\], got None'),
         (dict(decay_rate=1.5), 'got 1.5'),
+        (dict(decay_rate=0), 'got 0'),
         (dict(decay_type='single'), "'stage_wise', 'block_wise', got 'single'"),
         (dict(decay_type='block_wise', num_layers=6), 'expected no num_layers'),
         (dict(num_layers=2), 'num_layers of 3 or more, got 2'),
         (dict(norm_decay_mult=0.0), 'expected decay_rate, .* got norm_decay_mult'),
-        (dict(custom_keys={'decode_haed': dict(lr_mult=2.0)}), 'decode_haed'),
+        (
+            dict(custom_keys={'decode_haed': dict(lr_mult=2.0)}),
+            r"'decode_haed'.*like \['backbone[^,]*', 'backbone[^,]*'\]$",
+        ),
         (dict(custom_keys={'head': dict(lr_multi=2.0)}), 'lr_multi'),
+        (
+            dict(custom_keys={'head': dict(lr=1.0, params=[], weight_decay=1.0)}),
+            'got lr, params, weight_decay',
+        ),
     ],
 )
 def test_what_is_not_understood_raises(small_backbone, options: dict, message: str) -> None:
@@ -270,12 +289,26 @@ def test_what_is_not_understood_raises(small_backbone, options: dict, message: s
         groups_by_name(Detector(small_backbone()), **options)
 
 
+@pytest.mark.parametrize('missing', ['lr', 'weight_decay'])
+def test_an_optimizer_without_base_values_raises(small_backbone, missing: str) -> None:
+    optimizer = {key: value for key, value in OPTIMIZER.items() if key != missing}
+    with pytest.raises(ValueError, match='expected lr and weight_decay to be given'):
+        LayerDecayOptimWrapperConstructor(
+            dict(type='OptimWrapper', optimizer=optimizer), dict(decay_rate=0.9)
+        )(Detector(small_backbone()))
+
+
 def test_a_deep_third_stage_warns_of_layers_above_the_heads() -> None:
-    with torch.device('meta'):
-        backbone = ConvNeXt(dict(depths=(1, 1, 40, 1), channels=(8, 16, 24, 32)))
-    with pytest.warns(UserWarning, match='num_layers=12 .* faster than the heads; expected 16'):
-        groups_by_name(Detector(backbone))
-    groups_by_name(Detector(backbone), decay_type='stage_wise')  # knows stages alone
+    def model(blocks: int) -> Detector:
+        with torch.device('meta'):
+            return Detector(ConvNeXt(dict(depths=(1, 1, blocks, 1), channels=(8, 16, 24, 32))))
+
+    groups_by_name(model(33))  # the last block has the heads' id, 3 + 32 // 3
+    for blocks, expected in ((34, 14), (40, 16)):
+        message = f'num_layers=12 .* faster than the heads; expected {expected}'
+        with pytest.warns(UserWarning, match=message):
+            groups_by_name(model(blocks))
+        groups_by_name(model(blocks), decay_type='stage_wise')  # knows stages alone
 
 
 def test_finds_the_backbone_of_a_classifier_that_passes_depths_on(small_backbone) -> None:
@@ -297,6 +330,11 @@ def test_a_parameter_in_no_group_or_in_two_raises(small_backbone, monkeypatch) -
     for wrong in (parameters[1:], parameters + parameters[:1]):
         with pytest.raises(ValueError, match='every trainable parameter in exactly one group'):
             check([{'params': wrong}], model)
+    constructor = LayerDecayOptimWrapperConstructor(
+        dict(type='OptimWrapper', optimizer=OPTIMIZER), dict(decay_rate=0.9)
+    )
+    with pytest.raises(ValueError, match='every trainable parameter in exactly one group'):
+        constructor.add_params([{'params': parameters[:1], 'lr_scale': 1.0}], model)
 
 
 def test_group_names_say_which_layer(small_backbone) -> None:
@@ -307,6 +345,7 @@ def test_group_names_say_which_layer(small_backbone) -> None:
     names = {group['group_name']: group['param_names'] for group in groups}
     assert len(names) == len(groups)
     assert 'head.0.weight' in names['layer_7_decay']
+    assert 'head.0.bias' in names['layer_7_no_decay']
     assert 'backbone.downsample_layers.0.0.weight' in names['layer_0_decay']
 
 
