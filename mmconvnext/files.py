@@ -37,7 +37,8 @@ def whole_file(path: Path, refusal: str = 'could not be written') -> Iterator[Pa
 def write_json(path: Path, content: object) -> None:
     """Write plain values, indented, as :func:`whole_file` does."""
     with whole_file(path, 'expected a file to write') as partial:
-        partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + '\n')
+        text = json.dumps(content, indent=1, ensure_ascii=False)
+        partial.write_text(text + '\n', encoding='utf-8')
 
 
 def make_folder(option: str, folder: Path) -> None:
