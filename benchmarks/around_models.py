@@ -61,8 +61,10 @@ COCO_NAMES = [f'c{n}' for n in range(80)]
 def measure_loss(arguments: argparse.Namespace) -> Iterator[Table]:
     # Of the main head, of the auxiliary head, of the generated samples.
     for sizes in ((2, CLASSES, 128, 512), (2, CLASSES, 32, 512), (8, 6, 24, 96)):
-        ways = {'ours': True, 'mmseg': False}
-        variants = [Variant(name, partial(loss_step, sizes, fast)) for name, fast in ways.items()]
+        variants = [
+            Variant('ours', partial(loss_step, sizes, fast=True)),
+            Variant('mmseg', partial(loss_step, sizes, fast=False), 'mmseg'),
+        ]
         title = 'loss and accuracy, logits {} × {} × {}², labels {}²'.format(*sizes)
         bounds = Tolerances(gradients=1e-3)
         options = dict(rounds=arguments.rounds, device='cpu', tolerances=bounds)
