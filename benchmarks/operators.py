@@ -4,13 +4,11 @@ Example:
     python benchmarks/operators.py mmcv-2.1.0-cp311-cp311-linux_x86_64.whl
 
 Takes the compiled operators out of a wheel of mmcv built for this Python and torch, so that both
-run in one process. Rounds are interleaved, the order drawn anew each time. Given are the medians
-and the median of the paired ratios (compiled / ours), with ours / ours as a control.
+run in one process, and measures a case of each.
 """
 
 import argparse
 import importlib.util
-import statistics
 import tempfile
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -21,12 +19,11 @@ from zipfile import ZipFile
 
 import torch
 from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
-from mmconvnext.analysis.benchmark.case import Variant
+from mmconvnext.analysis.benchmark.case import Variant, measure_case
+from mmconvnext.analysis.benchmark.figure import table
 from mmconvnext.analysis.benchmark.step import Step
-from mmconvnext.analysis.benchmark.timing import time_rounds
 from mmconvnext.ops import cuda, nms, roi_align
 
 STRIDES = (4, 8, 16, 32)
@@ -117,7 +114,7 @@ def variants(
         reason = f'its operators do not load beside this torch, or not on {device}'
         return found, {'torchvision': reason}
     for title in CHOSEN if rivals is None or 'torchvision' in rivals else ():
-        theirs = partial(prepare, title, device, theirs=True)
+        theirs = partial(prepare_torchvision, title, device)
         found[title].append(Variant('torchvision', theirs, 'torchvision'))
     return found, {}
 
@@ -125,19 +122,23 @@ def variants(
 def operates(device: str) -> bool:
     """Whether torchvision's operators run on the device."""
     try:
-        prepare(CHOSEN[0], device, theirs=True)(0)
+        prepare_torchvision(CHOSEN[0], device)(0)
     except (ImportError, AttributeError, NotImplementedError, RuntimeError):
         return False
     return True
 
 
-def prepare(title: str, device: str, theirs: bool = False) -> Step:
-    """A step of a case by our operators, or by torchvision's; the same boxes for both."""
+def prepare(title: str, device: str, theirs: ModuleType | None = None) -> Step:
+    """A step of a case by our operators, or by those of a module; the same boxes for all."""
     ours, make = cases()[title]
     torch.manual_seed(0)
     with torch.device(device):
         run = make()
-    return lambda _: run(cuda if theirs else ours)
+    return lambda _: run(theirs or ours)
+
+
+def prepare_torchvision(title: str, device: str) -> Step:
+    return prepare(title, device, cuda)
 
 
 def load_compiled(wheel: Path, folder: str) -> ModuleType:
@@ -150,15 +151,6 @@ def load_compiled(wheel: Path, folder: str) -> ModuleType:
     return module
 
 
-def compare(run: Run, ours: ModuleType, compiled: ModuleType, rounds: int) -> list[float]:
-    """Medians of our and their milliseconds, of their time over ours, and of ours over ours."""
-    runs = {'ours': lambda _: run(ours), 'compiled': lambda _: run(compiled)}
-    mine, theirs, control = time_rounds(runs | {'again': runs['ours']}, rounds=rounds).values()
-    ratios = ([b / a for a, b in zip(mine, times)] for times in (theirs, control))
-    mine, theirs = ([1e3 * seconds for seconds in times] for times in (mine, theirs))
-    return [statistics.median(values) for values in (mine, theirs, *ratios)]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -166,14 +158,15 @@ def main() -> None:
     parser.add_argument('wheel', type=Path, help='wheel of mmcv with compiled operators')
     parser.add_argument('--rounds', type=int, default=7)
     arguments = parser.parse_args()
-    torch.manual_seed(0)
-    table = Table('', 'ours, ms', 'compiled, ms', 'compiled / ours', 'control')
     with tempfile.TemporaryDirectory() as folder:
         compiled = load_compiled(arguments.wheel, folder)
-        for title, (ours, make) in cases().items():
-            numbers = compare(make(), ours, compiled, arguments.rounds)
-            table.add_row(title, *(f'{number:.3g}' for number in numbers))
-    Console(width=120).print(table)
+        for title in cases():
+            both = [
+                Variant('ours', partial(prepare, title, 'cpu')),
+                Variant('mmcv', partial(prepare, title, 'cpu', compiled), 'mmcv'),
+            ]
+            case = measure_case(title, both, rounds=arguments.rounds, device='cpu')
+            Console(width=120).print(table(case))
 
 
 if __name__ == '__main__':

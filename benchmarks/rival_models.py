@@ -167,10 +167,9 @@ class DividedMap(StochasticDepth):
 
 
 def draw_alike(model: nn.Module) -> nn.Module:
-    """Let the stochastic depth of timm, torchvision, transformers or mmcv draw as ours does.
+    """Let a rival's stochastic depth draw as ours does, which would keep other samples.
 
-    mmcv and transformers draw with ``rand``, others with ``bernoulli_`` in the map's
-    dtype: seeded alike, they would keep other samples.
+    mmcv and transformers draw with ``rand``, others with ``bernoulli_`` in the map's dtype.
     """
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
@@ -240,19 +239,14 @@ def stock(config: object) -> object:
     return changed
 
 
-def build_stock_head(ours: nn.Module, config: dict) -> tuple[nn.Module, Names]:
-    with DefaultScope.overwrite_default_scope('mmseg'):
-        rival = MODELS.build(ConfigDict(stock(config)))
-    rival.load_state_dict(ours.state_dict())
-    return rival, {name: name for name, _ in rival.named_parameters()}
-
-
-def build_stock_model(ours: nn.Module, config: dict, scope: str) -> tuple[nn.Module, Names]:
-    """Mmseg's or mmdet's whole model on mmpretrain's backbone."""
+def build_stock(ours: nn.Module, config: dict, scope: str) -> tuple[nn.Module, Names]:
+    """Mmseg's head, or its or mmdet's whole model on mmpretrain's backbone."""
+    behind = {key: config[key] for key in ('backbone',) if key in config}
     with DefaultScope.overwrite_default_scope(scope):
-        rival = MODELS.build(ConfigDict(stock(config) | dict(backbone=config['backbone'])))
+        rival = MODELS.build(ConfigDict(stock(config) | behind))
     rival.load_state_dict(ours.state_dict())
-    backbone, inside = build_backbone(ours.backbone, config['backbone'], 'mmpretrain')
-    rival.backbone = backbone
+    inside: Names = {}
+    if behind:
+        rival.backbone, inside = build_backbone(ours.backbone, behind['backbone'], 'mmpretrain')
     names = {name: name for name, _ in rival.named_parameters()}
     return rival, names | {f'backbone.{k}': f'backbone.{v}' for k, v in inside.items()}

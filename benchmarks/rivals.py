@@ -20,9 +20,9 @@ BUILDERS: Mapping[str, Mapping[str, Builder]] = {
         **{name: partial(models.build_backbone, rival=name) for name in models.BACKBONES},
         'official-like': models.build_official_like,
     },
-    'head': {'mmseg': models.build_stock_head},
-    'segmentor': {'mmseg': partial(models.build_stock_model, scope='mmseg')},
-    'detector': {'mmdet': partial(models.build_stock_model, scope='mmdet')},
+    'head': {'mmseg': partial(models.build_stock, scope='mmseg')},
+    'segmentor': {'mmseg': partial(models.build_stock, scope='mmseg')},
+    'detector': {'mmdet': partial(models.build_stock, scope='mmdet')},
 }
 # The modules that each needs; of mmpretrain parts alone, which its builder sees to.
 _NEEDED = {
@@ -43,29 +43,17 @@ RIVALS = tuple(_NEEDED)
 def available(
     kind: str, rivals: Sequence[str] | None = None, use_grn: bool = False
 ) -> tuple[dict[str, Builder], dict[str, str]]:
-    """Builders of the rivals of a kind, and why others are left out.
-
-    Args:
-        kind: A key of :data:`BUILDERS`.
-        rivals: Names out of :data:`RIVALS`; None for all that have such a thing.
-        use_grn: Whether it is ConvNeXt V2.
-    """
+    """Builders of a kind's rivals, all or those named, and why others are left out."""
     wanted = list(BUILDERS[kind]) if rivals is None else rivals
-    left_out = {name: _reason_against(name, kind, use_grn) for name in wanted}
-    left_out = {name: reason for name, reason in left_out.items() if reason}
+    reasons = ((name, _reason_against(name, kind, use_grn)) for name in wanted)
+    left_out = {name: reason for name, reason in reasons if reason}
     return {name: BUILDERS[kind][name] for name in wanted if name not in left_out}, left_out
 
 
 def variants(
     task: Task, rivals: Sequence[str] | None = None, compiled: bool = False
 ) -> tuple[list[Variant], dict[str, str]]:
-    """The rivals of a task as shipped and tuned, and why others are left out.
-
-    Args:
-        task: What is measured.
-        rivals: As for :func:`available`.
-        compiled: Whether ``torch.compile`` is among the ways of tuning.
-    """
+    """Rivals of a task as shipped and tuned, ``compiled`` too, and why others are left out."""
     found = []
     builders, left_out = available(task.kind, rivals, task.use_grn)
     for rival, build in builders.items():

@@ -20,6 +20,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -69,6 +70,8 @@ SIZES = {
     'segmentor': (['512'], ['128']),
     'detector': (['800x1344'], ['320']),
 }
+# The rivals have one epsilon built in.
+ARCHS = [name for name, architecture in ARCHITECTURES.items() if architecture.eps == 1e-6]
 ROUNDS = (9, 3)
 NOT_HERE = 'benchmarks/rivals.py is not here'
 WARM_UP = (1, 0)  # the comparison of the results is a step too
@@ -78,41 +81,30 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('kinds', nargs='+', choices=(*SCOPES, 'ops'), help='what to measure')
-    parser.add_argument('--arch', default='tiny', choices=_architectures(), metavar='ARCH',
-                        help=f'backbone: {", ".join(_architectures())} (default tiny)')  # fmt: skip
-    parser.add_argument('--versions', nargs='+', default=['v1'], choices=('v1', 'v2'),
-                        help='backbone: ConvNeXt V1, V2 or both')  # fmt: skip
-    parser.add_argument('--config', help='head, segmentor, detector: config file of the model')
-    parser.add_argument(
-        '--sizes', nargs='+', metavar='SIDE|HxW', help='inputs in pixels; each kind has its own'
-    )
-    parser.add_argument('--batch', type=int, help='default: 2 in training, 1 in inference')
+    add = parser.add_argument
+    add('kinds', nargs='+', choices=(*SCOPES, 'ops'), help='what to measure')
+    add('--arch', default='tiny', choices=ARCHS, metavar='ARCH',
+        help=f'backbone: {", ".join(ARCHS)} (default tiny)')  # fmt: skip
+    add('--versions', nargs='+', default=['v1'], choices=('v1', 'v2'),
+        help='backbone: ConvNeXt V1, V2 or both')  # fmt: skip
+    add('--config', help='head, segmentor, detector: config file of the model')
+    add('--sizes', nargs='+', metavar='SIDE|HxW', help='inputs in pixels; each kind has its own')
+    add('--batch', type=int, help='default: 2 in training, 1 in inference')
     modes = parser.add_mutually_exclusive_group()
     modes.add_argument('--train', action='store_true', help='training steps alone')
     modes.add_argument('--infer', action='store_true', help='inference alone')
-    parser.add_argument('--rivals', help='names with commas between, or none; default: all there')
-    parser.add_argument(
-        '--compile',
-        action='store_true',
-        help='torch.compile as well, of whole models and of our blocks alone; minutes',
-    )
-    parser.add_argument('--amp', choices=DTYPES, help='mixed precision; default: float32')
-    parser.add_argument('--tf32', action='store_true', help='let CUDA round float32 products')
-    parser.add_argument('--device', default='cpu', help='cpu (default) or cuda')
-    parser.add_argument('--rounds', type=int, help=f'default: {ROUNDS[0]}, quick {ROUNDS[1]}')
-    parser.add_argument('--quick', action='store_true', help='fewer rounds, smaller inputs')
-    parser.add_argument('--no-memory', action='store_true', help='leave the peak memory out')
-    parser.add_argument('--json', type=Path, metavar='FILE', help='write the numbers')
-    parser.add_argument(
-        '--out', type=Path, default=Path('work_dirs/benchmark'), help='folder of the bar charts'
-    )
+    add('--rivals', help='names with commas between, or none; default: all there')
+    add('--compile', action='store_true',
+        help='torch.compile as well, of whole models and of our blocks alone; minutes')  # fmt: skip
+    add('--amp', choices=DTYPES, help='mixed precision; default: float32')
+    add('--tf32', action='store_true', help='let CUDA round float32 products')
+    add('--device', default='cpu', help='cpu (default) or cuda')
+    add('--rounds', type=int, help=f'default: {ROUNDS[0]}, quick {ROUNDS[1]}')
+    add('--quick', action='store_true', help='fewer rounds, smaller inputs')
+    add('--no-memory', action='store_true', help='leave the peak memory out')
+    add('--json', type=Path, metavar='FILE', help='write the numbers')
+    add('--out', type=Path, default=Path('work_dirs/benchmark'), help='folder of the bar charts')
     return parser.parse_args()
-
-
-def _architectures() -> list[str]:
-    # The rivals have one epsilon built in.
-    return [name for name, architecture in ARCHITECTURES.items() if architecture.eps == 1e-6]
 
 
 def check_arguments(arguments: argparse.Namespace) -> None:
@@ -141,30 +133,28 @@ def parse_size(text: str) -> tuple[int, int]:
     return size
 
 
-def model_configs(kind: str, arguments: argparse.Namespace) -> Iterator[tuple[str, dict]]:
-    """Name and config of each model of a kind."""
+def tasks(kind: str, arguments: argparse.Namespace) -> Iterator[tuple[str, Task]]:
+    """The tasks of a kind, by title."""
+    configs = {}
     if kind == 'backbone':
         for version in arguments.versions:
             config = backbone_config(arguments.arch, version == 'v2', drop_path_rate=0.4)
-            yield f'ConvNeXt-{arguments.arch} {version.upper()}', config
-        return
-    path = Path(arguments.config or ROOT / 'configs' / CONFIGS[kind])
-    yield f'{kind.capitalize()} of {path.stem}', model_config(kind, path)
-
-
-def tasks(kind: str, arguments: argparse.Namespace) -> Iterator[tuple[str, Task]]:
-    for name, config in model_configs(kind, arguments):
-        for size in map(parse_size, arguments.sizes or SIZES[kind][arguments.quick]):
-            for training in [False] * (not arguments.train) + [True] * (not arguments.infer):
-                batch = arguments.batch or (2 if training else 1)
-                if training and batch < 2 and kind in ('head', 'segmentor'):
-                    raise UserError(
-                        f'--batch: expected 2 or more to train a {kind}, whose batch norms see '
-                        f'one pixel a picture, got {batch}'
-                    )
-                given = (size, batch, training, arguments.device, arguments.amp, arguments.tf32)
-                task = Task(kind, config, *given)
-                yield f'{name}, {task.title}', task
+            configs[f'ConvNeXt-{arguments.arch} {version.upper()}'] = config
+    else:
+        path = Path(arguments.config or ROOT / 'configs' / CONFIGS[kind])
+        configs[f'{kind.capitalize()} of {path.stem}'] = model_config(kind, path)
+    sizes = map(parse_size, arguments.sizes or SIZES[kind][arguments.quick])
+    modes = [False] * (not arguments.train) + [True] * (not arguments.infer)
+    for (name, config), size, training in product(configs.items(), sizes, modes):
+        batch = arguments.batch or (2 if training else 1)
+        if training and batch < 2 and kind in ('head', 'segmentor'):
+            raise UserError(
+                f'--batch: expected 2 or more to train a {kind}, whose batch norms see '
+                f'one pixel a picture, got {batch}'
+            )
+        given = (size, batch, training, arguments.device, arguments.amp, arguments.tf32)
+        task = Task(kind, config, *given)
+        yield f'{name}, {task.title}', task
 
 
 class Job(NamedTuple):
@@ -204,23 +194,22 @@ def model_job(title: str, task: Task, arguments: argparse.Namespace) -> Job:
         given += theirs
     place = f'{task.kind} V2' if task.use_grn else task.kind
     left_out = {f'{name} ({place})': why for name, why in missing.items()}
-    options: dict[str, Any] = dict(
-        macs=count_macs(task, plain), tolerances=task.tolerances, amp=task.dtype
-    )
+    macs = count_macs(task, plain)
+    options = dict(macs=macs, tolerances=task.tolerances, amp=task.dtype)
     return Job(task.kind, title, given, left_out, options)
 
 
 def measure(
     job: Job, number: str, arguments: argparse.Namespace, memory: MemoryMeter | None
 ) -> Case:
-    options: dict[str, Any] = dict(
+    counts: dict[str, Any] = dict(
         rounds=arguments.rounds or ROUNDS[arguments.quick],
         warm_up=WARM_UP[arguments.quick],
         # Of a training step where it has to be quick: there it decides what fits.
         memory=None if arguments.quick and 'inference' in job.title else memory,
     )
-    with watch(f'{number} {job.title}', work(len(job.variants), **options)) as report:
-        options |= job.options | dict(device=arguments.device, report=report)
+    with watch(f'{number} {job.title}', work(len(job.variants), **counts)) as report:
+        options = counts | job.options | dict(device=arguments.device, report=report)
         return measure_case(job.title, job.variants, **options)
 
 

@@ -52,7 +52,7 @@ def test_counts_alone(run_tool, tmp_path) -> None:
         (('--image-size', '32'), 2, ('--image-size', 'at least 64', 'got 32')),
         (('--batch', '1', '--train'), 1, ('--batch: expected 2 or more',)),
         (('--sizes', 'L', '--families', 'resnet'), 1, ('sizes T, S and B', 'got L')),
-        (('--out', 'setup.cfg'), 1, ('--out: expected a folder',)),
+        (('--out', 'setup.cfg'), 1, ('--out: setup.cfg: expected a folder',)),
         (('--device', 'cuda:99'), 1, ('--device: expected cpu or a GPU', 'cuda:99')),
     ],
 )

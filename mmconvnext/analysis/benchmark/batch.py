@@ -14,15 +14,10 @@ INSTANCES = 12
 
 
 def packed_pictures(model: Any, size: tuple[int, int], batch: int) -> dict[str, list[Any]]:
-    """The ``inputs``, 3×H×W uint8, and the ``data_samples`` of some pictures.
+    """The ``inputs``, 3×H×W uint8, and the ``data_samples`` of pictures of a size (height, width).
 
     The current scope is the model's. Each pixel of a segmentor's picture has a class at random;
     a detector's picture has a dozen boxes with masks.
-
-    Args:
-        model: Segmentor or detector.
-        size: Height and width in pixels.
-        batch: Number of pictures.
     """
     random = np.random.default_rng(0)
     make = _detection if hasattr(model, 'roi_head') else _segmentation

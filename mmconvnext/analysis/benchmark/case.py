@@ -7,7 +7,6 @@ so that a machine's drift cancels, and the reference is measured twice: the rati
 what this machine makes of no difference at all.
 """
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -22,13 +21,10 @@ from mmconvnext.analysis.benchmark.timing import (
     Spread,
     gemm_gflops,
     repeats_of,
-    synchronise,
+    seconds_of,
     time_rounds,
 )
 from mmconvnext.errors import UserError
-
-# Told a variant that is left out, and why.
-Drop = Callable[[str, str], None]
 
 
 class Variant(NamedTuple):
@@ -79,20 +75,6 @@ class Case:
         return best
 
 
-def control_name(reference: str) -> str:
-    """What the reference is called where it is measured a second time."""
-    return f'{reference}, again'
-
-
-class _Ready(NamedTuple):
-    """A variant that has run once, with the reference's results."""
-
-    step: Step
-    first_seconds: float
-    difference: float
-    peak_bytes: int | None
-
-
 def measure_case(
     title: str,
     variants: Sequence[Variant],
@@ -105,7 +87,7 @@ def measure_case(
     tolerances: Tolerances = Tolerances(),  # noqa: B008  (a tuple)
     amp: torch.dtype | None = None,
     report: Report = lambda _: None,
-    drop: Drop | None = None,
+    drop: Callable[[str, str], None] | None = None,
 ) -> Case:
     """Check, warm up and time the variants, and take their peak memory.
 
@@ -113,7 +95,7 @@ def measure_case(
         title: Of the case.
         variants: The reference first.
         rounds: In each, every variant and the control run once.
-        device: ``'cpu'`` or a CUDA device, on which the variants run.
+        device: ``'cpu'`` or a CUDA device.
         macs: Multiply-accumulates of one step, a training step's as the customary three forward
             passes; None where a count has no meaning.
         warm_up: Rounds that are not counted, after the one that compares results.
@@ -121,7 +103,7 @@ def measure_case(
         tolerances: Of the comparison.
         amp: Dtype of mixed precision, which the GEMM ceiling is taken in; None: float32.
         report: Called once for each unit of :func:`work`.
-        drop: Called for a rival that fails or whose results differ, which is then left out; None
+        drop: Told a rival that fails or whose results differ, and why; it is then left out. None
             lets it end the whole.
 
     Raises:
@@ -132,8 +114,17 @@ def measure_case(
         for variant in variants:
             report(f'memory of {variant.name}')
             peaks[variant.name] = memory.peak(variant.prepare)
-    ready = _ready(variants, tolerances, device, report, drop)
-    first, again = variants[0].name, control_name(variants[0].name)
+    ready: dict[str, _FirstStep] = {}
+    for variant in variants:
+        report(f'results of {variant.name}')
+        reference = next(iter(ready.items()), None)
+        try:
+            ready[variant.name] = _first_step(variant, reference, tolerances, device)
+        except Exception as error:  # whatever another implementation raises
+            if drop is None or not ready:
+                raise
+            drop(variant.name, f'{type(error).__name__}: {error}')
+    first, again = variants[0].name, f'{variants[0].name}, again'
     runs = {name: one.step for name, one in ready.items()}
     repeats = repeats_of(runs[first], device)
     runs[again] = runs[first]
@@ -152,7 +143,7 @@ def measure_case(
                 gemm_fraction=macs and 2 * macs / (gflops * 1e9) / spread.median,
                 peak_bytes=peaks.get(row.name, found and found.peak_bytes),
                 difference=found.difference if found else 0.0,
-                first_seconds=found.first_seconds if found else 0.0,
+                first_seconds=found.seconds if found else 0.0,
             )
         )
     return Case(title, rounds, macs, gflops, measurements)
@@ -163,46 +154,44 @@ def work(variants: int, *, rounds: int, warm_up: int = 1, memory: object = None)
     return variants * (2 if memory else 1) + (variants + 1) * (rounds + warm_up)
 
 
-def _ready(
-    variants: Sequence[Variant],
+class _FirstStep(NamedTuple):
+    """A variant's first step; the results are kept of the reference alone."""
+
+    step: Step
+    seconds: float
+    results: Mapping[str, Tensor]
+    difference: float
+    peak_bytes: int | None
+
+
+def _first_step(
+    variant: Variant,
+    reference: tuple[str, _FirstStep] | None,
     tolerances: Tolerances,
     device: str,
-    report: Report,
-    drop: Drop | None,
-) -> dict[str, _Ready]:
-    """The variants whose first results are the reference's; what is wrong is told to ``drop``."""
-    ready: dict[str, _Ready] = {}
-    expected: dict[str, Tensor] = {}
-    for variant in variants:
-        report(f'results of {variant.name}')
-        try:
-            step = variant.prepare()
-            started = time.perf_counter()
-            results = {name: value.detach() for name, value in step(0).items()}
-            synchronise(device)
-            seconds = time.perf_counter() - started
-            expected = expected if ready else results
-            difference = _compare(variant.name, results, variants[0].name, expected, tolerances)
-            del results
-            peak = None if device == 'cpu' else allocated_peak(step, device)
-            ready[variant.name] = _Ready(step, seconds, difference, peak)
-        except Exception as error:  # whatever another implementation raises
-            if drop is None or not ready:
-                raise
-            drop(variant.name, f'{type(error).__name__}: {error}')
-    return ready
+) -> _FirstStep:
+    """Run a variant, whose results have to be the reference's, by name."""
+    step = variant.prepare()
+    results: dict[str, Tensor] = {}
+    seconds = seconds_of(lambda seed: results.update(step(seed)), device=device)
+    difference = 0.0
+    if reference:
+        difference = _compare(variant.name, results, *reference, tolerances)
+        results.clear()
+    peak = None if device == 'cpu' else allocated_peak(step, device)
+    return _FirstStep(step, seconds, results, difference, peak)
 
 
 def _compare(
     name: str,
     results: Mapping[str, Tensor],
     reference: str,
-    expected: Mapping[str, Tensor],
+    expected: _FirstStep,
     tolerances: Tolerances,
 ) -> float:
     """The larger of the two differences."""
     try:
-        pair = differences(expected, results)
+        pair = differences(expected.results, results)
     except UserError as error:
         raise UserError(f'{name}: {error}') from error
     for what, difference, bound in zip(Tolerances._fields, pair, tolerances):

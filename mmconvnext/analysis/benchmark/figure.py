@@ -4,21 +4,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from rich.table import Table
 
-from mmconvnext.analysis.benchmark.case import Case, Measurement
+from mmconvnext.analysis.benchmark.case import Case
 from mmconvnext.analysis.benchmark.timing import Spread
-from mmconvnext.figures import save
+from mmconvnext.figures import COLOURS, save
 
-# Of Okabe and Ito, which colour-blind people tell apart too.
-COLOURS = {
-    'ours': '#0072B2',
-    'ours, for control or plain': '#56B4E9',
+ROLES = {
+    'ours': COLOURS[0],
+    'ours, for control or plain': COLOURS[5],
     'rival as shipped': '#BBBBBB',
-    'rival tuned': '#E69F00',
+    'rival tuned': COLOURS[4],
 }
 COLUMNS = 2
 
@@ -76,13 +74,12 @@ def draw(cases: Sequence[Case], path: Path) -> None:
     rows = -(-len(cases) // columns)
     bars = max(len(case.measurements) for case in cases)
     figure = Figure(figsize=(7.5 * columns, rows * (1.1 + 0.32 * bars) + 0.7), dpi=110)
-    FigureCanvasAgg(figure)
     panels = figure.subplots(rows, columns, squeeze=False).flatten()
     for panel, case in zip(panels, cases):
         _draw_case(panel, case)
     for panel in panels[len(cases) :]:
         panel.set_axis_off()
-    handles = [Patch(color=colour, label=label) for label, colour in COLOURS.items()]
+    handles = [Patch(color=colour, label=label) for label, colour in ROLES.items()]
     figure.legend(handles=handles, loc='lower center', ncols=len(handles), frameon=False)
     figure.tight_layout(rect=(0, 0.5 / figure.get_figheight(), 1, 1))
     save(figure, path)
@@ -92,10 +89,13 @@ def _draw_case(panel: Axes, case: Case) -> None:
     longest = max(one.seconds.upper for one in case.measurements)
     for place, one in enumerate(case.measurements):
         low, median, high = (1e3 * value for value in _ordered(one.seconds))
+        role = 'ours, for control or plain' if place else 'ours'
+        if one.rival:
+            role = 'rival tuned' if one.tuned else 'rival as shipped'
         panel.barh(
             *(place, median),
             xerr=[[median - low], [high - median]],
-            color=COLOURS[_role(one, place)],
+            color=ROLES[role],
             error_kw={'ecolor': '#444444', 'capsize': 2, 'elinewidth': 1},
         )
         panel.text(high + 15 * longest, place, f'{one.ratio.median:.2f}×', va='center')
@@ -105,9 +105,3 @@ def _draw_case(panel: Axes, case: Case) -> None:
     panel.set_xlabel('ms a step (beside the bar: time ÷ ours)')
     panel.set_title(case.title, loc='left', fontsize=11)
     panel.spines[['top', 'right']].set_visible(False)
-
-
-def _role(one: Measurement, place: int) -> str:
-    if one.rival:
-        return 'rival tuned' if one.tuned else 'rival as shipped'
-    return 'ours, for control or plain' if place else 'ours'

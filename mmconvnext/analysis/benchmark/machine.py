@@ -12,23 +12,14 @@ import torch
 
 
 class Machine(NamedTuple):
-    """The device and what runs on it.
-
-    Attributes:
-        device: Its name.
-        threads: Of PyTorch on the CPU.
-        torch: Version.
-        date: Of the measurement, YYYY-MM-DD.
-        load: Processes that were running before, the mean of a minute; None where unknown.
-        command: That measures it again.
-    """
+    """The device by name, and what runs on it."""
 
     device: str
-    threads: int
+    threads: int  # of PyTorch on the CPU
     torch: str
-    date: str
-    load: float | None
-    command: str
+    date: str  # YYYY-MM-DD
+    load: float | None  # processes that were running, the mean of a minute; None where unknown
+    command: str  # that measures it again
 
     def __str__(self) -> str:
         threads = f'{self.threads} thread{"s" if self.threads > 1 else ""}'

@@ -16,16 +16,11 @@ from mmconvnext.analysis.benchmark.timing import Timed
 
 
 class MemoryMeter:
-    """Runs what is measured, each in a process of its own, on a CPU.
+    """Runs what is measured on a CPU, each in a process of its own.
 
-    Starting Python and importing takes seconds: one process does so, which computes nothing and is
-    forked for each call. CUDA's allocator counts by itself.
-
-    Args:
-        preload: Modules to import before forking, from the working folder, ``PYTHONPATH`` or what
-            is installed.
-        start: ``'spawn'`` starts Python for each call: a fork does not count what it has not used
-            of the code that it shares.
+    A process that computes nothing imports ``preload`` once and is forked for each call. With
+    ``start='spawn'`` each call starts Python anew: a fork does not count what it has not used of
+    the code that it shares.
     """
 
     def __init__(self, preload: Sequence[str] = (), start: str = 'forkserver') -> None:
@@ -44,8 +39,7 @@ class MemoryMeter:
     def peak(self, prepare: Callable[[], Timed], steps: int = 2) -> int | None:
         """Bytes of resident memory at the peak of some steps beyond those held before them.
 
-        Code that is first used then adds some megabytes. None where the process was ended, most
-        likely for memory.
+        Code that is first used then adds some megabytes. None where the process was ended.
         """
         return self.run(_peak_of_steps, prepare, steps)
 

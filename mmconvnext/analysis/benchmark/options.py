@@ -10,6 +10,7 @@ from rich.progress import Progress
 
 from mmconvnext.analysis.benchmark.timing import Report
 from mmconvnext.errors import UserError, first_line
+from mmconvnext.files import make_folder
 
 
 def require_device(device: str) -> None:
@@ -36,10 +37,7 @@ def make_folders(out: Path, json: Path | None) -> None:
     if json and json.is_dir():
         raise UserError(f'--json: expected a file to write, got the folder {json}')
     for option, folder in (('--out', out), ('--json', json.parent if json else out)):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f'{option}: expected a folder to write to ({error})') from error
+        make_folder(option, folder)
 
 
 @contextmanager

@@ -23,11 +23,11 @@ class ModelStep:
 
     Args:
         model: In the mode it shall run in.
-        forward: Runs the model; gives named outputs. What needs no gradient gets none.
+        forward: Runs the model; gives named outputs.
         names: Common name of each parameter that is compared, by its name in the model; None
             where they are the common ones.
         leaves: Inputs, by name, whose gradients are asked for as well.
-        amp: Dtype of mixed precision: ``forward`` then runs under autocast; None without.
+        amp: Dtype of autocast, which ``forward`` then runs under.
     """
 
     def __init__(

@@ -137,9 +137,8 @@ def prepare(
         _condition(model)
         model.train(task.training)
         model.to(task.device)
-        layout = torch.contiguous_format
+        layout = torch.channels_last if channels_last else torch.contiguous_format
         if channels_last:
-            layout = torch.channels_last
             model.to(memory_format=layout)
         if compiled:
             # On CUDA inductor would draw otherwise what stochastic depth drops.
@@ -162,8 +161,7 @@ def randomise_vectors(model: nn.Module) -> None:
 def _condition(model: nn.Module) -> None:
     """Keep batch norms over the two values of a pooled pixel from magnifying rounding.
 
-    Where the two almost agree, the usual epsilon makes the gradient hundreds of times the norm's
-    input. The time is the same.
+    Where the two almost agree, the usual epsilon makes gradients hundreds of times as large.
     """
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -174,10 +172,8 @@ def _step(
     model: nn.Module, names: Mapping[str, str] | None, task: Task, layout: torch.memory_format
 ) -> ModelStep:
     """A step of the model on random inputs: of a head maps, which get gradients too."""
-    inputs = [
-        torch.randn(shape).to(task.device).contiguous(memory_format=layout)
-        for shape in _shapes(task)
-    ]
+    drawn = (torch.randn(shape).to(task.device) for shape in _shapes(task))
+    inputs = [x.contiguous(memory_format=layout) for x in drawn]
     make = partial(ModelStep, amp=task.dtype)
     if task.kind == 'head':
         inputs = [x.requires_grad_(task.training) for x in inputs]
@@ -208,7 +204,7 @@ def _shapes(task: Task) -> list[tuple[int, ...]]:
 
 
 def _predict(model: nn.Module, images: Tensor, samples: list) -> dict[str, Tensor]:
-    """The labels of a segmentor; of a detector, whose boxes may differ, nothing."""
+    """A segmentor's labels; nothing of a detector, whose boxes may differ."""
     found = enumerate(model(images, samples, mode='predict'))
     return {f'labels {i}': x.pred_sem_seg.data for i, x in found if 'pred_sem_seg' in x}
 

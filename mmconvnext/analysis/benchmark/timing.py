@@ -43,15 +43,11 @@ def time_rounds(
     repeats: int = 1,
     report: Report = lambda _: None,
 ) -> dict[str, list[float]]:
-    """Seconds of each step in each round; the steps need not compute the same.
+    """Seconds of each step by name, in each round; the steps need not compute the same.
 
-    Args:
-        runs: Steps by name. In each round every one runs once, in an order drawn anew.
-        rounds: That are counted.
-        device: ``'cpu'`` or a CUDA device, on which the steps run.
-        warm_up: Rounds before them.
-        repeats: Runs in one measurement, which is their mean.
-        report: Called with its name before each step.
+    In each round every step runs once, in an order drawn anew, after ``warm_up`` rounds that are
+    not counted; each measurement is the mean of ``repeats`` runs. ``report`` is called with its
+    name before each step.
     """
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     order = random.Random(0)
@@ -80,19 +76,13 @@ def seconds_of(step: Timed, seed: int = 0, device: str = 'cpu', repeats: int = 1
         return (time.perf_counter() - started) / repeats
     begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     with torch.cuda.device(device):  # on whose stream the events are recorded
-        synchronise(device)
+        torch.accelerator.synchronize(device)
         begin.record()
         for _ in range(repeats):
             step(seed)
         end.record()
         end.synchronize()
     return begin.elapsed_time(end) / 1e3 / repeats
-
-
-def synchronise(device: str) -> None:
-    """Wait until the device has done what it was given."""
-    if device != 'cpu':
-        torch.accelerator.synchronize(device)
 
 
 def gemm_gflops(
