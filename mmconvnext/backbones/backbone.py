@@ -8,6 +8,7 @@ from mmengine.model.weight_init import PretrainedInit
 from torch import nn
 
 from mmconvnext.backbones.arguments import STAGES
+from mmconvnext.checkpoints.load import read_init_cfg
 from mmconvnext.errors import ArgumentError
 
 
@@ -46,23 +47,10 @@ class Backbone(BaseModule):
         if others:
             initialize(self, others)
         if pretrained:
-            self._load_pretrained(**{k: v for k, v in pretrained[-1].items() if k != 'type'})
+            self._load(*read_init_cfg(pretrained[-1], self.LOADING_OPTIONS))
         elif not others:
             self.apply(_draw)
         self._is_init: bool = True
-
-    def _load_pretrained(
-        self, checkpoint: str = '', map_location: str | None = None, **options: object
-    ) -> None:
-        if not checkpoint:
-            raise ArgumentError("init_cfg of type 'Pretrained': expected a checkpoint, got none")
-        # map_location is mmengine's; the file is read on the CPU and copied to where the model is.
-        if set(options) - set(self.LOADING_OPTIONS):
-            raise ArgumentError(
-                f'init_cfg: expected checkpoint, {", ".join(self.LOADING_OPTIONS)}, got '
-                f'{", ".join(sorted(set(options) - set(self.LOADING_OPTIONS)))}'
-            )
-        self._load(checkpoint, options)
 
     def _load(self, checkpoint: str, options: Mapping[str, Any]) -> None:
         """Load a file strictly, but for :meth:`_new` and :meth:`_unused`."""

@@ -91,6 +91,24 @@ class LoadReport:
         return f'{len(keys)} {problem}: {", ".join(self.prefix + k for k in keys[:shown])}{more}'
 
 
+def read_init_cfg(config: Mapping[str, Any], known: Sequence[str]) -> tuple[str, dict[str, Any]]:
+    """Return the checkpoint and the options of an ``init_cfg`` of type ``'Pretrained'``.
+
+    Raises:
+        ArgumentError: it names no checkpoint, or an option that is not ``known``.
+    """
+    if not config.get('checkpoint'):
+        raise ArgumentError("init_cfg of type 'Pretrained': expected a checkpoint, got none")
+    # map_location is mmengine's; the file is read on the CPU and copied to where the model is.
+    read = ('type', 'checkpoint', 'map_location')
+    options = {key: value for key, value in config.items() if key not in read}
+    if unknown := sorted(set(options) - set(known)):
+        raise ArgumentError(
+            f'init_cfg: expected checkpoint, {", ".join(known)}, got {", ".join(unknown)}'
+        )
+    return config['checkpoint'], options
+
+
 def load(
     module: nn.Module,
     checkpoint: str,

@@ -9,7 +9,7 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmconvnext.checkpoints.load import load
+from mmconvnext.checkpoints.load import load, read_init_cfg
 from mmconvnext.classification.timm_augmentation import MIXING_OPTIONS, build_mixing
 from mmconvnext.errors import ArgumentError
 from mmconvnext.registry import MODELS
@@ -88,6 +88,7 @@ class ImageClassifier(BaseModel):
         """Draw the weights, or load the files that the ``init_cfg`` entries name.
 
         Raises:
+            ArgumentError: an entry names no checkpoint, or an option that is not known.
             CheckpointError: a file is missing, unsafe, or does not fit.
         """
         configs = self.init_cfg if isinstance(self.init_cfg, list) else [self.init_cfg]
@@ -95,8 +96,8 @@ class ImageClassifier(BaseModel):
         if self._is_init or not pretrained:
             super().init_weights()
             return
-        options = {key: value for key, value in pretrained[-1].items() if key != 'type'}
-        load(self, whole=True, **options)
+        checkpoint, options = read_init_cfg(pretrained[-1], ('ema', 'sha256'))
+        load(self, checkpoint, whole=True, **options)
         self._is_init: bool = True
 
     def forward(

@@ -146,6 +146,16 @@ def official(tmp_path) -> Callable[..., str]:
     return write
 
 
+def test_an_init_cfg_s_options_are_known_ones(official) -> None:
+    for option in ('new', 'unused', 'whole', 'heads', 'stem'):
+        init = {'type': 'Pretrained', 'checkpoint': official(), option: ['head.']}
+        expected = rf'init_cfg: expected checkpoint, ema, sha256, got {option}'
+        with pytest.raises(ArgumentError, match=expected):
+            classifier(init_cfg=init).init_weights()
+    with pytest.raises(ArgumentError, match='expected a checkpoint, got none'):
+        classifier(init_cfg=dict(type='Pretrained')).init_weights()
+
+
 def test_a_whole_classifier_loads_by_its_init_cfg(official) -> None:
     file = official()
     model = classifier(init_cfg=dict(type='Pretrained', checkpoint=file))
