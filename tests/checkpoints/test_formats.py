@@ -16,6 +16,7 @@ from mmconvnext.checkpoints.formats import (
     HF,
     HF_DINOV3,
     MMPRETRAIN,
+    OFFICIAL,
     TIMM,
     Format,
     key_map,
@@ -256,6 +257,8 @@ def test_classifiers_have_their_family_s_names_and_shapes(
     assert back.state.keys() == state.keys()
     assert not back.unknown
     assert not back.outside
+    official = from_official(back.state, OFFICIAL)
+    assert {value.ndim for key, value in official.items() if '.pwconv' in key} == {1, 2}
 
 
 def test_older_transformers_number_their_norms(small_backbone) -> None:
@@ -327,6 +330,7 @@ def test_fcmae_s_sparse_layout_becomes_dense(small_backbone) -> None:
     assert recognised.state.keys() == dense.keys()
     for key, value in dense.items():
         assert torch.equal(fit_shape(recognised.state[key], value.shape), value), key
+        assert recognised.state[key].ndim == value.ndim or not key.endswith('.bias'), key
 
 
 @pytest.mark.parametrize('rows', [5, 0])
@@ -335,7 +339,8 @@ def test_kernels_of_no_known_layout_get_an_answer(rows: int) -> None:
     state['stages.0.0.dwconv.kernel'] = torch.ones(rows, 2)
     with pytest.raises(CheckpointError, match='expected dense'):
         to_official(state, 'a.pth')
-    unknown = {f'{letter}.kernel': torch.ones(4, 2).to_sparse() for letter in 'abcd'}
+    unknown = {f'{letter}.kernel': torch.ones(4, 2).to_sparse() for letter in 'abc'}
+    unknown['d.kernel'] = torch.ones(1)
     with pytest.raises(CheckpointError, match=r'found a\.weight, b\.weight, c\.weight, …'):
         to_official(unknown, 'a.pth')
 
