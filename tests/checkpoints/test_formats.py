@@ -257,6 +257,8 @@ def test_classifiers_have_their_family_s_names_and_shapes(
     assert back.state.keys() == state.keys()
     assert not back.unknown
     assert not back.outside
+    again = from_official(back.state, format)
+    assert {k: v.shape for k, v in again.items()} == {k: v.shape for k, v in theirs.items()}
     official = from_official(back.state, OFFICIAL)
     assert {value.ndim for key, value in official.items() if '.pwconv' in key} == {1, 2}
 

@@ -1,6 +1,7 @@
 """Oracle: mmcv 2.1.0's compiled operators; without them the gradients check the values."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -99,24 +100,33 @@ def test_memory_is_bounded_by_parts(monkeypatch) -> None:
         monkeypatch.undo()
 
 
-@pytest.mark.parametrize('channels', [16, 256])
-def test_parts_are_as_large_as_memory_allows(monkeypatch, channels: int) -> None:
+@pytest.mark.parametrize('ratio', [0, 2])
+@pytest.mark.parametrize('channels', [16, 254])
+def test_parts_are_as_large_as_memory_allows(monkeypatch, channels: int, ratio: int) -> None:
     limit = 5_000
     monkeypatch.setattr(sampling, 'TAPS_AT_A_TIME', limit)
-    grid = sampling.grid_of(random_rois(60), (7, 7), 0.25, 0, True)
-    bags = list(roi_align._bags(grid, (7, 7), torch.Size([2, channels, 30, 30]), merge=True))
-    assert len(bags) > 3
+    grid = sampling.grid_of(random_rois(60), (7, 7), 0.25, ratio, True)
+    shape = torch.Size([2, channels, 30, 30])
+    bags = list(roi_align._bags(grid, (7, 7), shape, merge=not ratio))
+    sizes = []
     for bag in bags:
-        features = len(bag.starts) * channels
-        assert len(bag.rois) == 1 or max(len(bag.pixels), features / 4) <= limit
+        taps = bag.starts.diff(append=torch.tensor([len(bag.pixels)]))
+        # As many as the taps, or as features of the bins, four of them for one.
+        sizes.append(int(taps.clamp(min=-(-channels // 4)).sum()))
+        assert len(bag.rois) == 1 or sizes[-1] <= limit
+    assert len(bags) > 3
+    assert all(size + following > limit for size, following in pairwise(sizes))
     rois = torch.cat([bag.rois for bag in bags])
     assert len(rois.unique()) == len(rois) == int((grid.points_y * grid.points_x > 0).sum())
 
 
 @pytest.mark.parametrize('channels', [4, 20])
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
-def test_half_precision_is_summed_in_full(dtype: torch.dtype, channels: int) -> None:
-    input = torch.randn(2, channels, 20, 20).to(dtype)
+@pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last], ids=str)
+def test_half_precision_is_summed_in_full(
+    dtype: torch.dtype, channels: int, layout: torch.memory_format
+) -> None:
+    input = torch.randn(2, channels, 20, 20).to(dtype).to(memory_format=layout)
     rois = random_rois(9, extent=60.0)
     options = options_of(7, 0, 1, True)
     grads = torch.randn(9, channels, 7, 8).to(dtype)
@@ -135,6 +145,23 @@ def test_far_away_and_empty_rois_are_zero() -> None:
     nothing = RoIAlign(7, 1.0)(input, rois[:0])
     assert nothing.shape == (0, 3, 7, 7)
     nothing.sum().backward()
+
+
+@pytest.mark.parametrize('mode', [0, 1])
+@pytest.mark.parametrize('shape', [(1, 20, 0, 8), (1, 2, 8, 0)])
+def test_a_map_without_pixels_gives_zeros(shape: tuple[int, ...], mode: int) -> None:
+    input, grads = torch.ones(shape), torch.ones(3, shape[1], 2, 3)
+    output, grad = run(roi_align, input, random_rois(3, 1), grads, options_of(2, 0, mode, True))
+    assert not output.any()
+    assert grad.shape == shape
+
+
+def test_an_empty_roi_has_no_greatest_point() -> None:
+    output, y, x = (torch.zeros(1, 2, 2, 3) for _ in range(3))
+    rois = torch.tensor([[0.0, 3, 3, 3, 3]])
+    options = options_of(2, 0, 0, True)
+    roi_align.roi_align_forward(torch.ones(1, 2, 8, 8), rois, output, y, x, **options)
+    assert [values.unique().tolist() for values in (output, y, x)] == [[-10000], [-1], [-1]]
 
 
 def test_a_constant_map_gives_its_constant() -> None:
