@@ -120,6 +120,45 @@ def test_parts_are_as_large_as_memory_allows(monkeypatch, channels: int, ratio: 
     assert len(rois.unique()) == len(rois) == int((grid.points_y * grid.points_x > 0).sum())
 
 
+def test_parts_of_greatest_points_are_as_large_as_memory_allows(monkeypatch) -> None:
+    monkeypatch.setattr(sampling, 'TAPS_AT_A_TIME', 500)
+    grid = sampling.grid_of(random_rois(10), (2, 3), 0.25, 2, True)
+    shape = torch.Size([2, 5, 30, 30])
+    parts = roi_align._greatest(torch.randn(2 * 30 * 30, 5), grid, (2, 3), shape)
+    # A RoI takes 2 · 3 bins of 2 · 2 points with 5 channels: 120.
+    assert [len(chosen) for chosen, *_ in parts] == [4, 4, 2]
+
+
+@pytest.mark.parametrize('ratio', [0, 2])
+@pytest.mark.parametrize('mode', [0, 1], ids=['max', 'avg'])
+def test_rois_do_not_know_of_each_other(mode: int, ratio: int) -> None:
+    input, rois, grads = torch.randn(2, 17, 30, 30), random_rois(5), torch.randn(5, 17, 3, 4)
+    options = options_of(3, ratio, mode, True)
+    output, grad = run(roi_align, input, rois, grads, options)
+    alone = [run(roi_align, input, rois[[i]], grads[[i]], options) for i in range(5)]
+    torch.testing.assert_close(torch.cat([one for one, _ in alone]), output)
+    torch.testing.assert_close(sum(one for _, one in alone), grad)
+
+
+@pytest.mark.parametrize(
+    ('centre', 'expected'), [(-1, 3.0), (-1.001, 0.0), (8, 10.0), (8.001, 0.0), (2.25, 5.25)]
+)
+def test_a_point_a_pixel_outside_still_counts(centre: float, expected: float) -> None:
+    """One bin with one point, on a map whose values are 3 plus the row."""
+    input = torch.arange(3.0, 11.0)[:, None].expand(1, 1, 8, 8)
+    rois = torch.tensor([[0, 2, centre - 2, 6, centre + 2]])
+    output = RoIAlign(1, 1.0, 1, aligned=False)(input, rois)
+    assert output.item() == pytest.approx(expected)
+
+
+def test_rounding_leaves_no_tap_beyond_the_last() -> None:
+    # A pixel apart but for rounding, the two points touch four pixels instead of three.
+    axis = sampling.axis_of(torch.tensor([[[1 - 2**-24, 2.0]]]), 9)
+    assert axis.pixels.tolist() == [[[0, 1, 2, 3]]]
+    merged = sampling.merge_taps(axis, 9)
+    assert (merged.pixels * merged.weights).sum() == pytest.approx(1 + 2)
+
+
 @pytest.mark.parametrize('channels', [4, 20])
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last], ids=str)
@@ -135,15 +174,18 @@ def test_half_precision_is_summed_in_full(
         assert torch.equal(ours, expected.to(dtype))
 
 
-def test_far_away_and_empty_rois_are_zero() -> None:
-    input = torch.ones(1, 3, 8, 8, requires_grad=True)
-    rois = torch.tensor([[0.0, 500, 500, 600, 600], [0, -900, -900, -800, -800], [0, 3, 3, 3, 3]])
+@pytest.mark.parametrize('channels', [3, 20])
+def test_far_away_and_empty_rois_are_zero(channels: int) -> None:
+    input = torch.ones(1, channels, 8, 8, requires_grad=True)
+    rois = [[500, 500, 600, 600], [-900, -900, -800, -800]]  # far away
+    rois += [[3, 3, 3, 3], [3, 3, 3, 6], [3, 3, 6, 3]]  # empty
+    rois = torch.tensor([[0.0, *roi] for roi in rois])
     output = RoIAlign(7, 1.0)(input, rois)
     assert not output.any()
     output.sum().backward()
     assert not input.grad.any()
     nothing = RoIAlign(7, 1.0)(input, rois[:0])
-    assert nothing.shape == (0, 3, 7, 7)
+    assert nothing.shape == (0, channels, 7, 7)
     nothing.sum().backward()
 
 
