@@ -174,6 +174,7 @@ CLASSIFIERS = [
         {
             'backbone.stages.0.0.pointwise_conv1.weight': (160, 40),
             'backbone.stages.0.0.grn.gamma': (160,),
+            'backbone.stages.0.0.grn.beta': (160,),
             'backbone.norm3.weight': (320,),
             'head.fc.weight': (5, 320),
         },
@@ -184,6 +185,7 @@ CLASSIFIERS = [
         {
             'stages.0.blocks.0.mlp.fc1.weight': (160, 40, 1, 1),
             'stages.0.blocks.0.mlp.fc1.bias': (160,),
+            'stages.0.blocks.0.mlp.grn.weight': (160,),
             'stages.0.blocks.0.mlp.grn.bias': (160,),
             'stages.0.blocks.0.conv_dw.weight': (40, 1, 7, 7),
             'head.norm.weight': (320,),
@@ -250,7 +252,7 @@ def test_classifiers_have_their_family_s_names_and_shapes(
         state |= {'norm.weight': torch.ones(width), 'norm.bias': torch.ones(width)}
         if 'head' in format.parts:
             state |= {'head.weight': torch.ones(5, width), 'head.bias': torch.ones(5)}
-    theirs = from_official(state, format)
+    theirs = from_official(from_official(state, OFFICIAL), format)
     assert {key: tuple(theirs[key].shape) for key in shapes} == shapes
     back = to_official(theirs, 'a.pth')
     assert back.format is format
