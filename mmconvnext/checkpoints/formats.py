@@ -17,10 +17,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-# Parts that occur once, at each stage after the first, and in each block; others at each stage.
-ONCE = ('stem_conv', 'stem_norm', 'norm', 'head')
+# Parts that occur at each stage after the first, and in each block. The others occur at each stage,
+# or once: then their templates have no number, and give one key whatever the stage.
 DOWNSAMPLING = ('down_norm', 'down_conv')
 BLOCK = ('dwconv', 'block_norm', 'pwconv1', 'pwconv2', 'gamma', 'grn_gamma', 'grn_beta')
+
 
 _FLAT = MappingProxyType({'gamma': (-1,), 'grn_gamma': (-1,), 'grn_beta': (-1,)})
 
@@ -199,8 +200,6 @@ def key_map(format: Format, depths: tuple[int, ...]) -> dict[str, str]:
 
 
 def _places(part: str, depths: tuple[int, ...]) -> list[dict[str, int]]:
-    if part in ONCE:
-        return [{}]
     first = 1 if part in DOWNSAMPLING else 0
     return [
         {'i': i, 'i1': i + 1, 'even': 2 * i, 'odd': 2 * i + 1, 'j': j}

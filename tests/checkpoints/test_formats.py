@@ -16,6 +16,7 @@ from mmconvnext.checkpoints.formats import (
     HF,
     HF_DINOV3,
     MMPRETRAIN,
+    OFFICIAL,
     TIMM,
     Format,
     key_map,
@@ -173,6 +174,7 @@ CLASSIFIERS = [
         {
             'backbone.stages.0.0.pointwise_conv1.weight': (160, 40),
             'backbone.stages.0.0.grn.gamma': (160,),
+            'backbone.stages.0.0.grn.beta': (160,),
             'backbone.norm3.weight': (320,),
             'head.fc.weight': (5, 320),
         },
@@ -183,6 +185,7 @@ CLASSIFIERS = [
         {
             'stages.0.blocks.0.mlp.fc1.weight': (160, 40, 1, 1),
             'stages.0.blocks.0.mlp.fc1.bias': (160,),
+            'stages.0.blocks.0.mlp.grn.weight': (160,),
             'stages.0.blocks.0.mlp.grn.bias': (160,),
             'stages.0.blocks.0.conv_dw.weight': (40, 1, 7, 7),
             'head.norm.weight': (320,),
@@ -249,13 +252,17 @@ def test_classifiers_have_their_family_s_names_and_shapes(
         state |= {'norm.weight': torch.ones(width), 'norm.bias': torch.ones(width)}
         if 'head' in format.parts:
             state |= {'head.weight': torch.ones(5, width), 'head.bias': torch.ones(5)}
-    theirs = from_official(state, format)
+    theirs = from_official(from_official(state, OFFICIAL), format)
     assert {key: tuple(theirs[key].shape) for key in shapes} == shapes
     back = to_official(theirs, 'a.pth')
     assert back.format is format
     assert back.state.keys() == state.keys()
     assert not back.unknown
     assert not back.outside
+    again = from_official(back.state, format)
+    assert {k: v.shape for k, v in again.items()} == {k: v.shape for k, v in theirs.items()}
+    official = from_official(back.state, OFFICIAL)
+    assert {value.ndim for key, value in official.items() if '.pwconv' in key} == {1, 2}
 
 
 def test_older_transformers_number_their_norms(small_backbone) -> None:
@@ -327,15 +334,18 @@ def test_fcmae_s_sparse_layout_becomes_dense(small_backbone) -> None:
     assert recognised.state.keys() == dense.keys()
     for key, value in dense.items():
         assert torch.equal(fit_shape(recognised.state[key], value.shape), value), key
+        assert recognised.state[key].ndim == value.ndim or not key.endswith('.bias'), key
 
 
 @pytest.mark.parametrize('rows', [5, 0])
 def test_kernels_of_no_known_layout_get_an_answer(rows: int) -> None:
     state = {'downsample_layers.0.0.kernel': torch.ones(rows, 3, 2)}
     state['stages.0.0.dwconv.kernel'] = torch.ones(rows, 2)
-    with pytest.raises(CheckpointError, match='expected dense'):
+    message = rf'expected dense.*, \({rows}, 3, 2\)\) and 1 more such'
+    with pytest.raises(CheckpointError, match=message):
         to_official(state, 'a.pth')
-    unknown = {f'{letter}.kernel': torch.ones(4, 2).to_sparse() for letter in 'abcd'}
+    unknown = {f'{letter}.kernel': torch.ones(4, 2).to_sparse() for letter in 'abc'}
+    unknown['d.kernel'] = torch.ones(1)
     with pytest.raises(CheckpointError, match=r'found a\.weight, b\.weight, c\.weight, …'):
         to_official(unknown, 'a.pth')
 

@@ -1,6 +1,7 @@
 """Oracle: mmcv 2.1.0's compiled operators; without them the gradients check the values."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -99,24 +100,72 @@ def test_memory_is_bounded_by_parts(monkeypatch) -> None:
         monkeypatch.undo()
 
 
-@pytest.mark.parametrize('channels', [16, 256])
-def test_parts_are_as_large_as_memory_allows(monkeypatch, channels: int) -> None:
+@pytest.mark.parametrize('ratio', [0, 2])
+@pytest.mark.parametrize('channels', [16, 254])
+def test_parts_are_as_large_as_memory_allows(monkeypatch, channels: int, ratio: int) -> None:
     limit = 5_000
     monkeypatch.setattr(sampling, 'TAPS_AT_A_TIME', limit)
-    grid = sampling.grid_of(random_rois(60), (7, 7), 0.25, 0, True)
-    bags = list(roi_align._bags(grid, (7, 7), torch.Size([2, channels, 30, 30]), merge=True))
-    assert len(bags) > 3
+    grid = sampling.grid_of(random_rois(60), (7, 7), 0.25, ratio, True)
+    shape = torch.Size([2, channels, 30, 30])
+    bags = list(roi_align._bags(grid, (7, 7), shape, merge=not ratio))
+    sizes = []
     for bag in bags:
-        features = len(bag.starts) * channels
-        assert len(bag.rois) == 1 or max(len(bag.pixels), features / 4) <= limit
+        taps = bag.starts.diff(append=torch.tensor([len(bag.pixels)]))
+        # As many as the taps, or as features of the bins, four of them for one.
+        sizes.append(int(taps.clamp(min=-(-channels // 4)).sum()))
+        assert len(bag.rois) == 1 or sizes[-1] <= limit
+    assert len(bags) > 3
+    assert all(size + following > limit for size, following in pairwise(sizes))
     rois = torch.cat([bag.rois for bag in bags])
     assert len(rois.unique()) == len(rois) == int((grid.points_y * grid.points_x > 0).sum())
 
 
+def test_parts_of_greatest_points_are_as_large_as_memory_allows(monkeypatch) -> None:
+    monkeypatch.setattr(sampling, 'TAPS_AT_A_TIME', 500)
+    grid = sampling.grid_of(random_rois(10), (2, 3), 0.25, 2, True)
+    shape = torch.Size([2, 5, 30, 30])
+    parts = roi_align._greatest(torch.randn(2 * 30 * 30, 5), grid, (2, 3), shape)
+    # A RoI takes 2 · 3 bins of 2 · 2 points with 5 channels: 120.
+    assert [len(chosen) for chosen, *_ in parts] == [4, 4, 2]
+
+
+@pytest.mark.parametrize('ratio', [0, 2])
+@pytest.mark.parametrize('mode', [0, 1], ids=['max', 'avg'])
+def test_rois_do_not_know_of_each_other(mode: int, ratio: int) -> None:
+    input, rois, grads = torch.randn(2, 17, 30, 30), random_rois(5), torch.randn(5, 17, 3, 4)
+    options = options_of(3, ratio, mode, True)
+    output, grad = run(roi_align, input, rois, grads, options)
+    alone = [run(roi_align, input, rois[[i]], grads[[i]], options) for i in range(5)]
+    torch.testing.assert_close(torch.cat([one for one, _ in alone]), output)
+    torch.testing.assert_close(sum(one for _, one in alone), grad)
+
+
+@pytest.mark.parametrize(
+    ('centre', 'expected'), [(-1, 3.0), (-1.001, 0.0), (8, 10.0), (8.001, 0.0), (2.25, 5.25)]
+)
+def test_a_point_a_pixel_outside_still_counts(centre: float, expected: float) -> None:
+    """One bin with one point, on a map whose values are 3 plus the row."""
+    input = torch.arange(3.0, 11.0)[:, None].expand(1, 1, 8, 8)
+    rois = torch.tensor([[0, 2, centre - 2, 6, centre + 2]])
+    output = RoIAlign(1, 1.0, 1, aligned=False)(input, rois)
+    assert output.item() == pytest.approx(expected)
+
+
+def test_rounding_leaves_no_tap_beyond_the_last() -> None:
+    # A pixel apart but for rounding, the two points touch four pixels instead of three.
+    axis = sampling.axis_of(torch.tensor([[[1 - 2**-24, 2.0]]]), 9)
+    assert axis.pixels.tolist() == [[[0, 1, 2, 3]]]
+    merged = sampling.merge_taps(axis, 9)
+    assert (merged.pixels * merged.weights).sum() == pytest.approx(1 + 2)
+
+
 @pytest.mark.parametrize('channels', [4, 20])
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
-def test_half_precision_is_summed_in_full(dtype: torch.dtype, channels: int) -> None:
-    input = torch.randn(2, channels, 20, 20).to(dtype)
+@pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last], ids=str)
+def test_half_precision_is_summed_in_full(
+    dtype: torch.dtype, channels: int, layout: torch.memory_format
+) -> None:
+    input = torch.randn(2, channels, 20, 20).to(dtype).to(memory_format=layout)
     rois = random_rois(9, extent=60.0)
     options = options_of(7, 0, 1, True)
     grads = torch.randn(9, channels, 7, 8).to(dtype)
@@ -125,16 +174,36 @@ def test_half_precision_is_summed_in_full(dtype: torch.dtype, channels: int) -> 
         assert torch.equal(ours, expected.to(dtype))
 
 
-def test_far_away_and_empty_rois_are_zero() -> None:
-    input = torch.ones(1, 3, 8, 8, requires_grad=True)
-    rois = torch.tensor([[0.0, 500, 500, 600, 600], [0, -900, -900, -800, -800], [0, 3, 3, 3, 3]])
+@pytest.mark.parametrize('channels', [3, 20])
+def test_far_away_and_empty_rois_are_zero(channels: int) -> None:
+    input = torch.ones(1, channels, 8, 8, requires_grad=True)
+    rois = [[500, 500, 600, 600], [-900, -900, -800, -800]]  # far away
+    rois += [[3, 3, 3, 3], [3, 3, 3, 6], [3, 3, 6, 3]]  # empty
+    rois = torch.tensor([[0.0, *roi] for roi in rois])
     output = RoIAlign(7, 1.0)(input, rois)
     assert not output.any()
     output.sum().backward()
     assert not input.grad.any()
     nothing = RoIAlign(7, 1.0)(input, rois[:0])
-    assert nothing.shape == (0, 3, 7, 7)
+    assert nothing.shape == (0, channels, 7, 7)
     nothing.sum().backward()
+
+
+@pytest.mark.parametrize('mode', [0, 1])
+@pytest.mark.parametrize('shape', [(1, 20, 0, 8), (1, 2, 8, 0)])
+def test_a_map_without_pixels_gives_zeros(shape: tuple[int, ...], mode: int) -> None:
+    input, grads = torch.ones(shape), torch.ones(3, shape[1], 2, 3)
+    output, grad = run(roi_align, input, random_rois(3, 1), grads, options_of(2, 0, mode, True))
+    assert not output.any()
+    assert grad.shape == shape
+
+
+def test_an_empty_roi_has_no_greatest_point() -> None:
+    output, y, x = (torch.zeros(1, 2, 2, 3) for _ in range(3))
+    rois = torch.tensor([[0.0, 3, 3, 3, 3]])
+    options = options_of(2, 0, 0, True)
+    roi_align.roi_align_forward(torch.ones(1, 2, 8, 8), rois, output, y, x, **options)
+    assert [values.unique().tolist() for values in (output, y, x)] == [[-10000], [-1], [-1]]
 
 
 def test_a_constant_map_gives_its_constant() -> None:
