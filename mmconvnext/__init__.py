@@ -24,6 +24,7 @@ from mmconvnext.hooks import (  # noqa: E402
     SegmentationPictureHook,
 )
 from mmconvnext.optim import LayerDecayOptimWrapperConstructor  # noqa: E402
+from mmconvnext.registry import MODELS  # noqa: E402
 from mmconvnext.version import __version__  # noqa: E402
 
 __all__ = [
@@ -34,3 +35,9 @@ __all__ = [
     'SegmentationPictureHook',
     '__version__',
 ]
+
+
+def __getattr__(name: str) -> type:
+    if name == 'RoadmapNet':  # by the registry: the package imports no study
+        return MODELS.get(name)
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -41,3 +41,9 @@ def test_takes_no_name_in_the_root(registry: Registry) -> None:
         getattr(registry.parent.module_dict.get(name), '__module__', '').startswith('mmconvnext')
         for name in ours
     )
+
+
+def test_a_study_s_network_is_found_without_importing_the_study() -> None:
+    assert mmconvnext.RoadmapNet is MODELS.get('RoadmapNet')
+    with pytest.raises(AttributeError, match="'mmconvnext' has no attribute 'nothing'"):
+        mmconvnext.nothing  # noqa: B018
