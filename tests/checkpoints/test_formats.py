@@ -163,6 +163,7 @@ CLASSIFIERS = [
         'atto',
         {
             'stages.0.0.pwconv1.weight': (160, 40),
+            'stages.0.0.grn.gamma': (1, 1, 1, 160),
             'stages.0.0.grn.beta': (1, 1, 1, 160),
             'norm.bias': (320,),
             'head.bias': (5,),
@@ -222,6 +223,7 @@ CLASSIFIERS = [
         'atto',
         {
             'convnextv2.encoder.stages.0.layers.0.grn.weight': (1, 1, 1, 160),
+            'convnextv2.encoder.stages.0.layers.0.grn.bias': (1, 1, 1, 160),
             'convnextv2.layernorm.bias': (320,),
             'classifier.bias': (5,),
         },
@@ -252,8 +254,9 @@ def test_classifiers_have_their_family_s_names_and_shapes(
         state |= {'norm.weight': torch.ones(width), 'norm.bias': torch.ones(width)}
         if 'head' in format.parts:
             state |= {'head.weight': torch.ones(5, width), 'head.bias': torch.ones(5)}
-    theirs = from_official(from_official(state, OFFICIAL), format)
-    assert {key: tuple(theirs[key].shape) for key in shapes} == shapes
+    for given in (state, from_official(state, OFFICIAL)):  # GRN's vectors flat, and not
+        theirs = from_official(given, format)
+        assert {key: tuple(theirs[key].shape) for key in shapes} == shapes
     back = to_official(theirs, 'a.pth')
     assert back.format is format
     assert back.state.keys() == state.keys()
