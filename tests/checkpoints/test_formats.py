@@ -254,8 +254,8 @@ def test_classifiers_have_their_family_s_names_and_shapes(
         state |= {'norm.weight': torch.ones(width), 'norm.bias': torch.ones(width)}
         if 'head' in format.parts:
             state |= {'head.weight': torch.ones(5, width), 'head.bias': torch.ones(5)}
-    for given in (state, from_official(state, OFFICIAL)):  # GRN's vectors flat, and not
-        theirs = from_official(given, format)
+    for ours in (state, from_official(state, OFFICIAL)):  # GRN's vectors flat, and not
+        theirs = from_official(ours, format)
         assert {key: tuple(theirs[key].shape) for key in shapes} == shapes
     back = to_official(theirs, 'a.pth')
     assert back.format is format
