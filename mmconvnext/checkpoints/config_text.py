@@ -58,7 +58,7 @@ def _changes(tree: ast.Module) -> Iterator[tuple[ast.stmt | ast.expr, str]]:
 
 
 def _strings(statement: ast.stmt) -> Iterator[tuple[ast.Constant, str]]:
-    """Strings in a statement, but for names of classes, and parts of other strings."""
+    """Strings in a statement, but for names of classes, keys, and parts of other strings."""
     waiting: list[ast.AST] = [statement]
     while waiting:
         match waiting.pop():
@@ -70,6 +70,8 @@ def _strings(statement: ast.stmt) -> Iterator[tuple[ast.Constant, str]]:
                 | ast.Assign(targets=[ast.Name(id='classes')], value=ast.List() | ast.Tuple())
             ):
                 pass
+            case ast.Dict(values=values):  # a key is a name, whatever it looks like
+                waiting += values
             case node:
                 waiting += ast.iter_child_nodes(node)
 

@@ -55,6 +55,12 @@ def test_names_of_classes_are_no_paths() -> None:
     assert without_machine(text) == text.replace('/a/b', 'b')
 
 
+def test_keys_are_no_paths() -> None:
+    assert without_machine("a = {'x:/': '/home/me/b', **{'/y': 1}}\n") == (
+        "a = {'x:/': 'b', **{'/y': 1}}\n"
+    )
+
+
 def test_any_line_breaks_and_parts_of_strings() -> None:
     assert without_machine("a = 1\r\nb = '/x/y'\rc = 2\x0c\r") == "a = 1\nb = 'y'\nc = 2\x0c\n"
     text = "a = f'''/x/{b}\n/y/{c}/z'''\nb = '\\d'\n"
