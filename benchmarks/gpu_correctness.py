@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
-from itertools import product
+from itertools import cycle
 
 import torch
 from torch import Tensor, nn
@@ -34,10 +34,12 @@ def correct(setup: Setup) -> None:
 
 
 def _backbones(setup: Setup) -> None:
-    sizes = ((2, 65, 97),) if setup.tiny else ((3, 129, 161), (16, 224, 224))
-    for size in sizes:
-        for use_grn in (False, True):
-            _check_forms(setup, use_grn, size, {'lean': {}, 'with_cp': {'with_cp': True}})
+    small, large = ((2, 65, 97),) * 2 if setup.tiny else ((3, 129, 161), (16, 224, 224))
+    lean, triton = {'lean': {'triton_kernels': False}}, {'Triton': {}}
+    for use_grn in (False, True):
+        _check_forms(setup, use_grn, small, lean, ['float32', 'TF32'])
+        _check_forms(setup, use_grn, small, triton | lean, ['bf16', 'fp16'])
+        _check_forms(setup, use_grn, large, triton | {'with_cp': {'with_cp': True}}, ['bf16'])
 
 
 def _compiled_blocks(setup: Setup) -> None:
@@ -51,16 +53,17 @@ def _check_forms(
     use_grn: bool,
     size: tuple[int, int, int],
     forms: Mapping[str, dict],
-    precisions: Collection[str] = PRECISIONS.keys(),
+    precisions: Collection[str],
 ) -> None:
-    """Each form of the backbone in each precision, in both layouts of its input."""
+    """Forms of the backbone in some precisions, the layouts of their input in turn."""
     x = torch.randn(size[0], 3, *size[1:]).to(setup.device)
     build = partial(setup.backbone, 'atto', use_grn, drop_path_rate=0.3)
     truth = _results(setup, build(fast=False).double(), x.double(), None)
     for precision in precisions:
         dtype, bound = _switched(precision)
         plain = _results(setup, build(fast=False), x, dtype)
-        for form, layout in product(forms, (torch.contiguous_format, torch.channels_last)):
+        layouts = cycle((torch.contiguous_format, torch.channels_last))
+        for form, layout in zip(forms, layouts):
             version = 'V2' if use_grn else 'V1'
             name = f'backbone {version} {form} {precision} {size} {layout}'
             with setup.case(name):

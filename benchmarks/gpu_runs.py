@@ -58,7 +58,7 @@ def _count_waits(setup: Setup, title: str, step: Step) -> None:
 
 # Iterations and epochs of the first run and of the resumed one, full and small.
 RUNS = {
-    'segmentation': ('upernet_convnext_atto_samples.py', 'max_iters', (60, 90), (6, 10)),
+    'segmentation': ('upernet_convnext_atto_samples.py', 'max_iters', (30, 45), (6, 10)),
     'detection': ('mask_rcnn_convnext_atto_samples.py', 'max_epochs', (1, 2), (1, 2)),
 }
 

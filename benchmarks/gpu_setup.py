@@ -67,10 +67,14 @@ class Setup(NamedTuple):
 
     @contextmanager
     def case(self, name: str) -> Iterator[None]:
-        """A case of a stage: what goes wrong is a finding, and so is that its time is up."""
+        """A case of a stage: what goes wrong is a finding.
+
+        Raises:
+            TimeoutError: the stage's time is up, which ends the stage.
+        """
+        if self.findings.late():
+            raise TimeoutError(f'no time left for {name}')
         with self.findings.case(name):
-            if self.findings.late():
-                raise TimeoutError('no time left')
             yield
 
     def time(self, case: str, steps: Mapping[str, Step]) -> None:

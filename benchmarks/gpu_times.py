@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 
 import torch
 from torch import Tensor
@@ -30,10 +29,7 @@ def backbones(setup: Setup) -> None:
         task = _backbone_task(setup, use_grn, training, 'bf16')
         setup.compare(_title(setup, use_grn), task, [*_ours(task), *_rivals(task)])
     task = _backbone_task(setup, False, False, 'bf16', batch=1)
-    found = [*_ours(task), *_rivals(task, ('timm',))]
-    if setup.device != 'cpu':
-        found.append(Variant('ours, CUDA graph', partial(_graph, task)))
-    setup.compare(_title(setup, False), task, found)
+    setup.compare(_title(setup, False), task, [*_ours(task), *_rivals(task, ('timm',))])
     size = (64, 96) if setup.tiny else (800, 1344)
     task = _backbone_task(setup, False, True, 'bf16', batch=2, size=size)
     setup.compare(_title(setup, False), task, [*_ours(task), *_rivals(task, ('timm',))])
@@ -83,24 +79,46 @@ def _rivals(
 
 
 def _graph(task: Task) -> Step:
-    """Ours as a CUDA graph: inference, whose launches are recorded once.
+    """Ours as a CUDA graph, whose launches are recorded once; a training step draws as it goes on.
 
     Its memory is held from the recording on, so that no peak is seen.
     """
     step = prepare(task)
-    graph = torch.cuda.CUDAGraph()
-    with torch.inference_mode(), torch.autocast('cuda', task.dtype, cache_enabled=False):
-        with on_side_stream():
-            for _ in range(3):
-                step.forward()
-        with torch.cuda.graph(graph):
-            outputs = step.forward()
+    graph, outputs = torch.cuda.CUDAGraph(), {}
+    step(0)  # which makes the gradients of the maps
+
+    def run() -> None:
+        inference, dtype = torch.inference_mode(not task.training), task.dtype
+        with inference, torch.autocast('cuda', dtype, cache_enabled=False):
+            outputs.update(step.forward())
+        if task.training:
+            torch.autograd.backward(list(outputs.values()), step.weights)
+
+    with on_side_stream():
+        for _ in range(3):
+            step.model.zero_grad(set_to_none=True)
+            run()
+    step.model.zero_grad(set_to_none=True)
+    with torch.cuda.graph(graph):
+        run()
 
     def replay(_: int) -> dict[str, Tensor]:
         graph.replay()
-        return dict(outputs)
+        return {name: value.detach() for name, value in outputs.items()}
 
     return replay
+
+
+def graphs(setup: Setup) -> None:
+    """Our steps as CUDA graphs: what they take where the host is not waited for."""
+    if setup.device == 'cpu':
+        setup.findings.say('CUDA graphs', measured='only on CUDA')
+        return
+    for use_grn, training in CASES:
+        task = _backbone_task(setup, use_grn, training, 'bf16')
+        case = f'{_title(setup, use_grn)}, {task.title}, CUDA graph'
+        with setup.case(case):
+            setup.time(case, {'ours, CUDA graph': _graph(task)})
 
 
 def models(setup: Setup) -> None:
@@ -124,27 +142,23 @@ def compiled(setup: Setup) -> None:
     for use_grn, training in CASES:
         task = _backbone_task(setup, use_grn, training, 'bf16')
         blocks = partial(prepare, task, options={'compile_blocks': True})
-        # timm's eager forms are among the backbones.
-        theirs = [one for one in _rivals(task, ('timm',), compiled=True) if 'compiled' in one.name]
+        theirs = [one for one in _rivals(task, ('timm',), compiled=True) if one.tuned]
         variants = [
             Variant('ours', partial(prepare, task)),
-            Variant('ours, blocks compiled', blocks),
             *theirs,
             Variant('ours, compiled', partial(prepare, task, compiled=True)),
+            Variant('ours, blocks compiled', blocks),
         ]
         setup.compare(f'{_title(setup, use_grn)}, compiled', task, variants)
         torch.compiler.reset()
 
 
 def triton(setup: Setup) -> None:
-    """The same backbones with the Triton kernels, which find their tiles in the first step."""
-    if find_spec('triton') is None or setup.device == 'cpu':
-        setup.findings.say('Triton kernels', measured='only on CUDA, with Triton installed')
-        return
+    """The same backbones without the Triton kernels."""
     for use_grn, training in CASES:
         task = _backbone_task(setup, use_grn, training, 'bf16')
-        kernels = partial(prepare, task, options={'triton_kernels': True})
-        variants = [*_ours(task)[:1], Variant('ours, Triton kernels', kernels)]
+        without = partial(prepare, task, options={'triton_kernels': False})
+        variants = [*_ours(task)[:1], Variant('ours, no Triton kernels', without)]
         setup.compare(f'{_title(setup, use_grn)}, Triton', task, variants)
 
 

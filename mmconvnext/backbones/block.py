@@ -1,6 +1,7 @@
 """The block of ConvNeXt V1 and V2, layer by layer and in its faster forms."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -49,7 +50,7 @@ class ConvNeXtBlock(nn.Module):
         with_cp: bool,
         fast: bool,
         compiled: bool = False,
-        triton_kernels: bool = False,
+        triton_kernels: bool = True,
     ) -> None:
         super().__init__()
         self.with_cp = with_cp
@@ -82,11 +83,12 @@ class ConvNeXtBlock(nn.Module):
         return x + self._branch(x)
 
     def _weights(self) -> BlockWeights:
-        layers = (self.dwconv, self.norm, self.pwconv1, self.pwconv2)
-        affine = [parameter for layer in layers for parameter in (layer.weight, layer.bias)]
-        with_grn = isinstance(self.grn, GlobalResponseNorm)
-        grn = (self.grn.gamma, self.grn.beta) if with_grn else (None, None)
-        return BlockWeights._make([*affine, self.gamma, *grn])
+        # From the dictionaries: a GPU would wait for the attributes of a few hundred modules.
+        modules: dict[str, Any] = self._modules
+        layers = [modules[name]._parameters for name in ('dwconv', 'norm', 'pwconv1', 'pwconv2')]
+        affine = [layer[name] for layer in layers for name in ('weight', 'bias')]
+        grn = modules['grn']._parameters
+        return BlockWeights._make([*affine, self.gamma, grn.get('gamma'), grn.get('beta')])
 
     def _fused(self, x: Tensor) -> Tensor:
         kept, scale = None, 1.0
@@ -100,8 +102,7 @@ class ConvNeXtBlock(nn.Module):
 
     def _lean(self, x: Tensor) -> Tensor:
         factor = self.drop_path.factor(x) if self.drop_path.drops() else None
-        with_triton = self.triton_kernels and x.is_cuda
-        settings = LeanSettings(self.norm.eps, self._grn_eps(), factor, with_triton)
+        settings = LeanSettings(self.norm.eps, self._grn_eps(), factor, self.triton_kernels)
         return lean_block(x, self._weights(), settings)
 
     def _compiled(self, x: Tensor) -> Tensor:
@@ -113,9 +114,11 @@ class ConvNeXtBlock(nn.Module):
 
     def _is_as_built(self) -> bool:
         """Whether all layers are of the kind they were, and nobody waits for their calls."""
-        conv, kernel = self.dwconv, self.dwconv.weight.shape[2:]
+        modules: dict[str, Any] = self._modules
+        conv = modules['dwconv']
+        kernel = conv.weight.shape[2:]
         return (
-            all(has_plain_kind(getattr(self, name), kinds) for name, kinds in FUSED.items())
+            all(has_plain_kind(modules[name], kinds) for name, kinds in FUSED.items())
             and self.act.approximate == 'none'
             and (conv.stride, conv.dilation, conv.padding_mode) == ((1, 1), (1, 1), 'zeros')
             and conv.padding == (kernel[0] // 2,) * 2 == (kernel[1] // 2,) * 2

@@ -19,7 +19,6 @@ from mmconvnext.backbones.block import ConvNeXtBlock, has_plain_kind
 from mmconvnext.backbones.deploy import Replaced, fold_norm, restore
 from mmconvnext.backbones.forms import output_map
 from mmconvnext.backbones.layers import LayerNorm2d
-from mmconvnext.backbones.triton_kernels import require_triton
 from mmconvnext.checkpoints.load import load
 from mmconvnext.errors import ArgumentError
 from mmconvnext.layer_ids import layer_wise, suited_layers
@@ -55,9 +54,9 @@ class ConvNeXt(Backbone):
             over memory. False computes layer by layer, so that a doubt can be settled in one run.
         compile_blocks: Compile the blocks by ``torch.compile``, those of a stage once; needs
             ``fast``.
-        triton_kernels: Compute the depthwise convolution with LayerNorm, and GRN, by Triton
-            kernels, where blocks run on CUDA in their lean form; it changes nothing elsewhere. Off
-            by default: the kernels have not been timed on a GPU yet. Needs ``fast`` and Triton.
+        triton_kernels: Let blocks and norms in 16 bits on CUDA run the Triton kernels of
+            :mod:`mmconvnext.backbones.triton_kernels`, where Triton and a C compiler for it are
+            installed and ``fast`` is True; it changes nothing elsewhere.
         init_cfg: ``dict(type='Pretrained', checkpoint=FILE or URL)`` loads strictly in
             :meth:`init_weights`, with ``prefix``, ``ema``, ``sha256``, ``norm3``, ``stem`` as in
             :func:`~mmconvnext.checkpoints.load.load`; None draws truncated normal
@@ -67,7 +66,7 @@ class ConvNeXt(Backbone):
 
     Raises:
         ArgumentError: (a ValueError) an argument is not one of the above, an input is too
-            small for the last stage that is built, or Triton is asked for and not installed.
+            small for the last stage that is built.
     """
 
     LOADING_OPTIONS = (*Backbone.LOADING_OPTIONS, 'norm3', 'stem')
@@ -85,7 +84,7 @@ class ConvNeXt(Backbone):
         with_cp: bool = False,
         fast: bool = True,
         compile_blocks: bool = False,
-        triton_kernels: bool = False,
+        triton_kernels: bool = True,
         init_cfg: dict | list[dict] | None = None,
         gap_before_final_norm: bool = False,
     ) -> None:
@@ -101,13 +100,12 @@ class ConvNeXt(Backbone):
             layer_scale_init_value=layer_scale_init_value,
             frozen_stages=frozen_stages,
         )
-        if triton_kernels:
-            require_triton()
         self.in_channels = in_channels
         self.arch = _resolve_architecture(arch)
         self.depths, self.channels, self.eps = self.arch
         self.out_indices = arguments.resolve_out_indices(out_indices)
         self.fast = fast
+        self.triton_kernels = triton_kernels
         self.frozen_stages = frozen_stages
         if layer_scale_init_value is None:
             layer_scale_init_value = 0.0 if use_grn else 1e-6
@@ -138,16 +136,18 @@ class ConvNeXt(Backbone):
             ]
             self.stages.append(nn.Sequential(*blocks))
         for stage in sorted(set(self.out_indices)):
-            self.add_module(f'norm{stage}', LayerNorm2d(self.channels[stage], self.eps, self.fast))
+            self.add_module(f'norm{stage}', self._norm(self.channels[stage]))
 
     def _downsampling(self, stage: int, in_channels: int) -> nn.Sequential:
         channels = self.channels[stage]
         if stage == 0:
             stem = nn.Conv2d(in_channels, channels, 4, stride=4)
-            return nn.Sequential(stem, LayerNorm2d(channels, self.eps, self.fast))
+            return nn.Sequential(stem, self._norm(channels))
         before = self.channels[stage - 1]
-        norm = LayerNorm2d(before, self.eps, self.fast)
-        return nn.Sequential(norm, nn.Conv2d(before, channels, 2, stride=2))
+        return nn.Sequential(self._norm(before), nn.Conv2d(before, channels, 2, stride=2))
+
+    def _norm(self, channels: int) -> LayerNorm2d:
+        return LayerNorm2d(channels, self.eps, self.fast, self.triton_kernels)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         arguments.require_size(x.shape[-2:], 4 * 2 ** (len(self.stages) - 1))

@@ -50,17 +50,18 @@ def form_for(x: Tensor, compiled: bool = False) -> Form:
         x: The block's input.
         compiled: Whether blocks are to be compiled by themselves.
     """
-    compiler = 'whole' if _is_traced(x) else 'block' if compiled else 'none'
+    compiler = 'whole' if is_traced(x) else 'block' if compiled else 'none'
     return next(row.form for row in FORMS if _fits(row, x, compiler))
 
 
 def norm_is_lean(x: Tensor) -> bool:
     """Whether a LayerNorm outside of the blocks takes the form for 16 bits on a GPU."""
     sixteen = x.dtype in (torch.float16, torch.bfloat16)
-    return sixteen and x.device.type != 'cpu' and not _is_traced(x)
+    return sixteen and x.device.type != 'cpu' and not is_traced(x)
 
 
-def _is_traced(x: Tensor) -> bool:
+def is_traced(x: Tensor) -> bool:
+    """Whether a compiler or an exporter looks, or nothing is computed."""
     return torch.compiler.is_compiling() or torch.jit.is_tracing() or x.is_meta
 
 

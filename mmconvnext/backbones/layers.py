@@ -1,5 +1,6 @@
 """The layers ConvNeXt adds to torch's own: LayerNorm over channels, GRN, stochastic depth."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -7,7 +8,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from mmconvnext.backbones.forms import norm_is_lean
+from mmconvnext.backbones import triton_kernels as kernels
+from mmconvnext.backbones.forms import branch_dtype, is_traced, norm_is_lean
 from mmconvnext.backbones.fused_block.weights import exact
 from mmconvnext.errors import ArgumentError
 
@@ -78,19 +80,38 @@ class LayerNorm2d(LayerNorm):
         eps: Added to the variance.
         fast: Take the form that is meant for the device; for 16 bits on a GPU that is one that is
             differentiable once.
+        triton_kernels: Of these forms a Triton kernel, where that runs.
     """
 
-    fast = False  # of a model that was pickled before there was the option
+    # Of a model that was pickled before there were the options.
+    fast = False
+    triton_kernels = True
 
-    def __init__(self, channels: int, eps: float = 1e-5, fast: bool = False) -> None:
+    def __init__(
+        self, channels: int, eps: float = 1e-5, fast: bool = False, triton_kernels: bool = True
+    ) -> None:
         super().__init__(channels, eps=eps)
         self.fast = fast
+        self.triton_kernels = triton_kernels
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.permute(0, 2, 3, 1)
-        if self.fast and self.weight is not None and norm_is_lean(x):
-            return lean_norm(x, self.weight, self.bias, self.eps).permute(0, 3, 1, 2)
-        return super().forward(x).permute(0, 3, 1, 2)
+        return self._in_form(x)(x, self.weight, self.bias, self.eps).permute(0, 3, 1, 2)
+
+    def _in_form(self, x: Tensor) -> Callable[..., Tensor]:
+        if not self.fast or self.weight is None or is_traced(x):
+            return layer_norm
+        if self.triton_kernels and kernels.run_on(x, branch_dtype(x)):
+            return _norm_in_triton
+        return lean_norm if norm_is_lean(x) else layer_norm
+
+
+def _norm_in_triton(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    # Not at the top: Triton is no dependency.
+    from mmconvnext.backbones.triton_kernels.layer_norm import layer_norm
+
+    with torch.autocast(x.device.type, enabled=False):
+        return layer_norm(x.contiguous(), weight, bias, eps)
 
 
 def global_response_norm(x: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> Tensor:

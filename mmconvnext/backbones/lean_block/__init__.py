@@ -10,8 +10,7 @@ The arithmetic is that of :class:`~mmconvnext.backbones.block.ConvNeXtBlock`. Wh
 - The backward passes of GRN and of the residual write maps in their own dtype.
 - Stochastic depth computes all samples and draws on the device: shapes are fixed, and a step can be
   captured as a CUDA graph.
-- With :mod:`~mmconvnext.backbones.triton_kernels`, which are an option, the depthwise convolution
-  and LayerNorm are one pass, and GRN's backward pass is two.
+- Where :mod:`~mmconvnext.backbones.triton_kernels` run, which is in 16 bits on CUDA, they do that.
 """
 
 from functools import reduce
@@ -45,27 +44,34 @@ def lean_block(x: Tensor, weights: BlockWeights, settings: LeanSettings) -> Tens
     """
     low = branch_dtype(x)
     x = x.permute(0, 2, 3, 1).contiguous()
+    seven = weights.depthwise.shape[1:] == (1, 7, 7)
+    if settings.triton_kernels and seven and triton_kernels.run_on(x, low):
+        return _in_triton(x, weights, settings, low).permute(0, 3, 1, 2)
     with torch.autocast(x.device.type, enabled=False):
-        if settings.triton_kernels and not triton_kernels.fit(low, weights.depthwise):
-            settings = settings._replace(triton_kernels=False)
-        lean = LeanWeights.of(weights, low, without_norm=settings.triton_kernels)
+        lean = LeanWeights.of(weights, low)
         branch = _branch(x.to(low), lean, weights.grn_gamma, settings)
         if weights.gamma is not None:
             x = x.to(torch.promote_types(x.dtype, weights.gamma.dtype))
         return _add(x, branch, lean.gamma, settings.factor).permute(0, 3, 1, 2)
 
 
+def _in_triton(
+    x: Tensor, weights: BlockWeights, settings: LeanSettings, low: torch.dtype
+) -> Tensor:
+    # Not at the top: Triton is no dependency.
+    from mmconvnext.backbones.triton_kernels.block import Settings, block
+
+    return block(x, weights, settings.factor, Settings(low, settings.eps, settings.grn_eps))
+
+
 def _branch(
     x: Tensor, weights: LeanWeights, grn_gamma: Tensor | None, settings: LeanSettings
 ) -> Tensor:
     """The branch of (N, H, W, C), but for a layer scale that is apart."""
-    x = (_depthwise_norm_in_triton if settings.triton_kernels else _depthwise_norm)(
-        x, weights, settings.eps
-    )
+    x = _depthwise_norm(x, weights, settings.eps)
     x = F.gelu(F.linear(x, weights.expand, weights.expand_bias))
     if grn_gamma is not None:
-        respond = _respond_in_triton if settings.triton_kernels else _Respond.apply
-        x = respond(x, grn_gamma, settings.grn_eps)
+        x = _Respond.apply(x, grn_gamma, settings.grn_eps)
     return F.linear(x, weights.project, weights.project_bias)
 
 
@@ -80,21 +86,6 @@ def _depthwise_norm(x: Tensor, weights: LeanWeights, eps: float) -> Tensor:
     )
     x = x.permute(0, 2, 3, 1)
     return torch.native_layer_norm(x, x.shape[-1:], weights.norm, weights.norm_bias, eps)[0]
-
-
-def _depthwise_norm_in_triton(x: Tensor, weights: LeanWeights, eps: float) -> Tensor:
-    # Not at the top: Triton is no dependency.
-    from mmconvnext.backbones.triton_kernels.depthwise_norm import depthwise_norm
-
-    with torch.cuda.device_of(x):  # Triton launches on the current device
-        return depthwise_norm(x, weights.depthwise, weights.depthwise_bias, eps)[0]
-
-
-def _respond_in_triton(x: Tensor, gamma: Tensor, eps: float) -> Tensor:
-    from mmconvnext.backbones.triton_kernels.response import respond
-
-    with torch.cuda.device_of(x):
-        return respond(x, gamma, eps)
 
 
 class _Respond(torch.autograd.Function):

@@ -27,12 +27,9 @@ class LeanWeights(NamedTuple):
     gamma: Tensor | None = None  # (C,), float32 or more
 
     @classmethod
-    def of(cls, weights: BlockWeights, low: torch.dtype, without_norm: bool = False) -> Self:
-        """Differentiable; in 16 bits with as few kernels as there can be.
-
-        There ``norm`` always is in ``expand``; with ``without_norm`` it is in float32 too.
-        """
-        if low != exact(low) or without_norm:
+    def of(cls, weights: BlockWeights, low: torch.dtype) -> Self:
+        """Differentiable; in 16 bits with as few kernels as there can be."""
+        if low != exact(low):
             # A layer scale of 1e-6 times a weight of .02 is none any more in float16.
             apart = weights.gamma is not None and low == torch.float16
             given = weights._replace(gamma=None) if apart else weights

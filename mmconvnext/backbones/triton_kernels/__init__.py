@@ -1,43 +1,44 @@
-"""Triton kernels for the ConvNeXt block on CUDA. An option: nothing here was timed on a GPU yet.
+"""Triton kernels for ConvNeXt in 16 bits on CUDA: where they are installed, what the models run.
 
-- ``depthwise_norm``: depthwise 7×7, bias and LayerNorm in one pass, and its backward pass.
-- ``response``: Global Response Normalization without its shift, and its backward pass.
+- ``depthwise_norm``: depthwise 7×7, bias and LayerNorm in one pass, and the backward pass of them.
+- ``mlp``: GELU and Global Response Normalization between the two linear layers, in few passes.
+- ``layer_norm``: the LayerNorms outside of the blocks.
 
-Both are :func:`torch.library.triton_op`, so ``torch.compile`` sees the kernels. There is no rule
-for autocast: the lean block, which calls them, casts by itself and has autocast switched off.
-
-Triton is no dependency of this package, and this file does not import it; those two do.
+Triton is no dependency of this package, and this file does not import it; those three do.
 """
 
+import functools
+import os
+import shutil
 from importlib.util import find_spec
 
 import torch
 from torch import Tensor
 
-from mmconvnext.errors import ArgumentError
-
-# All channels of a pixel are in one program, for LayerNorm: 4096 in float32 are 32 registers of
-# each of 128 threads.
+# All channels of a pixel are in one program, for LayerNorm.
 MOST_CHANNELS = 4096
 
 
-def require_triton() -> None:
-    """Check that Triton is installed.
-
-    Raises:
-        ArgumentError: (a ValueError) it is not.
-    """
-    if find_spec('triton') is None:
-        raise ArgumentError(
-            'triton_kernels: expected Triton to be installed, found no module triton; install it '
-            '(pip install triton, on Linux) or leave triton_kernels out'
-        )
+@functools.cache
+def installed() -> bool:
+    """Return whether Triton is there, and the C compiler that it makes its launchers with."""
+    compilers = (os.environ.get('CC'), 'cc', 'gcc', 'clang')
+    return bool(find_spec('triton')) and any(name and shutil.which(name) for name in compilers)
 
 
-def fit(dtype: torch.dtype, weight: Tensor) -> bool:
-    """Return whether the kernels compute a block of this depthwise weight, (C, 1, k, k)."""
+@functools.cache
+def _has_tensor_cores(device: torch.device) -> bool:
+    # Before sm_80 there is no bfloat16, and Triton supports less.
+    return torch.version.hip is None and torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+def run_on(x: Tensor, dtype: torch.dtype) -> bool:
+    """Return whether the kernels compute maps (N, H, W, C) of ``x``'s device in a dtype."""
     return (
-        dtype in (torch.float32, torch.bfloat16, torch.float16)
-        and weight.shape[1:] == (1, 7, 7)
-        and len(weight) <= MOST_CHANNELS
+        dtype in (torch.bfloat16, torch.float16)
+        and x.is_cuda
+        and type(x) is Tensor  # a fake one has no memory
+        and x.shape[-1] <= MOST_CHANNELS
+        and installed()
+        and _has_tensor_cores(x.device)
     )

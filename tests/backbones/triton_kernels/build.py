@@ -1,6 +1,6 @@
-"""Compile the kernels and trace the operators for GPUs that are not there.
+"""Compile the kernels for GPUs that are not there.
 
-``python -m tests.backbones.triton_kernels.build OUT.json [CHANNELS …]``
+``python -m tests.backbones.triton_kernels.build OUT.json CHANNELS …``
 """
 
 import json
@@ -10,52 +10,84 @@ import sys
 import tempfile
 from itertools import product
 from pathlib import Path
-from types import SimpleNamespace
 
-import torch
 import triton
-from functorch.compile import make_boxed_func
-from torch._dynamo.backends.common import aot_autograd
-from torch._subclasses import FakeTensorMode
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from mmconvnext.backbones.triton_kernels import depthwise_norm, response
-from mmconvnext.backbones.triton_kernels.tiles import CONFIGS, channel_block
-
-KERNELS = (
-    depthwise_norm.convolve_and_normalize,
-    depthwise_norm.normalize_backward,
-    depthwise_norm.convolve,
-    depthwise_norm.correlate,
-    response.sum_products,
-    response.scale,
+from mmconvnext.backbones.triton_kernels import (
+    activation,
+    depthwise_norm,
+    layer_norm,
+    residual,
+    weights,
 )
-EXACT = ('rstd', 'partial', 'factor', 'b_factor')
-INTEGERS = ('pixels', 'height', 'width', 'bands')
+
+# Each with its warps, for a number of channels.
+KERNELS = {
+    depthwise_norm.convolve_and_normalize: lambda channels: max(_block(channels) // 256, 1),
+    depthwise_norm.normalize_backward: lambda _: 4,
+    depthwise_norm.convolve_turned: lambda _: 1,
+    activation.activate: lambda _: 4,
+    activation.sum_products: lambda _: 4,
+    activation.gelu_backward: lambda _: 4,
+    activation.respond: lambda _: 8,
+    activation.respond_backward: lambda _: 8,
+    residual.add_scaled: lambda _: 4,
+    residual.scale_and_sum: lambda _: 4,
+    weights.prepare: lambda _: 4,
+    weights.fold: lambda _: 4,
+    layer_norm.layer_norm_forward: lambda _: 4,
+    layer_norm.layer_norm_backward: lambda _: 4,
+}
+# In 16 bits; what is not named is float32.
+LOW = ('taps', 'normed', 'before', 'branch', 'other', 'low')
+INTEGERS = (
+    *('pixels', 'height', 'width', 'rows', 'columns', 'bands', 'channels'),
+    *('depthwise_parts', 'expand_parts', 'project_parts'),
+)
 
 
-def compiled(tuned, channels: int, pointer: str, target: GPUTarget, config) -> dict:
-    kernel = tuned.fn
-    meets = 'normalize' in kernel.__name__  # channels do
-    constants = {
-        'channels': channels,
-        'block': triton.next_power_of_2(channels) if meets else channel_block(channels),
-        'band': 1024,
-        'both': True,
-        **config.kwargs,
-    }
-    constants = {name: constants[name] for name in kernel.arg_names if name in constants}
-    kinds = dict.fromkeys(constants, 'constexpr') | dict.fromkeys(INTEGERS, 'i32')
-    kinds |= {'eps': 'fp32'} | dict.fromkeys(EXACT, '*fp32')
-    signature = {name: kinds.get(name, f'*{pointer}') for name in kernel.arg_names}
+def _block(channels: int) -> int:
+    return triton.next_power_of_2(channels)
+
+
+def compiled(kernel, channels: int, pointer: str, target: GPUTarget) -> dict:
+    wide = 'respond' in kernel.__name__
+    values = dict(
+        channels=channels,
+        columns=4 * channels if wide else 128,
+        block=_block(4 * channels) if wide else _block(channels),
+        rows=max(4096 // _block(channels), 1),
+        height=16,
+        width=128,
+        times=8,
+        strip=16,
+        **dict.fromkeys(('copies', 'both', 'with_grn', 'with_factor'), True),
+        **dict.fromkeys(('with_norm', 'with_gamma', 'with_beta'), True),
+    )
+    if kernel is depthwise_norm.convolve_turned:
+        values['block'] = 64
+    constant = {p.name for p in kernel.params if p.is_constexpr}
+    constants = {name: values[name] for name in kernel.arg_names if name in constant}
+    signature = {}
+    for name in kernel.arg_names:
+        if name in constant:
+            signature[name] = 'constexpr'
+        elif name in INTEGERS:
+            signature[name] = 'i32'
+        elif name == 'eps':
+            signature[name] = 'fp32'
+        else:
+            low = name.removeprefix('of_').startswith(LOW)
+            signature[name] = f'*{pointer}' if low else '*fp32'
     aligned = {
         (place,): [['tt.divisibility', 16]]
         for place, name in enumerate(kernel.arg_names)
         if signature[name].startswith('*')
     }
     source = ASTSource(kernel, signature, constants, aligned)
-    done = triton.compile(source, target=target, options={'num_warps': config.num_warps})
+    done = triton.compile(source, target=target, options={'num_warps': KERNELS[kernel](channels)})
     return dict(shared=done.metadata.shared, **resources(done.asm['cubin']))
 
 
@@ -72,50 +104,16 @@ def resources(cubin: bytes) -> dict:
     }
 
 
-def traced() -> dict:
-    """Shapes and kernels of both operators under torch.compile, forward and backward."""
-    target = GPUTarget('cuda', 90, 32)
-    # The compiler asks for one to see which arguments a kernel writes to.
-    triton.runtime.driver.set_active(SimpleNamespace(get_current_target=lambda: target))
-    graphs = []
-
-    def keep(graph, _):
-        graphs.append(graph)
-        return make_boxed_func(graph)
-
-    def both(x, weight, bias, gamma):
-        normed, _ = depthwise_norm.depthwise_norm(x, weight, bias, 1e-6)
-        return response.respond(normed, gamma, 1e-6)
-
-    with FakeTensorMode():
-        x = torch.randn(2, 5, 7, 40, dtype=torch.bfloat16, requires_grad=True)
-        weights = [
-            torch.randn(shape, requires_grad=True) for shape in ((40, 1, 7, 7), (40,), (40,))
-        ]
-        found = {}
-        for name, run in (
-            ('eager', both),
-            ('compiled', torch.compile(both, backend=aot_autograd(fw_compiler=keep))),
-        ):
-            out = run(x, *weights)
-            grads = torch.autograd.grad(out.sum(), (x, *weights))
-            found[name] = [[list(t.shape), str(t.dtype)] for t in (out, *grads)]
-    found['kernels'] = [
-        sum('triton_kernel_wrapper' in str(node.target) for node in graph.graph.nodes)
-        for graph in graphs
-    ]
-    return found
-
-
 def main() -> None:
     out, *channels = sys.argv[1:]
-    results = {'traced': traced()}
-    pointers = ('bf16', 'fp16', 'fp32')
-    for arch, count, kernel, pointer in product((80, 90), map(int, channels), KERNELS, pointers):
-        results[f'sm_{arch} {kernel.fn.__name__} {count} {pointer}'] = [
-            compiled(kernel, count, pointer, GPUTarget('cuda', arch, 32), config)
-            for config in CONFIGS
-        ]
+    results = {
+        f'sm_{arch} {kernel.__name__} {count} {pointer}': compiled(
+            kernel, count, pointer, GPUTarget('cuda', arch, 32)
+        )
+        for arch, count, kernel, pointer in product(
+            (80, 90), map(int, channels), KERNELS, ('bf16', 'fp16')
+        )
+    }
     Path(out).write_text(json.dumps(results, indent=1))
 
 

@@ -1,0 +1,145 @@
+"""The ConvNeXt block as one function of autograd: few passes over memory, and few calls.
+
+In 16 bits a GPU waits for Python sooner than for memory, so the whole block is one node, and its
+weights are made ready by one kernel.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from mmconvnext.backbones.fused_block.weights import BlockWeights
+from mmconvnext.backbones.triton_kernels import residual
+from mmconvnext.backbones.triton_kernels.activation import (
+    Response,
+    activated,
+    activation_gradient,
+)
+from mmconvnext.backbones.triton_kernels.depthwise_norm import (
+    depthwise_norm,
+    input_gradient,
+    norm_gradient,
+    weight_gradient,
+)
+from mmconvnext.backbones.triton_kernels.weights import LowWeights, Sums, gradients, scales
+
+
+class Settings(NamedTuple):
+    """What is no tensor: the branch's dtype, the epsilons."""
+
+    low: torch.dtype
+    eps: float
+    grn_eps: float
+
+
+def block(x: Tensor, weights: BlockWeights, factor: Tensor | None, settings: Settings) -> Tensor:
+    """``x + branch(x) · factor``.
+
+    Shapes: x (N, H, W, C), contiguous; factor (N, 1, 1, 1) → (N, H, W, C). Differentiable once.
+    """
+    with torch.cuda.device_of(x):  # Triton launches on the current device
+        if torch.is_grad_enabled():
+            return _Block.apply(x, factor, settings, *weights)
+        return _forward(x, factor, settings, weights)[0]
+
+
+class _Kept(NamedTuple):
+    """What the backward pass reads; maps in 16 bits."""
+
+    x: Tensor
+    normed: Tensor
+    rstd: Tensor
+    before: Tensor  # GELU
+    hidden: Tensor
+    branch: Tensor  # `x` where nobody reads it
+    taps: Tensor
+    expand: Tensor
+    project: Tensor
+    norms: Tensor | None  # of GRN's response, as the next
+    factor: Tensor | None
+
+
+def _forward(
+    x: Tensor, factor: Tensor | None, settings: Settings, weights: BlockWeights
+) -> tuple[Tensor, _Kept]:
+    low = LowWeights.of(weights, settings.low)
+    normed, rstd, low_x = depthwise_norm(x, low.taps, low.depthwise_bias, settings.eps)
+    before = F.linear(normed, low.expand, low.expand_bias)
+    response: Response | tuple[None, None] = (None, None)
+    if weights.grn_gamma is None:
+        hidden = F.gelu(before)
+    else:
+        response = Response.of(before, weights.grn_gamma, settings.grn_eps)
+        hidden = activated(before, response)
+    branch = F.linear(hidden, low.project, low.project_bias)
+    apart = _apart(weights, settings)
+    maps = (low_x, normed, rstd, before, hidden, low_x if apart is None else branch)
+    kept = _Kept(*maps, low.taps, low.expand, low.project, *response)
+    return residual.add(x, branch, factor, apart, _dtype(x, weights)), kept
+
+
+def _apart(weights: BlockWeights, settings: Settings) -> Tensor | None:
+    """The layer scale that is not in the second layer."""
+    return None if scales(weights, settings.low) else weights.gamma
+
+
+def _dtype(x: Tensor, weights: BlockWeights) -> torch.dtype:
+    """The dtype that the plain block's result has."""
+    return x.dtype if weights.gamma is None else torch.promote_types(x.dtype, weights.gamma.dtype)
+
+
+class _Block(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, factor: Tensor | None, settings: Settings, *parameters: Tensor | None
+    ) -> Tensor:
+        out, kept = _forward(x, factor, settings, BlockWeights._make(parameters))
+        ctx.save_for_backward(factor, *parameters, *kept)
+        ctx.settings, ctx.dtype = settings, x.dtype
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        count = len(BlockWeights._fields)
+        factor, *tensors = ctx.saved_tensors
+        weights, kept = BlockWeights._make(tensors[:count]), _Kept._make(tensors[count:])
+        with torch.cuda.device_of(grad):
+            of_x, of_weights = _backward(
+                grad.contiguous(), factor, ctx.settings, weights, kept, ctx.dtype
+            )
+        return of_x, None, None, *(of_weights.get(name) for name in BlockWeights._fields)
+
+
+def _backward(
+    grad: Tensor,
+    factor: Tensor | None,
+    settings: Settings,
+    weights: BlockWeights,
+    kept: _Kept,
+    dtype: torch.dtype,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The gradients of ``x`` and, by their names, of the parameters."""
+    apart = _apart(weights, settings)
+    g, project_sums = residual.backward(grad, kept.branch, factor, apart, settings.low)
+    rows = g.flatten(0, 2)
+    of_project = rows.t() @ kept.hidden.flatten(0, 2)
+    g = (rows @ kept.project).view_as(kept.before)
+    response = along = of_grn_gamma = None
+    if weights.grn_gamma is not None and kept.norms is not None and kept.factor is not None:
+        response = Response(kept.norms, kept.factor)
+        along, of_grn_gamma = response.backward(kept.before, g, weights.grn_gamma, settings.grn_eps)
+    g, expand_sums = activation_gradient(g, kept.before, response, along)
+    rows = g.flatten(0, 2)
+    of_expand = rows.t() @ kept.normed.flatten(0, 2)
+    g = (rows @ kept.expand).view_as(kept.normed)
+    g, depthwise_sums = norm_gradient(g, kept.normed, kept.rstd)
+    sums = Sums(depthwise_sums, expand_sums, project_sums)
+    of_depthwise = weight_gradient(g, kept.x)
+    of_weights = gradients(weights, of_depthwise, of_expand, of_project, sums)
+    if of_grn_gamma is not None:
+        of_weights['grn_gamma'] = of_grn_gamma.to(weights.expand.dtype)
+    return input_gradient(g, kept.taps, grad, dtype), of_weights
