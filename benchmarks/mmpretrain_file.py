@@ -8,6 +8,7 @@ import logging
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS, Registry
@@ -28,35 +29,31 @@ def mmpretrain_convnext(**options: object) -> nn.Module:
         MODELS.children.pop('mmpretrain', None)
 
 
-def _their_class() -> type:
-    (root,) = importlib.util.find_spec('mmpretrain').submodule_search_locations
-    models = Path(root) / 'models'
-    for name in ('mmpretrain', 'mmpretrain.models', 'mmpretrain.models.backbones'):
-        _module(name)
-    registry = Registry('model', parent=MODELS, scope='mmpretrain')
-    _module('mmpretrain.registry', MODELS=registry)
-    norm = _read('mmpretrain.models.norm', models / 'utils' / 'norm.py')
-    _module('mmpretrain.models.utils', GRN=norm.GRN, build_norm_layer=norm.build_norm_layer)
-    _module('mmpretrain.models.backbones.base_backbone', BaseBackbone=BaseModule)
-    path = models / 'backbones' / 'convnext.py'
-    return _read('mmpretrain.models.backbones.convnext', path).ConvNeXt
-
-
 def _set_aside() -> dict[str, ModuleType]:
     """Take all of mmpretrain out of ``sys.modules``."""
     names = [name for name in sys.modules if name.split('.')[0] == 'mmpretrain']
     return {name: sys.modules.pop(name) for name in names}
 
 
-def _module(name: str, **content: object) -> None:
-    module = ModuleType(name)
-    module.__path__ = []
-    vars(module).update(content)
-    sys.modules[name] = module
+def _their_class() -> type:
+    package: Any = importlib.util.find_spec('mmpretrain')
+    models = Path(*package.submodule_search_locations) / 'models'
+    for name in ('', '.models', '.models.backbones'):
+        _stand_in(name)
+    _stand_in('.registry', MODELS=Registry('model', parent=MODELS, scope='mmpretrain'))
+    norm = _read('.models.norm', models / 'utils' / 'norm.py')
+    _stand_in('.models.utils', GRN=norm.GRN, build_norm_layer=norm.build_norm_layer)
+    _stand_in('.models.backbones.base_backbone', BaseBackbone=BaseModule)
+    return _read('.models.backbones.convnext', models / 'backbones' / 'convnext.py').ConvNeXt
+
+
+def _stand_in(name: str, **content: object) -> None:
+    module = sys.modules[f'mmpretrain{name}'] = ModuleType(f'mmpretrain{name}')
+    vars(module).update(content, __path__=[])
 
 
 def _read(name: str, path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec: Any = importlib.util.spec_from_file_location(f'mmpretrain{name}', path)
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -7,7 +7,7 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from mmconvnext.analysis.benchmark.case import Variant
+from benchmarks.case import Variant
 from mmconvnext.analysis.benchmark.step import Step
 from mmconvnext.ops import cuda, nms, roi_align
 
@@ -76,8 +76,8 @@ def _align(
     name: str, features: Tensor, rois: Tensor, grads: Tensor, scale: float, module: ModuleType
 ) -> dict[str, Tensor]:
     """The RoIs' features, and the gradient of the map for ``grads`` into them."""
-    options = dict(aligned_height=grads.shape[2], aligned_width=grads.shape[3])
-    options |= dict(spatial_scale=scale, sampling_ratio=0, pool_mode=1, aligned=True)
+    sides = dict(aligned_height=grads.shape[2], aligned_width=grads.shape[3])
+    options = dict(spatial_scale=scale, sampling_ratio=0, pool_mode=1, aligned=True, **sides)
     nothing, output = features.new_zeros(0), torch.zeros_like(grads)
     module.roi_align_forward(features, rois, output, nothing, nothing, **options)
     gradient = torch.zeros_like(features)

@@ -2,52 +2,25 @@
 
 A builder takes our model and its config and returns the rival with our weights in it, and our
 name of each of its parameters. Nothing of a rival is imported before it is built.
-
-Import this before mmconvnext, which would set aside a torchvision whose operators do not load.
 """
 
 import copy
 import importlib
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from itertools import accumulate
+from typing import Any
 
 import torch
+from mmengine.config import ConfigDict
+from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-
-def _import_torchvision() -> None:
-    """Make torchvision's models importable where its operators are of another build of torch."""
-    try:
-        importlib.import_module('torchvision')
-    except ModuleNotFoundError:
-        return
-    except RuntimeError:  # it asks for the schemas of two operators when it is imported
-        for name in [name for name in sys.modules if name.split('.')[0] == 'torchvision']:
-            del sys.modules[name]
-        for name in ('nms', 'qnms'):
-            _LIBRARY.define(f'{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
-        importlib.import_module('torchvision')
-
-
-_LIBRARY = torch.library.Library('torchvision', 'FRAGMENT')  # definitions live as long as it
-_import_torchvision()
-
-from mmengine.config import ConfigDict  # noqa: E402
-from mmengine.registry import MODELS, DefaultScope  # noqa: E402
-
-from benchmarks.mmpretrain_file import mmpretrain_convnext  # noqa: E402
-from mmconvnext.architectures import find_size  # noqa: E402
-from mmconvnext.backbones import ConvNeXt  # noqa: E402
-from mmconvnext.backbones.layers import StochasticDepth  # noqa: E402
-from mmconvnext.checkpoints.formats import (  # noqa: E402
-    HF,
-    MMPRETRAIN,
-    TIMM,
-    TORCHVISION,
-    key_map,
-)
+from benchmarks.mmpretrain_file import mmpretrain_convnext
+from mmconvnext.architectures import find_size
+from mmconvnext.backbones.layers import StochasticDepth
+from mmconvnext.checkpoints.formats import HF, MMPRETRAIN, TIMM, TORCHVISION, Format, key_map
 
 Names = Mapping[str, str]
 Shape = Sequence[int]  # blocks, or channels, of each stage
@@ -95,17 +68,15 @@ def mmpretrain(depths: Shape, channels: Shape, use_grn: bool = False, **options)
     return mmpretrain_convnext(arch=arch, use_grn=use_grn, layer_scale_init_value=scale, **options)
 
 
-def _each(layers: Iterable[nn.Module], x: Tensor) -> list[Tensor]:
-    found = []
-    for layer in layers:
-        found.append(x := layer(x))
-    return found
+def _outputs(layers: Iterable[Any], x: Tensor) -> list[Tensor]:
+    """Of each of some layers one behind the other."""
+    return list(accumulate(layers, lambda y, layer: layer(y), initial=x))[1:]
 
 
 # How each is made, its names, the maps of its stages, and options.
-BACKBONES = {
-    'timm': (timm, TIMM, lambda m, x: _each(m.stages, m.stem(x)), dict(num_classes=0)),
-    'torchvision': (torchvision, TORCHVISION, lambda m, x: _each(m.features, x)[1::2], {}),
+BACKBONES: dict[str, tuple[Callable[..., Any], Format, Callable, dict[str, Any]]] = {
+    'timm': (timm, TIMM, lambda m, x: _outputs(m.stages, m.stem(x)), dict(num_classes=0)),
+    'torchvision': (torchvision, TORCHVISION, lambda m, x: _outputs(m.features, x)[1::2], {}),
     'transformers': (
         *(partial(transformers, 'Backbone'), HF, lambda m, x: m(x).feature_maps),
         dict(out_features=['stage1', 'stage2', 'stage3', 'stage4']),
@@ -132,26 +103,27 @@ class StageMaps(nn.Module):
         return maps
 
 
-def _layer_norm(norm: nn.Module, x: Tensor) -> Tensor:
+def _layer_norm(norm: Any, x: Tensor) -> Tensor:
     return F.layer_norm(x, norm.weight.shape, norm.weight, norm.bias, norm.eps)
 
 
 @torch.no_grad()
 def build_backbone(
-    ours: ConvNeXt, config: dict, rival: str, **options: object
+    ours: Any, config: dict, rival: str, **options: object
 ) -> tuple[nn.Module, Names]:
     """A key of :data:`BACKBONES`, with our output norms behind it where it has none."""
     construct, format, maps, fixed = BACKBONES[rival]
     options |= fixed | dict(drop_path_rate=config.get('drop_path_rate', 0.0))
     model = construct(ours.depths, ours.channels, config.get('use_grn', False), **options)
-    theirs, state, names = dict(model.named_parameters()), ours.state_dict(), {}
+    theirs, state = dict(model.named_parameters()), ours.state_dict()
+    names: dict[str, str] = {}
     for own, common in key_map(format, ours.depths).items():
         if own in theirs and common in state:
             theirs[own].copy_(state[common].reshape(theirs[own].shape))
             names[f'rival.{own}'] = common
-    norms = [copy.deepcopy(getattr(ours, f'norm{i}')) for i in range(4)]
-    norms = [] if 'output_norm' in format.parts else norms
-    for stage, _ in enumerate(norms):
+    norms = []
+    for stage in range(0 if 'output_norm' in format.parts else 4):
+        norms.append(copy.deepcopy(getattr(ours, f'norm{stage}')))
         names |= {f'norms.{stage}.{p}': f'norm{stage}.{p}' for p in ('weight', 'bias')}
     return StageMaps(draw_alike(model), maps, norms), names
 
@@ -175,7 +147,7 @@ def draw_alike(model: nn.Module) -> nn.Module:
         for name, child in list(module.named_children()):
             kind = type(child)
             if kind.__name__.endswith(('DropPath', 'StochasticDepth')):
-                p = child.p if hasattr(child, 'p') else child.drop_prob
+                p: Any = child.p if hasattr(child, 'p') else child.drop_prob
                 divides = kind.__module__.startswith(('mmcv', 'transformers'))
                 setattr(module, name, DividedMap(p) if divides else StochasticDepth(p))
     return model
@@ -188,7 +160,7 @@ class OfficialLike(nn.Module):
     figure 5 and algorithm 1 of arXiv 2301.00808, line by line.
     """
 
-    def __init__(self, ours: ConvNeXt) -> None:
+    def __init__(self, ours: Any) -> None:
         super().__init__()
         self.ours = ours
 
@@ -203,7 +175,7 @@ class OfficialLike(nn.Module):
         return maps
 
     @staticmethod
-    def _channel_norm(norm: nn.Module, x: Tensor) -> Tensor:
+    def _channel_norm(norm: Any, x: Tensor) -> Tensor:
         """LayerNorm over dimension 1 of a map, its statistics taken there."""
         centred = x - x.mean(1, keepdim=True)
         variance = centred.square().mean(1, keepdim=True)
@@ -211,7 +183,7 @@ class OfficialLike(nn.Module):
         return y * norm.weight[:, None, None] + norm.bias[:, None, None]
 
     @staticmethod
-    def _branch(block: nn.Module, x: Tensor) -> Tensor:
+    def _branch(block: Any, x: Tensor) -> Tensor:
         y = _layer_norm(block.norm, block.dwconv(x).permute(0, 2, 3, 1))
         y = F.gelu(block.pwconv1(y))
         if not isinstance(block.grn, nn.Identity):
@@ -226,7 +198,7 @@ def build_official_like(ours: nn.Module, config: dict) -> tuple[nn.Module, Names
     return OfficialLike(ours), {f'ours.{name}': name for name, _ in ours.named_parameters()}
 
 
-def stock(config: object) -> object:
+def stock(config: Any) -> Any:
     """The config with mmseg's and mmdet's own types where it names ours."""
     if isinstance(config, list | tuple):
         return type(config)(stock(value) for value in config)
@@ -239,14 +211,14 @@ def stock(config: object) -> object:
     return changed
 
 
-def build_stock(ours: nn.Module, config: dict, scope: str) -> tuple[nn.Module, Names]:
+def build_stock(ours: Any, config: dict, scope: str) -> tuple[nn.Module, Names]:
     """Mmseg's head, or its or mmdet's whole model on mmpretrain's backbone."""
     behind = {key: config[key] for key in ('backbone',) if key in config}
     with DefaultScope.overwrite_default_scope(scope):
         rival = MODELS.build(ConfigDict(stock(config) | behind))
     rival.load_state_dict(ours.state_dict())
-    inside: Names = {}
-    if behind:
-        rival.backbone, inside = build_backbone(ours.backbone, behind['backbone'], 'mmpretrain')
     names = {name: name for name, _ in rival.named_parameters()}
-    return rival, names | {f'backbone.{k}': f'backbone.{v}' for k, v in inside.items()}
+    if behind:
+        rival.backbone, inside = build_backbone(ours.backbone, config['backbone'], 'mmpretrain')
+        names |= {f'backbone.{theirs}': f'backbone.{own}' for theirs, own in inside.items()}
+    return rival, names

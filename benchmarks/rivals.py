@@ -1,7 +1,6 @@
 """Which other implementations there are, as shipped and tuned, for a task of the benchmark.
 
-One that is not there, or has no such model, is skipped with a message. Import this before
-mmconvnext, see :mod:`benchmarks.rival_models`.
+One that is not there, or has no such model, is skipped with a message.
 """
 
 import importlib
@@ -11,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from benchmarks import rival_models as models
-from mmconvnext.analysis.benchmark.case import Variant
-from mmconvnext.analysis.benchmark.task import Builder, Task, prepare
+from benchmarks.case import Variant
+from benchmarks.task import Builder, Task, prepare
 from mmconvnext.errors import first_line
 
 BUILDERS: Mapping[str, Mapping[str, Builder]] = {
@@ -60,7 +59,8 @@ def variants(
         found.append(Variant(rival, partial(prepare, task, build), rival))
         how = 'channels_last'
         if rival == 'timm':
-            build, how = partial(build, fast_norm=True), 'channels_last, fast norm'
+            build = partial(models.build_backbone, rival=rival, fast_norm=True)
+            how = 'channels_last, fast norm'
         for ending in ('', ', compiled') if compiled else ('',):
             step = partial(prepare, task, build, channels_last=True, compiled=bool(ending))
             found.append(Variant(f'{rival}, {how}{ending}', step, rival, tuned=True))

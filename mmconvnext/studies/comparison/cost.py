@@ -15,8 +15,7 @@ from torch import Tensor, nn
 
 from mmconvnext.analysis.benchmark.batch import generated_batch
 from mmconvnext.analysis.benchmark.memory import MemoryMeter, allocated_peak
-from mmconvnext.analysis.benchmark.step import ModelStep, Step
-from mmconvnext.analysis.benchmark.task import loss
+from mmconvnext.analysis.benchmark.step import ModelStep, Step, loss
 from mmconvnext.analysis.benchmark.timing import Report, Spread, repeats_of, time_rounds
 from mmconvnext.errors import UserError, first_line
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from rich.table import Table
 
-from mmconvnext.analysis.benchmark.case import Case
+from benchmarks.case import Case
 from mmconvnext.analysis.benchmark.timing import Spread
 from mmconvnext.figures import COLOURS, save
 

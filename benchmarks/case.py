@@ -14,8 +14,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from benchmarks.results import Tolerances, differences
 from mmconvnext.analysis.benchmark.memory import MemoryMeter, allocated_peak
-from mmconvnext.analysis.benchmark.step import Step, Tolerances, differences
+from mmconvnext.analysis.benchmark.step import Step
 from mmconvnext.analysis.benchmark.timing import (
     Report,
     Spread,

@@ -5,9 +5,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmconvnext.analysis.benchmark.case import Variant, measure_case, work
-from mmconvnext.analysis.benchmark.figure import table
-from mmconvnext.analysis.benchmark.step import Step, Tolerances
+from benchmarks.case import Variant, measure_case, work
+from benchmarks.figure import table
+from benchmarks.results import Tolerances
+from mmconvnext.analysis.benchmark.step import Step
 from mmconvnext.analysis.benchmark.timing import Spread
 from mmconvnext.errors import UserError
 
@@ -55,7 +56,7 @@ def test_ratios_are_paired_within_rounds(monkeypatch) -> None:
         return step
 
     variants = [Variant(name, partial(prepare, name)) for name in factor]
-    monkeypatch.setattr('mmconvnext.analysis.benchmark.case.gemm_gflops', lambda *_, **__: 100.0)
+    monkeypatch.setattr('benchmarks.case.gemm_gflops', lambda *_, **__: 100.0)
     result = measure_case('', variants, rounds=5, device='cpu', macs=50 * 10**9)
     ours, again, theirs = result.measurements
     assert ours.seconds == Spread(4.0, 3.0, 5.0)
@@ -95,7 +96,7 @@ def test_the_first_step_is_timed_apart(monkeypatch) -> None:
     """Which compiles, where something is compiled."""
     clock = [0.0]
     monkeypatch.setattr('time.perf_counter', lambda: clock[0])
-    monkeypatch.setattr('mmconvnext.analysis.benchmark.case.gemm_gflops', lambda *_, **__: 100.0)
+    monkeypatch.setattr('benchmarks.case.gemm_gflops', lambda *_, **__: 100.0)
     taken = iter([40.0])
 
     def step(_: int) -> Mapping[str, Tensor]:

@@ -12,8 +12,9 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
+from benchmarks.results import Tolerances
 from mmconvnext.analysis.benchmark.batch import box_heads, packed_pictures
-from mmconvnext.analysis.benchmark.step import ModelStep, Tolerances
+from mmconvnext.analysis.benchmark.step import ModelStep, loss
 from mmconvnext.analysis.cost import complexity
 from mmconvnext.config.config_file import read_config
 from mmconvnext.errors import UserError
@@ -218,12 +219,6 @@ def _with_pyramid(model: Any, forward: Callable[[], dict[str, Tensor]]) -> Calla
 
     model.neck.register_forward_hook(keep)  # once: each new one would be compiled anew
     return lambda: pyramid | forward()
-
-
-def loss(model: Any, images: Tensor, samples: list) -> dict[str, Tensor]:
-    """The sum of the losses of a segmentor or detector, by the name ``loss``."""
-    total, _ = model.parse_losses(model(images, samples, mode='loss'))
-    return {'loss': total}
 
 
 def plain_model(task: Task) -> nn.Module:
