@@ -9,20 +9,14 @@ import sys
 
 import torch
 
-
-def _import_torchvision() -> None:
-    """Make torchvision's models importable where its operators are of another build of torch."""
-    try:
-        importlib.import_module('torchvision')
-    except ModuleNotFoundError:
-        return
-    except RuntimeError:  # it asks for the schemas of two operators when it is imported
-        for name in [name for name in sys.modules if name.split('.')[0] == 'torchvision']:
-            del sys.modules[name]
-        for name in ('nms', 'qnms'):
-            _LIBRARY.define(f'{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
-        importlib.import_module('torchvision')
-
-
 _LIBRARY = torch.library.Library('torchvision', 'FRAGMENT')  # definitions live as long as it
-_import_torchvision()
+try:
+    importlib.import_module('torchvision')
+except ModuleNotFoundError:
+    pass
+except RuntimeError:  # it asks for the schemas of two operators when it is imported
+    for _name in [name for name in sys.modules if name.split('.')[0] == 'torchvision']:
+        del sys.modules[_name]
+    for _name in ('nms', 'qnms'):
+        _LIBRARY.define(f'{_name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
+    importlib.import_module('torchvision')

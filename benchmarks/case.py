@@ -9,37 +9,31 @@ what this machine makes of no difference at all.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from benchmarks.results import Tolerances, differences
+from mmconvnext.analysis.benchmark import timing
 from mmconvnext.analysis.benchmark.memory import MemoryMeter, allocated_peak
 from mmconvnext.analysis.benchmark.step import Step
-from mmconvnext.analysis.benchmark.timing import (
-    Report,
-    Spread,
-    gemm_gflops,
-    repeats_of,
-    seconds_of,
-    time_rounds,
-)
 from mmconvnext.errors import UserError
 
 
-class Variant(NamedTuple):
-    """One implementation.
+class Tolerances(NamedTuple):
+    """Bounds of :func:`differences`."""
 
-    ``prepare`` builds the model and its inputs; it must be picklable, since the memory is taken
-    in a process of its own. ``rival`` is whose it is, '' for our own; ``tuned`` sets a rival at
-    its best apart from the rival as shipped.
-    """
+    outputs: float = 1e-4
+    gradients: float = 1e-4
+
+
+class Variant(NamedTuple):
+    """One implementation."""
 
     name: str
-    prepare: Callable[[], Step]
-    rival: str = ''
-    tuned: bool = False
+    prepare: Callable[[], Step]  # builds model and inputs; picklable, since memory has a process
+    rival: str = ''  # whose it is, '' for our own
+    tuned: bool = False  # at its best, apart from the rival as shipped
 
 
 @dataclass(frozen=True)
@@ -49,8 +43,8 @@ class Measurement:
     name: str
     rival: str
     tuned: bool
-    seconds: Spread
-    ratio: Spread
+    seconds: timing.Spread
+    ratio: timing.Spread
     gemm_fraction: float | None  # of the time at the GEMM ceiling; None without a count of MACs
     peak_bytes: int | None  # beyond the model and its inputs; None where not taken
     difference: float  # of its results from the reference's, the larger of `differences`
@@ -78,75 +72,56 @@ class Case:
 
 def measure_case(
     title: str,
-    variants: Sequence[Variant],
+    variants: Sequence[Variant],  # the reference first
     *,
-    rounds: int,
+    rounds: int,  # in each, every variant and the control run once
     device: str,
-    macs: int | None = None,
-    warm_up: int = 1,
-    memory: MemoryMeter | None = None,
+    macs: int | None = None,  # of one step; None where a count has no meaning
+    warm_up: int = 1,  # rounds that are not counted, after the step that is compared
+    memory: MemoryMeter | None = None,  # takes the peak on a CPU; on CUDA it is always taken
     tolerances: Tolerances = Tolerances(),  # noqa: B008  (a tuple)
-    amp: torch.dtype | None = None,
-    report: Report = lambda _: None,
+    amp: torch.dtype | None = None,  # mixed precision's, which the GEMM ceiling is taken in
+    report: timing.Report = lambda _: None,  # called once for each unit of `work`
     drop: Callable[[str, str], None] | None = None,
 ) -> Case:
     """Check, warm up and time the variants, and take their peak memory.
 
-    Args:
-        title: Of the case.
-        variants: The reference first.
-        rounds: In each, every variant and the control run once.
-        device: ``'cpu'`` or a CUDA device.
-        macs: Multiply-accumulates of one step, a training step's as the customary three forward
-            passes; None where a count has no meaning.
-        warm_up: Rounds that are not counted, after the one that compares results.
-        memory: Takes the peak memory on a CPU; None leaves it out. On CUDA it is always taken.
-        tolerances: Of the comparison.
-        amp: Dtype of mixed precision, which the GEMM ceiling is taken in; None: float32.
-        report: Called once for each unit of :func:`work`.
-        drop: Told a rival that fails or whose results differ, and why; it is then left out. None
-            lets it end the whole.
-
-    Raises:
-        UserError: a variant's results are not the reference's.
+    ``drop`` is told a rival that fails or whose results differ, and why, and it is left out.
+    Without it this ends the whole: other results than the reference's are a UserError.
     """
     peaks = {}
     if memory:
         for variant in variants:
             report(f'memory of {variant.name}')
             peaks[variant.name] = memory.peak(variant.prepare)
-    ready: dict[str, _FirstStep] = {}
+    first, again = variants[0].name, f'{variants[0].name}, again'
+    steps: dict[str, Step] = {}
+    facts: dict[str, dict[str, Any]] = {again: dict(difference=0.0, peak_bytes=None)}
+    expected: dict[str, Tensor] = {}
     for variant in variants:
         report(f'results of {variant.name}')
-        reference = next(iter(ready.items()), None)
         try:
-            ready[variant.name] = _first_step(variant, reference, tolerances, device)
+            found = _first_step(variant, first, expected, tolerances, device)
+            steps[variant.name], facts[variant.name] = found
+            if memory:
+                facts[variant.name]['peak_bytes'] = peaks[variant.name]
         except Exception as error:  # whatever another implementation raises
-            if drop is None or not ready:
+            if drop is None or not steps:
                 raise
             drop(variant.name, f'{type(error).__name__}: {error}')
-    first, again = variants[0].name, f'{variants[0].name}, again'
-    runs = {name: one.step for name, one in ready.items()}
-    repeats = repeats_of(runs[first], device)
-    runs[again] = runs[first]
-    seconds = time_rounds(
-        runs, rounds=rounds, warm_up=warm_up, device=device, repeats=repeats, report=report
-    )
-    gflops = gemm_gflops(device, dtype=amp or torch.float32)
-    control = variants[0]._replace(name=again)
+    steps[again] = steps[first]
+    repeats = timing.repeats_of(steps[first], device)
+    options = dict(rounds=rounds, warm_up=warm_up, repeats=repeats)
+    seconds = timing.time_rounds(steps, device=device, report=report, **options)
+    gflops = timing.gemm_gflops(device, dtype=amp or torch.float32)
     measurements = []
-    for row in [variants[0], control, *(one for one in variants[1:] if one.name in ready)]:
-        spread, found = Spread.of(seconds[row.name]), ready.get(row.name)
-        ratios = [a / b for a, b in zip(seconds[row.name], seconds[first])]
-        measurements.append(
-            Measurement(
-                *(row.name, row.rival, row.tuned, spread, Spread.of(ratios)),
-                gemm_fraction=macs and 2 * macs / (gflops * 1e9) / spread.median,
-                peak_bytes=peaks.get(row.name, found and found.peak_bytes),
-                difference=found.difference if found else 0.0,
-                first_seconds=found.seconds if found else 0.0,
-            )
-        )
+    for one in [variants[0], variants[0]._replace(name=again), *variants[1:]]:
+        if one.name in steps:
+            spread = timing.Spread.of(seconds[one.name])
+            ratio = timing.Spread.of([a / b for a, b in zip(seconds[one.name], seconds[first])])
+            fraction = macs and 2 * macs / (gflops * 1e9) / spread.median
+            named = (one.name, one.rival, one.tuned, spread, ratio, fraction)
+            measurements.append(Measurement(*named, **facts[one.name]))
     return Case(title, rounds, macs, gflops, measurements)
 
 
@@ -155,50 +130,70 @@ def work(variants: int, *, rounds: int, warm_up: int = 1, memory: object = None)
     return variants * (2 if memory else 1) + (variants + 1) * (rounds + warm_up)
 
 
-class _FirstStep(NamedTuple):
-    """A variant's first step; the results are kept of the reference alone."""
-
-    step: Step
-    seconds: float
-    results: Mapping[str, Tensor]
-    difference: float
-    peak_bytes: int | None
-
-
 def _first_step(
-    variant: Variant,
-    reference: tuple[str, _FirstStep] | None,
-    tolerances: Tolerances,
-    device: str,
-) -> _FirstStep:
-    """Run a variant, whose results have to be the reference's, by name."""
+    variant: Variant, first: str, expected: dict[str, Tensor], bounds: Tolerances, device: str
+) -> tuple[Step, dict[str, Any]]:
+    """A variant's step and what running it once tells; its results become, or have to be, those."""
     step = variant.prepare()
     results: dict[str, Tensor] = {}
-    seconds = seconds_of(lambda seed: results.update(step(seed)), device=device)
+    seconds = timing.seconds_of(lambda seed: results.update(step(seed)), device=device)
     difference = 0.0
-    if reference:
-        difference = _compare(variant.name, results, *reference, tolerances)
-        results.clear()
+    if variant.name == first:
+        expected.update(results)
+    else:
+        try:
+            difference = _require_alike(first, expected, results, bounds)
+        except UserError as error:
+            raise UserError(f'{variant.name}: {error}') from error
+    results.clear()
     peak = None if device == 'cpu' else allocated_peak(step, device)
-    return _FirstStep(step, seconds, results, difference, peak)
+    return step, dict(first_seconds=seconds, difference=difference, peak_bytes=peak)
 
 
-def _compare(
-    name: str,
-    results: Mapping[str, Tensor],
-    reference: str,
-    expected: _FirstStep,
-    tolerances: Tolerances,
+def _require_alike(
+    reference: str, expected: Mapping[str, Tensor], got: Mapping[str, Tensor], bounds: Tolerances
 ) -> float:
-    """The larger of the two differences."""
-    try:
-        pair = differences(expected.results, results)
-    except UserError as error:
-        raise UserError(f'{name}: {error}') from error
-    for what, difference, bound in zip(Tolerances._fields, pair, tolerances):
+    """The larger of the two differences; a UserError where one is beyond its bound."""
+    pair = differences(expected, got)
+    for what, difference, bound in zip(Tolerances._fields, pair, bounds):
         if not difference <= bound:
             raise UserError(
-                f'{name}: expected the {what} of {reference} within {bound:g}, they differ by '
+                f'expected the {what} of {reference} within {bound:g}, they differ by '
                 f'{difference:.2g}; leave it out, nothing would be compared'
             )
     return max(pair)
+
+
+def differences(expected: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> tuple[float, float]:
+    """Largest differences of the outputs and of the gradients; shapes may differ by ones.
+
+    Of an output ``max|a - b| / max|a|``; of integers, such as labels, the share that differs. Of a
+    gradient ``‖a - b‖ / ‖a‖``, in which a ReLU that rounding switches on or off does not decide
+    alone; its norm counts as at least a thousandth of the largest, since some gradients are zero
+    but for rounding. A UserError where a result is missing or of another size.
+    """
+    gradients = {name: x for name, x in expected.items() if name.startswith('gradient of ')}
+    floor = 1e-3 * max((x.norm().item() for x in gradients.values()), default=0.0)
+    found = {False: [0.0], True: [0.0]}
+    for name, a in expected.items():
+        b = got.get(name)
+        if b is None or b.numel() != a.numel():
+            shape = 'none' if b is None else f'shape {tuple(b.shape)}'
+            raise UserError(f'{name}: expected shape {tuple(a.shape)}, got {shape}')
+        one = _difference(a, b.reshape(a.shape), floor if name in gradients else None)
+        found[name in gradients].append(one)
+    # Not Python's own maximum, which may pass a nan over.
+    largest = (torch.tensor(x, dtype=torch.float64).max().item() for x in found.values())
+    return next(largest), next(largest)
+
+
+def _difference(a: Tensor, b: Tensor, floor: float | None) -> float:
+    """Of a gradient, with the least that its norm counts as, or of an output, without."""
+    if not a.numel():
+        return 0.0
+    if not a.is_floating_point():
+        return (a != b).float().mean().item()
+    a, b = a.float(), b.float()  # squares of float16 overflow
+    if floor is None:
+        return (a - b).abs().max().item() / (a.abs().max().item() or 1)
+    return (a - b).norm().item() / (max(a.norm().item(), floor) or 1)

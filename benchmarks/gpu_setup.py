@@ -8,9 +8,8 @@ from typing import NamedTuple
 
 import torch
 
-from benchmarks.case import Measurement, Variant, measure_case
+from benchmarks.case import Measurement, Tolerances, Variant, measure_case
 from benchmarks.findings import Findings
-from benchmarks.results import Tolerances
 from benchmarks.task import Task, model_config, randomise_vectors
 from mmconvnext.analysis.benchmark.memory import allocated_peak
 from mmconvnext.analysis.benchmark.step import Step

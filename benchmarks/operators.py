@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from benchmarks.case import Variant
+from benchmarks.task import STRIDES
 from mmconvnext.analysis.benchmark.step import Step
 from mmconvnext.ops import cuda, nms, roi_align
 
-STRIDES = (4, 8, 16, 32)
 HEIGHT, WIDTH = 800, 1344
 # Of a module with the operators: what they give.
 Run = Callable[[ModuleType], dict[str, Tensor]]
@@ -21,36 +21,34 @@ def variants(
     device: str, rivals: Sequence[str] | None = None
 ) -> tuple[dict[str, list[Variant]], dict[str, str]]:
     """Ours and torchvision's by case, and why the latter is left out."""
-    found = {title: [Variant('ours', partial(prepare, title, device))] for title in CASES}
+    names, left_out = [''], {}
     if not operates(device):
-        reason = f'its operators do not load beside this torch, or not on {device}'
-        return found, {'torchvision': reason}
-    for title in CASES if rivals is None or 'torchvision' in rivals else ():
-        theirs = partial(prepare_torchvision, title, device)
-        found[title].append(Variant('torchvision', theirs, 'torchvision'))
-    return found, {}
+        left_out['torchvision'] = f'its operators do not load beside this torch, or not on {device}'
+    elif rivals is None or 'torchvision' in rivals:
+        names.append('torchvision')
+    found = {
+        title: [Variant(one or 'ours', partial(prepare, title, device, one), one) for one in names]
+        for title in CASES
+    }
+    return found, left_out
 
 
 def operates(device: str) -> bool:
     """Whether torchvision's operators run on the device."""
     try:
-        prepare_torchvision('nms, 2000 boxes', device)(0)
+        prepare('nms, 2000 boxes', device, 'torchvision')(0)
     except (ImportError, AttributeError, NotImplementedError, RuntimeError):
         return False
     return True
 
 
-def prepare(title: str, device: str, theirs: ModuleType | None = None) -> Step:
-    """A step of a case by our operators, or by those of a module; the same boxes for all."""
+def prepare(title: str, device: str, rival: str = '') -> Step:
+    """A step of a case by our operators or by torchvision's; the same boxes for both."""
     ours, make = CASES[title]
     torch.manual_seed(0)
     with torch.device(device):
         run = make()
-    return lambda _: run(theirs or ours)
-
-
-def prepare_torchvision(title: str, device: str) -> Step:
-    return prepare(title, device, cuda)
+    return lambda _: run(cuda if rival else ours)
 
 
 def _nms() -> Run:
@@ -63,26 +61,25 @@ def _roi_align() -> Run:
     boxes = _random_boxes(512)
     scale = (boxes[:, 2:] - boxes[:, :2]).prod(1).sqrt()
     levels = (scale / 56 + 1e-6).log2().floor().clamp(0, 3).long()
-    jobs = []
+    inputs = []
     for level, stride in enumerate(STRIDES):
         rois = torch.cat([torch.zeros(512, 1), boxes], 1)[levels == level]
         features = torch.randn(1, 256, HEIGHT // stride, WIDTH // stride)
-        grads = torch.randn(len(rois), 256, 7, 7)
-        jobs.append(partial(_align, f'level {level}', features, rois, grads, 1 / stride))
-    return lambda module: {name: x for job in jobs for name, x in job(module).items()}
+        inputs.append((stride, features, rois, torch.randn(len(rois), 256, 7, 7)))
 
+    def run(module: ModuleType) -> dict[str, Tensor]:
+        results: dict[str, Tensor] = {}
+        for stride, features, rois, grads in inputs:
+            options = dict(aligned_height=7, aligned_width=7, spatial_scale=1 / stride)
+            options |= dict(sampling_ratio=0, pool_mode=1, aligned=True)
+            nothing, output = features.new_zeros(0), torch.zeros_like(grads)
+            module.roi_align_forward(features, rois, output, nothing, nothing, **options)
+            gradient = torch.zeros_like(features)
+            module.roi_align_backward(grads, rois, nothing, nothing, gradient, **options)
+            results |= {f'stride {stride}': output, f'gradient of stride {stride}': gradient}
+        return results
 
-def _align(
-    name: str, features: Tensor, rois: Tensor, grads: Tensor, scale: float, module: ModuleType
-) -> dict[str, Tensor]:
-    """The RoIs' features, and the gradient of the map for ``grads`` into them."""
-    sides = dict(aligned_height=grads.shape[2], aligned_width=grads.shape[3])
-    options = dict(spatial_scale=scale, sampling_ratio=0, pool_mode=1, aligned=True, **sides)
-    nothing, output = features.new_zeros(0), torch.zeros_like(grads)
-    module.roi_align_forward(features, rois, output, nothing, nothing, **options)
-    gradient = torch.zeros_like(features)
-    module.roi_align_backward(grads, rois, nothing, nothing, gradient, **options)
-    return {name: output, f'gradient of {name}': gradient}
+    return run
 
 
 def _random_boxes(count: int) -> Tensor:

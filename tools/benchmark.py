@@ -10,10 +10,10 @@ message. Writes a bar chart for each kind.
 """
 
 import argparse
-import dataclasses
 import os
 import sys
 import warnings
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -22,18 +22,14 @@ from rich.console import Console
 warnings.filterwarnings('ignore', module='mmseg')  # of its own functions, for each variant
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import rivals  # noqa: E402
 from benchmarks.case import Case  # noqa: E402
 from benchmarks.figure import draw, table  # noqa: E402
 from benchmarks.jobs import ARCHS, ROUNDS, jobs  # noqa: E402
+from benchmarks.rivals import NEEDED  # noqa: E402
 from benchmarks.task import DTYPES, SCOPES  # noqa: E402
 from mmconvnext.analysis.benchmark.machine import machine  # noqa: E402
 from mmconvnext.analysis.benchmark.memory import MemoryMeter  # noqa: E402
-from mmconvnext.analysis.benchmark.options import (  # noqa: E402
-    make_folders,
-    require_at_least,
-    require_device,
-)
+from mmconvnext.command_line import measuring  # noqa: E402
 from mmconvnext.errors import UserError, one_line_errors  # noqa: E402
 from mmconvnext.files import write_json  # noqa: E402
 
@@ -70,25 +66,15 @@ def parse_arguments() -> argparse.Namespace:
 
 def check_arguments(arguments: argparse.Namespace) -> None:
     """Refuse what cannot be measured; the rivals asked for become a list, or None for all."""
-    require_device(arguments.device)
-    make_folders(arguments.out, arguments.json)
-    require_at_least(1, {'rounds': arguments.rounds, 'batch': arguments.batch})
+    measuring.require_device(arguments.device)
+    measuring.make_folders(arguments.out, arguments.json)
+    measuring.require_at_least(1, {'rounds': arguments.rounds, 'batch': arguments.batch})
     if arguments.rivals is None:
         return
     arguments.rivals = [] if arguments.rivals == 'none' else arguments.rivals.split(',')
-    unknown = [name for name in arguments.rivals if name not in rivals.RIVALS]
+    unknown = ', '.join(name for name in arguments.rivals if name not in NEEDED)
     if unknown:
-        raise UserError(
-            f'--rivals: expected none or some of {", ".join(rivals.RIVALS)}, got '
-            f'{", ".join(unknown)}'
-        )
-
-
-def open_meter(arguments: argparse.Namespace) -> MemoryMeter | None:
-    if arguments.no_memory or arguments.device != 'cpu':
-        return None
-    os.environ['PYTHONPATH'] = os.pathsep.join(sys.path)  # of the process that imports
-    return MemoryMeter(['benchmarks.rivals', *rivals.imported()])
+        raise UserError(f'--rivals: expected none or some of {", ".join(NEEDED)}, got {unknown}')
 
 
 def main() -> None:
@@ -97,8 +83,7 @@ def main() -> None:
     todo = list(jobs(arguments))
     left_out = {name: why for job in todo for name, why in job.left_out.items()}
     # float32 of all, as the ceiling's, if nothing else is asked for.
-    torch.backends.cudnn.allow_tf32 = arguments.tf32
-    torch.backends.cuda.matmul.allow_tf32 = arguments.tf32
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = arguments.tf32
     here = machine(arguments.device)._asdict()
     del here['load']
     console = Console(width=None if sys.stdout.isatty() else 160)
@@ -106,15 +91,16 @@ def main() -> None:
     for name, reason in left_out.items():
         console.print(f'left out: {name}: {reason}', highlight=False)
     cases: dict[str, list[Case]] = {}
-    memory = open_meter(arguments)
+    os.environ['PYTHONPATH'] = os.pathsep.join(sys.path)  # of the process that imports
+    theirs = [name for names in NEEDED.values() for name in names if name in sys.modules]
+    wanted = arguments.device == 'cpu' and not arguments.no_memory
+    memory = MemoryMeter(['benchmarks.rivals', *theirs]) if wanted else None
     for number, job in enumerate(todo, 1):
         case = job.measure(f'{number}/{len(todo)}', arguments, memory)
         cases.setdefault(job.kind, []).append(case)
         console.print(table(case))
     if arguments.json:
-        numbers = {
-            kind: [dataclasses.asdict(one) for one in found] for kind, found in cases.items()
-        }
+        numbers = {kind: [asdict(one) for one in found] for kind, found in cases.items()}
         write_json(arguments.json, {'machine': here, 'left_out': left_out, 'cases': numbers})
         print(f'written: {arguments.json}')
     for kind, measured in cases.items():

@@ -39,7 +39,9 @@ def run_cases(monkeypatch, tmp_path: Path, capsys) -> Callable[..., dict]:
         monkeypatch.chdir(ROOT)
         # Numbers are not looked at: they need not be good ones.
         monkeypatch.setattr('mmconvnext.analysis.benchmark.timing.SHORTEST_SECONDS', 0)
-        monkeypatch.setattr('benchmarks.case.gemm_gflops', lambda *_, **__: 100.0)
+        monkeypatch.setattr(
+            'mmconvnext.analysis.benchmark.timing.gemm_gflops', lambda *_, **__: 100.0
+        )
         load(monkeypatch).main()
         output = capsys.readouterr().out
         content = json.loads(file.read_text())

@@ -8,33 +8,24 @@ from torch import Tensor, nn
 
 # With the given seed; what it returns is compared between variants.
 Step = Callable[[int], Mapping[str, Tensor]]
-
 # Of float16, whose small gradients would be zeros; as a GradScaler has it.
 LOSS_SCALE = 1024.0
 
 
 class ModelStep:
-    """One step of a model on fixed inputs: forward, and in training backward.
+    """One step of a model, in its mode, on fixed inputs: forward, and in training backward.
 
     The gradient that enters the outputs is random and fixed: the derivative of a random weighted
     sum of them. A scalar (a loss) has the weight 1.
-
-    Args:
-        model: In the mode it shall run in.
-        forward: Runs the model; gives named outputs.
-        names: Common name of each parameter that is compared, by its name in the model; None
-            where they are the common ones.
-        leaves: Inputs, by name, whose gradients are asked for as well.
-        amp: Dtype of autocast, which ``forward`` then runs under.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        forward: Callable[[], Mapping[str, Tensor]],
-        names: Mapping[str, str] | None = None,
-        leaves: dict[str, Tensor] | None = None,
-        amp: torch.dtype | None = None,
+        forward: Callable[[], Mapping[str, Tensor]],  # runs the model; gives named outputs
+        names: Mapping[str, str] | None = None,  # model's parameter ↦ common name; None: as it is
+        leaves: dict[str, Tensor] | None = None,  # inputs whose gradients are asked for as well
+        amp: torch.dtype | None = None,  # of autocast, which the forward then runs under
     ) -> None:
         self.model, self.forward, self.amp = model, forward, amp
         parameters = dict(model.named_parameters())
