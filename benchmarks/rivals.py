@@ -220,11 +220,11 @@ def build_stock(ours: Any, config: dict, scope: str) -> tuple[nn.Module, Names]:
     with DefaultScope.overwrite_default_scope(scope):
         rival = MODELS.build(ConfigDict(stock(config) | behind))
     rival.load_state_dict(ours.state_dict())
-    names = {name: name for name, _ in rival.named_parameters()}
+    inside: Names = {}
     if behind:
         rival.backbone, inside = build_backbone(ours.backbone, config['backbone'], 'mmpretrain')
-        names |= {f'backbone.{theirs}': f'backbone.{own}' for theirs, own in inside.items()}
-    return rival, names
+    names = {name: name for name, _ in rival.named_parameters()}
+    return rival, names | {f'backbone.{k}': f'backbone.{v}' for k, v in inside.items()}
 
 
 BUILDERS: Mapping[str, Mapping[str, Builder]] = {
