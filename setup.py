@@ -1,4 +1,4 @@
-"""Puts configs, tools and model-index.yml into mmconvnext/.mim of what is built, as mim expects.
+"""Puts what mim and its tools expect into mmconvnext/.mim of what is built.
 
 All metadata stands in setup.cfg.
 """
@@ -9,7 +9,7 @@ from pathlib import Path
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-SHIPPED = ('configs', 'tools', 'model-index.yml')
+SHIPPED = ('configs', 'tools', 'benchmarks', 'model-index.yml')
 
 
 class BuildWithMim(build_py):

@@ -31,7 +31,6 @@ warnings.filterwarnings('ignore')
 
 import torch  # noqa: E402
 
-import benchmarks.rival_models  # noqa: E402, F401  (before mmconvnext: it sees to torchvision)
 from benchmarks import operators, rivals  # noqa: E402
 from benchmarks.findings import Findings, page  # noqa: E402
 from benchmarks.gpu_correctness import correct  # noqa: E402

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.gpu_setup import DETECTOR, SEGMENTOR, Setup, on_side_stream
+from benchmarks.task import DTYPES, prepare
 from mmconvnext.analysis.benchmark.step import LOSS_SCALE, Step
-from mmconvnext.analysis.benchmark.task import DTYPES, prepare
 from mmconvnext.ops import nms, roi_align
 
 PRECISIONS = {

@@ -14,8 +14,8 @@ import torch
 
 from benchmarks import rivals
 from benchmarks.gpu_setup import DETECTOR, ROOT, SEGMENTOR, Setup
+from benchmarks.task import prepare
 from mmconvnext.analysis.benchmark.step import Step
-from mmconvnext.analysis.benchmark.task import prepare
 
 
 def waits(setup: Setup) -> None:

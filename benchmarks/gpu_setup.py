@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 import torch
 
+from benchmarks.case import Measurement, Tolerances, Variant, measure_case
 from benchmarks.findings import Findings
-from mmconvnext.analysis.benchmark.case import Measurement, Variant, measure_case
+from benchmarks.task import Task, model_config, randomise_vectors
 from mmconvnext.analysis.benchmark.memory import allocated_peak
-from mmconvnext.analysis.benchmark.step import Step, Tolerances
-from mmconvnext.analysis.benchmark.task import Task, model_config, randomise_vectors
+from mmconvnext.analysis.benchmark.step import Step
 from mmconvnext.analysis.benchmark.timing import Spread, repeats_of, time_rounds
 from mmconvnext.backbones import ConvNeXt
 

@@ -12,10 +12,10 @@ from torch.profiler import ProfilerActivity
 from torch.profiler import profile as profiler
 
 from benchmarks import rivals
+from benchmarks.case import Variant
 from benchmarks.gpu_setup import DETECTOR, SEGMENTOR, Setup, on_side_stream
-from mmconvnext.analysis.benchmark.case import Variant
+from benchmarks.task import Task, backbone_config, prepare
 from mmconvnext.analysis.benchmark.step import Step
-from mmconvnext.analysis.benchmark.task import Task, backbone_config, prepare
 
 # Version, training: in order of worth.
 CASES = ((False, True), (True, True), (False, False), (True, False))

@@ -192,6 +192,17 @@ def test_run_infers_with_the_config_that_training_left(trained, mim, samples: Pa
     assert 'The script finished successfully' in result.stdout
 
 
+def test_run_measures_with_what_ships_beside_the_tools(mim) -> None:
+    result = mim(
+        *('run', 'mmconvnext', 'benchmark', 'backbone', '--arch', 'atto', '--sizes', 32),
+        *('--infer', '--rounds', 1, '--rivals', 'timm,official-like', '--out', 'bars'),
+    )
+    assert result.returncode == 0, result.stderr
+    assert 'left out: timm (backbone): is not on the path' in result.stdout
+    assert 'official-like, channels_last' in result.stdout
+    assert (mim.folder / 'bars' / 'backbone.png').is_file()
+
+
 @pytest.mark.parametrize(
     ('command', 'answer'),
     [

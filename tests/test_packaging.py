@@ -17,15 +17,16 @@ def wheel(tmp_path_factory) -> zipfile.ZipFile:
         yield file
 
 
-def test_wheel_ships_configs_tools_and_index_for_mim(wheel: zipfile.ZipFile) -> None:
+def test_wheel_ships_configs_tools_benchmarks_and_index_for_mim(wheel: zipfile.ZipFile) -> None:
     names = set(wheel.namelist())
-    for folder in ('configs', 'tools'):
+    for folder in ('configs', 'tools', 'benchmarks'):
         for path in (ROOT / folder).rglob('*'):
             if path.is_file() and '__pycache__' not in path.parts:
                 assert f'mmconvnext/.mim/{path.relative_to(ROOT)}' in names
     assert 'mmconvnext/.mim/model-index.yml' in names
     assert 'mmconvnext/backbones/convnext.py' in names
-    assert not any(name.startswith(('tests/', 'configs/', 'tools/')) for name in names)
+    top = {PurePosixPath(name).parts[0] for name in names}
+    assert top == {'mmconvnext', f'mmconvnext-{__version__}.dist-info'}
 
 
 def test_mim_finds_each_config_and_tool_by_its_name(wheel: zipfile.ZipFile) -> None:

@@ -20,7 +20,7 @@ from rich.console import Console
 
 import mmconvnext  # noqa: F401  (makes the stack work on this torch before it is used)
 from mmconvnext.analysis.benchmark.machine import machine
-from mmconvnext.analysis.benchmark.options import (
+from mmconvnext.command_line.measuring import (
     make_folders,
     require_at_least,
     require_device,

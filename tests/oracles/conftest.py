@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import rival_models  # noqa: F401  (before mmconvnext: it sees to torchvision)
+import benchmarks  # noqa: F401  (before mmconvnext: it sees to torchvision)
 
 
 def pytest_collection_modifyitems(items) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks.rival_models import BACKBONES, build_backbone
+from benchmarks.rivals import BACKBONES, build_backbone
 from mmconvnext import ConvNeXt
 
 SIZES = [(224, 224), (97, 131)]

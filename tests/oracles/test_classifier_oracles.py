@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks import rival_models
+from benchmarks import rivals
 from mmconvnext.checkpoints.write import convert_checkpoint
 from mmconvnext.classification import (
     EvaluationCrop,
@@ -70,7 +70,7 @@ def assert_matches_both_ways(
 
 @pytest.mark.parametrize('use_grn', [False, True], ids=['v1', 'v2'])
 def test_matches_timm(use_grn: bool, tmp_path: Path) -> None:
-    rival = randomise(rival_models.timm(DEPTHS, CHANNELS, use_grn, num_classes=CLASSES))
+    rival = randomise(rivals.timm(DEPTHS, CHANNELS, use_grn, num_classes=CLASSES))
     assert_matches_both_ways(rival, 'timm', save_state_dict(rival, tmp_path), use_grn=use_grn)
 
 
@@ -83,14 +83,14 @@ def test_matches_timm_s_own_sizes(name: str, tmp_path: Path) -> None:
 
 
 def test_matches_torchvision(tmp_path: Path) -> None:
-    rival = randomise(rival_models.torchvision(DEPTHS, CHANNELS, num_classes=CLASSES))
+    rival = randomise(rivals.torchvision(DEPTHS, CHANNELS, num_classes=CLASSES))
     assert_matches_both_ways(rival, 'torchvision', save_state_dict(rival, tmp_path))
 
 
 @pytest.mark.parametrize('use_grn', [False, True], ids=['v1', 'v2'])
 def test_matches_transformers(use_grn: bool, tmp_path: Path) -> None:
     kind = 'ForImageClassification'
-    model = rival_models.transformers(kind, DEPTHS, CHANNELS, use_grn, num_labels=CLASSES)
+    model = rivals.transformers(kind, DEPTHS, CHANNELS, use_grn, num_labels=CLASSES)
     rival = randomise(model)
     # Theirs is 1e-12, the papers' 1e-6.
     rival.base_model.layernorm.eps = 1e-6
@@ -98,7 +98,7 @@ def test_matches_transformers(use_grn: bool, tmp_path: Path) -> None:
 
 
 def test_matches_mmpretrain(tmp_path: Path) -> None:
-    body = randomise(rival_models.mmpretrain(DEPTHS, CHANNELS))
+    body = randomise(rivals.mmpretrain(DEPTHS, CHANNELS))
     head = randomise(nn.Linear(CHANNELS[3], CLASSES))
     state = {f'backbone.{key}': value for key, value in body.state_dict().items()}
     state |= {f'head.fc.{key}': value for key, value in head.state_dict().items()}

@@ -1,6 +1,6 @@
 import pytest
 
-from benchmarks.rival_models import mmpretrain
+from benchmarks.rivals import mmpretrain
 from mmconvnext import ConvNeXt
 
 

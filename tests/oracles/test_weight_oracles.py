@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks import rival_models
+from benchmarks import rivals
 from mmconvnext import ConvNeXt
 from mmconvnext.checkpoints.convert import fit_shape, from_official, to_official
 from mmconvnext.checkpoints.formats import HF, MMPRETRAIN, OFFICIAL, TIMM
@@ -125,7 +125,7 @@ def _first_tensor(output: object) -> Tensor:
 @pytest.mark.parametrize('conv_mlp', [False, True], ids=['linear', '1x1'])
 @pytest.mark.parametrize('use_grn', [False, True], ids=['v1', 'v2'])
 def test_matches_timm(use_grn: bool, conv_mlp: bool, tmp_path: Path) -> None:
-    rival = randomise(rival_models.timm(DEPTHS, CHANNELS, use_grn, conv_mlp=conv_mlp))
+    rival = randomise(rivals.timm(DEPTHS, CHANNELS, use_grn, conv_mlp=conv_mlp))
     assert_loads_and_converts_back(rival, lambda m: m.stages, 'timm', tmp_path, use_grn)
 
 
@@ -159,7 +159,7 @@ def test_matches_timm_s_feature_extractor() -> None:
 
 def test_matches_timm_s_norm_before_the_pooling(tmp_path: Path) -> None:
     options = dict(head_norm_first=True, conv_mlp=True)
-    rival = randomise(rival_models.timm(DEPTHS, CHANNELS, **options))
+    rival = randomise(rivals.timm(DEPTHS, CHANNELS, **options))
     torch.save(rival.state_dict(), tmp_path / 'rival.pth')
     ours = ConvNeXt(
         SHAPES,
@@ -175,7 +175,7 @@ def test_matches_timm_s_norm_before_the_pooling(tmp_path: Path) -> None:
 
 
 def test_matches_openclip_s_trunk(tmp_path: Path) -> None:
-    rival = randomise(rival_models.timm(DEPTHS, CHANNELS, num_classes=0))
+    rival = randomise(rivals.timm(DEPTHS, CHANNELS, num_classes=0))
 
     def save(rival: nn.Module, folder: Path) -> Path:
         trunk = {f'visual.trunk.{key}': value for key, value in rival.state_dict().items()}
@@ -187,7 +187,7 @@ def test_matches_openclip_s_trunk(tmp_path: Path) -> None:
 
 
 def test_matches_torchvision(tmp_path: Path) -> None:
-    rival = randomise(rival_models.torchvision(DEPTHS, CHANNELS))
+    rival = randomise(rivals.torchvision(DEPTHS, CHANNELS))
     assert_loads_and_converts_back(
         rival, lambda m: [m.features[i] for i in (1, 3, 5, 7)], 'torchvision', tmp_path
     )
@@ -197,7 +197,7 @@ def test_matches_torchvision(tmp_path: Path) -> None:
 @pytest.mark.parametrize('use_grn', [False, True], ids=['v1', 'v2'])
 def test_matches_transformers(use_grn: bool, classifier: bool, tmp_path: Path) -> None:
     kind = 'ForImageClassification' if classifier else 'Model'
-    rival = randomise(rival_models.transformers(kind, DEPTHS, CHANNELS, use_grn))
+    rival = randomise(rivals.transformers(kind, DEPTHS, CHANNELS, use_grn))
     body = rival.base_model
     assert_loads_and_converts_back(
         rival, lambda _: body.encoder.stages, 'hf', tmp_path, use_grn, save_pretrained
@@ -244,7 +244,7 @@ def test_matches_transformers_dinov3(tmp_path: Path) -> None:
 def test_matches_mmpretrain(use_grn: bool, tmp_path: Path) -> None:
     """A whole downstream backbone, its output norms included."""
     options = dict(out_indices=(0, 1, 2, 3), gap_before_final_norm=False, frozen_stages=0)
-    rival = randomise(rival_models.mmpretrain(DEPTHS, CHANNELS, use_grn, **options))
+    rival = randomise(rivals.mmpretrain(DEPTHS, CHANNELS, use_grn, **options))
     state = {f'backbone.{key}': value for key, value in rival.state_dict().items()}
     torch.save({'state_dict': state, 'meta': {}}, tmp_path / 'rival.pth')
     ours = ConvNeXt(
@@ -267,7 +267,7 @@ def test_matches_mmpretrain(use_grn: bool, tmp_path: Path) -> None:
 
 def test_matches_mmpretrain_s_classifier(tmp_path: Path) -> None:
     """Its last norm, called norm3, is the classifier's."""
-    rival = randomise(rival_models.mmpretrain(DEPTHS, CHANNELS))
+    rival = randomise(rivals.mmpretrain(DEPTHS, CHANNELS))
     state = {f'backbone.{key}': value.clone() for key, value in rival.state_dict().items()}
     head = {'head.fc.weight': torch.rand(5, CHANNELS[3]), 'head.fc.bias': torch.rand(5)}
     recognised = to_official(state | head, 'rival')

@@ -15,15 +15,14 @@ from mmconvnext.backbones import compiled_block
 from mmconvnext.errors import one_line_errors
 from tests.conftest import ROOT
 
-STACK = 'mmconvnext.analysis.benchmark'
 TOOL = ROOT / 'tools' / 'benchmark.py'
 SAMPLES_CONFIG = 'configs/upernet_convnext_atto_samples.py'
 SHORT = ('--sizes', '64', '--rounds', '2', '--no-memory')
 
 
-def load(path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def load(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.setattr(sys, 'path', sys.path.copy())  # which the tool adds to
-    spec = importlib.util.spec_from_file_location('benchmark_tool', path)
+    spec = importlib.util.spec_from_file_location('benchmark_tool', TOOL)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -33,15 +32,17 @@ def load(path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def run_cases(monkeypatch, tmp_path: Path, capsys) -> Callable[..., dict]:
     """Runs the tool; gives the JSON that it writes, its cases by kind."""
 
-    def run(*arguments: str, tool: Path = TOOL) -> dict:
+    def run(*arguments: str) -> dict:
         file = tmp_path / 'numbers.json'
         written = ('--json', str(file), '--out', str(tmp_path))
         monkeypatch.setattr(sys, 'argv', ['tools/benchmark.py', *arguments, *SHORT, *written])
         monkeypatch.chdir(ROOT)
         # Numbers are not looked at: they need not be good ones.
-        monkeypatch.setattr(f'{STACK}.timing.SHORTEST_SECONDS', 0)
-        monkeypatch.setattr(f'{STACK}.case.gemm_gflops', lambda *_, **__: 100.0)
-        load(tool, monkeypatch).main()
+        monkeypatch.setattr('mmconvnext.analysis.benchmark.timing.SHORTEST_SECONDS', 0)
+        monkeypatch.setattr(
+            'mmconvnext.analysis.benchmark.timing.gemm_gflops', lambda *_, **__: 100.0
+        )
+        load(monkeypatch).main()
         output = capsys.readouterr().out
         content = json.loads(file.read_text())
         for kind, cases in content['cases'].items():
@@ -110,16 +111,21 @@ def test_detector_and_operators_alone(run_cases) -> None:
     assert len(content['cases']['ops']) == 2
 
 
-def test_without_the_benchmarks_folder_ours_is_measured_alone(run_cases, tmp_path) -> None:
-    """As after an installation through mim, which ships tools and configs."""
-    for folder in ('tools', 'configs'):
+def test_away_from_the_repository(run_tool, tmp_path) -> None:
+    """As after an installation through mim, which ships what it needs but for the rivals."""
+    for folder in ('tools', 'configs', 'benchmarks'):
         shutil.copytree(ROOT / folder, tmp_path / folder)
-    content = run_cases(
-        'backbone', '--arch', 'atto', '--infer', tool=tmp_path / 'tools' / 'benchmark.py'
+    file = tmp_path / 'numbers.json'
+    result = run_tool(
+        *('tools/benchmark.py', 'backbone', '--arch', 'atto', '--infer', *SHORT, '--json', file),
+        cwd=tmp_path,
     )
+    assert result.returncode == 0, result.stderr
+    content = json.loads(file.read_text())
     (case,) = content['cases']['backbone']
-    assert names(case) == ['ours', 'ours, again', 'ours, fast=False']
-    assert content['left_out'] == {'all rivals (backbone)': 'benchmarks/rivals.py is not here'}
+    assert names(case)[:3] == ['ours', 'ours, again', 'ours, fast=False']
+    assert content['left_out']['timm (backbone)'] == 'is not on the path'
+    assert 'left out: timm (backbone): is not on the path' in result.stdout
 
 
 def test_mixed_precision_and_blocks_compiled(run_cases, monkeypatch) -> None:
@@ -179,7 +185,7 @@ def test_in_a_process_of_its_own_with_memory(run_tool, tmp_path) -> None:
 def test_wrong_arguments_are_told_in_one_line(monkeypatch, arguments, parts) -> None:
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(sys, 'argv', ['tools/benchmark.py', *arguments])
-    tool = load(TOOL, monkeypatch)
+    tool = load(monkeypatch)
     with pytest.raises(SystemExit) as end, one_line_errors():
         tool.main()
     line = str(end.value)  # Python writes it to stderr and ends with 1

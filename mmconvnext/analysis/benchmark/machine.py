@@ -38,5 +38,5 @@ def machine(device: str) -> Machine:
 def _processor() -> str:
     path = Path('/proc/cpuinfo')
     lines = path.read_text().splitlines() if path.is_file() else []
-    names = [line.split(':', 1)[1].strip() for line in lines if line.startswith('model name')]
-    return next(iter(names), platform.processor() or 'unknown processor')
+    names = (line.split(':', 1)[1].strip() for line in lines if line.startswith('model name'))
+    return next(names, platform.processor() or 'unknown processor')

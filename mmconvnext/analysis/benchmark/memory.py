@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -16,72 +15,54 @@ from mmconvnext.analysis.benchmark.timing import Timed
 
 
 class MemoryMeter:
-    """Runs what is measured on a CPU, each in a process of its own.
+    """Takes the peak memory of steps on a CPU, each in a process of its own.
 
-    A process that computes nothing imports ``preload`` once and is forked for each call. With
-    ``start='spawn'`` each call starts Python anew: a fork does not count what it has not used of
-    the code that it shares.
+    Each is forked from one that has imported ``preload`` and computes nothing: not from this
+    process, whose memory and threads it would inherit.
     """
 
-    def __init__(self, preload: Sequence[str] = (), start: str = 'forkserver') -> None:
-        # Not forked from this process, whose memory and threads it would inherit.
-        self._processes = multiprocessing.get_context(start)
+    def __init__(self, preload: Sequence[str] = ()) -> None:
+        self._processes = multiprocessing.get_context('forkserver')
         self._processes.set_forkserver_preload([*preload, __name__])
-
-    def run(self, function: Callable[..., object], *arguments: object) -> Any:
-        """What a picklable function returns; None where its process was ended."""
-        with ProcessPoolExecutor(1, self._processes) as process:
-            try:
-                return process.submit(function, *arguments).result()
-            except BrokenProcessPool:
-                return None
 
     def peak(self, prepare: Callable[[], Timed], steps: int = 2) -> int | None:
         """Bytes of resident memory at the peak of some steps beyond those held before them.
 
         Code that is first used then adds some megabytes. None where the process was ended.
         """
-        return self.run(_peak_of_steps, prepare, steps)
+        with ProcessPoolExecutor(1, self._processes) as process:
+            try:
+                return process.submit(_peak_of_steps, prepare, steps).result()
+            except BrokenProcessPool:
+                return None
 
 
 def _peak_of_steps(prepare: Callable[[], Timed], steps: int) -> int:
     step = prepare()
     gc.collect()
-    before = _start_high_water()
-    for seed in range(steps):
-        step(seed)
-    return high_water() - before
-
-
-def _start_high_water() -> int:
-    """Bytes held now, from where on the high-water mark counts."""
     try:
         # What building the model freed goes back to the system first, or the steps would reuse it
-        # unseen; the mark starts anew (proc(5), clear_refs).
+        # unseen; the high-water mark starts anew (proc(5), clear_refs).
         ctypes.CDLL(None).malloc_trim(0)
         Path('/proc/self/clear_refs').write_text('5')
-        return process_status('VmRSS')
+        before = _resident('VmRSS')
     except (OSError, AttributeError):  # not Linux with glibc
-        return high_water()
+        before = _resident('VmHWM')
+    for seed in range(steps):
+        step(seed)
+    return _resident('VmHWM') - before
 
 
-def high_water() -> int:
-    """Bytes of resident memory of this process at its peak."""
-    try:
-        # Not getrusage where there is this: on Linux a new program inherits its mark.
-        return process_status('VmHWM')
-    except OSError:
-        import resource  # no Windows has it
+def _resident(entry: str) -> int:
+    """Bytes of resident memory by proc(5)'s name: now, or (elsewhere always) at the peak."""
+    status = Path('/proc/self/status')
+    if status.is_file():
+        (line,) = (one for one in status.read_text().splitlines() if one.startswith(f'{entry}:'))
+        return int(line.split()[1]) * 1024
+    import resource  # no Windows has it; on Linux a new program inherits its mark
 
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if sys.platform == 'darwin' else 1024 * peak
-
-
-def process_status(entry: str) -> int:
-    """Bytes of an entry of this process's status, proc(5); an OSError where there is none."""
-    lines = Path('/proc/self/status').read_text().splitlines()
-    (line,) = (line for line in lines if line.startswith(f'{entry}:'))
-    return int(line.split()[1]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == 'darwin' else 1024 * peak
 
 
 def allocated_peak(step: Timed, device: str) -> int:

@@ -9,11 +9,8 @@ from dataclasses import dataclass
 
 import torch
 
-# One step with the given seed; what it returns is not looked at here.
-Timed = Callable[[int], object]
-# Told each piece of work that is done.
-Report = Callable[[str], None]
-
+Timed = Callable[[int], object]  # one step with the given seed
+Report = Callable[[str], None]  # told each piece of work that is done
 # A shorter step is repeated within its measurement: clocks and launches are not what is measured.
 SHORTEST_SECONDS = 0.05
 
@@ -39,15 +36,14 @@ def time_rounds(
     *,
     rounds: int,
     device: str = 'cpu',
-    warm_up: int = 1,
+    warm_up: int = 1,  # rounds that are not counted
     repeats: int = 1,
     report: Report = lambda _: None,
 ) -> dict[str, list[float]]:
     """Seconds of each step by name, in each round; the steps need not compute the same.
 
-    In each round every step runs once, in an order drawn anew, after ``warm_up`` rounds that are
-    not counted; each measurement is the mean of ``repeats`` runs. ``report`` is called with its
-    name before each step.
+    In each round every step runs once, in an order drawn anew; each measurement is the mean of
+    ``repeats`` runs. ``report`` is told its name before each step.
     """
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     order = random.Random(0)
@@ -55,8 +51,8 @@ def time_rounds(
         for name in order.sample(list(runs), len(runs)):
             report(name)
             # The same masks for all variants of a round, and other ones in the next.
-            seed, times = warm_up + number, repeats if number >= 0 else 1
-            taken = seconds_of(runs[name], seed, device, times)
+            times = repeats if number >= 0 else 1
+            taken = seconds_of(runs[name], warm_up + number, device, times)
             if number >= 0:
                 seconds[name].append(taken)
     return seconds

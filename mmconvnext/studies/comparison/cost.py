@@ -13,10 +13,9 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
-from mmconvnext.analysis.benchmark.batch import generated_batch
+from mmconvnext.analysis.benchmark.batch import packed_images
 from mmconvnext.analysis.benchmark.memory import MemoryMeter, allocated_peak
-from mmconvnext.analysis.benchmark.step import ModelStep, Step
-from mmconvnext.analysis.benchmark.task import loss
+from mmconvnext.analysis.benchmark.step import ModelStep, Step, loss
 from mmconvnext.analysis.benchmark.timing import Report, Spread, repeats_of, time_rounds
 from mmconvnext.errors import UserError, first_line
 
@@ -63,6 +62,17 @@ def prepare(task: Task) -> Step:
         images, samples = generated_batch(model, task.size, task.batch, task.device)
     run = partial(loss if task.training else _predict, model, images, samples)
     return ModelStep(model, run, {})
+
+
+def generated_batch(
+    model: Any, size: tuple[int, int], batch: int, device: str
+) -> tuple[Tensor, list]:
+    """:func:`packed_images` as the model on ``device`` gets them, N×3×H×W float32 first."""
+    data = packed_images(model, size, batch)
+    # Without training no label map is padded: images of one size need not be.
+    ready = model.data_preprocessor(data, training=model.training)
+    samples = [sample.to(device) for sample in ready['data_samples']]
+    return ready['inputs'].to(device), samples
 
 
 def _detect_everywhere(classify: nn.Linear) -> None:

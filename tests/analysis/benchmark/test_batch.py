@@ -4,7 +4,8 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
-from mmconvnext.analysis.benchmark.batch import INSTANCES, generated_batch
+from mmconvnext.analysis.benchmark.batch import INSTANCES
+from mmconvnext.studies.comparison.cost import generated_batch
 from tests.conftest import CONFIGS
 
 

@@ -12,17 +12,16 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
-from mmconvnext.analysis.benchmark.batch import box_heads, packed_pictures
-from mmconvnext.analysis.benchmark.step import ModelStep, Tolerances
+from benchmarks.case import Tolerances
+from mmconvnext.analysis.benchmark.batch import box_heads, packed_images
+from mmconvnext.analysis.benchmark.step import ModelStep, loss
 from mmconvnext.analysis.cost import complexity
 from mmconvnext.config.config_file import read_config
 from mmconvnext.errors import UserError
 from mmconvnext.registry import MODELS as OUR_MODELS
 
-# Makes a model of ours another one with our weights: the model, the config of ours ↦ the other,
-# and our name of each of its parameters.
+# Of our model and its config: another's with our weights, and our name of each of its parameters.
 Builder = Callable[[nn.Module, dict], tuple[nn.Module, Mapping[str, str]]]
-
 SCOPES = {'backbone': 'mmengine', 'head': 'mmseg', 'segmentor': 'mmseg', 'detector': 'mmdet'}
 STRIDES = (4, 8, 16, 32)
 DTYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
@@ -55,10 +54,6 @@ class Task(NamedTuple):
         return DTYPES[self.amp] if self.amp else None
 
     @property
-    def use_grn(self) -> bool:
-        return self.config.get('use_grn', False)
-
-    @property
     def title(self) -> str:
         height, width = self.size
         size = f'{height}²' if height == width else f'{height}×{width}'
@@ -73,18 +68,16 @@ class Task(NamedTuple):
 
 def backbone_config(arch: str, use_grn: bool, drop_path_rate: float) -> dict:
     """Config of our backbone; V1's layer scale begins at 1, so that every branch matters."""
-    scale = {} if use_grn else {'layer_scale_init_value': 1.0}
-    options = dict(arch=arch, use_grn=use_grn, drop_path_rate=drop_path_rate)
-    return dict(type='mmconvnext.ConvNeXt', **options, **scale)
+    options = dict(use_grn=use_grn, drop_path_rate=drop_path_rate)
+    scale = None if use_grn else 1.0
+    return dict(type='mmconvnext.ConvNeXt', arch=arch, layer_scale_init_value=scale, **options)
 
 
 def model_config(kind: str, path: Path) -> dict:
     """Config of a config file's head, segmentor or detector, whose backbone loads nothing.
 
     It says all channels, which a head by itself and other implementations cannot ask a backbone.
-
-    Raises:
-        UserError: there is no such file, or its model is of another kind.
+    A UserError tells that there is no such file, or that its model is of another kind.
     """
     if not path.is_file():
         raise UserError(f'--config: expected a config file, got {path}')
@@ -117,27 +110,18 @@ def prepare(
 ) -> ModelStep:
     """A step of ours, or of what ``build`` makes of ours; ``options`` are our backbone's."""
     torch.manual_seed(0)
-    config = task.config | (options or {})
-    if options and task.kind != 'backbone':
-        config = task.config | dict(backbone=task.config['backbone'] | options)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
     with DefaultScope.overwrite_default_scope(SCOPES[task.kind]):
-        model, names = MODELS.build(ConfigDict(config)), None
-        for module in model.modules():
-            if hasattr(module, 'fast'):
-                module.fast = module.fast and fast
-        randomise_vectors(model)
-        if task.kind == 'detector':
-            for head in box_heads(model):
-                # Of random weights no class is likelier than the threshold: nothing would be
-                # left to mask.
-                head.fc_cls.weight.data.mul_(30)
+        model, names = _ours(task, fast, options or {}), None
         if build:
             model, names = build(model, task.config)
         model = revert_sync_batchnorm(model)
-        _condition(model)
+        for module in model.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                # The usual one magnifies rounding where a pooled pixel's two values almost agree.
+                module.eps = 0.1
         model.train(task.training)
         model.to(task.device)
-        layout = torch.channels_last if channels_last else torch.contiguous_format
         if channels_last:
             model.to(memory_format=layout)
         if compiled:
@@ -150,22 +134,28 @@ def prepare(
         return _step(model, names, task, layout)
 
 
+def _ours(task: Task, fast: bool, options: dict[str, object]) -> Any:
+    """Our model, with random weights of which each matters."""
+    config = task.config | options
+    if 'backbone' in task.config:
+        config = task.config | dict(backbone=task.config['backbone'] | options)
+    model = MODELS.build(ConfigDict(config))
+    for module in model.modules():
+        if hasattr(module, 'fast'):
+            module.fast = module.fast and fast
+    randomise_vectors(model)
+    for head in box_heads(model) if task.kind == 'detector' else ():
+        # Of random weights no class is likelier than the threshold: nothing would be left to mask.
+        head.fc_cls.weight.data.mul_(30)
+    return model
+
+
+@torch.no_grad()
 def randomise_vectors(model: nn.Module) -> None:
     """Move norms, scales and biases off their ones and zeros, so that each of them matters."""
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.squeeze().ndim <= 1:
-                parameter.add_(torch.randn_like(parameter), alpha=0.1)
-
-
-def _condition(model: nn.Module) -> None:
-    """Keep batch norms over the two values of a pooled pixel from magnifying rounding.
-
-    Where the two almost agree, the usual epsilon makes gradients hundreds of times as large.
-    """
-    for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.eps = 0.1
+    for parameter in model.parameters():
+        if parameter.squeeze().ndim <= 1:
+            parameter.add_(torch.randn_like(parameter), alpha=0.1)
 
 
 def _step(
@@ -182,7 +172,7 @@ def _step(
     (x,) = inputs
     if task.kind == 'backbone':
         return make(model, lambda: {f'map {i}': y for i, y in enumerate(model(x))}, names)
-    samples = packed_pictures(model, task.size, task.batch)['data_samples']
+    samples = packed_images(model, task.size, task.batch)['data_samples']
     for sample in samples:
         sample.set_metainfo(dict.fromkeys(('batch_input_shape', 'pad_shape'), task.size))
     samples = [sample.to(task.device) for sample in samples]
@@ -194,13 +184,11 @@ def _step(
 
 
 def _shapes(task: Task) -> list[tuple[int, ...]]:
-    """Of the inputs: pictures, or a head's maps."""
+    """Of the inputs: images, or a head's maps."""
     if task.kind != 'head':
         return [(task.batch, 3, *task.size)]
-    return [
-        (task.batch, channels, *(side // stride for side in task.size))
-        for channels, stride in zip(task.config['in_channels'], STRIDES)
-    ]
+    maps = zip(task.config['in_channels'], STRIDES)
+    return [(task.batch, n, *(side // stride for side in task.size)) for n, stride in maps]
 
 
 def _predict(model: nn.Module, images: Tensor, samples: list) -> dict[str, Tensor]:
@@ -220,12 +208,6 @@ def _with_pyramid(model: Any, forward: Callable[[], dict[str, Tensor]]) -> Calla
     return lambda: pyramid | forward()
 
 
-def loss(model: Any, images: Tensor, samples: list) -> dict[str, Tensor]:
-    """The sum of the losses of a segmentor or detector, by the name ``loss``."""
-    total, _ = model.parse_losses(model(images, samples, mode='loss'))
-    return {'loss': total}
-
-
 def plain_model(task: Task) -> nn.Module:
     """Ours layer by layer, on the meta device."""
     config = dict(model=task.config, default_scope=SCOPES[task.kind])
@@ -236,11 +218,11 @@ def count_macs(task: Task, model: nn.Module) -> int | None:
     """Nominal multiply-accumulates of a step of a :func:`plain_model`; None where RoIs decide."""
     if task.kind == 'detector' and task.training:
         return None
-    one = task._replace(batch=1)
     if task.kind in ('segmentor', 'detector'):
         passes = complexity.forward_passes(model, *task.size)
     else:
-        inputs: list[Any] = [torch.empty(shape, device='meta') for shape in _shapes(one)]
+        shapes = _shapes(task._replace(batch=1))
+        inputs: list[Any] = [torch.empty(shape, device='meta') for shape in shapes]
         passes = [(model, *([inputs] if task.kind == 'head' else inputs))]
     macs = task.batch * sum(complexity.count_macs(*one) for one in passes)
     return macs * (3 if task.training else 1)  # two gradients cost a forward pass each

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmconvnext.analysis.benchmark.case import Variant, measure_case, work
-from mmconvnext.analysis.benchmark.figure import table
-from mmconvnext.analysis.benchmark.step import Step, Tolerances
+from benchmarks.case import Tolerances, Variant, differences, measure_case, work
+from benchmarks.figure import table
+from mmconvnext.analysis.benchmark.step import Step
 from mmconvnext.analysis.benchmark.timing import Spread
 from mmconvnext.errors import UserError
 
@@ -55,7 +55,7 @@ def test_ratios_are_paired_within_rounds(monkeypatch) -> None:
         return step
 
     variants = [Variant(name, partial(prepare, name)) for name in factor]
-    monkeypatch.setattr('mmconvnext.analysis.benchmark.case.gemm_gflops', lambda *_, **__: 100.0)
+    monkeypatch.setattr('mmconvnext.analysis.benchmark.timing.gemm_gflops', lambda *_, **__: 100.0)
     result = measure_case('', variants, rounds=5, device='cpu', macs=50 * 10**9)
     ours, again, theirs = result.measurements
     assert ours.seconds == Spread(4.0, 3.0, 5.0)
@@ -95,7 +95,7 @@ def test_the_first_step_is_timed_apart(monkeypatch) -> None:
     """Which compiles, where something is compiled."""
     clock = [0.0]
     monkeypatch.setattr('time.perf_counter', lambda: clock[0])
-    monkeypatch.setattr('mmconvnext.analysis.benchmark.case.gemm_gflops', lambda *_, **__: 100.0)
+    monkeypatch.setattr('mmconvnext.analysis.benchmark.timing.gemm_gflops', lambda *_, **__: 100.0)
     taken = iter([40.0])
 
     def step(_: int) -> Mapping[str, Tensor]:
@@ -119,3 +119,19 @@ def test_gradients_have_a_bound_of_their_own() -> None:
     bounds = Tolerances(gradients=1e-3)
     with pytest.raises(UserError, match=r'the gradients of ours within 0\.001'):
         measure_case('', variants, rounds=1, device='cpu', tolerances=bounds)
+
+
+def test_squares_of_half_precision_results_do_not_overflow() -> None:
+    large = {'gradient of w': torch.full((100,), 3e4, dtype=torch.float16)}
+    assert differences(large, large) == (0, 0)
+
+
+def test_differences() -> None:
+    a = {'y': torch.tensor([1.0, 4.0]), 'gradient of w': torch.tensor([100.0, 0.0])}
+    b = {'y': torch.tensor([[[1.0]], [[4.4]]]), 'gradient of w': torch.tensor([100.0, 1.0])}
+    assert differences(a, b) == pytest.approx((0.1, 0.01))
+    noise = torch.tensor([1e-7])
+    _, gradients = differences({**a, 'gradient of b': noise}, {**a, 'gradient of b': -noise})
+    assert gradients < 1e-5
+    labels = {'labels': torch.tensor([1, 2, 3, 4])}
+    assert differences(labels, {'labels': torch.tensor([1, 2, 3, 149])}) == (0.25, 0)

@@ -1,6 +1,6 @@
 """What the tools that measure have in common: options checked before minutes of work, progress."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -8,7 +8,6 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from mmconvnext.analysis.benchmark.timing import Report
 from mmconvnext.errors import UserError, first_line
 from mmconvnext.files import make_folder
 
@@ -41,7 +40,7 @@ def make_folders(out: Path, json: Path | None) -> None:
 
 
 @contextmanager
-def watch(title: str, total: int) -> Iterator[Report]:
+def watch(title: str, total: int) -> Iterator[Callable[[str], None]]:
     """A progress bar on stderr for so many reports."""
     with Progress(console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task(title, total=total)

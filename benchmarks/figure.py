@@ -1,38 +1,27 @@
 """The table and the bar chart of measured cases."""
 
 from collections.abc import Sequence
+from dataclasses import astuple
 from pathlib import Path
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.patches import Patch
-from rich.table import Table
+from rich.table import Column, Table
 
-from mmconvnext.analysis.benchmark.case import Case
-from mmconvnext.analysis.benchmark.timing import Spread
-from mmconvnext.figures import COLOURS, save
-
-ROLES = {
-    'ours': COLOURS[0],
-    'ours, for control or plain': COLOURS[5],
-    'rival as shipped': '#BBBBBB',
-    'rival tuned': COLOURS[4],
-}
-COLUMNS = 2
+from benchmarks.case import Case
+from mmconvnext.figures import COLOURS, bare, new_figure, save
 
 
 def table(case: Case) -> Table:
     """One row for each variant; the quartiles stand in brackets."""
-    written = Table(title=case.title, caption=caption(case), title_justify='left')
-    written.caption_justify = 'left'
-    written.add_column('')
     with_first = any('compiled' in one.name for one in case.measurements)
     headers = ['ms', 'time ÷ ours', 'peak memory, MiB', 'of GEMM ceiling', 'difference']
-    for header in headers + ['first step, s'] * with_first:
-        written.add_column(header, justify='right')
+    headers += ['first step, s'] * with_first
+    columns = (Column(header, justify='right') for header in headers)
+    written = Table('', *columns, title=case.title, caption=caption(case))
+    written.title_justify = written.caption_justify = 'left'
     for one in case.measurements:
-        low, median, high = (_three_digits(1e3 * value) for value in _ordered(one.seconds))
-        ratio = '{1:.2f} [{0:.2f}, {2:.2f}]'.format(*_ordered(one.ratio))
+        median, low, high = (_three_digits(1e3 * value) for value in astuple(one.seconds))
+        ratio = '{:.2f} [{:.2f}, {:.2f}]'.format(*astuple(one.ratio))
         cells = [
             *(one.name, f'{median} [{low}, {high}]', ratio),
             '–' if one.peak_bytes is None else f'{one.peak_bytes / 2**20:.0f}',
@@ -42,10 +31,6 @@ def table(case: Case) -> Table:
         ]
         written.add_row(*cells, style=None if one.rival else 'bold')
     return written
-
-
-def _ordered(spread: Spread) -> tuple[float, float, float]:
-    return spread.lower, spread.median, spread.upper
 
 
 def _three_digits(value: float) -> str:
@@ -70,32 +55,23 @@ def caption(case: Case) -> str:
 
 def draw(cases: Sequence[Case], path: Path) -> None:
     """Write a PNG: a panel for each case, a bar for each variant, quartiles as error bars."""
-    columns = min(COLUMNS, len(cases))
-    rows = -(-len(cases) // columns)
-    bars = max(len(case.measurements) for case in cases)
-    figure = Figure(figsize=(7.5 * columns, rows * (1.1 + 0.32 * bars) + 0.7), dpi=110)
-    panels = figure.subplots(rows, columns, squeeze=False).flatten()
+    bars = [len(case.measurements) for case in cases]
+    figure = new_figure(8, sum(1.1 + 0.32 * count for count in bars))
+    panels = figure.subplots(len(cases), squeeze=False, height_ratios=bars).flatten()
     for panel, case in zip(panels, cases):
         _draw_case(panel, case)
-    for panel in panels[len(cases) :]:
-        panel.set_axis_off()
-    handles = [Patch(color=colour, label=label) for label, colour in ROLES.items()]
-    figure.legend(handles=handles, loc='lower center', ncols=len(handles), frameon=False)
-    figure.tight_layout(rect=(0, 0.5 / figure.get_figheight(), 1, 1))
     save(figure, path)
 
 
 def _draw_case(panel: Axes, case: Case) -> None:
+    """Ours are dark, rivals as shipped grey, and tuned ones light."""
     longest = max(one.seconds.upper for one in case.measurements)
     for place, one in enumerate(case.measurements):
-        low, median, high = (1e3 * value for value in _ordered(one.seconds))
-        role = 'ours, for control or plain' if place else 'ours'
-        if one.rival:
-            role = 'rival tuned' if one.tuned else 'rival as shipped'
+        median, low, high = (1e3 * value for value in astuple(one.seconds))
         panel.barh(
             *(place, median),
             xerr=[[median - low], [high - median]],
-            color=ROLES[role],
+            color=COLOURS[0] if not one.rival else COLOURS[4] if one.tuned else '#BBBBBB',
             error_kw={'ecolor': '#444444', 'capsize': 2, 'elinewidth': 1},
         )
         panel.text(high + 15 * longest, place, f'{one.ratio.median:.2f}×', va='center')
@@ -104,4 +80,4 @@ def _draw_case(panel: Axes, case: Case) -> None:
     panel.set_xlim(0, 1.16e3 * longest)
     panel.set_xlabel('ms a step (beside the bar: time ÷ ours)')
     panel.set_title(case.title, loc='left', fontsize=11)
-    panel.spines[['top', 'right']].set_visible(False)
+    bare(panel, axis='x')

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from mmconvnext.analysis.benchmark.case import Case, Measurement
-from mmconvnext.analysis.benchmark.figure import caption, draw, table
+from benchmarks.case import Case, Measurement
+from benchmarks.figure import caption, draw, table
 from mmconvnext.analysis.benchmark.timing import Spread
 
 MEBIBYTE = 2**20

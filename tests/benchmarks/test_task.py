@@ -1,7 +1,7 @@
 import torch
 from torch import nn
 
-from mmconvnext.analysis.benchmark.task import randomise_vectors
+from benchmarks.task import randomise_vectors
 
 
 def test_randomised_vectors_leave_no_norm_at_one() -> None:
