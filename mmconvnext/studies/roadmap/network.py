@@ -10,10 +10,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmconvnext.backbones import arguments
-from mmconvnext.backbones.arguments import STAGES
 from mmconvnext.backbones.backbone import Backbone
 from mmconvnext.backbones.layers import LayerNorm2d
-from mmconvnext.checkpoints.load import load
 from mmconvnext.errors import ArgumentError
 from mmconvnext.layer_ids import layer_wise
 from mmconvnext.registry import MODELS
@@ -62,6 +60,7 @@ class RoadmapNet(Backbone):
             small.
     """
 
+    STEM = 'stem'
     STAGE_PARTS = ('downsampling', 'stages')
 
     def __init__(
@@ -93,7 +92,6 @@ class RoadmapNet(Backbone):
         self.out_indices = arguments.resolve_out_indices(out_indices)
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
-        self._handed_over: list[nn.Module] = []  # in a list, so that they are no part of this one
         self._build(drop_path_rate, layer_scale_init_value, with_cp)
         self._freeze()
 
@@ -133,61 +131,22 @@ class RoadmapNet(Backbone):
                 outputs[stage] = self._output_norm(stage)(x).contiguous()
         return tuple(outputs[stage] for stage in self.out_indices)
 
-    def _output_norm(self, stage: int) -> nn.Module:
-        return getattr(self, f'norm{stage}', None) or nn.Identity()
-
-    def take_last_norm(self) -> nn.Module:
-        """Hand over the output norm of the last stage, whose map is then the stage's own.
-
-        A classifier normalises after pooling instead, as the official one does. That norm comes
-        into the network with the last step; before, what is handed over does nothing. An
-        ``init_cfg`` of type ``'Pretrained'`` goes on to load that norm as well, where the file has
-        one.
-
-        Raises:
-            ArgumentError: (a ValueError) other maps are returned too, or instead; their norms
-                would then have no use.
-        """
-        self._require_last_map_alone()
-        last = STAGES - 1
-        if not self._handed_over:
-            norm = self._output_norm(last)
-            self._handed_over.append(norm if self.design.separate_downsampling else nn.Identity())
-            if hasattr(self, f'norm{last}'):
-                delattr(self, f'norm{last}')
-        return self._handed_over[0]
+    def _classifier_norm(self) -> nn.Module:
+        # The norm after the pooling comes into the network with the last step.
+        return super()._classifier_norm() if self.design.separate_downsampling else nn.Identity()
 
     def train(self, mode: bool = True) -> Self:
         """As torch's, except that frozen parts stay in eval mode; returns self."""
         super().train(mode)
-        for module in self._frozen_modules():
-            module.eval()
         if self.norm_eval:
             for module in self.modules():
                 if isinstance(module, _BatchNorm):
                     module.eval()
         return self
 
-    def _frozen_modules(self) -> list[nn.Module]:
-        if self.frozen_stages < 0:
-            return []
-        modules: list[nn.Module] = [self.stem]
-        for stage in range(min(self.frozen_stages, len(self.stages))):
-            modules += [self.downsampling[stage], self.stages[stage], self._output_norm(stage)]
-        return modules
-
     def _load(self, checkpoint: str, options: Mapping[str, Any]) -> None:
         called = f'RoadmapNet(step={self.step!r}, regime={self.regime!r})'
-        options = {**options, 'own': called, 'new': self._new(), 'unused': self._unused()}
-        handed_over = [norm for norm in self._handed_over if isinstance(norm, LayerNorm2d)]
-        if not handed_over:
-            load(self, checkpoint, **options)
-            return
-        self.norm3 = handed_over[0]  # to be loaded with the rest
-        try:
-            load(self, checkpoint, norm3='from_file', **options)
-        finally:
-            del self.norm3
+        super()._load(checkpoint, {**options, 'own': called})
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """Depth of a parameter for layer-wise learning-rate decay, and the number of depths.
