@@ -89,14 +89,10 @@ def measure(
     memory: MemoryMeter | None = None,
     report: Report = lambda _: None,
 ) -> dict[str, Speed]:
-    """Time models in interleaved rounds, and take their peak memory.
+    """Time models of one device in interleaved rounds, and take their peak memory.
 
-    Args:
-        tasks: By name; of one device.
-        rounds: In each, every model runs once.
-        warm_up: Rounds that are not counted.
-        memory: Takes the peak memory on a CPU; None leaves it out. On CUDA it is always taken.
-        report: Called as often as :func:`work` says.
+    ``warm_up`` rounds come first and are not counted. Without ``memory`` the peak is left out on a
+    CPU. ``report`` is called as often as :func:`work` says.
 
     Raises:
         UserError: a model cannot be run.

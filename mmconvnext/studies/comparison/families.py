@@ -58,10 +58,7 @@ _RESNET = {'T': 50, 'S': 101, 'B': 152}
 def backbone(family: str, size: str, model: str) -> Backbone | None:
     """The backbone as it is trained in a model; None where the family has none of that size.
 
-    Args:
-        family: One of :data:`FAMILIES`. ``convnext_plain`` is ConvNeXt without the fused block.
-        size: One of :data:`SIZES`.
-        model: One of :data:`MODELS`.
+    ``convnext_plain`` is ConvNeXt without the fused block.
     """
     if family == 'swin':
         return _swin(size, model)
