@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmconvnext.errors import UserError
-from mmconvnext.preflight.coco_file import CocoFile, read_coco, shortened
+from mmconvnext.preflight.coco_file import CocoFile, quoted, read_coco
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def read_own_coco(train_file: str, train_images: str, val_file: str, val_images:
     if names[0] != names[1]:
         raise UserError(
             f'{val_file}: expected the categories of {train_file} in their order, since labels '
-            f'follow it, {_listed(names[0])}, got {_listed(names[1])}; export both alike'
+            f'follow it, {quoted(names[0])}, got {quoted(names[1])}; export both alike'
         )
     twice = [name for name, count in Counter(names[0]).items() if count > 1]
     if twice:
@@ -70,7 +70,3 @@ def _read(path: str, images: str) -> CocoFile:
             'first; give the folder that its file_names start from'
         )
     return file
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    return shortened(', '.join(map(repr, names)))

@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmconvnext.data.checks import evaluators
 from mmconvnext.errors import UserError
 from mmconvnext.preflight.annotations import check_boxes, check_masks
-from mmconvnext.preflight.coco_file import CocoFile, read_coco, shortened
+from mmconvnext.preflight.coco_file import CocoFile, quoted, read_coco
 from mmconvnext.preflight.configured import ConfiguredDataset
 from mmconvnext.preflight.findings import Findings, Summary
 from mmconvnext.preflight.pictures import check_pictures, check_sizes
@@ -163,7 +163,7 @@ def _check_categories(
     findings.error(
         'classes not in json',
         f'classes {whose} that are no category of {file.path}: labels shift or everything is '
-        f'dropped; give metainfo the names in the json ({_listed(names.values(), 80)})',
+        f'dropped; give metainfo the names in the json ({quoted(names.values(), 80)})',
         absent,
     )
     counts = Counter(names.get(a['category_id']) for a in file.annotations)
@@ -179,12 +179,8 @@ def _check_categories(
         findings.error(
             'order of classes',
             'metainfo.classes and the categories of the json are in different orders, and labels '
-            f'follow the json: names are swapped; give classes=({_listed(order, 200)})',
+            f'follow the json: names are swapped; give classes=({quoted(order, 200)})',
         )
-
-
-def _listed(names: Iterable[str], length: int) -> str:
-    return shortened(', '.join(map(repr, names)), length)
 
 
 def _check_left(

@@ -1,6 +1,7 @@
 """A COCO annotation file, read as far as it can be used."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,6 +68,11 @@ def read_coco(path: str | Path) -> CocoFile:
 def shortened(text: str, length: int = 100) -> str:
     """A text of at most that many characters, or its beginning."""
     return text if len(text) <= length else f'{text[:length]}…'
+
+
+def quoted(names: Iterable[str], length: int = 100) -> str:
+    """Names in quotes, :func:`shortened`."""
+    return shortened(', '.join(map(repr, names)), length)
 
 
 def _sorted_out(records: list, keys: tuple[str, ...]) -> tuple[list[dict], dict[str, list[str]]]:
