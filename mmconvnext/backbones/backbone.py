@@ -10,6 +10,7 @@ from torch import nn
 from mmconvnext.backbones.arguments import STAGES
 from mmconvnext.checkpoints.load import load, read_init_cfg
 from mmconvnext.errors import ArgumentError
+from mmconvnext.layer_ids import layer_wise
 
 _NO_NORM = nn.Identity()
 
@@ -134,6 +135,32 @@ class Backbone(BaseModule):
             parts = (f'{part}.{stage}' for part in self.STAGE_PARTS)
             modules += [*map(self.get_submodule, parts), self._output_norm(stage)]
         return modules
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """Depth of a parameter for layer-wise learning-rate decay, and the number of depths.
+
+        Args:
+            param_name: Name of the parameter, as the whole model sees it.
+            prefix: What stands before this backbone's own names, such as ``'backbone.'``.
+
+        Returns:
+            (depth, count): 0 is the stem; ``count - 1`` everything after the last stage. The
+            scale of a learning rate is ``decay ** (count - 1 - depth)``.
+
+        The ids are the ``layer_wise`` ones of :mod:`mmconvnext.layer_ids`; the form is that of
+        mmpretrain 1.2.0's ``get_layer_depth``.
+        """
+        layers = self._layers()
+        name = param_name[len(prefix) :] if param_name.startswith(prefix) else ''
+        return layer_wise(self._convnext_name(name), layers), layers + 2
+
+    def _layers(self) -> int:
+        """Last layer id of the stages."""
+        raise NotImplementedError
+
+    def _convnext_name(self, name: str) -> str:
+        """What a parameter is called in ConvNeXt, whose names layer ids are for."""
+        return name
 
 
 def _draw(module: nn.Module) -> None:

@@ -21,7 +21,7 @@ from mmconvnext.backbones.forms import output_map
 from mmconvnext.backbones.layers import LayerNorm2d
 from mmconvnext.backbones.triton_kernels import require_triton
 from mmconvnext.errors import ArgumentError
-from mmconvnext.layer_ids import layer_wise, suited_layers
+from mmconvnext.layer_ids import suited_layers
 from mmconvnext.registry import MODELS
 
 
@@ -215,23 +215,8 @@ class ConvNeXt(Backbone):
             self._require_training_form('train')
         return super().train(mode)
 
-    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """Depth of a parameter for layer-wise learning-rate decay, and the number of depths.
-
-        Args:
-            param_name: Name of the parameter, as the whole model sees it.
-            prefix: What stands before this backbone's own names, such as ``'backbone.'``.
-
-        Returns:
-            (depth, count): 0 is the stem; ``count - 1`` everything after the last stage. The
-            scale of a learning rate is ``decay ** (count - 1 - depth)``.
-
-        The ids are the ``layer_wise`` ones of :mod:`mmconvnext.layer_ids`; the form is that of
-        mmpretrain 1.2.0's ``get_layer_depth``.
-        """
-        layers = suited_layers(self.depths)
-        name = param_name[len(prefix) :] if param_name.startswith(prefix) else ''
-        return layer_wise(name, layers), layers + 2
+    def _layers(self) -> int:
+        return suited_layers(self.depths)
 
 
 def _resolve_architecture(arch: str | Mapping[str, Sequence[int]]) -> Architecture:

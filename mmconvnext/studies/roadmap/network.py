@@ -13,12 +13,11 @@ from mmconvnext.backbones import arguments
 from mmconvnext.backbones.backbone import Backbone
 from mmconvnext.backbones.layers import LayerNorm2d
 from mmconvnext.errors import ArgumentError
-from mmconvnext.layer_ids import layer_wise
 from mmconvnext.registry import MODELS
 from mmconvnext.studies.roadmap.block import RoadmapBlock, convolution, normalisation
 from mmconvnext.studies.roadmap.steps import Design, find_design
 
-# What has the place of a part in ConvNeXt, whose names layer ids are for.
+# What has the place of a part in ConvNeXt.
 _IN_CONVNEXT = {'stem': 'downsample_layers.0', 'downsampling': 'downsample_layers'}
 
 
@@ -148,24 +147,13 @@ class RoadmapNet(Backbone):
         called = f'RoadmapNet(step={self.step!r}, regime={self.regime!r})'
         super()._load(checkpoint, {**options, 'own': called})
 
-    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """Depth of a parameter for layer-wise learning-rate decay, and the number of depths.
+    def _layers(self) -> int:
+        # One for three blocks at every step: 6 for 9 blocks and 12 for 27, as in the paper.
+        return 3 + -(-self.depths[2] // 3)
 
-        ConvNeXt's own assignment, carried over to the other steps: the stem 0; stages 0 and 1 →
-        1 and 2; block b of stage 2 → 3 + b // 3; stage 3 the depth after that; all else one more.
-        What is between two stages counts with the later one, and before stage 2 as 3.
-
-        Args:
-            param_name: Name of the parameter, as the whole model sees it.
-            prefix: What stands before this backbone's own names, such as ``'backbone.'``.
-
-        Returns:
-            (depth, count): the scale of a learning rate is ``decay ** (count - 1 - depth)``.
-        """
-        last = 3 + -(-self.depths[2] // 3)  # 6 for 9 blocks and 12 for 27, as in the paper
-        name = param_name[len(prefix) :] if param_name.startswith(prefix) else ''
+    def _convnext_name(self, name: str) -> str:
         part, _, rest = name.partition('.')
-        return layer_wise(f'{_IN_CONVNEXT.get(part, part)}.{rest}', last), last + 2
+        return f'{_IN_CONVNEXT.get(part, part)}.{rest}'
 
 
 def _stem(design: Design, in_channels: int) -> nn.Sequential:
