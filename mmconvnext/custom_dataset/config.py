@@ -11,12 +11,11 @@ from mmengine.config import Config
 import mmconvnext
 from mmconvnext.config.config_file import read_config
 from mmconvnext.config.python_source import UNPACKED, Code, assignment, docstring, literal
-from mmconvnext.config_types import type_name
+from mmconvnext.config_types import pipeline_steps, type_name
 from mmconvnext.custom_dataset.coco import OwnCoco
 from mmconvnext.custom_dataset.labels import LabelledFolder, Meaning
 from mmconvnext.custom_dataset.schedule import Schedule
 from mmconvnext.errors import UserError
-from mmconvnext.preflight.configured import steps
 from mmconvnext.preflight.heads import class_heads, dotted
 from mmconvnext.preflight.segmentation import IGNORED
 
@@ -58,7 +57,9 @@ def read_base(base: Path) -> Config:
                 f'{dataset.get("type", "none")}; choose a whole config, without wrappers such as '
                 'RepeatDataset'
             )
-        if not all(isinstance(step.get('type'), str) for step in steps(dataset['pipeline'])):
+        if not all(
+            isinstance(step.get('type'), str) for step in pipeline_steps(dataset['pipeline'])
+        ):
             raise UserError(
                 f'{base}: expected a pipeline whose types are names, got classes, which no config '
                 'of text can hold; choose a base that names them'
@@ -202,7 +203,7 @@ def _data_entries(
     }
     for name, pipeline in pipelines.items():
         before = repr(pipeline)
-        for step in steps(pipeline):
+        for step in pipeline_steps(pipeline):
             change(step)
         if repr(pipeline) != before:
             entries[name] = pipeline

@@ -11,6 +11,7 @@ from mmengine.fileio import list_from_file
 from mmengine.registry import DATASETS, DefaultScope
 from torch import nn
 
+from mmconvnext.config_types import wrapped_datasets
 from mmconvnext.drawing.classes import Classes, class_colour
 from mmconvnext.errors import UserError
 
@@ -72,10 +73,7 @@ def zero_is_reduced(config: Config) -> bool:
 
 def tested_dataset(config: Config) -> Mapping:
     """The config's test dataset, out of its wrappers; an empty one where there is none."""
-    dataset = (config.get('test_dataloader') or {}).get('dataset') or {}
-    while dataset.get('dataset') or dataset.get('datasets'):
-        dataset = dataset.get('dataset') or dataset['datasets'][0]
-    return dataset
+    return next(wrapped_datasets((config.get('test_dataloader') or {}).get('dataset') or {}))
 
 
 def count_classes(model: nn.Module) -> dict[str, int]:

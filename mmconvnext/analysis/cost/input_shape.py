@@ -6,7 +6,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from mmconvnext.config_types import type_name
+from mmconvnext.config_types import pipeline_steps, type_name
 from mmconvnext.errors import UserError
 
 # The paper's detectors are tested at 1333 × 800, and counted at 1280 × 800.
@@ -57,7 +57,8 @@ def _shapes(config: Config, split: str) -> Iterator[tuple[int, int]]:
     dataset = (config.get(f'{split}_dataloader') or {}).get('dataset') or {}
     while 'pipeline' not in dataset and isinstance(dataset.get('dataset'), Mapping):
         dataset = dataset['dataset']  # RepeatDataset and the like
-    yield from filter(None, map(_shape_after, _steps(dataset.get('pipeline'))))
+    steps = pipeline_steps(dataset.get('pipeline') or [])
+    yield from filter(None, map(_shape_after, steps))
 
 
 def _shape_after(step: Mapping[str, Any]) -> tuple[int, int] | None:
@@ -73,15 +74,6 @@ def _shape_after(step: Mapping[str, Any]) -> tuple[int, int] | None:
             height, width = sorted(max(pairs, key=math.prod))
             return height, width
     return None
-
-
-def _steps(value: object) -> Iterator[Mapping[str, Any]]:
-    """Transforms in their order, those within others in."""
-    if isinstance(value, Mapping):
-        yield value
-        yield from _steps(value.get('transforms'))
-    for inner in _listed(value):
-        yield from _steps(inner)
 
 
 def _listed(value: object) -> Sequence[Any]:
