@@ -151,10 +151,7 @@ def for_labels(
 def for_coco(base: Config, paths: tuple[str, str, str, str], data: OwnCoco) -> Entries:
     """What a detector's config needs for COCO json files.
 
-    Args:
-        base: The config to start from.
-        paths: Annotation file and folder of pictures, for training, then for validation.
-        data: What is in the files.
+    ``paths``: annotation file and folder of pictures, for training, then for validation.
     """
     root, places = common_root(paths)
     splits = {

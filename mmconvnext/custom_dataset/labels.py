@@ -143,13 +143,10 @@ def decide(
     reduce_zero_label: bool | None,
     ignore_index: int | None,
 ) -> Meaning:
-    """What the ids of label files mean.
+    """What the ids of label files mean, from the pixels of each id.
 
-    Args:
-        ids: Pixels of each id.
-        classes: Their names, or None to count them.
-        reduce_zero_label: Whether 0 is unlabelled and id k is class k - 1; None: from the ids.
-        ignore_index: Id of pixels that do not count; None for 255.
+    Without ``classes`` the ids are counted; ``reduce_zero_label``, that 0 is unlabelled and id k is
+    class k - 1, is told from the ids where it is None; ``ignore_index`` None is 255.
 
     Raises:
         UserError: the ids do not suit the classes, or what is asked for is not possible.

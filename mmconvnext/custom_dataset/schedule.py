@@ -38,12 +38,7 @@ def plan(
 ) -> Schedule:
     """Scale the learning rate by the batch size, and the schedule by the length of the run.
 
-    Args:
-        base: The config whose recipe it is.
-        pictures: Number of training pictures.
-        batch_size: Pictures a device; None for the base's.
-        devices: GPUs, or processes.
-        length: Of the run.
+    ``pictures`` is the number to train on, ``batch_size`` that of a device, None for the base's.
 
     Raises:
         UserError: the config has no loop that is known here.

@@ -46,10 +46,7 @@ def picture_names(folder: str) -> Iterator[str]:
 
 
 def read_class_names(file: Path) -> dict[str, str]:
-    """First name of each class by its folder.
-
-    Args:
-        file: Text, a class a line: ``FOLDER NAME[, SYNONYM…]``.
+    """First name of each class by its folder, from a text with lines ``FOLDER NAME[, SYNONYM…]``.
 
     Raises:
         ArgumentError: (a ValueError) it cannot be read, or a line is not such.

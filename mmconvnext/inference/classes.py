@@ -22,13 +22,8 @@ _HEAD = re.compile(r'(?:^|\.)(?:decode|bbox|mask)_head(?:\.\d+)?$')
 def find_classes(config: Config, meta: Mapping, model: nn.Module, checkpoint: str) -> Classes:
     """The checkpoint's own classes, else the config's dataset's, else numbers.
 
-    A class without a colour in the palette gets one of its own.
-
-    Args:
-        config: Whose test dataset is asked.
-        meta: ``classes`` and ``palette`` of the checkpoint, as far as it has them.
-        model: Its heads have to have as many classes.
-        checkpoint: What a message calls the checkpoint.
+    A class without a colour in the palette gets one of its own. ``meta`` has ``classes`` and
+    ``palette`` of the checkpoint, as far as it has them; messages call it ``checkpoint``.
 
     Raises:
         UserError: the model's heads are for another number of classes, or nothing tells how many.

@@ -62,12 +62,9 @@ def load_predictor(
 ) -> Predictor:
     """Build the config's model with a checkpoint's weights, all of which have to fit.
 
-    Args:
-        config: Of a segmentor or detector; changed where the machine asks for it.
-        checkpoint: File, URL or hf:// address, as for tools/test.py.
-        device: Such as ``'cpu'`` or ``'cuda:1'``; the best of this machine by default.
-        score_thr: Least score of detections that somebody wants. The detector then makes no masks
-            of others, which of a large picture take a lot of memory; those left are the same.
+    The config, of a segmentor or detector, is changed where the machine asks for it; the checkpoint
+    is a file, URL or hf:// address. Of detections below ``score_thr`` the detector makes no masks,
+    which of a large picture take a lot of memory; those left are the same.
 
     Raises:
         UserError: the device is not there, the checkpoint does not fit, the classes disagree, or

@@ -55,15 +55,9 @@ class VideoReader:
 class VideoWriter:
     """Frames of one size as a video, or as PNGs where no codec is; a context.
 
-    The video is in its place after the context, whole, and not there after an error.
-
-    Args:
-        path: File to write, without suffix; the last resort is a folder of PNGs, NAME.frames.
-        rate: Frames a second.
-        codecs: Suffix and four characters of each codec to try, in turn.
-
-    Attributes:
-        path: What is written, with its suffix; None before the first frame.
+    The video is in its place after the context, whole, and not there after an error. The ``path``
+    that is given has no suffix; as an attribute it has that of the first codec that works, or is a
+    folder of PNGs, NAME.frames, and None before the first frame.
     """
 
     def __init__(

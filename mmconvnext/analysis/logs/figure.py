@@ -32,14 +32,8 @@ def draw_all(
 ) -> list[Path]:
     """Write loss.png, lr.png, metrics.png and classes_KIND.png, those that there is something for.
 
-    Args:
-        runs: All in each figure.
-        names: Scalars of metrics.png, a panel each.
-        window: Logged losses that are averaged for the smooth curve; None: a fiftieth of a run's.
-        folder: Where to write.
-
-    Returns:
-        The files written.
+    ``names`` are the scalars of metrics.png; ``window`` is how many logged losses are averaged for
+    the smooth curve, None for a fiftieth of a run's. Returns the files written.
 
     Raises:
         UserError: they cannot be written there.
