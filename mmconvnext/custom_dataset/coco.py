@@ -23,12 +23,7 @@ class OwnCoco:
 
 
 def read_own_coco(train_file: str, train_images: str, val_file: str, val_images: str) -> OwnCoco:
-    """Read both files.
-
-    Raises:
-        UserError: a file or folder is missing or none of COCO, has nothing in it, or they do not
-            agree.
-    """
+    """Read both files; a UserError where one is missing, empty or unusable, or they disagree."""
     train, val = files = _read(train_file, train_images), _read(val_file, val_images)
     names = [tuple(category['name'] for category in file.categories) for file in files]
     if names[0] != names[1]:

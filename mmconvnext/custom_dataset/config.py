@@ -45,8 +45,7 @@ def find_base(base: str) -> Path:
 def read_base(base: Path) -> Config:
     """The config to start from.
 
-    Raises:
-        UserError: it is none, wraps its training data, or names types by their classes.
+    A UserError where it is none, wraps its training data, or names types by their classes.
     """
     config = read_config(base)
     for split in ('train', 'val'):

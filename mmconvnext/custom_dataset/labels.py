@@ -86,11 +86,7 @@ def _files(folder: str, suffixes: tuple[str, ...], what: str) -> list[str]:
 
 
 def count_ids(folder: LabelledFolder) -> Counter[int]:
-    """Pixels of each id in all label files.
-
-    Raises:
-        UserError: a file cannot be read or holds something other than ids of 0 to 255.
-    """
+    """Pixels of each id in all label files; a UserError where one has others than 0 to 255."""
     ids: Counter[int] = Counter()
     pictures = (f'{folder.images}/{name}{folder.image_suffix}' for name in folder.names)
     labels = (f'{folder.labels}/{name}{folder.labels_suffix}' for name in folder.names)

@@ -89,11 +89,7 @@ def unpack(path: Path, root: Path, *, folder: str, report: Report | None = None)
 
 
 def require_space(folder: Path, size: int) -> None:
-    """Check that ``size`` bytes fit where ``folder`` is or will be.
-
-    Raises:
-        UserError: they do not.
-    """
+    """Raise a UserError unless ``size`` bytes fit where ``folder`` is or will be."""
     place = folder.absolute()
     there = next(path for path in (place, *place.parents) if path.exists())
     free = shutil.disk_usage(there).free

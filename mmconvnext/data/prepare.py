@@ -55,11 +55,7 @@ def prepare(
 
 
 def recognise(path: Path, dataset: DataSet) -> Archive:
-    """Which of a data set's archives a file is, by what it holds.
-
-    Raises:
-        UserError: it is none of them, or :func:`~mmconvnext.data.archives.open_archive` refuses it.
-    """
+    """Which of a data set's archives a file is, by what it holds; a UserError where it is none."""
     with open_archive(path) as archive:
         names = archive.namelist()
     for known in dataset.archives:

@@ -33,7 +33,13 @@ def find_classes(config: Config, meta: Mapping, model: nn.Module, checkpoint: st
         if given.get('classes'):
             names = _names(given['classes'])
             if heads and set(heads.values()) != {len(names)}:
-                raise UserError(_disagreement(names, source, heads))
+                counts = ', '.join(f'{k.removeprefix("roi_head.")} {n}' for k, n in heads.items())
+                raise UserError(
+                    f'classes: expected as many names as the model has classes ({counts}), got '
+                    f'{len(names)} from {source} ({", ".join(names[:3])}'
+                    f'{", …" if len(names) > 3 else ""}); take the config that the checkpoint was '
+                    'trained with'
+                )
             break
     else:
         if not heads:
@@ -95,12 +101,3 @@ def _names(classes: Sequence[str] | str) -> tuple[str, ...]:
     if isinstance(classes, str):  # mmengine: a file with one in each line
         classes = list_from_file(classes) if Path(classes).is_file() else [classes]
     return tuple(map(str, classes))
-
-
-def _disagreement(names: Sequence[str], source: str, heads: Mapping[str, int]) -> str:
-    counts = ', '.join(f'{name.removeprefix("roi_head.")} {n}' for name, n in heads.items())
-    return (
-        f'classes: expected as many names as the model has classes ({counts}), got {len(names)} '
-        f'from {source} ({", ".join(names[:3])}{", …" if len(names) > 3 else ""}); take the config '
-        'that the checkpoint was trained with'
-    )

@@ -72,11 +72,7 @@ class VideoWriter:
         self._count = 0
 
     def write(self, frame: np.ndarray) -> None:
-        """Add a frame: (H, W, 3) uint8 BGR, of the first one's size.
-
-        Raises:
-            UserError: the folder cannot be written to.
-        """
+        """Add a frame, (H, W, 3) uint8 BGR, all of one size; a UserError where it cannot be."""
         frame = _even(frame)
         if self.path is None:
             self._open(frame.shape[1::-1])

@@ -191,9 +191,8 @@ def _check_left(
     findings: Findings,
 ) -> None:
     """What is left of the pictures, as CocoDataset filters them, and of the boxes."""
-    options = dataset.config.get('filter_cfg') or {}
-    if dataset.config.get('test_mode'):
-        options = {}
+    unfiltered = dataset.config.get('test_mode')
+    options = {} if unfiltered else dataset.config.get('filter_cfg') or {}
     annotated = {a['image_id'] for a in file.annotations if a['category_id'] in labels}
     empty = [image for image in file.images if image['id'] not in annotated]
     fate = 'kept as background'

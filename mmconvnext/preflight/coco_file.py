@@ -31,11 +31,7 @@ class CocoFile:
 
 
 def read_coco(path: str | Path) -> CocoFile:
-    """Read an annotation file.
-
-    Raises:
-        UserError: there is none, it is not JSON, or not COCO's kind of it.
-    """
+    """Read an annotation file; a UserError where it is missing, not JSON, or not COCO's kind."""
     try:
         content = json.loads(Path(path).read_bytes())
     except OSError as error:

@@ -154,11 +154,7 @@ ROADMAP = tuple(_STEPS)
 
 
 def find_design(step: str, regime: str) -> Design:
-    """The network of a step; the first step also goes by the name of the regime.
-
-    Raises:
-        ArgumentError: (a ValueError) there is no such step or regime.
-    """
+    """The network of a step, the first also by the regime's name; an ArgumentError for others."""
     if regime not in REGIMES:
         raise ArgumentError(f'regime: expected {" or ".join(REGIMES)}, got {regime!r}')
     names = [one.name for one in ROADMAP]
