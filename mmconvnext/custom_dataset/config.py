@@ -29,10 +29,7 @@ def find_base(base: str) -> Path:
     """The file of a config that is named by its path or, installed, as ``mmconvnext::NAME.py``.
 
     mmengine's own ``::`` will not do: it looks for all types of such a base in one scope, and the
-    data sets are mmseg's or mmdet's.
-
-    Raises:
-        UserError: there is none.
+    data sets are mmseg's or mmdet's. Raises UserError where there is none.
     """
     package, _, name = base.rpartition('::')
     path = Path(mmconvnext.__file__).parent / '.mim' / 'configs' / name if package else Path(base)
@@ -45,7 +42,7 @@ def find_base(base: str) -> Path:
 def read_base(base: Path) -> Config:
     """The config to start from.
 
-    A UserError where it is none, wraps its training data, or names types by their classes.
+    Raises UserError where it is none, wraps its training data, or names types by their classes.
     """
     config = read_config(base)
     for split in ('train', 'val'):

@@ -62,10 +62,8 @@ def write_custom_config(
     """Write a leaf config for a person's own data; returns notices for the person.
 
     The ``base`` is a file or ``mmconvnext::NAME.py``; ``batch_size`` are pictures a device, None
-    for the base's; ``force`` overwrites ``out``.
-
-    Raises:
-        UserError: an argument, a file or the data do not suit.
+    for the base's; ``force`` overwrites ``out``. Raises UserError where an argument, a file or the
+    data do not suit.
     """
     paths = [value for value in vars(data).values() if isinstance(value, str)]
     for path in (base, str(out), *paths):

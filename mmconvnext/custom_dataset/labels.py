@@ -142,10 +142,8 @@ def decide(
     """What the ids of label files mean, from the pixels of each id.
 
     Without ``classes`` the ids are counted; ``reduce_zero_label``, that 0 is unlabelled and id k is
-    class k - 1, is told from the ids where it is None; ``ignore_index`` None is 255.
-
-    Raises:
-        UserError: the ids do not suit the classes, or what is asked for is not possible.
+    class k - 1, is told from the ids where it is None; ``ignore_index`` None is 255. Raises
+    UserError where the ids do not suit the classes, or what is asked for is not possible.
     """
     ignored = IGNORED if ignore_index is None else ignore_index
     values = sorted({*ids} - {ignored})

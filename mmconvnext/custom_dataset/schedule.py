@@ -39,9 +39,7 @@ def plan(
     """Scale the learning rate by the batch size, and the schedule by the length of the run.
 
     ``pictures`` is the number to train on, ``batch_size`` that of a device, None for the base's.
-
-    Raises:
-        UserError: the config has no loop that is known here.
+    Raises UserError where the config has no loop that is known here.
     """
     if batch_size is None:
         batch_size = base.train_dataloader.get('batch_size', 1)

@@ -23,10 +23,8 @@ def prepare(
     Archives may have any names, they are told by what they hold; those in ``root`` under their own
     names need not be named, and with ``fetch`` those that are needed and not there are downloaded
     into it. What is there already is not unpacked again, and a data set that is complete needs no
-    archives. Returns whether it is complete.
-
-    Raises:
-        UserError: an archive is missing, is another one, or is broken or harmful.
+    archives. Returns whether it is complete. Raises UserError where an archive is missing, is
+    another one, or is broken or harmful.
     """
     # All are looked at before the first one is unpacked.
     for path, archive in [(path, recognise(path, dataset)) for path in archives]:

@@ -60,9 +60,7 @@ def write_image(path: Path, pixels: np.ndarray) -> None:
     """Write a picture, and its folder where that is missing.
 
     ``pixels`` are (height, width) or, RGB, (height, width, 3) uint8; the ending tells the format.
-
-    Raises:
-        OSError: the disk is full or the folder is not writable.
+    Raises OSError where the disk is full or the folder is not writable.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # OpenCV takes BGR.

@@ -23,10 +23,8 @@ def find_classes(config: Config, meta: Mapping, model: nn.Module, checkpoint: st
     """The checkpoint's own classes, else the config's dataset's, else numbers.
 
     A class without a colour in the palette gets one of its own. ``meta`` has ``classes`` and
-    ``palette`` of the checkpoint, as far as it has them; messages call it ``checkpoint``.
-
-    Raises:
-        UserError: the model's heads are for another number of classes, or nothing tells how many.
+    ``palette`` of the checkpoint, as far as it has them; messages call it ``checkpoint``. Raises
+    UserError where the model's heads are for another number of classes, or nothing tells how many.
     """
     heads = count_classes(model)
     for source, given in ((checkpoint, meta), ("the config's dataset", dataset_meta(config))):

@@ -20,10 +20,8 @@ def counted_shape(config: Config) -> tuple[int, int]:
     """Height and width in pixels that the papers count at, landscape.
 
     That is the test scale, such as 512 × 2048 of ADE20K, and 800 × 1280 in COCO's case. Without a
-    resize in the test pipeline it is the training crop.
-
-    Raises:
-        UserError: the config names no size.
+    resize in the test pipeline it is the training crop. Raises UserError where the config names no
+    size.
     """
     shape = next(_shapes(config, 'test'), None) or training_shape(config)
     return COCO_SHAPE if shape == COCO_SCALE else shape
@@ -33,10 +31,7 @@ def training_shape(config: Config) -> tuple[int, int]:
     """Height and width in pixels of the largest training picture, padding included.
 
     Of several scales it is the largest one, lying, since most pictures lie; where the training
-    pipeline changes no sizes, the test scale.
-
-    Raises:
-        UserError: the config names no size.
+    pipeline changes no sizes, the test scale. Raises UserError where the config names no size.
     """
     preprocessor = config.model.get('data_preprocessor') or config.get('data_preprocessor') or {}
     if _is_pair(preprocessor.get('size')):

@@ -87,10 +87,8 @@ def analyse(config: Config, path: str | Path, shape: tuple[int, int] | None = No
     """Count everything of a config's model; nothing is computed and no weights are read.
 
     ``path`` is where the config was read, beside which its published figures are looked for;
-    ``shape`` is height and width in pixels, the papers' where it is None.
-
-    Raises:
-        UserError: the model cannot be built or run at that size, or the config names no size.
+    ``shape`` is height and width in pixels, the papers' where it is None. Raises UserError where
+    the model cannot be built or run at that size, or the config names no size.
     """
     height, width = shape or counted_shape(config)
     model = build_on_meta(config)

@@ -62,10 +62,8 @@ def make_plan(
     """Build the optimizer and step the schedulers of a config, without data and training.
 
     ``per_epoch`` is the number of iterations, where the run is counted in epochs; so many
-    ``processes`` train together, and ``auto_scale_lr.enable`` is heeded.
-
-    Raises:
-        UserError: the config cannot be built, or does not say how long it trains.
+    ``processes`` train together, and ``auto_scale_lr.enable`` is heeded. Raises UserError where the
+    config cannot be built, or does not say how long it trains.
     """
     rates = count_rates(config, processes=processes)
     length = run_length(config, per_epoch=per_epoch, processes=processes)

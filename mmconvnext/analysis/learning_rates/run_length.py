@@ -40,10 +40,8 @@ def run_length(config: Config, *, per_epoch: int | None = None, processes: int =
     """The length of the run of a config by so many ``processes``.
 
     Where it is counted in epochs, an epoch's iterations are those given, or those of the data set
-    if it is there and cheap to open, or else assumed, which the notice says.
-
-    Raises:
-        UserError: the config does not say how long it trains.
+    if it is there and cheap to open, or else assumed, which the notice says. Raises UserError where
+    the config does not say how long it trains.
     """
     train: Any = config.get('train_cfg') or {}
     if train.get('max_iters'):

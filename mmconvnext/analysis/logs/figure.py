@@ -33,10 +33,8 @@ def draw_all(
     """Write loss.png, lr.png, metrics.png and classes_KIND.png, those that there is something for.
 
     ``names`` are the scalars of metrics.png; ``window`` is how many logged losses are averaged for
-    the smooth curve, None for a fiftieth of a run's. Returns the files written.
-
-    Raises:
-        UserError: they cannot be written there.
+    the smooth curve, None for a fiftieth of a run's. Returns the files written. Raises UserError
+    where they cannot be written there.
     """
     figures: dict[str, Figure] = {}
     scalars = {name for run in runs for name in run.scalars()}

@@ -85,10 +85,8 @@ def read_runs(folders: Sequence[str | Path]) -> list[Run]:
 def read_run(folder: Path, name: str) -> Run:
     """Read a work dir, or one start's folder in it, under a name.
 
-    Where a resumed run repeats iterations, the last start counts.
-
-    Raises:
-        UserError: it holds no logs of a training, or broken ones.
+    Where a resumed run repeats iterations, the last start counts. Raises UserError where it holds
+    no logs of a training, or broken ones.
     """
     starts: list[_Start] = []
     per_epoch = None

@@ -92,10 +92,8 @@ def measure(
     """Time models of one device in interleaved rounds, and take their peak memory.
 
     ``warm_up`` rounds come first and are not counted. Without ``memory`` the peak is left out on a
-    CPU. ``report`` is called as often as :func:`work` says.
-
-    Raises:
-        UserError: a model cannot be run.
+    CPU. ``report`` is called as often as :func:`work` says. Raises UserError where a model cannot
+    be run.
     """
     peaks: dict[str, int | None] = {}
     steps: dict[str, Step] = {}

@@ -69,8 +69,8 @@ def draw(
 ) -> None:
     """Write a PNG: a line of panels for each model, accuracy upwards and cost to the right.
 
-    ``sizes`` are by model, as of :func:`panels`; ``where`` is the machine that measured, or ''. A
-    UserError where it cannot be written.
+    ``sizes`` are by model, as of :func:`panels`; ``where`` is the machine that measured, or ''.
+    Raises UserError where it cannot be written.
     """
     models = list(dict.fromkeys(row.model for row in rows))
     of = {model: [row for row in rows if row.model == model] for model in models}

@@ -100,10 +100,8 @@ def compare(
     """The rows of one of ``MODELS``: everything counted, then measured size by size.
 
     ``config`` has the model's head; without ``memory`` no peak memory is taken. ``keep`` is called
-    after each size, for what follows may take an hour, and fail.
-
-    Raises:
-        UserError: a model cannot be built or run.
+    after each size, for what follows may take an hour, and fail. Raises UserError where a model
+    cannot be built or run.
     """
     backbones = chosen(model, settings.families, settings.sizes)
     rows = [counted_row(model, config, one) for one in backbones]

@@ -73,10 +73,8 @@ OwnResults = dict[tuple[str, str], dict[DataSet, OwnResult]]
 def read_own_runs(paths: Iterable[str | Path]) -> tuple[list[OwnRun], list[str]]:
     """Read the runs in work dirs, folders of them, or single scalars.json or TIMESTAMP.json files.
 
-    Returns the runs, and a sentence about each start that is left out.
-
-    Raises:
-        UserError: one of the paths has no run of the roadmap with a top-1 accuracy.
+    Returns the runs, and a sentence about each start that is left out. Raises UserError where one
+    of the paths has no run of the roadmap with a top-1 accuracy.
     """
     found: dict[Path, OwnRun] = {}
     left_out: list[str] = []
