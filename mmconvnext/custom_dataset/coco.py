@@ -1,11 +1,10 @@
 """A person's own COCO json files, for training and for validation."""
 
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from mmconvnext.errors import UserError
-from mmconvnext.preflight.coco_file import CocoFile, quoted, read_coco
+from mmconvnext.preflight.coco_file import CocoFile, quoted, read_coco, repeated
 
 
 @dataclass(frozen=True)
@@ -31,8 +30,7 @@ def read_own_coco(train_file: str, train_images: str, val_file: str, val_images:
             f'{val_file}: expected the categories of {train_file} in their order, since labels '
             f'follow it, {quoted(names[0])}, got {quoted(names[1])}; export both alike'
         )
-    twice = [name for name, count in Counter(names[0]).items() if count > 1]
-    if twice:
+    if twice := repeated(names[0]):
         raise UserError(
             f'{train_file}: expected different names of categories, got {twice[0]!r} twice; '
             'rename or merge them'

@@ -78,8 +78,7 @@ def _heads(base: Config) -> list[tuple[tuple, dict]]:
 def base_path(base: Path, out: Path) -> str:
     """Return how the written file names its base: relative in the same tree, else absolute.
 
-    Raises:
-        UserError: mmengine would take the path for another one.
+    Raises UserError where mmengine would take the path for another one.
     """
     there, here, tree = base.absolute(), out.absolute().parent, Path.cwd()
     in_tree = there.is_relative_to(tree) and here.is_relative_to(tree)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmconvnext.errors import UserError, first_line
+from mmconvnext.preflight.coco_file import repeated
 from mmconvnext.preflight.read_files import Pair, read_pairs
 from mmconvnext.preflight.segmentation import IGNORED, listed
 
@@ -38,8 +39,7 @@ class Meaning:
 def find_labelled(images: str, labels: str) -> LabelledFolder:
     """Find out how pictures and label files are named.
 
-    Raises:
-        UserError: a folder is missing or empty, endings are mixed, or names do not go together.
+    Raises UserError where a folder is missing or empty, endings are mixed, or names do not match.
     """
     pictures = _files(images, PICTURES, 'pictures')
     suffixes = Counter(Path(name).suffix for name in pictures)
@@ -106,8 +106,7 @@ def count_ids(folder: LabelledFolder) -> Counter[int]:
 def read_classes(given: Sequence[str] | None) -> tuple[str, ...] | None:
     """Names as they were given, or the lines of a file of that name; None where none were.
 
-    Raises:
-        UserError: a name occurs twice, or the file has none.
+    Raises UserError where a name occurs twice, or the file has none.
     """
     if not given:
         return None
@@ -125,8 +124,7 @@ def read_classes(given: Sequence[str] | None) -> tuple[str, ...] | None:
         raise UserError(
             f'--classes {file}: expected a name on each line, got an empty file; fill it'
         )
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
+    if twice := repeated(names):
         raise UserError(
             f'--classes: expected different names, got {twice[0]!r} twice; correct them'
         )

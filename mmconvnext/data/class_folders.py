@@ -44,8 +44,7 @@ def picture_names(folder: str) -> Iterator[str]:
 def read_class_names(file: Path) -> dict[str, str]:
     """First name of each class by its folder, from a text with lines ``FOLDER NAME[, SYNONYM…]``.
 
-    Raises:
-        ArgumentError: (a ValueError) it cannot be read, or a line is not such.
+    Raises ArgumentError where it cannot be read, or a line is not such.
     """
     try:
         lines = file.read_text(encoding='utf-8').splitlines()

@@ -17,14 +17,10 @@ _TOLERATED = 0.02  # of the frames that a container announces: many count a few 
 
 
 class VideoReader:
-    """The frames of a video file, once.
+    """The frames of a video file, once; a UserError where it is no video that can be read.
 
-    Attributes:
-        announced: Frames as the container counts them, 0 where it does not; often a guess.
-        rate: Frames a second.
-
-    Raises:
-        UserError: the file is no video that can be read.
+    ``announced`` frames are as the container counts them, often a guess, 0 where it does not;
+    ``rate`` is frames a second.
     """
 
     def __init__(self, path: Path) -> None:

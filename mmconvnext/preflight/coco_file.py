@@ -1,9 +1,11 @@
 """A COCO annotation file, read as far as it can be used."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mmconvnext.errors import UserError
 
@@ -17,16 +19,13 @@ NEEDED = {
 
 @dataclass(frozen=True)
 class CocoFile:
-    """Images, annotations and categories that have what they need; the others by what they lack.
-
-    ``incomplete`` maps, for each of the three lists, the id or place of a record to the keys that
-    it lacks.
-    """
+    """Images, annotations and categories that have what they need; the others by what they lack."""
 
     path: str
     images: list[dict]
     annotations: list[dict]
     categories: list[dict]
+    # By the name of the list, then by the id or place of a record, the keys that it lacks.
     incomplete: dict[str, dict[str, list[str]]]
 
 
@@ -69,6 +68,11 @@ def shortened(text: str, length: int = 100) -> str:
 def quoted(names: Iterable[str], length: int = 100) -> str:
     """Names in quotes, :func:`shortened`."""
     return shortened(', '.join(map(repr, names)), length)
+
+
+def repeated(values: Iterable[Any]) -> list[Any]:
+    """Those that occur more than once."""
+    return [value for value, count in Counter(values).items() if count > 1]
 
 
 def _sorted_out(records: list, keys: tuple[str, ...]) -> tuple[list[dict], dict[str, list[str]]]:

@@ -47,11 +47,10 @@ def draw_all(
     for kind in dict.fromkeys(kind for run in runs for kind in run.classes):
         scores = {run.name: run.classes[kind] for run in runs if kind in run.classes}
         figures[f'classes_{kind.replace(" ", "_")}'] = classes_figure(kind, scores)
-    paths = []
-    for name, figure in figures.items():
-        paths.append(folder / f'{name}.png')
-        save(figure, paths[-1])
-    return paths
+    files = {folder / f'{name}.png': figure for name, figure in figures.items()}
+    for path, figure in files.items():
+        save(figure, path)
+    return [*files]
 
 
 def main_metrics(runs: Sequence[Run]) -> list[str]:

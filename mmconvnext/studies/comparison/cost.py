@@ -66,11 +66,7 @@ def prepare(task: Task) -> Step:
 
 
 def _detect_everywhere(classify: nn.Linear) -> None:
-    """Let every proposal be an object of the first class, whatever its features are.
-
-    With random weights each backbone would find another number of objects, and the mask head's
-    time goes with it. So as many as may be are found by all.
-    """
+    """Let every proposal be an object, so that the mask head's time does not depend on chance."""
     with torch.no_grad():
         classify.weight.zero_()
         classify.bias.zero_()[0] = 5.0
