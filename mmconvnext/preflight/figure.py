@@ -28,15 +28,15 @@ def draw_plots(summaries: Sequence[Summary], folder: Path) -> list[Path]:
     ``classes.png`` has the share of each class in each data set, the commonest on top;
     ``sizes.png`` the sizes of objects, where there are boxes, and of pictures.
     """
+    written = []
     counted = [summary for summary in summaries if sum(summary.counts)]
     if counted:
         _draw_classes(counted, folder / 'classes.png')
-    sized = any(s.picture_sizes or len(s.object_sizes) for s in summaries)
-    if sized:
+        written.append(folder / 'classes.png')
+    if any(s.picture_sizes or len(s.object_sizes) for s in summaries):
         _draw_sizes(summaries, folder / 'sizes.png')
-    return [
-        folder / name for name, drawn in (('classes.png', counted), ('sizes.png', sized)) if drawn
-    ]
+        written.append(folder / 'sizes.png')
+    return written
 
 
 def _draw_classes(summaries: Sequence[Summary], path: Path) -> None:
