@@ -1,9 +1,29 @@
-"""How a config names what it builds: by a name, with or without a scope, or as the class itself."""
+"""What stands in any config: types by name or as classes, wrapped data sets, steps within steps."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 
 def type_name(entry: Mapping) -> str:
     """The bare class name of an entry's ``type``, or ''."""
     kind = entry.get('type') or ''
     return (kind if isinstance(kind, str) else kind.__name__).rsplit('.', 1)[-1]
+
+
+def wrapped_datasets(dataset: Mapping) -> Iterator[Any]:
+    """The data sets that read files: those within wrappers such as RepeatDataset."""
+    inner = [*filter(None, [dataset.get('dataset'), *(dataset.get('datasets') or [])])]
+    for one in inner:
+        yield from wrapped_datasets(one)
+    if not inner:
+        yield dataset
+
+
+def pipeline_steps(pipeline: Sequence | Mapping) -> Iterator[Any]:
+    """The transforms of a pipeline in order, those within others, as in RandomChoice, too."""
+    for step in [pipeline] if isinstance(pipeline, Mapping) else pipeline:
+        if isinstance(step, Mapping):
+            yield step
+            yield from pipeline_steps(step.get('transforms') or [])
+        elif isinstance(step, list | tuple):
+            yield from pipeline_steps(step)

@@ -16,9 +16,11 @@ STYLES = ('-', '--', ':', '-.')
 DOTS_PER_INCH = 150
 
 
-def new_figure(width: float, height: float) -> Figure:
+def new_figure(
+    width: float, height: float, dpi: int = DOTS_PER_INCH, layout: Any = 'constrained'
+) -> Figure:
     """An empty figure, sides in inches, whose parts make room for each other."""
-    figure = Figure(figsize=(width, height), dpi=DOTS_PER_INCH, layout='constrained')
+    figure = Figure(figsize=(width, height), dpi=dpi, layout=layout)
     FigureCanvasAgg(figure)
     return figure
 

@@ -40,18 +40,12 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument(
         '--jobs',
-        type=_positive,
+        type=options.positive,
         default=multiprocessing.cpu_count(),
         metavar='N',
         help='processes that read pictures; one for each CPU by default',
     )
     return parser.parse_args()
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'expected a number of 1 or more, got {text}')
-    return int(text)
 
 
 def main() -> int:

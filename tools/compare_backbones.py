@@ -38,8 +38,7 @@ from mmconvnext.studies.comparison.families import (
     require_packages,
 )
 from mmconvnext.studies.comparison.figure import draw
-from mmconvnext.studies.comparison.row import Row
-from mmconvnext.studies.comparison.run import ROUNDS, Settings, as_json, compare
+from mmconvnext.studies.comparison.run import ROUNDS, Row, Settings, as_json, compare
 from mmconvnext.studies.comparison.table import comparison_table, imagenet_table
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'

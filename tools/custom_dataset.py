@@ -20,6 +20,7 @@ from pathlib import Path
 from rich.console import Console
 
 import mmconvnext  # noqa: F401  (makes the stack work on this torch before it is used)
+from mmconvnext.command_line.options import positive
 from mmconvnext.config.config_file import read_config
 from mmconvnext.custom_dataset.dataset import OwnData, train_command, write_custom_config
 from mmconvnext.custom_dataset.schedule import Length
@@ -48,21 +49,13 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         '--ignore-index', type=int, metavar='ID', help='label that does not count; 255 by default'
     )
-    parser.add_argument(
-        '--batch-size', type=_positive, help="pictures a GPU; the base's by default"
-    )
-    parser.add_argument('--devices', type=_positive, default=1, help='number of GPUs; 1 by default')
+    parser.add_argument('--batch-size', type=positive, help="pictures a GPU; the base's by default")
+    parser.add_argument('--devices', type=positive, default=1, help='number of GPUs; 1 by default')
     length = parser.add_mutually_exclusive_group()
-    length.add_argument('--iters', type=_positive, help="length of the run; the base's by default")
-    length.add_argument('--epochs', type=_positive, help='or this')
+    length.add_argument('--iters', type=positive, help="length of the run; the base's by default")
+    length.add_argument('--epochs', type=positive, help='or this')
     parser.add_argument('--force', action='store_true', help='overwrite OUT.py')
     return parser.parse_args()
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'expected a number of 1 or more, got {text}')
-    return int(text)
 
 
 def main() -> int:

@@ -55,7 +55,7 @@ def parse_arguments() -> argparse.Namespace:
         nargs='+',
         default=[],
         metavar='FILE|DIR',
-        help='work dirs of your own runs, folders of them, or single logs; their configs are run',
+        help='work dirs of your own runs, folders of them, or single logs; configs are not run',
     )
     parser.add_argument('--bench', action='store_true', help='measure times; minutes')
     parser.add_argument('--image-size', type=int, help=f'of --bench: {SIZES[0]}, quick {SIZES[1]}')

@@ -1,31 +1,40 @@
 """What the backbones of this package have in common."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from mmengine.model import BaseModule, initialize
 from mmengine.model.weight_init import PretrainedInit
 from torch import nn
 
 from mmconvnext.backbones.arguments import STAGES
-from mmconvnext.checkpoints.load import read_init_cfg
+from mmconvnext.checkpoints.load import load, read_init_cfg
 from mmconvnext.errors import ArgumentError
+from mmconvnext.layer_ids import layer_wise
+
+_NO_NORM = nn.Identity()
 
 
 class Backbone(BaseModule):
     """A backbone of four stages that draws its weights or loads them strictly.
 
-    A subclass sets ``channels`` of the four stages, ``out_indices`` and ``stages``, and says how
-    a file is loaded and what is frozen.
+    A subclass sets ``channels`` of the four stages, ``out_indices``, ``frozen_stages`` and
+    ``stages``; its output norms are ``norm0`` to ``norm3``.
     """
 
     channels: tuple[int, ...]
     out_indices: tuple[int, ...]
+    frozen_stages: int
     stages: nn.ModuleList
+    STEM: ClassVar[str]  # the stem's name
     # What an ``init_cfg`` of type 'Pretrained' may say beside the checkpoint.
     LOADING_OPTIONS: ClassVar[tuple[str, ...]] = ('prefix', 'ema', 'sha256')
     # Containers with an entry for each stage that is built.
-    STAGE_PARTS: ClassVar[tuple[str, ...]] = ('stages',)
+    STAGE_PARTS: ClassVar[tuple[str, ...]]
+
+    def __init__(self, init_cfg: dict | list[dict] | None) -> None:
+        super().__init__(init_cfg=init_cfg)
+        self._handed_over: list[nn.Module] = []  # in a list, so that they are no part of this one
 
     @property
     def out_channels(self) -> tuple[int, ...]:
@@ -52,9 +61,47 @@ class Backbone(BaseModule):
             self.apply(_draw)
         self._is_init: bool = True
 
+    def take_last_norm(self) -> nn.Module:
+        """Hand the output norm of the last stage over; its map is returned raw from then on.
+
+        For a classifier, which applies the norm after the pooling, as in the papers. An
+        ``init_cfg`` of type ``'Pretrained'`` goes on to load that norm as well, where the file
+        has one: as the official fine-tuning does, for other classes too.
+
+        Raises:
+            ArgumentError: (a ValueError) other maps are returned too, or instead; their norms
+                would then have no use.
+        """
+        last = STAGES - 1
+        if self.out_indices != (last,):
+            raise ArgumentError(
+                f'out_indices: expected ({last},) under a classifier, which uses the last map '
+                f'alone, got {self.out_indices}'
+            )
+        if not self._handed_over:
+            self._handed_over.append(self._classifier_norm())
+            if hasattr(self, 'norm3'):
+                del self.norm3
+        return self._handed_over[0]
+
+    def _classifier_norm(self) -> nn.Module:
+        return self._output_norm(STAGES - 1)
+
+    def _output_norm(self, stage: int) -> nn.Module:
+        return getattr(self, f'norm{stage}', _NO_NORM)
+
     def _load(self, checkpoint: str, options: Mapping[str, Any]) -> None:
         """Load a file strictly, but for :meth:`_new` and :meth:`_unused`."""
-        raise NotImplementedError
+        options = {**options, 'new': self._new(), 'unused': self._unused()}
+        norms = [norm for norm in self._handed_over if not isinstance(norm, nn.Identity)]
+        if not norms:
+            load(self, checkpoint, **options)
+            return
+        self.norm3 = norms[0]  # to be loaded with the rest
+        try:
+            load(self, checkpoint, **{'norm3': 'from_file', **options})
+        finally:
+            del self.norm3
 
     def _new(self) -> list[str]:
         """Beginnings of the names that a file may lack: fine-tuning starts output norms anew."""
@@ -73,17 +120,47 @@ class Backbone(BaseModule):
         for module in self._frozen_modules():
             module.eval().requires_grad_(False)
 
+    def train(self, mode: bool = True) -> Self:
+        """As torch's, except that frozen parts stay in eval mode; returns self."""
+        super().train(mode)
+        for module in self._frozen_modules():
+            module.eval()
+        return self
+
     def _frozen_modules(self) -> list[nn.Module]:
-        """Modules of the frozen stages, which stay in eval mode."""
+        if self.frozen_stages < 0:
+            return []
+        modules = [self.get_submodule(self.STEM)]
+        for stage in range(min(self.frozen_stages, len(self.stages))):
+            parts = (f'{part}.{stage}' for part in self.STAGE_PARTS)
+            modules += [*map(self.get_submodule, parts), self._output_norm(stage)]
+        return modules
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """Depth of a parameter for layer-wise learning-rate decay, and the number of depths.
+
+        Args:
+            param_name: Name of the parameter, as the whole model sees it.
+            prefix: What stands before this backbone's own names, such as ``'backbone.'``.
+
+        Returns:
+            (depth, count): 0 is the stem; ``count - 1`` everything after the last stage. The
+            scale of a learning rate is ``decay ** (count - 1 - depth)``.
+
+        The ids are the ``layer_wise`` ones of :mod:`mmconvnext.layer_ids`; the form is that of
+        mmpretrain 1.2.0's ``get_layer_depth``.
+        """
+        layers = self._layers()
+        name = param_name[len(prefix) :] if param_name.startswith(prefix) else ''
+        return layer_wise(self._convnext_name(name), layers), layers + 2
+
+    def _layers(self) -> int:
+        """Last layer id of the stages."""
         raise NotImplementedError
 
-    def _require_last_map_alone(self) -> None:
-        last = STAGES - 1
-        if self.out_indices != (last,):
-            raise ArgumentError(
-                f'out_indices: expected ({last},) under a classifier, which uses the last map '
-                f'alone, got {self.out_indices}'
-            )
+    def _convnext_name(self, name: str) -> str:
+        """What a parameter is called in ConvNeXt, whose names layer ids are for."""
+        return name
 
 
 def _draw(module: nn.Module) -> None:

@@ -19,9 +19,8 @@ from mmconvnext.backbones.block import ConvNeXtBlock, has_plain_kind
 from mmconvnext.backbones.deploy import Replaced, fold_norm, restore
 from mmconvnext.backbones.forms import output_map
 from mmconvnext.backbones.layers import LayerNorm2d
-from mmconvnext.checkpoints.load import load
 from mmconvnext.errors import ArgumentError
-from mmconvnext.layer_ids import layer_wise, suited_layers
+from mmconvnext.layer_ids import suited_layers
 from mmconvnext.registry import MODELS
 
 
@@ -70,6 +69,7 @@ class ConvNeXt(Backbone):
     """
 
     LOADING_OPTIONS = (*Backbone.LOADING_OPTIONS, 'norm3', 'stem')
+    STEM = 'downsample_layers.0'
     STAGE_PARTS = ('downsample_layers', 'stages')
 
     def __init__(
@@ -119,7 +119,6 @@ class ConvNeXt(Backbone):
             'triton_kernels': triton_kernels,
         }
         self._before_deploy: list[Replaced] = []
-        self._handed_over: list[nn.Module] = []  # in a list, so that they are no part of this one
         self._build(in_channels, drop_path_rate)
         self._freeze()
 
@@ -158,25 +157,8 @@ class ConvNeXt(Backbone):
         for stage, (downsample, blocks) in enumerate(zip(self.downsample_layers, self.stages)):
             x = blocks(downsample(x))
             if stage in self.out_indices:
-                outputs[stage] = output_map(getattr(self, f'norm{stage}')(x))
+                outputs[stage] = output_map(self._output_norm(stage)(x))
         return tuple(outputs[stage] for stage in self.out_indices)
-
-    def take_last_norm(self) -> nn.Module:
-        """Hand the output norm of the last stage over; its map is returned raw from then on.
-
-        For a classifier, which applies the norm after the pooling, as in the papers. An
-        ``init_cfg`` of type ``'Pretrained'`` goes on to load that norm as well, where the file
-        has one: as the official fine-tuning does, for other classes too.
-
-        Raises:
-            ArgumentError: (a ValueError) other maps are returned too, or instead; their norms
-                would then have no use.
-        """
-        self._require_last_map_alone()
-        if not self._handed_over:
-            self._handed_over.append(self.norm3)
-            self.norm3: nn.Module = nn.Identity()
-        return self._handed_over[0]
 
     def switch_to_deploy(self) -> None:
         """Fold what inference need not compute; outputs stay the same to rounding.
@@ -231,50 +213,10 @@ class ConvNeXt(Backbone):
         """
         if mode:
             self._require_training_form('train')
-        super().train(mode)
-        for module in self._frozen_modules():
-            module.eval()
-        return self
+        return super().train(mode)
 
-    def _frozen_modules(self) -> list[nn.Module]:
-        if self.frozen_stages < 0:
-            return []
-        modules: list[nn.Module] = [self.downsample_layers[0]]
-        for stage in range(min(self.frozen_stages, len(self.stages))):
-            modules += [self.downsample_layers[stage], self.stages[stage]]
-            if stage in self.out_indices:
-                modules.append(getattr(self, f'norm{stage}'))
-        return modules
-
-    def _load(self, checkpoint: str, options: Mapping[str, Any]) -> None:
-        options = {**options, 'new': self._new(), 'unused': self._unused()}
-        if not self._handed_over:
-            load(self, checkpoint, **options)
-            return
-        place = self.norm3
-        self.norm3 = self._handed_over[0]  # to be loaded with the rest
-        try:
-            load(self, checkpoint, **{'norm3': 'from_file', **options})
-        finally:
-            self.norm3 = place
-
-    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """Depth of a parameter for layer-wise learning-rate decay, and the number of depths.
-
-        Args:
-            param_name: Name of the parameter, as the whole model sees it.
-            prefix: What stands before this backbone's own names, such as ``'backbone.'``.
-
-        Returns:
-            (depth, count): 0 is the stem; ``count - 1`` everything after the last stage. The
-            scale of a learning rate is ``decay ** (count - 1 - depth)``.
-
-        The ids are the ``layer_wise`` ones of :mod:`mmconvnext.layer_ids`; the form is that of
-        mmpretrain 1.2.0's ``get_layer_depth``.
-        """
-        layers = suited_layers(self.depths)
-        name = param_name[len(prefix) :] if param_name.startswith(prefix) else ''
-        return layer_wise(name, layers), layers + 2
+    def _layers(self) -> int:
+        return suited_layers(self.depths)
 
 
 def _resolve_architecture(arch: str | Mapping[str, Sequence[int]]) -> Architecture:

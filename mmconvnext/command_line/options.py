@@ -39,6 +39,13 @@ class _KeyValue(DictAction):
             parser.error(f'{option}: expected KEY=VALUE, got {values} ({error})')
 
 
+def positive(text: str) -> int:
+    """A whole number of 1 or more, as argparse's ``type``."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'expected a number of 1 or more, got {text}')
+    return int(text)
+
+
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """The config and what overrides it: all that a tool which runs nothing asks for."""
     parser.add_argument('config', help='config file')

@@ -1,11 +1,10 @@
 """A person's own COCO json files, for training and for validation."""
 
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from mmconvnext.errors import UserError
-from mmconvnext.preflight.coco_file import CocoFile, read_coco, shortened
+from mmconvnext.preflight.coco_file import CocoFile, quoted, read_coco, repeated
 
 
 @dataclass(frozen=True)
@@ -23,21 +22,15 @@ class OwnCoco:
 
 
 def read_own_coco(train_file: str, train_images: str, val_file: str, val_images: str) -> OwnCoco:
-    """Read both files.
-
-    Raises:
-        UserError: a file or folder is missing or none of COCO, has nothing in it, or they do not
-            agree.
-    """
+    """Read both files; a UserError where one is missing, empty or unusable, or they disagree."""
     train, val = files = _read(train_file, train_images), _read(val_file, val_images)
     names = [tuple(category['name'] for category in file.categories) for file in files]
     if names[0] != names[1]:
         raise UserError(
             f'{val_file}: expected the categories of {train_file} in their order, since labels '
-            f'follow it, {_listed(names[0])}, got {_listed(names[1])}; export both alike'
+            f'follow it, {quoted(names[0])}, got {quoted(names[1])}; export both alike'
         )
-    twice = [name for name, count in Counter(names[0]).items() if count > 1]
-    if twice:
+    if twice := repeated(names[0]):
         raise UserError(
             f'{train_file}: expected different names of categories, got {twice[0]!r} twice; '
             'rename or merge them'
@@ -70,7 +63,3 @@ def _read(path: str, images: str) -> CocoFile:
             'first; give the folder that its file_names start from'
         )
     return file
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    return shortened(', '.join(map(repr, names)))

@@ -11,12 +11,11 @@ from mmengine.config import Config
 import mmconvnext
 from mmconvnext.config.config_file import read_config
 from mmconvnext.config.python_source import UNPACKED, Code, assignment, docstring, literal
-from mmconvnext.config_types import type_name
+from mmconvnext.config_types import pipeline_steps, type_name
 from mmconvnext.custom_dataset.coco import OwnCoco
 from mmconvnext.custom_dataset.labels import LabelledFolder, Meaning
 from mmconvnext.custom_dataset.schedule import Schedule
 from mmconvnext.errors import UserError
-from mmconvnext.preflight.configured import steps
 from mmconvnext.preflight.heads import class_heads, dotted
 from mmconvnext.preflight.segmentation import IGNORED
 
@@ -30,10 +29,7 @@ def find_base(base: str) -> Path:
     """The file of a config that is named by its path or, installed, as ``mmconvnext::NAME.py``.
 
     mmengine's own ``::`` will not do: it looks for all types of such a base in one scope, and the
-    data sets are mmseg's or mmdet's.
-
-    Raises:
-        UserError: there is none.
+    data sets are mmseg's or mmdet's. Raises UserError where there is none.
     """
     package, _, name = base.rpartition('::')
     path = Path(mmconvnext.__file__).parent / '.mim' / 'configs' / name if package else Path(base)
@@ -46,8 +42,7 @@ def find_base(base: str) -> Path:
 def read_base(base: Path) -> Config:
     """The config to start from.
 
-    Raises:
-        UserError: it is none, wraps its training data, or names types by their classes.
+    Raises UserError where it is none, wraps its training data, or names types by their classes.
     """
     config = read_config(base)
     for split in ('train', 'val'):
@@ -58,7 +53,9 @@ def read_base(base: Path) -> Config:
                 f'{dataset.get("type", "none")}; choose a whole config, without wrappers such as '
                 'RepeatDataset'
             )
-        if not all(isinstance(step.get('type'), str) for step in steps(dataset['pipeline'])):
+        if not all(
+            isinstance(step.get('type'), str) for step in pipeline_steps(dataset['pipeline'])
+        ):
             raise UserError(
                 f'{base}: expected a pipeline whose types are names, got classes, which no config '
                 'of text can hold; choose a base that names them'
@@ -81,8 +78,7 @@ def _heads(base: Config) -> list[tuple[tuple, dict]]:
 def base_path(base: Path, out: Path) -> str:
     """Return how the written file names its base: relative in the same tree, else absolute.
 
-    Raises:
-        UserError: mmengine would take the path for another one.
+    Raises UserError where mmengine would take the path for another one.
     """
     there, here, tree = base.absolute(), out.absolute().parent, Path.cwd()
     in_tree = there.is_relative_to(tree) and here.is_relative_to(tree)
@@ -150,10 +146,7 @@ def for_labels(
 def for_coco(base: Config, paths: tuple[str, str, str, str], data: OwnCoco) -> Entries:
     """What a detector's config needs for COCO json files.
 
-    Args:
-        base: The config to start from.
-        paths: Annotation file and folder of pictures, for training, then for validation.
-        data: What is in the files.
+    ``paths``: annotation file and folder of pictures, for training, then for validation.
     """
     root, places = common_root(paths)
     splits = {
@@ -202,7 +195,7 @@ def _data_entries(
     }
     for name, pipeline in pipelines.items():
         before = repr(pipeline)
-        for step in steps(pipeline):
+        for step in pipeline_steps(pipeline):
             change(step)
         if repr(pipeline) != before:
             entries[name] = pipeline

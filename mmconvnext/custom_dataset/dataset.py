@@ -59,22 +59,11 @@ def write_custom_config(
     devices: int = 1,
     force: bool = False,
 ) -> list[str]:
-    """Write a leaf config for a person's own data.
+    """Write a leaf config for a person's own data; returns notices for the person.
 
-    Args:
-        base: Config to start from, a file or ``mmconvnext::NAME.py``.
-        out: File to write.
-        data: Where the data are.
-        length: Of the run.
-        batch_size: Pictures a device; None for the base's.
-        devices: GPUs, or processes.
-        force: Whether to overwrite.
-
-    Returns:
-        Notices for the person.
-
-    Raises:
-        UserError: an argument, a file or the data do not suit.
+    The ``base`` is a file or ``mmconvnext::NAME.py``; ``batch_size`` are pictures a device, None
+    for the base's; ``force`` overwrites ``out``. Raises UserError where an argument, a file or the
+    data do not suit.
     """
     paths = [value for value in vars(data).values() if isinstance(value, str)]
     for path in (base, str(out), *paths):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmconvnext.errors import UserError, first_line
+from mmconvnext.preflight.coco_file import repeated
 from mmconvnext.preflight.read_files import Pair, read_pairs
 from mmconvnext.preflight.segmentation import IGNORED, listed
 
@@ -38,8 +39,7 @@ class Meaning:
 def find_labelled(images: str, labels: str) -> LabelledFolder:
     """Find out how pictures and label files are named.
 
-    Raises:
-        UserError: a folder is missing or empty, endings are mixed, or names do not go together.
+    Raises UserError where a folder is missing or empty, endings are mixed, or names do not match.
     """
     pictures = _files(images, PICTURES, 'pictures')
     suffixes = Counter(Path(name).suffix for name in pictures)
@@ -86,11 +86,7 @@ def _files(folder: str, suffixes: tuple[str, ...], what: str) -> list[str]:
 
 
 def count_ids(folder: LabelledFolder) -> Counter[int]:
-    """Pixels of each id in all label files.
-
-    Raises:
-        UserError: a file cannot be read or holds something other than ids of 0 to 255.
-    """
+    """Pixels of each id in all label files; a UserError where one has others than 0 to 255."""
     ids: Counter[int] = Counter()
     pictures = (f'{folder.images}/{name}{folder.image_suffix}' for name in folder.names)
     labels = (f'{folder.labels}/{name}{folder.labels_suffix}' for name in folder.names)
@@ -110,8 +106,7 @@ def count_ids(folder: LabelledFolder) -> Counter[int]:
 def read_classes(given: Sequence[str] | None) -> tuple[str, ...] | None:
     """Names as they were given, or the lines of a file of that name; None where none were.
 
-    Raises:
-        UserError: a name occurs twice, or the file has none.
+    Raises UserError where a name occurs twice, or the file has none.
     """
     if not given:
         return None
@@ -129,8 +124,7 @@ def read_classes(given: Sequence[str] | None) -> tuple[str, ...] | None:
         raise UserError(
             f'--classes {file}: expected a name on each line, got an empty file; fill it'
         )
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
+    if twice := repeated(names):
         raise UserError(
             f'--classes: expected different names, got {twice[0]!r} twice; correct them'
         )
@@ -143,16 +137,11 @@ def decide(
     reduce_zero_label: bool | None,
     ignore_index: int | None,
 ) -> Meaning:
-    """What the ids of label files mean.
+    """What the ids of label files mean, from the pixels of each id.
 
-    Args:
-        ids: Pixels of each id.
-        classes: Their names, or None to count them.
-        reduce_zero_label: Whether 0 is unlabelled and id k is class k - 1; None: from the ids.
-        ignore_index: Id of pixels that do not count; None for 255.
-
-    Raises:
-        UserError: the ids do not suit the classes, or what is asked for is not possible.
+    Without ``classes`` the ids are counted; ``reduce_zero_label``, that 0 is unlabelled and id k is
+    class k - 1, is told from the ids where it is None; ``ignore_index`` None is 255. Raises
+    UserError where the ids do not suit the classes, or what is asked for is not possible.
     """
     ignored = IGNORED if ignore_index is None else ignore_index
     values = sorted({*ids} - {ignored})

@@ -38,15 +38,8 @@ def plan(
 ) -> Schedule:
     """Scale the learning rate by the batch size, and the schedule by the length of the run.
 
-    Args:
-        base: The config whose recipe it is.
-        pictures: Number of training pictures.
-        batch_size: Pictures a device; None for the base's.
-        devices: GPUs, or processes.
-        length: Of the run.
-
-    Raises:
-        UserError: the config has no loop that is known here.
+    ``pictures`` is the number to train on, ``batch_size`` that of a device, None for the base's.
+    Raises UserError where the config has no loop that is known here.
     """
     if batch_size is None:
         batch_size = base.train_dataloader.get('batch_size', 1)

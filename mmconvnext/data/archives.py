@@ -52,16 +52,8 @@ def unpack(path: Path, root: Path, *, folder: str, report: Report | None = None)
 
     A file that is there in the size that the archive's table says is left as it is. Each appears
     complete or not at all, checked against the archive's checksum; so an interrupted call is
-    completed by another one.
-
-    Args:
-        path: The zip file.
-        root: Folder to write to; made where it is missing.
-        folder: Members elsewhere in the archive (``__MACOSX/``) are left aside.
-        report: Called with (bytes done, bytes in all) as they are written.
-
-    Returns:
-        Number of files written.
+    completed by another one. Members outside of ``folder`` (``__MACOSX/``) are left aside. Returns
+    the number of files written.
 
     Raises:
         UserError: as :func:`open_archive`, before anything is written; or the disk is too small,
@@ -97,11 +89,7 @@ def unpack(path: Path, root: Path, *, folder: str, report: Report | None = None)
 
 
 def require_space(folder: Path, size: int) -> None:
-    """Check that ``size`` bytes fit where ``folder`` is or will be.
-
-    Raises:
-        UserError: they do not.
-    """
+    """Raise a UserError unless ``size`` bytes fit where ``folder`` is or will be."""
     place = folder.absolute()
     there = next(path for path in (place, *place.parents) if path.exists())
     free = shutil.disk_usage(there).free

@@ -14,11 +14,8 @@ from mmconvnext.errors import UserError
 def require_data(config: Config, *splits: str) -> None:
     """Check that the folders and files of the given splits exist, before anything is built.
 
-    Of data with one folder a class, also that every split and the model have the same classes.
-
-    Args:
-        config: A config; its ``data_hint``, where it has one, tells how to get the data.
-        splits: Of ``'train'``, ``'val'``, ``'test'``.
+    Of data with one folder a class, also that every split and the model have the same classes. The
+    config's ``data_hint``, where it has one, tells how to get the data.
 
     Raises:
         UserError: the first one missing or of other classes, in one line.

@@ -15,11 +15,7 @@ ENDINGS = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 
 
 def class_folders(root: str) -> list[str]:
-    """Names of the folders in ``root``, sorted; hidden ones are left out.
-
-    Raises:
-        ArgumentError: ``root`` is no folder, or holds none.
-    """
+    """Sorted names of the folders in ``root`` but hidden ones; an ArgumentError where none are."""
     try:
         with os.scandir(root) as entries:
             folders = sorted(e.name for e in entries if e.is_dir() and e.name[0] != '.')
@@ -46,13 +42,9 @@ def picture_names(folder: str) -> Iterator[str]:
 
 
 def read_class_names(file: Path) -> dict[str, str]:
-    """First name of each class by its folder.
+    """First name of each class by its folder, from a text with lines ``FOLDER NAME[, SYNONYM…]``.
 
-    Args:
-        file: Text, a class a line: ``FOLDER NAME[, SYNONYM…]``.
-
-    Raises:
-        ArgumentError: (a ValueError) it cannot be read, or a line is not such.
+    Raises ArgumentError where it cannot be read, or a line is not such.
     """
     try:
         lines = file.read_text(encoding='utf-8').splitlines()
@@ -105,11 +97,7 @@ def require_classes(config: Config, *splits: str) -> None:
 
 
 def require_a_batch(config: Config) -> None:
-    """Check that there are as many pictures to train on as an iteration takes.
-
-    Raises:
-        UserError: there are fewer, and ``drop_last`` would leave none.
-    """
+    """Raise a UserError where ``drop_last`` would leave fewer pictures than an iteration takes."""
     loader = config.get('train_dataloader') or {}
     dataset = _image_folder(config, 'train')
     # How many a RepeatDataset has, nobody can tell before it is built.

@@ -46,11 +46,7 @@ def write_classification_samples(
 
 
 def draw_picture(generator: np.random.Generator, size: int, name: str) -> np.ndarray:
-    """One picture of a shape that is three to four fifths of the picture wide.
-
-    Returns:
-        (size, size, 3) uint8 RGB.
-    """
+    """(size, size, 3) uint8 RGB of a shape that is three to four fifths of the picture wide."""
     image = draw_background(generator, size, clutter=_CLUTTER)
     radius = generator.uniform(0.3 * size, 0.42 * size)
     paint_shape(generator, image, name, radius=radius, hue=_HUES[name])

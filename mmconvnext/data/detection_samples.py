@@ -59,12 +59,9 @@ def write_detection_samples(
 def draw_picture(
     generator: np.random.Generator, size: int
 ) -> tuple[np.ndarray, list[VisibleShape]]:
-    """One picture and its shapes, the foremost first; in 160 pixels they are 34 to 70 wide.
+    """(size, size, 3) uint8 RGB, and one to four shapes in it, the foremost first.
 
-    A shape of which less than a quarter is visible is in the picture but not in the list.
-
-    Returns:
-        ((size, size, 3) uint8 RGB, one to four shapes).
+    In 160 pixels they are 34 to 70 wide. One of which less than a quarter is visible is not listed.
     """
     image = draw_background(generator, size)
     painted = []
@@ -83,15 +80,10 @@ def draw_picture(
 
 
 def run_lengths(mask: np.ndarray) -> list[int]:
-    """Lengths of the runs of 0, 1, 0, … down the columns: COCO's run lengths, not compressed.
+    """Lengths of the runs of 0, 1, 0, … down the columns of a (height, width) bool mask.
 
-    They are written here so that the package needs no pycocotools to draw samples.
-
-    Args:
-        mask: (height, width) bool.
-
-    Source:
-        https://github.com/cocodataset/cocoapi/blob/0c3123a/MatlabAPI/MaskApi.m
+    These are COCO's run lengths, not compressed, so that drawing samples needs no pycocotools.
+    Source: https://github.com/cocodataset/cocoapi/blob/0c3123a/MatlabAPI/MaskApi.m
     """
     pixels = mask.ravel(order='F')
     changes = np.flatnonzero(pixels[1:] != pixels[:-1]) + 1

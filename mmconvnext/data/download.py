@@ -23,12 +23,8 @@ def download(
     """Download ``url`` to ``path``; a file that is there already is left as it is.
 
     What has come stays in ``PATH.part`` until it is all there, and the next call goes on from it
-    where the server can send a part.
-
-    Args:
-        url: Address.
-        path: File to write; its folder is made where it is missing.
-        report: Called with (bytes there, bytes in all or None where the server does not say).
+    where the server can send a part. ``report`` is called with the bytes that are there, and all,
+    None where the server does not say.
 
     Raises:
         UserError: the server does not answer, it answers with an error, the download is cut short,

@@ -5,19 +5,12 @@ from typing import NamedTuple
 
 
 class Archive(NamedTuple):
-    """A zip file as its publisher serves it.
-
-    Attributes:
-        url: Address.
-        size: Bytes, as served in 2026; servers may change it, so that it is only told.
-        folder: All that is unpacked stands below it.
-        marker: Beginning of the names of members by which it is told from other archives.
-    """
+    """A zip file as its publisher serves it."""
 
     url: str
-    size: int
-    folder: str
-    marker: str
+    size: int  # bytes, as served in 2026; servers may change it, so that it is only told
+    folder: str  # all that is unpacked stands below it
+    marker: str  # beginning of the names of members by which it is told from other archives
 
     @property
     def name(self) -> str:
@@ -50,10 +43,9 @@ ADE20K = DataSet(
     title='ADE20K',
     archives=(
         Archive(
-            url='http://data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip',
-            size=967_382_037,
-            folder='ADEChallengeData2016',
-            marker='ADEChallengeData2016/images/training/',
+            'http://data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip',
+            967_382_037,
+            *('ADEChallengeData2016', 'ADEChallengeData2016/images/training/'),
         ),
     ),
     expected=(
@@ -74,10 +66,9 @@ COCO = DataSet(
         Archive(f'{_COCO}/zips/train2017.zip', 19_336_861_798, 'train2017', 'train2017/'),
         Archive(f'{_COCO}/zips/val2017.zip', 815_585_330, 'val2017', 'val2017/'),
         Archive(
-            url=f'{_COCO}/annotations/annotations_trainval2017.zip',
-            size=252_907_541,
-            folder='annotations',
-            marker='annotations/instances_train2017.json',
+            f'{_COCO}/annotations/annotations_trainval2017.zip',
+            252_907_541,
+            *('annotations', 'annotations/instances_train2017.json'),
         ),
     ),
     expected=(

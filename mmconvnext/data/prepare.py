@@ -20,20 +20,11 @@ def prepare(
 ) -> bool:
     """Unpack a data set's archives below ``root``, count what is there then, and tell it.
 
-    Archives that lie in ``root`` under their own names need not be named. What is there already is
-    not unpacked again, and a data set that is complete needs no archives.
-
-    Args:
-        dataset: Of :mod:`mmconvnext.data.official`.
-        root: Folder of the data.
-        archives: Zip files, whatever their names: they are told by what they hold.
-        fetch: Download those that are needed and not there, into ``root``.
-
-    Returns:
-        Whether the data set is complete.
-
-    Raises:
-        UserError: an archive is missing, is another one, or is broken or harmful.
+    Archives may have any names, they are told by what they hold; those in ``root`` under their own
+    names need not be named, and with ``fetch`` those that are needed and not there are downloaded
+    into it. What is there already is not unpacked again, and a data set that is complete needs no
+    archives. Returns whether it is complete. Raises UserError where an archive is missing, is
+    another one, or is broken or harmful.
     """
     # All are looked at before the first one is unpacked.
     for path, archive in [(path, recognise(path, dataset)) for path in archives]:
@@ -62,11 +53,7 @@ def prepare(
 
 
 def recognise(path: Path, dataset: DataSet) -> Archive:
-    """Which of a data set's archives a file is, by what it holds.
-
-    Raises:
-        UserError: it is none of them, or :func:`~mmconvnext.data.archives.open_archive` refuses it.
-    """
+    """Which of a data set's archives a file is, by what it holds; a UserError where it is none."""
     with open_archive(path) as archive:
         names = archive.namelist()
     for known in dataset.archives:

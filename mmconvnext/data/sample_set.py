@@ -25,16 +25,12 @@ def write_sample_set(
 ) -> Path:
     """Write a data set below ``root``; a complete one of the same recipe is left as it is.
 
-    The folder appears complete or not at all.
-
-    Args:
-        root: Folder of the data set.
-        write_split: Called with (folder, ``'training'`` or ``'validation'``, one generator for
-            each picture, side of a picture in pixels); draws and writes that split.
-        recipe: All that the bytes depend on: ``training`` and ``validation`` (numbers of
-            pictures), ``size`` (pixels), ``seed``, ``version`` of the code, and ``kind``, which
-            the segmentation set, being the oldest, lacks. Kept as ``recipe.json``.
-        report: Called with (pictures written, pictures in all).
+    The folder appears complete or not at all. ``write_split`` is called with it, with
+    ``'training'`` or ``'validation'``, a generator for each picture, and the side of a picture in
+    pixels; ``report`` with (pictures written, pictures in all). The ``recipe`` is all that the
+    bytes depend on, kept as ``recipe.json``: ``training`` and ``validation`` (numbers of
+    pictures), ``size`` (pixels), ``seed``, ``version`` of the code, and ``kind``, which the
+    segmentation set, being the oldest, lacks.
 
     Raises:
         ValueError: a number of pictures, the size or the seed is impossible.
@@ -63,12 +59,8 @@ def write_sample_set(
 def write_image(path: Path, pixels: np.ndarray) -> None:
     """Write a picture, and its folder where that is missing.
 
-    Args:
-        path: The ending tells the format.
-        pixels: (height, width) or (height, width, 3) uint8; RGB.
-
-    Raises:
-        OSError: the disk is full or the folder is not writable.
+    ``pixels`` are (height, width) or, RGB, (height, width, 3) uint8; the ending tells the format.
+    Raises OSError where the disk is full or the folder is not writable.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # OpenCV takes BGR.

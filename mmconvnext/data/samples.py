@@ -69,10 +69,9 @@ def _write_split(root: Path, split: str, generators: Generators, size: int) -> N
 
 
 def draw_picture(generator: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """One picture and its labels; shapes are two sevenths to half of the picture wide.
+    """(size, size, 3) uint8 RGB, and labels, (size, size) uint8: 0 = ignored, k = class k - 1.
 
-    Returns:
-        ((size, size, 3) uint8 RGB, (size, size) uint8: 0 = ignored, k = class k - 1).
+    Shapes are two sevenths to half of the picture wide.
     """
     image = draw_background(generator, size)
     labels = np.ones((size, size), np.uint8)

@@ -22,11 +22,7 @@ _OUTLINES = {
 def draw_background(
     generator: np.random.Generator, size: int, clutter: int = _CLUTTER
 ) -> np.ndarray:
-    """A muted gradient with lines and dots on it, ``clutter`` of them.
-
-    Returns:
-        (size, size, 3) float32 RGB, 0 to 255.
-    """
+    """A muted gradient with lines and dots on it: (size, size, 3) float32 RGB, 0 to 255."""
     corners = generator.uniform(70, 170, (2, 2, 3)).astype(np.float32)
     image = cv2.resize(corners, (size, size), interpolation=cv2.INTER_LINEAR)
     for _ in range(clutter):
@@ -44,15 +40,9 @@ def paint_shape(
 ) -> np.ndarray:
     """Paint one shape into ``image``, anywhere and at any angle, over what was there.
 
-    Args:
-        generator: Draws place, angle and shade.
-        image: (size, size, 3) float32 RGB, 0 to 255; changed.
-        name: ``'circle'``, ``'ring'``, ``'square'``, ``'triangle'`` or ``'cross'``.
-        radius: Half of the shape's width in pixels.
-        hue: Mean hue in degrees.
-
-    Returns:
-        (size, size) bool, the shape's mask; its centre always lies in the picture.
+    ``image`` is (size, size, 3) float32 RGB, 0 to 255; the shape a circle, ring, square, triangle
+    or cross, ``radius`` half its width in pixels, ``hue`` its mean hue in degrees. Returns the
+    mask, (size, size) bool; its centre always lies in the picture.
     """
     mask = _place(generator, name, len(image), radius)
     hue = (hue + generator.normal(0, _HUE_SIGMA)) % 360

@@ -1,10 +1,10 @@
 """Which picture left no room for an anchor: mmdet ends the training without its name."""
 
 import functools
-from collections.abc import Callable
-from typing import Any
 
 from mmdet.models.dense_heads import AnchorHead
+from mmengine.structures import InstanceData
+from torch import Tensor
 
 from mmconvnext.errors import UserError
 
@@ -17,25 +17,32 @@ def name_pictures_without_anchors() -> None:
     Safe to call again.
     """
     targets = AnchorHead._get_targets_single
-    if not hasattr(targets, '__wrapped__'):
-        AnchorHead._get_targets_single = _naming(targets)
+    if hasattr(targets, '__wrapped__'):
+        return
 
-
-def _naming(targets: Callable) -> Callable:
     @functools.wraps(targets)
-    def naming(self: AnchorHead, *given: Any, **options: object) -> object:
+    def naming(
+        self: AnchorHead,
+        flat_anchors: Tensor,
+        valid_flags: Tensor,
+        gt_instances: InstanceData,
+        img_meta: dict,
+        *others: object,
+        **options: object,
+    ) -> tuple:
         try:
-            return targets(self, *given, **options)
+            return targets(
+                self, flat_anchors, valid_flags, gt_instances, img_meta, *others, **options
+            )
         except ValueError as error:
             if 'no valid anchor' not in str(error):
                 raise
-            meta = given[3]  # after anchors, flags and instances
-            height, width = meta['img_shape'][:2]
+            height, width = img_meta['img_shape'][:2]
             raise UserError(
-                f'{meta.get("img_path", "a picture")}: expected room for an anchor, got {width} × '
-                f'{height} pixels after the augmentation; take it out of the data set, filter by '
-                'train_dataloader.dataset.filter_cfg.min_size, or set '
+                f'{img_meta.get("img_path", "a picture")}: expected room for an anchor, got '
+                f'{width} × {height} pixels after the augmentation; take it out of the data set, '
+                'filter by train_dataloader.dataset.filter_cfg.min_size, or set '
                 'model.train_cfg.rpn.allowed_border=-1'
             ) from error
 
-    return naming
+    AnchorHead._get_targets_single = naming

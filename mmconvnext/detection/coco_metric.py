@@ -160,8 +160,7 @@ class CocoMetric(MMDetCocoMetric):
             if metric == 'proposal_fast':
                 metrics |= self._recall_of_proposals(predictions)
             else:
-                curves = self._evaluate(metric, predictions)
-                metrics |= self._report(metric, curves)
+                metrics |= self._report(metric, self._evaluate(metric, predictions))
         return metrics
 
     def results2json(self, results: Sequence[dict], outfile_prefix: str) -> dict[str, str]:
@@ -208,8 +207,8 @@ class CocoMetric(MMDetCocoMetric):
         parameters.useCats = int(metric != 'proposal')
         evaluation.evaluate()
         evaluation.accumulate()
-        precision, recall = (evaluation.eval[name] for name in ('precision', 'recall'))
-        return Curves(precision, recall, self.iou_thrs, sorted(self.proposal_nums))
+        found = evaluation.eval
+        return Curves(found['precision'], found['recall'], self.iou_thrs, parameters.maxDets)
 
     def _ground_truth(self, metric: str) -> 'faster_coco_eval.COCO':
         """The annotations as faster-coco-eval wants them; copies, since it writes into them."""

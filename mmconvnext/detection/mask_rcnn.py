@@ -11,14 +11,8 @@ from mmconvnext.registry import MODELS
 class MaskRCNN(PlainMaskRCNN):
     """mmdet's MaskRCNN, the same parameters and names, and the same arguments by name.
 
-    A neck whose ``in_channels`` is None gets the backbone's, so that another backbone is one entry
-    of a config: ``--cfg-options model.backbone.step=kernel_5``.
-
-    Args:
-        backbone: As for mmdet's.
-        args: All else as for mmdet's MaskRCNN.
-        neck: As for mmdet's, but that ``in_channels`` may be None or left out.
-        kwargs: As ``args``.
+    A neck whose ``in_channels`` is None or left out gets the backbone's, so that another backbone
+    is one entry of a config: ``--cfg-options model.backbone.step=kernel_5``.
 
     Raises:
         ArgumentError: ``in_channels`` is not given, and the backbone does not tell it.

@@ -44,9 +44,6 @@ class MaskTTAModel(BaseTTAModel):
     Source: facebookresearch/detectron2 @02b5c4e, modeling/test_time_augmentation.py, for what is
     merged and when.
 
-    Args:
-        module: The detector: a config or a model.
-
     Raises:
         ArgumentError: the detector has no RoI head.
     """
@@ -63,8 +60,7 @@ class MaskTTAModel(BaseTTAModel):
     def test_step(self, data: Mapping[str, Sequence]) -> SampleList:
         """Merged predictions for a batch, in the pixels of the pictures as they are on disk.
 
-        Args:
-            data: ``inputs`` and ``data_samples``, each with a list a view, of one entry a picture.
+        ``data`` has ``inputs`` and ``data_samples``, each with a list a view, an entry a picture.
         """
         views = []
         for entries in zip(*data.values(), strict=True):
@@ -107,9 +103,8 @@ class MaskTTAModel(BaseTTAModel):
 
     def _add_masks(self, found: InstanceData, views: list[_View], number: int) -> None:
         last_head: Any = stages(self.module.roi_head, 'mask')[-1][1]
-        probabilities = [
-            self._mask_probabilities(found, view, number) for view in views if len(found)
-        ]
+        seen = views if len(found) else []
+        probabilities = [self._mask_probabilities(found, view, number) for view in seen]
         # Pasted as mmdet does it, into the picture as it is on disk.
         meta = dict(views[0].samples[number].metainfo, scale_factor=(1.0, 1.0))
         last_head.predict_by_feat(

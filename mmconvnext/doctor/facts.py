@@ -53,29 +53,22 @@ class Torch(NamedTuple):
 class Facts(NamedTuple):
     """All that is looked at.
 
-    Attributes:
-        versions: Of the installed distributions, by normalized name; ``python`` among them, and
-            ``mmconvnext-editable`` where mmconvnext is installed in place.
-        broken: Import names that are there and cannot be imported, and what that says.
-        torch: None where it cannot be imported.
-        operators: What serves each of mmcv's operators; empty where mmcv cannot be imported.
-        variables: Those of the environment that change what is done.
-        wanted_torch: The torch that the installed torchvision is made for, as a requirement.
+    ``versions`` are of the installed distributions, by normalized name; ``python`` among them, and
+    ``mmconvnext-editable`` where mmconvnext is installed in place.
     """
 
     versions: Mapping[str, str]
-    broken: Mapping[str, str]
-    torch: Torch | None = None
-    operators: Mapping[str, str] = {}
-    variables: Mapping[str, str] = {}
-    wanted_torch: str = ''
+    broken: Mapping[str, str]  # import names that cannot be imported, and what that says
+    torch: Torch | None = None  # None where it cannot be imported
+    operators: Mapping[str, str] = {}  # what serves each of mmcv's; empty without mmcv
+    variables: Mapping[str, str] = {}  # those of the environment that change what is done
+    wanted_torch: str = ''  # that torchvision is made for, as a requirement
 
 
 def collect(package_problem: str | None = None) -> Facts:
     """Look at this environment; what imports print goes to stderr.
 
-    Args:
-        package_problem: What importing mmconvnext said, where it was tried and failed.
+    ``package_problem`` is what importing mmconvnext said, where it was tried and failed.
     """
     versions, wanted_torch = _installed()
     broken = {'mmconvnext': package_problem} if package_problem else {}

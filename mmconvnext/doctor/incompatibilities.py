@@ -4,26 +4,16 @@ from typing import NamedTuple
 
 
 class Incompatibility(NamedTuple):
-    """Versions that fail together.
+    """Versions that fail together."""
 
-    Attributes:
-        present: Requirements, all of which have to be met by what is installed; ``python`` and
-            ``mmconvnext-editable`` count as distributions.
-        fails: What happens.
-        remedy: Command or advice.
-        source: Where it is reported, or with what it was seen.
-        absent: A distribution that has to be missing.
-        breaks: Import name that fails so; its own error need not be told too.
-        certain: Whether it fails, or only may.
-    """
-
+    # Requirements that are all met; ``python`` and ``mmconvnext-editable`` count as distributions.
     present: tuple[str, ...]
-    fails: str
-    remedy: str
-    source: str
-    absent: str = ''
-    breaks: str = ''
-    certain: bool = True
+    fails: str  # what happens
+    remedy: str  # command or advice
+    source: str  # where it is reported, or with what it was seen
+    absent: str = ''  # a distribution that has to be missing
+    breaks: str = ''  # import name that fails so; its own error need not be told too
+    certain: bool = True  # or it only may fail
 
 
 INCOMPATIBILITIES: tuple[Incompatibility, ...] = (

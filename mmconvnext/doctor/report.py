@@ -16,10 +16,7 @@ from mmconvnext.version import __version__
 def main(description: str, prog: str | None = None, package_problem: str | None = None) -> None:
     """The command: report, and exit with 1 where something would fail, else with 0.
 
-    Args:
-        description: Help text.
-        prog: What the command is called in it.
-        package_problem: As of :func:`~mmconvnext.doctor.facts.collect`.
+    ``package_problem`` is as of :func:`~mmconvnext.doctor.facts.collect`.
     """
     parser = argparse.ArgumentParser(
         prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter

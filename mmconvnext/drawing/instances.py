@@ -48,19 +48,10 @@ def draw_instances(
 ) -> np.ndarray:
     """Masks, boxes and labels over an enlarged picture; lines and text are not enlarged.
 
-    Smaller objects are drawn over larger ones; labels of higher scores get the better places.
-
-    Args:
-        image: (H, W, 3) uint8, BGR.
-        instances: In the image's pixels.
-        classes: Name of each class.
-        palette: RGB colour of each class.
-        opacity: Share of the class colour inside a mask, 0 to 1.
-        factor: Of the enlargement.
-        scale: Size of text and lines (:func:`text_scale`).
-
-    Returns:
-        (H × factor, W × factor, 3) uint8, BGR.
+    Smaller objects are drawn over larger ones; labels of higher scores get the better places. From
+    (H, W, 3) to (H × factor, W × factor, 3) uint8 BGR. ``palette`` has RGB colours, ``opacity`` is
+    the share of the class colour inside a mask, 0 to 1, ``scale`` the size of text and lines
+    (:func:`text_scale`).
     """
     canvas = enlarge(image, factor)
     boxes = instances.boxes * factor
@@ -168,15 +159,9 @@ def place_label(
 ) -> list[int]:
     """The place in the picture that covers least of other labels; of those the handiest.
 
-    That is near the box and covers little of small boxes. All boxes and places are left, top,
-    right, bottom.
-
-    Args:
-        box: (4,), of the labelled instance.
-        size: Width and height of the label.
-        picture: Width and height of the picture.
-        taken: (L, 4) places of other labels.
-        small: (S, 4) boxes.
+    That is near the instance's ``box``, (4,), and covers little of the ``small`` boxes, (S, 4);
+    other labels have the places ``taken``, (L, 4). All are left, top, right, bottom in pixels;
+    ``size`` of the label and ``picture`` are (width, height).
     """
     spots = np.array(list(_spots(np.rint(box).astype(int).tolist(), *size)))
     spots = np.clip(spots, 0, np.maximum(np.subtract(picture, size), 0))

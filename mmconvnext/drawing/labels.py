@@ -38,13 +38,10 @@ def compare_labels(
 def overlay(
     image: np.ndarray, labels: np.ndarray, palette: Sequence[Sequence[int]], opacity: float
 ) -> np.ndarray:
-    """Label colours over a picture: (H, W, 3) uint8, BGR.
+    """Label colours over a picture: both (H, W, 3) uint8, BGR.
 
-    Args:
-        image: (H, W, 3) uint8, BGR.
-        labels: (H, W) class ids; ids that the palette lacks, such as 255, are white.
-        palette: RGB colour of each class.
-        opacity: Share of the label colour, 0 to 1.
+    ``labels`` are (H, W) class ids, of which those that the RGB ``palette`` lacks, such as 255, are
+    white; ``opacity`` is the share of the label colour, 0 to 1.
     """
     table = np.full((max(256, len(palette)), 3), _WHITE, np.uint8)
     table[: len(palette)] = np.asarray(palette, np.uint8)[:, ::-1]

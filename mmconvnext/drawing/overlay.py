@@ -24,15 +24,9 @@ def label_overlay(
 ) -> np.ndarray:
     """Label colours over a picture, names in them, a legend of all classes, the largest first.
 
-    Args:
-        image: (H, W, 3) uint8, BGR (:func:`viewable`).
-        labels: (H, W) ids, 0 for the first class.
-        classes: Names and colours.
-        opacity: Share of the label colour, 0 to 1.
-        lines: Of the legend, for pictures that are to be of one size; as many as it needs if None.
-
-    Returns:
-        uint8, BGR: the picture, enlarged if it is small, over its legend.
+    ``image`` is (H, W, 3) uint8 BGR (:func:`viewable`), ``labels`` are (H, W) ids, 0 for the first
+    class. The legend has as many ``lines`` as it needs, or those given, so that pictures are of one
+    size. The result is uint8 BGR: the picture, enlarged if it is small, over its legend.
     """
     factor = _enlargement(image)
     drawn = enlarge(overlay(image, labels, classes.colours, opacity), factor)

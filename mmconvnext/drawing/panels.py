@@ -39,10 +39,7 @@ def side_by_side(
 ) -> np.ndarray:
     """Panels under their titles, and below them the legend: one picture, uint8 BGR.
 
-    Args:
-        panels: Title and (H, W, 3) uint8 BGR of each panel; all of one height.
-        legend: Name and RGB colour of each entry.
-        scale: Size of the text (:func:`text_scale`).
+    Panels are (H, W, 3) uint8 BGR, all of one height; a legend's entries are names and RGB colours.
     """
     columns: list[np.ndarray] = []
     for title, panel in panels.items():

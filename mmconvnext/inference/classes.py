@@ -11,6 +11,7 @@ from mmengine.fileio import list_from_file
 from mmengine.registry import DATASETS, DefaultScope
 from torch import nn
 
+from mmconvnext.config_types import wrapped_datasets
 from mmconvnext.drawing.classes import Classes, class_colour
 from mmconvnext.errors import UserError
 
@@ -21,23 +22,22 @@ _HEAD = re.compile(r'(?:^|\.)(?:decode|bbox|mask)_head(?:\.\d+)?$')
 def find_classes(config: Config, meta: Mapping, model: nn.Module, checkpoint: str) -> Classes:
     """The checkpoint's own classes, else the config's dataset's, else numbers.
 
-    A class without a colour in the palette gets one of its own.
-
-    Args:
-        config: Whose test dataset is asked.
-        meta: ``classes`` and ``palette`` of the checkpoint, as far as it has them.
-        model: Its heads have to have as many classes.
-        checkpoint: What a message calls the checkpoint.
-
-    Raises:
-        UserError: the model's heads are for another number of classes, or nothing tells how many.
+    A class without a colour in the palette gets one of its own. ``meta`` has ``classes`` and
+    ``palette`` of the checkpoint, as far as it has them; messages call it ``checkpoint``. Raises
+    UserError where the model's heads are for another number of classes, or nothing tells how many.
     """
     heads = count_classes(model)
     for source, given in ((checkpoint, meta), ("the config's dataset", dataset_meta(config))):
         if given.get('classes'):
             names = _names(given['classes'])
             if heads and set(heads.values()) != {len(names)}:
-                raise UserError(_disagreement(names, source, heads))
+                counts = ', '.join(f'{k.removeprefix("roi_head.")} {n}' for k, n in heads.items())
+                raise UserError(
+                    f'classes: expected as many names as the model has classes ({counts}), got '
+                    f'{len(names)} from {source} ({", ".join(names[:3])}'
+                    f'{", …" if len(names) > 3 else ""}); take the config that the checkpoint was '
+                    'trained with'
+                )
             break
     else:
         if not heads:
@@ -72,10 +72,7 @@ def zero_is_reduced(config: Config) -> bool:
 
 def tested_dataset(config: Config) -> Mapping:
     """The config's test dataset, out of its wrappers; an empty one where there is none."""
-    dataset = (config.get('test_dataloader') or {}).get('dataset') or {}
-    while dataset.get('dataset') or dataset.get('datasets'):
-        dataset = dataset.get('dataset') or dataset['datasets'][0]
-    return dataset
+    return next(wrapped_datasets((config.get('test_dataloader') or {}).get('dataset') or {}))
 
 
 def count_classes(model: nn.Module) -> dict[str, int]:
@@ -102,12 +99,3 @@ def _names(classes: Sequence[str] | str) -> tuple[str, ...]:
     if isinstance(classes, str):  # mmengine: a file with one in each line
         classes = list_from_file(classes) if Path(classes).is_file() else [classes]
     return tuple(map(str, classes))
-
-
-def _disagreement(names: Sequence[str], source: str, heads: Mapping[str, int]) -> str:
-    counts = ', '.join(f'{name.removeprefix("roi_head.")} {n}' for name, n in heads.items())
-    return (
-        f'classes: expected as many names as the model has classes ({counts}), got {len(names)} '
-        f'from {source} ({", ".join(names[:3])}{", …" if len(names) > 3 else ""}); take the config '
-        'that the checkpoint was trained with'
-    )

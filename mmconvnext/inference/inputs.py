@@ -41,10 +41,8 @@ def find_inputs(named: Sequence[str], leave_out: Path | None = None) -> list[Inp
     A folder gives the pictures in it, then those below, in alphabetical order, no videos; a glob
     (``**`` goes through folders) the pictures and videos that it matches; a file is taken for a
     picture whatever its suffix, unless that is a video's. Hidden files are found by their own name
-    only, and so are those in the folder ``leave_out``, where results are written.
-
-    Raises:
-        UserError: one of them is not there, is a folder without pictures or a glob without match.
+    only, and so are those in the folder ``leave_out``, where results are written. Raises UserError
+    where one of them is not there, is a folder without pictures or a glob without match.
     """
     found: dict[str, tuple[Path, PurePath]] = {}
     for one in named:

@@ -62,12 +62,9 @@ def load_predictor(
 ) -> Predictor:
     """Build the config's model with a checkpoint's weights, all of which have to fit.
 
-    Args:
-        config: Of a segmentor or detector; changed where the machine asks for it.
-        checkpoint: File, URL or hf:// address, as for tools/test.py.
-        device: Such as ``'cpu'`` or ``'cuda:1'``; the best of this machine by default.
-        score_thr: Least score of detections that somebody wants. The detector then makes no masks
-            of others, which of a large picture take a lot of memory; those left are the same.
+    The config, of a segmentor or detector, is changed where the machine asks for it; the checkpoint
+    is a file, URL or hf:// address. Of detections below ``score_thr`` the detector makes no masks,
+    which of a large picture take a lot of memory; those left are the same.
 
     Raises:
         UserError: the device is not there, the checkpoint does not fit, the classes disagree, or
@@ -112,33 +109,21 @@ def _pad_tiny_pictures(model: ConfigDict) -> None:
 
 
 def load_strictly(model: nn.Module, content: object, source: str) -> None:
-    """Load a checkpoint's content into a model as tools/test.py does.
-
-    Raises:
-        CheckpointError: a tensor is missing, unexpected, of another shape or not finite.
-    """
+    """Load a checkpoint as tools/test.py does; a CheckpointError unless all fits and is finite."""
     report = compare_whole(model, find_tested(content, source), source, called='the model')
     report.require_fit()
     model.load_state_dict(report.state)
 
 
 def require_config_fits(config: Config, checkpoint: str) -> None:
-    """Check that a checkpoint's weights are all of a config's model.
-
-    Raises:
-        CheckpointError: a tensor is missing, unexpected or of another shape.
-    """
+    """Raise a CheckpointError unless a checkpoint's weights are all of a config's model."""
     fit_to_hardware(config)
     with DefaultScope.overwrite_default_scope(config.get('default_scope')):
         load_strictly(MODELS.build(config.model), read_checkpoint(checkpoint), checkpoint)
 
 
 def usable_device(name: str | None) -> torch.device:
-    """The device of a name, or this machine's best.
-
-    Raises:
-        UserError: there is no such device here.
-    """
+    """The device of a name, or this machine's best; a UserError where it is not there."""
     try:
         device = torch.device(name or get_device())
         torch.zeros(1, device=device).cpu()

@@ -40,22 +40,14 @@ class Pipeline:
             self._prepare = Compose([registry.build(step) for step in steps])
 
     def load(self, path: Path) -> np.ndarray:
-        """A picture's pixels as the config's model is given them: (H, W, C), BGR as a rule.
-
-        Raises:
-            UserError: the file is no picture that can be read.
-        """
+        """A picture's pixels, (H, W, C), BGR as a rule; a UserError where it is unreadable."""
         try:
             return self._load(dict(img_path=str(path)))['img']
         except (AssertionError, OSError, ValueError, cv2.error) as error:
             raise UserError(f'{path}: {_reason(path)}') from error
 
     def prepare(self, image: np.ndarray) -> dict:
-        """What the model's ``test_step`` takes, for one picture.
-
-        Raises:
-            UserError: the picture is so narrow that resizing leaves nothing of it.
-        """
+        """A batch of one for ``test_step``; a UserError where it is too narrow to be resized."""
         try:
             return pseudo_collate([self._prepare(dict(img=image, img_id=0))])
         except cv2.error as error:

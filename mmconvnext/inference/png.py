@@ -9,11 +9,7 @@ from mmconvnext.files import whole_file
 
 
 def write_png(path: Path, image: np.ndarray) -> None:
-    """Write (H, W) or (H, W, 3) BGR, uint8 or uint16; folders are made, an older file replaced.
-
-    Raises:
-        UserError: the file could not be written.
-    """
+    """Write (H, W) or (H, W, 3) BGR, uint8 or uint16, whole; a UserError where it cannot be."""
     encoded = cv2.imencode('.png', image)[1]
     with whole_file(path) as partial:
         partial.write_bytes(encoded.data)

@@ -20,14 +20,9 @@ class PredictionFile:
     height in pixels; masks are compressed RLE.
 
     The file is there when it is closed, whole; until then annotations go to another beside it, so
-    that no number of frames fills the memory.
-
-    Args:
-        path: File to write; its folder has to be there.
-        categories: COCO's id and the name of each of the model's classes.
-
-    Raises:
-        UserError: the file cannot be written.
+    that no number of frames fills the memory. Its folder has to be there; ``categories`` has COCO's
+    id and the name of each of the model's classes. Raises UserError where the file cannot be
+    written.
     """
 
     def __init__(self, path: Path, categories: Sequence[tuple[int, str]]) -> None:

@@ -49,11 +49,8 @@ def run(
     """Predict, draw and write every input in turn; overlays go to ``pictures/`` in ``folder``.
 
     ``advance`` is called after each picture or frame with its input and, of a video, the number of
-    frames that it announces, else 1.
-
-    Returns:
-        Outcomes of the inputs of which anything could be read, and the unreadable ones. A video
-        that breaks off is in both.
+    frames that it announces, else 1. Returns the outcomes of the inputs of which anything could be
+    read, and the unreadable ones; a video that breaks off is in both.
 
     Raises:
         UserError: what cannot be put right by leaving out an input, such as a full disk.

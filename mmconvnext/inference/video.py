@@ -17,14 +17,10 @@ _TOLERATED = 0.02  # of the frames that a container announces: many count a few 
 
 
 class VideoReader:
-    """The frames of a video file, once.
+    """The frames of a video file, once; a UserError where it is no video that can be read.
 
-    Attributes:
-        announced: Frames as the container counts them, 0 where it does not; often a guess.
-        rate: Frames a second.
-
-    Raises:
-        UserError: the file is no video that can be read.
+    ``announced`` frames are as the container counts them, often a guess, 0 where it does not;
+    ``rate`` is frames a second.
     """
 
     def __init__(self, path: Path) -> None:
@@ -55,15 +51,9 @@ class VideoReader:
 class VideoWriter:
     """Frames of one size as a video, or as PNGs where no codec is; a context.
 
-    The video is in its place after the context, whole, and not there after an error.
-
-    Args:
-        path: File to write, without suffix; the last resort is a folder of PNGs, NAME.frames.
-        rate: Frames a second.
-        codecs: Suffix and four characters of each codec to try, in turn.
-
-    Attributes:
-        path: What is written, with its suffix; None before the first frame.
+    The video is in its place after the context, whole, and not there after an error. The ``path``
+    that is given has no suffix; as an attribute it has that of the first codec that works, or is a
+    folder of PNGs, NAME.frames, and None before the first frame.
     """
 
     def __init__(
@@ -78,11 +68,7 @@ class VideoWriter:
         self._count = 0
 
     def write(self, frame: np.ndarray) -> None:
-        """Add a frame: (H, W, 3) uint8 BGR, of the first one's size.
-
-        Raises:
-            UserError: the folder cannot be written to.
-        """
+        """Add a frame, (H, W, 3) uint8 BGR, all of one size; a UserError where it cannot be."""
         frame = _even(frame)
         if self.path is None:
             self._open(frame.shape[1::-1])

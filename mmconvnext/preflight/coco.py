@@ -1,8 +1,8 @@
 """What is wrong with a COCO annotation file, for mmdet's CocoDataset to read."""
 
+import filecmp
 import os
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmconvnext.data.checks import evaluators
 from mmconvnext.errors import UserError
 from mmconvnext.preflight.annotations import check_boxes, check_masks
-from mmconvnext.preflight.coco_file import CocoFile, read_coco, shortened
+from mmconvnext.preflight.coco_file import CocoFile, quoted, read_coco, repeated
 from mmconvnext.preflight.configured import ConfiguredDataset
 from mmconvnext.preflight.findings import Findings, Summary
 from mmconvnext.preflight.pictures import check_pictures, check_sizes
@@ -67,8 +67,7 @@ def _check_evaluators(config: Config, dataset: ConfiguredDataset, findings: Find
 def _same_file(first: str, second: str) -> bool:
     if os.path.abspath(first) == os.path.abspath(second):
         return True
-    files = Path(first), Path(second)
-    return all(f.is_file() for f in files) and files[0].read_bytes() == files[1].read_bytes()
+    return os.path.isfile(first) and os.path.isfile(second) and filecmp.cmp(first, second, False)
 
 
 def _check_instances(
@@ -90,10 +89,6 @@ def _check_instances(
     return boxes, used
 
 
-def _repeated(values: Iterable[object]) -> list[object]:
-    return [value for value, count in Counter(values).items() if count > 1]
-
-
 def _check_ids(file: CocoFile, findings: Findings) -> None:
     for name, lacks in file.incomplete.items():
         lacking = sorted({key for keys in lacks.values() for key in keys})
@@ -109,7 +104,7 @@ def _check_ids(file: CocoFile, findings: Findings) -> None:
             f'duplicate {name} ids',
             f'{name} ids that occur more than once: the last one hides the others, or mmdet '
             'refuses; number them anew',
-            _repeated(record['id'] for record in records),
+            repeated(record['id'] for record in records),
         )
         findings.add(
             # faster-coco-eval reads text as ids of images, and of nothing else.
@@ -122,12 +117,12 @@ def _check_ids(file: CocoFile, findings: Findings) -> None:
         'duplicate categories',
         'names of categories that occur more than once: mmdet takes them for one class too many; '
         'rename or merge them',
-        _repeated(category['name'] for category in file.categories),
+        repeated(category['name'] for category in file.categories),
     )
     findings.warning(
         'repeated pictures',
         'files that several entries of images name: they count twice',
-        _repeated(image['file_name'] for image in file.images),
+        repeated(image['file_name'] for image in file.images),
     )
     ids = {image['id'] for image in file.images}
     findings.warning(
@@ -163,7 +158,7 @@ def _check_categories(
     findings.error(
         'classes not in json',
         f'classes {whose} that are no category of {file.path}: labels shift or everything is '
-        f'dropped; give metainfo the names in the json ({_listed(names.values(), 80)})',
+        f'dropped; give metainfo the names in the json ({quoted(names.values(), 80)})',
         absent,
     )
     counts = Counter(names.get(a['category_id']) for a in file.annotations)
@@ -179,12 +174,8 @@ def _check_categories(
         findings.error(
             'order of classes',
             'metainfo.classes and the categories of the json are in different orders, and labels '
-            f'follow the json: names are swapped; give classes=({_listed(order, 200)})',
+            f'follow the json: names are swapped; give classes=({quoted(order, 200)})',
         )
-
-
-def _listed(names: Iterable[str], length: int) -> str:
-    return shortened(', '.join(map(repr, names)), length)
 
 
 def _check_left(
@@ -195,9 +186,8 @@ def _check_left(
     findings: Findings,
 ) -> None:
     """What is left of the pictures, as CocoDataset filters them, and of the boxes."""
-    options = dataset.config.get('filter_cfg') or {}
-    if dataset.config.get('test_mode'):
-        options = {}
+    unfiltered = dataset.config.get('test_mode')
+    options = {} if unfiltered else dataset.config.get('filter_cfg') or {}
     annotated = {a['image_id'] for a in file.annotations if a['category_id'] in labels}
     empty = [image for image in file.images if image['id'] not in annotated]
     fate = 'kept as background'

@@ -1,8 +1,11 @@
 """A COCO annotation file, read as far as it can be used."""
 
 import json
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mmconvnext.errors import UserError
 
@@ -16,25 +19,18 @@ NEEDED = {
 
 @dataclass(frozen=True)
 class CocoFile:
-    """Images, annotations and categories that have what they need; the others by what they lack.
-
-    ``incomplete`` maps, for each of the three lists, the id or place of a record to the keys that
-    it lacks.
-    """
+    """Images, annotations and categories that have what they need; the others by what they lack."""
 
     path: str
     images: list[dict]
     annotations: list[dict]
     categories: list[dict]
+    # By the name of the list, then by the id or place of a record, the keys that it lacks.
     incomplete: dict[str, dict[str, list[str]]]
 
 
 def read_coco(path: str | Path) -> CocoFile:
-    """Read an annotation file.
-
-    Raises:
-        UserError: there is none, it is not JSON, or not COCO's kind of it.
-    """
+    """Read an annotation file; a UserError where it is missing, not JSON, or not COCO's kind."""
     try:
         content = json.loads(Path(path).read_bytes())
     except OSError as error:
@@ -67,6 +63,16 @@ def read_coco(path: str | Path) -> CocoFile:
 def shortened(text: str, length: int = 100) -> str:
     """A text of at most that many characters, or its beginning."""
     return text if len(text) <= length else f'{text[:length]}…'
+
+
+def quoted(names: Iterable[str], length: int = 100) -> str:
+    """Names in quotes, :func:`shortened`."""
+    return shortened(', '.join(map(repr, names)), length)
+
+
+def repeated(values: Iterable[Any]) -> list[Any]:
+    """Those that occur more than once."""
+    return [value for value, count in Counter(values).items() if count > 1]
 
 
 def _sorted_out(records: list, keys: tuple[str, ...]) -> tuple[list[dict], dict[str, list[str]]]:

@@ -1,13 +1,12 @@
 """The data sets that a config names, each as its own class sees it, but with no data loaded."""
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS, DefaultScope
 
-from mmconvnext.config_types import type_name
+from mmconvnext.config_types import pipeline_steps, type_name, wrapped_datasets
 from mmconvnext.errors import first_line
 from mmconvnext.preflight.findings import Findings
 
@@ -45,8 +44,8 @@ class ConfiguredDataset:
 
     def step(self, name: str) -> ConfigDict:
         """The options of the first transform of this name in the pipeline, or none."""
-        found = (s for s in steps(self.config.get('pipeline') or []) if type_name(s) == name)
-        return next(found, ConfigDict())
+        found = pipeline_steps(self.config.get('pipeline') or [])
+        return next((one for one in found if type_name(one) == name), ConfigDict())
 
 
 def configured_datasets(config: Config, findings: Findings) -> list[ConfiguredDataset]:
@@ -57,7 +56,7 @@ def configured_datasets(config: Config, findings: Findings) -> list[ConfiguredDa
     found, seen = [], []
     for split in ('train', 'val', 'test'):
         dataset = (config.get(f'{split}_dataloader') or {}).get('dataset')
-        leaves = list(_leaves(dataset)) if dataset else []
+        leaves = [*wrapped_datasets(dataset)] if dataset else []
         for place, leaf in enumerate(leaves, 1):
             files = {key: value for key, value in leaf.items() if key != 'pipeline'}
             if (split == 'test' and ('val', files) in seen) or (split, files) in seen:
@@ -77,21 +76,3 @@ def configured_datasets(config: Config, findings: Findings) -> list[ConfiguredDa
             else:
                 found.append(ConfiguredDataset(name, split, leaf, built))
     return found
-
-
-def _leaves(dataset: ConfigDict) -> Iterator[ConfigDict]:
-    inner = [dataset.get('dataset'), *(dataset.get('datasets') or [])]
-    if not any(inner):
-        yield dataset
-    for one in filter(None, inner):
-        yield from _leaves(one)
-
-
-def steps(pipeline: Sequence) -> Iterator[dict]:
-    """The transforms of a pipeline in order, those within others, as in RandomChoice, too."""
-    for step in pipeline:
-        if isinstance(step, list):
-            yield from steps(step)
-        else:
-            yield step
-            yield from steps(step.get('transforms') or [])

@@ -7,13 +7,11 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from mmconvnext.figures import COLOURS
-from mmconvnext.files import whole_file
+from mmconvnext.figures import COLOURS, bare, new_figure, save
 from mmconvnext.preflight.findings import Summary
 
 _LOOKS = tuple(zip(COLOURS, 'oDs^'))  # shapes tell them apart in print
@@ -93,9 +91,8 @@ def _draw_column(panel: Axes, shares: np.ndarray, summaries: list[Summary], lowe
     for which, colour in marks:
         panel.plot(np.full(which.sum(), lowest), places[which], 'x', color=colour, markersize=4)
     panel.tick_params(axis='y', length=0)
-    panel.grid(axis='x', color='#E5E5E5', linewidth=0.6)
-    panel.set_axisbelow(True)
-    panel.spines[['top', 'right', 'left']].set_visible(False)
+    bare(panel, axis='x', color='#E5E5E5', linewidth=0.6)
+    panel.spines['left'].set_visible(False)
 
 
 def _shortened(name: str) -> str:
@@ -174,15 +171,14 @@ def _name_decades(panel: Axes) -> None:
 
 def _new_figure(width: float, height: float, columns: int) -> tuple[Figure, Sequence[Axes]]:
     """Sides in inches; one row of panels."""
-    figure = Figure(figsize=(width, height), dpi=200)
-    FigureCanvasAgg(figure)
+    figure = new_figure(width, height, dpi=200, layout=None)
     return figure, figure.subplots(1, columns, squeeze=False)[0]
 
 
 def _save(figure: Figure, path: Path, below: float = 0) -> None:
     """Lay out and write a figure as a whole; ``below`` inches at its top are kept free."""
-    with warnings.catch_warnings(), whole_file(path) as partial:
+    with warnings.catch_warnings():
         # A name in a script that the font lacks is drawn as boxes, and not worth the noise.
         warnings.filterwarnings('ignore', 'Glyph .* missing from font')
         figure.tight_layout(rect=(0, 0, 1, 1 - below / figure.get_figheight()))
-        figure.savefig(partial)
+        save(figure, path)

@@ -50,15 +50,10 @@ class Findings:
         offenders: Iterable[object] | None = None,
         total: int | None = None,
     ) -> None:
-        """Add a finding; of one about some of many things, only where there are any.
+        """Add a finding; one with ``offenders``, files or ids, only where there are any.
 
-        Args:
-            level: As in :class:`Finding`; with a ``total``, that of a few offenders.
-            kind: What it is, in one or two words for a program.
-            message: What it is, what follows and what to do.
-            offenders: Names of files or ids.
-            total: Number of all things of their sort: from :data:`LARGE_SHARE` of them on, the
-                finding is an error.
+        ``kind`` is one or two words for a program. ``total`` is the number of all things of the
+        offenders' sort: from :data:`LARGE_SHARE` of them on, the finding is an error.
         """
         names = [str(offender) for offender in offenders or ()]
         if offenders is None or names:

@@ -10,6 +10,7 @@ from mmconvnext.preflight.read_files import Facts
 def check_pictures(facts: Sequence[Facts], findings: Findings) -> None:
     """List what cannot be read, by problem."""
     for problem in sorted({fact.problem for fact in facts} - {''}):
+        message = f'pictures that do not open ({problem}): training ends there; replace them'
         if problem == 'does not exist':
             message = (
                 'pictures that are not there: training ends there; add them, or take their '
@@ -20,8 +21,6 @@ def check_pictures(facts: Sequence[Facts], findings: Findings) -> None:
                 f'pictures that are cut off ({problem}), and would be filled up with grey; '
                 'replace them'
             )
-        else:
-            message = f'pictures that do not open ({problem}): training ends there; replace them'
         files = [fact.image for fact in facts if fact.problem == problem]
         findings.error('unreadable pictures', message, files)
 
@@ -60,10 +59,7 @@ def check_copies(
 ) -> None:
     """Find files with the same content, within data sets and between training and evaluation.
 
-    Args:
-        read: What was read, by name of the data set.
-        splits: The split of each name.
-        findings: Those of all splits, to be added to.
+    ``read`` and ``splits`` are by name of the data set.
     """
     files: dict[str, dict[bytes, dict[str, None]]] = {}
     for name, facts in read.items():

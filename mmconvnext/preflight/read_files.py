@@ -63,8 +63,7 @@ Reader = Callable[[Sequence[Pair]], list[Facts]]
 def read_pairs(pairs: Sequence[Pair], jobs: int = 1) -> Iterator[Facts]:
     """Read files in order; with ``jobs`` processes where there are enough to be worth it.
 
-    Raises:
-        UserError: a process died, most likely for lack of memory.
+    Raises UserError where a process died, most likely for lack of memory.
     """
     if jobs <= 1 or len(pairs) < _FEW:
         yield from map(read_pair, pairs)

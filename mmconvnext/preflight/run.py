@@ -33,15 +33,9 @@ def preflight(
 ) -> Preflight:
     """Check the data sets of all splits, the heads and the evaluators of a config.
 
-    Args:
-        config: The config.
-        jobs: Processes that read pictures.
-        open_files: Whether to read them at all; without it, what the config and the json say is
-            checked in seconds.
-        report: Told how far the reading is.
-
-    Raises:
-        UserError: a process that read pictures died, or no data set is of a known kind.
+    ``jobs`` processes read the pictures, unless ``open_files`` is off: then what the config and the
+    json say is checked in seconds. ``report`` is told how far the reading is. Raises UserError
+    where a process that read pictures died, or no data set is of a known kind.
     """
     findings = Findings()
     datasets = configured_datasets(config, findings)

@@ -44,10 +44,8 @@ class KeptMemory(NamedTuple):
 def count_kept_memory(config: Config, height: int, width: int) -> KeptMemory:
     """Count a training step on images of this size in pixels; :data:`COUNTED` says what of it.
 
-    ``config`` is of a segmentor, classifier or two-stage detector; its batch size is taken.
-
-    Raises:
-        UserError: it cannot be counted, and why.
+    ``config`` is of a segmentor, classifier or two-stage detector; its batch size is taken. Raises
+    UserError where it cannot be counted.
     """
     batch = (config.get('train_dataloader') or {}).get('batch_size', 1)
     model = revert_sync_batchnorm(build_on_meta(config)).train()

@@ -33,10 +33,8 @@ class Complexity(NamedTuple):
 def build_on_meta(config: Config) -> nn.Module:
     """The model of a config, in eval mode on the meta device: shapes without memory.
 
-    It computes layer by layer, as the model is defined, and as the paper counts.
-
-    Raises:
-        UserError: the model cannot be built.
+    It computes layer by layer, as the model is defined, and as the paper counts. Raises UserError
+    where the model cannot be built.
     """
     init_default_scope(config.get('default_scope', 'mmengine'))
     with building('model of the config:'):

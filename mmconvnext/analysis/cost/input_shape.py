@@ -6,7 +6,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from mmconvnext.config_types import type_name
+from mmconvnext.config_types import pipeline_steps, type_name
 from mmconvnext.errors import UserError
 
 # The paper's detectors are tested at 1333 × 800, and counted at 1280 × 800.
@@ -20,10 +20,8 @@ def counted_shape(config: Config) -> tuple[int, int]:
     """Height and width in pixels that the papers count at, landscape.
 
     That is the test scale, such as 512 × 2048 of ADE20K, and 800 × 1280 in COCO's case. Without a
-    resize in the test pipeline it is the training crop.
-
-    Raises:
-        UserError: the config names no size.
+    resize in the test pipeline it is the training crop. Raises UserError where the config names no
+    size.
     """
     shape = next(_shapes(config, 'test'), None) or training_shape(config)
     return COCO_SHAPE if shape == COCO_SCALE else shape
@@ -33,10 +31,7 @@ def training_shape(config: Config) -> tuple[int, int]:
     """Height and width in pixels of the largest training picture, padding included.
 
     Of several scales it is the largest one, lying, since most pictures lie; where the training
-    pipeline changes no sizes, the test scale.
-
-    Raises:
-        UserError: the config names no size.
+    pipeline changes no sizes, the test scale. Raises UserError where the config names no size.
     """
     preprocessor = config.model.get('data_preprocessor') or config.get('data_preprocessor') or {}
     if _is_pair(preprocessor.get('size')):
@@ -57,7 +52,8 @@ def _shapes(config: Config, split: str) -> Iterator[tuple[int, int]]:
     dataset = (config.get(f'{split}_dataloader') or {}).get('dataset') or {}
     while 'pipeline' not in dataset and isinstance(dataset.get('dataset'), Mapping):
         dataset = dataset['dataset']  # RepeatDataset and the like
-    yield from filter(None, map(_shape_after, _steps(dataset.get('pipeline'))))
+    steps = pipeline_steps(dataset.get('pipeline') or [])
+    yield from filter(None, map(_shape_after, steps))
 
 
 def _shape_after(step: Mapping[str, Any]) -> tuple[int, int] | None:
@@ -73,15 +69,6 @@ def _shape_after(step: Mapping[str, Any]) -> tuple[int, int] | None:
             height, width = sorted(max(pairs, key=math.prod))
             return height, width
     return None
-
-
-def _steps(value: object) -> Iterator[Mapping[str, Any]]:
-    """Transforms in their order, those within others in."""
-    if isinstance(value, Mapping):
-        yield value
-        yield from _steps(value.get('transforms'))
-    for inner in _listed(value):
-        yield from _steps(inner)
 
 
 def _listed(value: object) -> Sequence[Any]:

@@ -86,13 +86,9 @@ class ModelCost:
 def analyse(config: Config, path: str | Path, shape: tuple[int, int] | None = None) -> ModelCost:
     """Count everything of a config's model; nothing is computed and no weights are read.
 
-    Args:
-        config: The config, perhaps with entries overridden.
-        path: Where it was read, beside which its published figures are looked for.
-        shape: Height and width in pixels; the papers' where it is None.
-
-    Raises:
-        UserError: the model cannot be built or run at that size, or the config names no size.
+    ``path`` is where the config was read, beside which its published figures are looked for;
+    ``shape`` is height and width in pixels, the papers' where it is None. Raises UserError where
+    the model cannot be built or run at that size, or the config names no size.
     """
     height, width = shape or counted_shape(config)
     model = build_on_meta(config)

@@ -54,8 +54,7 @@ def _shortened(names: list[str]) -> str:
 def draw(title: str, plan: LearningRatePlan, path: Path) -> None:
     """Write a PNG: layers by parts of the model, the colour their rate; and heads and stem in time.
 
-    Raises:
-        UserError: it cannot be written there.
+    Raises UserError where it cannot be written.
     """
     rows = _rows(plan.rates.groups)
     columns = _columns(plan.rates.groups)

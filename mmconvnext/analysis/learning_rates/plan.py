@@ -61,13 +61,9 @@ def make_plan(
 ) -> LearningRatePlan:
     """Build the optimizer and step the schedulers of a config, without data and training.
 
-    Args:
-        config: Of any model; ``auto_scale_lr.enable`` is heeded.
-        per_epoch: Iterations of an epoch, where the run is counted in epochs.
-        processes: That train together.
-
-    Raises:
-        UserError: the config cannot be built, or does not say how long it trains.
+    ``per_epoch`` is the number of iterations, where the run is counted in epochs; so many
+    ``processes`` train together, and ``auto_scale_lr.enable`` is heeded. Raises UserError where the
+    config cannot be built, or does not say how long it trains.
     """
     rates = count_rates(config, processes=processes)
     length = run_length(config, per_epoch=per_epoch, processes=processes)

@@ -58,10 +58,8 @@ def count_rates(config: Config, *, processes: int = 1) -> Rates:
     """The parameter groups that a config's optimizer wrapper is built with.
 
     Groups that a constructor makes for each parameter alone are put together where they agree.
-    ``auto_scale_lr.enable`` is heeded for so many ``processes`` that train together.
-
-    Raises:
-        UserError: the model or the optimizer cannot be built.
+    ``auto_scale_lr.enable`` is heeded for so many ``processes`` that train together. Raises
+    UserError where the model or the optimizer cannot be built.
     """
     wrapper = _wrapper_config(config)
     model = build_on_meta(config)

@@ -4,7 +4,7 @@ import copy
 import io
 import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 
+from mmconvnext.config_types import wrapped_datasets
 from mmconvnext.data.checks import require_data
 from mmconvnext.errors import UserError, first_line
 
@@ -39,10 +40,8 @@ def run_length(config: Config, *, per_epoch: int | None = None, processes: int =
     """The length of the run of a config by so many ``processes``.
 
     Where it is counted in epochs, an epoch's iterations are those given, or those of the data set
-    if it is there and cheap to open, or else assumed, which the notice says.
-
-    Raises:
-        UserError: the config does not say how long it trains.
+    if it is there and cheap to open, or else assumed, which the notice says. Raises UserError where
+    the config does not say how long it trains.
     """
     train: Any = config.get('train_cfg') or {}
     if train.get('max_iters'):
@@ -76,7 +75,7 @@ def _count_pictures(config: Config) -> int:
     except UserError:
         raise UserError('the data are not there') from None
     dataset = copy.deepcopy(config.train_dataloader.dataset)
-    for part in _parts(dataset):
+    for part in wrapped_datasets(dataset):
         part['pipeline'] = []
         path = Path(part.get('data_root') or '') / (part.get('ann_file') or '')
         if path.is_file() and path.stat().st_size > CHEAP_BYTES:
@@ -91,13 +90,6 @@ def _count_pictures(config: Config) -> int:
         raise UserError(
             f'the data set cannot be opened, {type(error).__name__}: {first_line(error)}'
         ) from error
-
-
-def _parts(dataset: Any) -> Iterator[Any]:
-    """Data sets that read files: those within wrappers such as RepeatDataset."""
-    inner = [dataset.get('dataset'), *(dataset.get('datasets') or [])]
-    found = [part for one in inner if one for part in _parts(one)]
-    yield from found or [dataset]
 
 
 def _batches(pictures: int, loader: Mapping[str, Any], processes: int) -> int:

@@ -25,10 +25,8 @@ class Schedule(NamedTuple):
 def run_schedule(config: Config, length: RunLength, rates: Sequence[float]) -> Schedule:
     """Step the config's schedulers as a run does, with one parameter for each learning rate.
 
-    ``rates`` are those before any warm-up; without a ``param_scheduler`` they stay.
-
-    Raises:
-        UserError: a scheduler cannot be built.
+    ``rates`` are those before any warm-up; without a ``param_scheduler`` they stay. Raises
+    UserError where a scheduler cannot be built.
     """
     groups = [{'params': [torch.nn.Parameter(torch.zeros(1))], 'lr': rate} for rate in rates]
     wrapper = OptimWrapper(torch.optim.SGD(groups, lr=0.0))

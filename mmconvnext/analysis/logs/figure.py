@@ -32,17 +32,9 @@ def draw_all(
 ) -> list[Path]:
     """Write loss.png, lr.png, metrics.png and classes_KIND.png, those that there is something for.
 
-    Args:
-        runs: All in each figure.
-        names: Scalars of metrics.png, a panel each.
-        window: Logged losses that are averaged for the smooth curve; None: a fiftieth of a run's.
-        folder: Where to write.
-
-    Returns:
-        The files written.
-
-    Raises:
-        UserError: they cannot be written there.
+    ``names`` are the scalars of metrics.png; ``window`` is how many logged losses are averaged for
+    the smooth curve, None for a fiftieth of a run's. Returns the files written. Raises UserError
+    where they cannot be written there.
     """
     figures: dict[str, Figure] = {}
     scalars = {name for run in runs for name in run.scalars()}
@@ -55,11 +47,10 @@ def draw_all(
     for kind in dict.fromkeys(kind for run in runs for kind in run.classes):
         scores = {run.name: run.classes[kind] for run in runs if kind in run.classes}
         figures[f'classes_{kind.replace(" ", "_")}'] = classes_figure(kind, scores)
-    paths = []
-    for name, figure in figures.items():
-        paths.append(folder / f'{name}.png')
-        save(figure, paths[-1])
-    return paths
+    files = {folder / f'{name}.png': figure for name, figure in figures.items()}
+    for path, figure in files.items():
+        save(figure, path)
+    return [*files]
 
 
 def main_metrics(runs: Sequence[Run]) -> list[str]:

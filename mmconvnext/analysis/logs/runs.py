@@ -70,8 +70,7 @@ class Run(NamedTuple):
 def read_runs(folders: Sequence[str | Path]) -> list[Run]:
     """Read the runs of several work dirs, each under the shortest name that tells them apart.
 
-    Raises:
-        UserError: one of them holds no logs of a training, or broken ones.
+    Raises UserError where one of them holds no logs of a training, or broken ones.
     """
     paths = list({Path(folder).resolve(): Path(folder) for folder in folders}.values())
     absolute = [path.absolute() for path in paths]
@@ -85,10 +84,8 @@ def read_runs(folders: Sequence[str | Path]) -> list[Run]:
 def read_run(folder: Path, name: str) -> Run:
     """Read a work dir, or one start's folder in it, under a name.
 
-    Where a resumed run repeats iterations, the last start counts.
-
-    Raises:
-        UserError: it holds no logs of a training, or broken ones.
+    Where a resumed run repeats iterations, the last start counts. Raises UserError where it holds
+    no logs of a training, or broken ones.
     """
     starts: list[_Start] = []
     per_epoch = None

@@ -76,11 +76,7 @@ def generated_batch(
 
 
 def _detect_everywhere(classify: nn.Linear) -> None:
-    """Let every proposal be an object of the first class, whatever its features are.
-
-    With random weights each backbone would find another number of objects, and the mask head's
-    time goes with it. So as many as may be are found by all.
-    """
+    """Let every proposal be an object, so that the mask head's time does not depend on chance."""
     with torch.no_grad():
         classify.weight.zero_()
         classify.bias.zero_()[0] = 5.0
@@ -99,17 +95,11 @@ def measure(
     memory: MemoryMeter | None = None,
     report: Report = lambda _: None,
 ) -> dict[str, Speed]:
-    """Time models in interleaved rounds, and take their peak memory.
+    """Time models of one device in interleaved rounds, and take their peak memory.
 
-    Args:
-        tasks: By name; of one device.
-        rounds: In each, every model runs once.
-        warm_up: Rounds that are not counted.
-        memory: Takes the peak memory on a CPU; None leaves it out. On CUDA it is always taken.
-        report: Called as often as :func:`work` says.
-
-    Raises:
-        UserError: a model cannot be run.
+    ``warm_up`` rounds come first and are not counted. Without ``memory`` the peak is left out on a
+    CPU. ``report`` is called as often as :func:`work` says. Raises UserError where a model cannot
+    be run.
     """
     peaks: dict[str, int | None] = {}
     steps: dict[str, Step] = {}

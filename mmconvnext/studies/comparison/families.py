@@ -14,7 +14,7 @@ from mmengine.config import Config
 from mmconvnext.errors import UserError
 
 SIZES = ('T', 'S', 'B', 'L')
-FAMILIES = ('convnext', 'swin', 'resnet', 'convnext_plain')
+FAMILIES = ('convnext', 'swin', 'resnet', 'convnext_plain')  # plain: without the fused block
 
 
 class Model(NamedTuple):
@@ -56,13 +56,7 @@ _RESNET = {'T': 50, 'S': 101, 'B': 152}
 
 
 def backbone(family: str, size: str, model: str) -> Backbone | None:
-    """The backbone as it is trained in a model; None where the family has none of that size.
-
-    Args:
-        family: One of :data:`FAMILIES`. ``convnext_plain`` is ConvNeXt without the fused block.
-        size: One of :data:`SIZES`.
-        model: One of :data:`MODELS`.
-    """
+    """The backbone as it is trained in a model; None where the family has none of that size."""
     if family == 'swin':
         return _swin(size, model)
     if family == 'resnet':

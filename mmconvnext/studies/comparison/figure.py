@@ -13,7 +13,7 @@ from mmconvnext.analysis.benchmark.timing import Spread
 from mmconvnext.figures import COLOURS, bare, new_figure, save
 from mmconvnext.studies.comparison.families import MODELS
 from mmconvnext.studies.comparison.published import METRICS, SOURCES
-from mmconvnext.studies.comparison.row import Row
+from mmconvnext.studies.comparison.run import Row
 
 
 class Look(NamedTuple):
@@ -69,14 +69,8 @@ def draw(
 ) -> None:
     """Write a PNG: a line of panels for each model, accuracy upwards and cost to the right.
 
-    Args:
-        rows: Of one or several models.
-        path: Of the PNG.
-        sizes: As of :func:`panels`, by model.
-        where: The machine that measured, in words; '' where nothing was.
-
-    Raises:
-        UserError: it cannot be written.
+    ``sizes`` are by model, as of :func:`panels`; ``where`` is the machine that measured, or ''.
+    Raises UserError where it cannot be written.
     """
     models = list(dict.fromkeys(row.model for row in rows))
     of = {model: [row for row in rows if row.model == model] for model in models}

@@ -1,5 +1,6 @@
 """A whole comparison: every backbone in one model, counted and measured."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -10,16 +11,52 @@ from mmengine.config import Config
 from mmconvnext.analysis.benchmark.machine import Machine
 from mmconvnext.analysis.benchmark.memory import MemoryMeter
 from mmconvnext.analysis.benchmark.timing import Report
+from mmconvnext.analysis.cost.complexity import Complexity, count
 from mmconvnext.studies.comparison import cost
-from mmconvnext.studies.comparison.families import MODELS, chosen, with_backbone
-from mmconvnext.studies.comparison.published import imagenet
-from mmconvnext.studies.comparison.row import Row, counted_row
+from mmconvnext.studies.comparison.families import MODELS, Backbone, chosen, with_backbone
+from mmconvnext.studies.comparison.published import PublishedResult, imagenet, result
 
 # In full and with `quick`.
 ROUNDS, WARM_UP = (5, 3), (1, 0)
 QUICK_SIZES = {'upernet': (128, 128), 'mask_rcnn': (256, 320)}
 # Opens a progress bar of a title and a number of steps.
 Watch = Callable[[str, int], AbstractContextManager[Report]]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A backbone in a model."""
+
+    model: str
+    backbone: Backbone
+    published: PublishedResult | None
+    counted: Complexity
+    # By mode, ``inference`` or ``training``, as far as it was measured.
+    measured: dict[str, cost.Speed] = dataclasses.field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values, published, counted and measured ones apart."""
+        height, width = MODELS[self.model].counted
+        return {
+            'model': self.model,
+            'backbone': self.backbone.label,
+            'family': self.backbone.family,
+            'size': self.backbone.size,
+            'published': self.published and self.published.as_json(),
+            'counted': {**self.counted._asdict(), 'height': height, 'width': width},
+            'measured': {mode: dataclasses.asdict(one) for mode, one in self.measured.items()},
+        }
+
+
+def counted_row(model: str, config: Config, backbone: Backbone) -> Row:
+    """The row of a backbone before anything is measured; a UserError where it cannot be built.
+
+    ``config`` has the head of ``model``, one of ``MODELS``.
+    """
+    counted = count(with_backbone(config, backbone), *MODELS[model].counted)
+    return Row(model, backbone, result(model, backbone.family, backbone.size), counted)
+
+
 # Gets the rows of a model whenever some have been measured.
 Keep = Callable[[Sequence[Row]], None]
 
@@ -60,18 +97,11 @@ def compare(
     watch: Watch,
     keep: Keep = lambda _: None,
 ) -> list[Row]:
-    """The rows of one model: everything counted, then measured size by size.
+    """The rows of one of ``MODELS``: everything counted, then measured size by size.
 
-    Args:
-        model: One of ``MODELS``.
-        config: That has its head.
-        settings: What to compare.
-        memory: Takes the peak memory; None leaves it out.
-        watch: Shows the progress.
-        keep: Called after each size, for what follows may take an hour, and fail.
-
-    Raises:
-        UserError: a model cannot be built or run.
+    ``config`` has the model's head; without ``memory`` no peak memory is taken. ``keep`` is called
+    after each size, for what follows may take an hour, and fail. Raises UserError where a model
+    cannot be built or run.
     """
     backbones = chosen(model, settings.families, settings.sizes)
     rows = [counted_row(model, config, one) for one in backbones]

@@ -8,7 +8,7 @@ from rich.table import Table
 from mmconvnext.studies.comparison.cost import Speed
 from mmconvnext.studies.comparison.families import MODELS
 from mmconvnext.studies.comparison.published import METRICS, SOURCES, PublishedResult, imagenet
-from mmconvnext.studies.comparison.row import Row
+from mmconvnext.studies.comparison.run import Row
 
 NOTHING = '–'  # not published, or not measured
 
@@ -16,9 +16,7 @@ NOTHING = '–'  # not published, or not measured
 def comparison_table(rows: Sequence[Row], pictures: Mapping[str, str]) -> Table:
     """One row for each backbone in one model: published, counted here, measured here.
 
-    Args:
-        rows: Of one model.
-        pictures: What was measured, such as ``2 × 512²``, by mode.
+    ``pictures`` says by mode what was measured, such as ``2 × 512²``.
     """
     model = rows[0].model
     height, width = MODELS[model].counted

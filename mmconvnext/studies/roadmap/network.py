@@ -10,17 +10,14 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmconvnext.backbones import arguments
-from mmconvnext.backbones.arguments import STAGES
 from mmconvnext.backbones.backbone import Backbone
 from mmconvnext.backbones.layers import LayerNorm2d
-from mmconvnext.checkpoints.load import load
 from mmconvnext.errors import ArgumentError
-from mmconvnext.layer_ids import layer_wise
 from mmconvnext.registry import MODELS
 from mmconvnext.studies.roadmap.block import RoadmapBlock, convolution, normalisation
 from mmconvnext.studies.roadmap.steps import Design, find_design
 
-# What has the place of a part in ConvNeXt, whose names layer ids are for.
+# What has the place of a part in ConvNeXt.
 _IN_CONVNEXT = {'stem': 'downsample_layers.0', 'downsampling': 'downsample_layers'}
 
 
@@ -62,6 +59,7 @@ class RoadmapNet(Backbone):
             small.
     """
 
+    STEM = 'stem'
     STAGE_PARTS = ('downsampling', 'stages')
 
     def __init__(
@@ -93,7 +91,6 @@ class RoadmapNet(Backbone):
         self.out_indices = arguments.resolve_out_indices(out_indices)
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
-        self._handed_over: list[nn.Module] = []  # in a list, so that they are no part of this one
         self._build(drop_path_rate, layer_scale_init_value, with_cp)
         self._freeze()
 
@@ -133,80 +130,30 @@ class RoadmapNet(Backbone):
                 outputs[stage] = self._output_norm(stage)(x).contiguous()
         return tuple(outputs[stage] for stage in self.out_indices)
 
-    def _output_norm(self, stage: int) -> nn.Module:
-        return getattr(self, f'norm{stage}', None) or nn.Identity()
-
-    def take_last_norm(self) -> nn.Module:
-        """Hand over the output norm of the last stage, whose map is then the stage's own.
-
-        A classifier normalises after pooling instead, as the official one does. That norm comes
-        into the network with the last step; before, what is handed over does nothing. An
-        ``init_cfg`` of type ``'Pretrained'`` goes on to load that norm as well, where the file has
-        one.
-
-        Raises:
-            ArgumentError: (a ValueError) other maps are returned too, or instead; their norms
-                would then have no use.
-        """
-        self._require_last_map_alone()
-        last = STAGES - 1
-        if not self._handed_over:
-            norm = self._output_norm(last)
-            self._handed_over.append(norm if self.design.separate_downsampling else nn.Identity())
-            if hasattr(self, f'norm{last}'):
-                delattr(self, f'norm{last}')
-        return self._handed_over[0]
+    def _classifier_norm(self) -> nn.Module:
+        # The norm after the pooling comes into the network with the last step.
+        return super()._classifier_norm() if self.design.separate_downsampling else nn.Identity()
 
     def train(self, mode: bool = True) -> Self:
         """As torch's, except that frozen parts stay in eval mode; returns self."""
         super().train(mode)
-        for module in self._frozen_modules():
-            module.eval()
         if self.norm_eval:
             for module in self.modules():
                 if isinstance(module, _BatchNorm):
                     module.eval()
         return self
 
-    def _frozen_modules(self) -> list[nn.Module]:
-        if self.frozen_stages < 0:
-            return []
-        modules: list[nn.Module] = [self.stem]
-        for stage in range(min(self.frozen_stages, len(self.stages))):
-            modules += [self.downsampling[stage], self.stages[stage], self._output_norm(stage)]
-        return modules
-
     def _load(self, checkpoint: str, options: Mapping[str, Any]) -> None:
         called = f'RoadmapNet(step={self.step!r}, regime={self.regime!r})'
-        options = {**options, 'own': called, 'new': self._new(), 'unused': self._unused()}
-        handed_over = [norm for norm in self._handed_over if isinstance(norm, LayerNorm2d)]
-        if not handed_over:
-            load(self, checkpoint, **options)
-            return
-        self.norm3 = handed_over[0]  # to be loaded with the rest
-        try:
-            load(self, checkpoint, norm3='from_file', **options)
-        finally:
-            del self.norm3
+        super()._load(checkpoint, {**options, 'own': called})
 
-    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """Depth of a parameter for layer-wise learning-rate decay, and the number of depths.
+    def _layers(self) -> int:
+        # One for three blocks at every step: 6 for 9 blocks and 12 for 27, as in the paper.
+        return 3 + -(-self.depths[2] // 3)
 
-        ConvNeXt's own assignment, carried over to the other steps: the stem 0; stages 0 and 1 →
-        1 and 2; block b of stage 2 → 3 + b // 3; stage 3 the depth after that; all else one more.
-        What is between two stages counts with the later one, and before stage 2 as 3.
-
-        Args:
-            param_name: Name of the parameter, as the whole model sees it.
-            prefix: What stands before this backbone's own names, such as ``'backbone.'``.
-
-        Returns:
-            (depth, count): the scale of a learning rate is ``decay ** (count - 1 - depth)``.
-        """
-        last = 3 + -(-self.depths[2] // 3)  # 6 for 9 blocks and 12 for 27, as in the paper
-        name = param_name[len(prefix) :] if param_name.startswith(prefix) else ''
+    def _convnext_name(self, name: str) -> str:
         part, _, rest = name.partition('.')
-        return layer_wise(f'{_IN_CONVNEXT.get(part, part)}.{rest}', last), last + 2
+        return f'{_IN_CONVNEXT.get(part, part)}.{rest}'
 
 
 def _stem(design: Design, in_channels: int) -> nn.Sequential:

@@ -71,16 +71,10 @@ OwnResults = dict[tuple[str, str], dict[DataSet, OwnResult]]
 
 
 def read_own_runs(paths: Iterable[str | Path]) -> tuple[list[OwnRun], list[str]]:
-    """Read all runs of the roadmap below some folders, or of single log files.
+    """Read the runs in work dirs, folders of them, or single scalars.json or TIMESTAMP.json files.
 
-    Args:
-        paths: Work dirs, folders of work dirs, or a scalars.json or TIMESTAMP.json.
-
-    Returns:
-        The runs, and a sentence about each start that is left out.
-
-    Raises:
-        UserError: one of the paths has no run of the roadmap with a top-1 accuracy.
+    Returns the runs, and a sentence about each start that is left out. Raises UserError where one
+    of the paths has no run of the roadmap with a top-1 accuracy.
     """
     found: dict[Path, OwnRun] = {}
     left_out: list[str] = []

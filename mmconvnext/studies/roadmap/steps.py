@@ -62,12 +62,6 @@ class Step:
         return {regime: getattr(self, regime) for regime in REGIMES}
 
 
-MACRO = 'Macro design'
-RESNEXT = 'ResNeXt-ify'
-INVERTED = 'Inverted bottleneck'
-LARGE_KERNELS = 'Large kernel sizes'
-MICRO = 'Micro design'
-
 _RESNET = Step(
     *('resnet50', 'ResNet', 'Starting point'),
     'ResNet-50, or ResNet-200, trained by a modern recipe.',
@@ -78,11 +72,11 @@ _STEPS = [_RESNET]
 
 
 def _then(
-    name: str, title: str, chapter: str, change: str, kept: bool = True, **fields: Any
+    name: str, title: str, change: str, chapter: str = '', kept: bool = True, **fields: Any
 ) -> None:
     """Add the step that changes these fields of the last network that was kept.
 
-    A dict gives a value for each regime.
+    A dict gives a value for each regime; without a chapter the last one goes on.
     """
     before = next(step for step in reversed(_STEPS) if step.kept)
     designs = {
@@ -92,64 +86,66 @@ def _then(
         )
         for regime, design in before.designs.items()
     }
-    _STEPS.append(Step(name, title, chapter, change, **designs, kept=kept))
+    _STEPS.append(Step(name, title, chapter or before.chapter, change, **designs, kept=kept))
 
 
 _then(
-    *('stage_ratio', 'stage ratio', MACRO),
+    *('stage_ratio', 'stage ratio'),
     'Most blocks go to the third stage, 1 : 1 : 3 : 1, or 1 : 1 : 9 : 1 in the larger network.',
+    'Macro design',
     depths={'resnet50': (3, 3, 9, 3), 'resnet200': (3, 3, 27, 3)},
     width={'resnet50': 64, 'resnet200': 84},  # keeps the compute of the shallower network
 )
 _then(
-    *('patchify_stem', 'patchify stem', MACRO),
+    *('patchify_stem', 'patchify stem'),
     'A 4 × 4 convolution with stride 4 takes the place of the 7 × 7 one and the pooling.',
     stem='patchify',
 )
 _then(
-    *('depthwise', 'depthwise conv', RESNEXT),
+    *('depthwise', 'depthwise conv'),
     'The 3 × 3 convolution has as many groups as channels.',
+    'ResNeXt-ify',
     depthwise=True,
 )
 _then(
-    *('width', 'width ↑', RESNEXT),
+    *('width', 'width ↑'),
     'The compute saved, and more, goes into width: 64 → 96 channels, or 84 → 128.',
     width={'resnet50': 96, 'resnet200': 128},
 )
 _then(
-    *('inverted_bottleneck', 'inverted bottleneck', INVERTED),
+    *('inverted_bottleneck', 'inverted bottleneck'),
     'The middle of a block is four times as wide as its ends, not a quarter.',
+    'Inverted bottleneck',
     block='inverted',
 )
 _then(
-    *('depthwise_up', 'move up depthwise conv', LARGE_KERNELS),
+    *('depthwise_up', 'move up depthwise conv'),
     'The depthwise convolution comes first in a block, where there are fewer channels.',
+    'Large kernel sizes',
     block='depthwise_first',
 )
-_then('kernel_5', 'kernel size 5', LARGE_KERNELS, 'Depthwise 3 × 3 → 5 × 5.', kernel=5)
-_then('kernel_7', 'kernel size 7', LARGE_KERNELS, 'Depthwise 5 × 5 → 7 × 7.', kernel=7)
+_then('kernel_5', 'kernel size 5', 'Depthwise 3 × 3 → 5 × 5.', kernel=5)
+_then('kernel_7', 'kernel size 7', 'Depthwise 5 × 5 → 7 × 7.', kernel=7)
+_then('kernel_9', 'kernel size 9', '9 × 9, which gains nothing.', kernel=9, kept=False)
+_then('kernel_11', 'kernel size 11', '11 × 11, nor this.', kernel=11, kept=False)
+_then('gelu', 'ReLU → GELU', 'Every ReLU is a GELU.', 'Micro design', activation=nn.GELU)
 _then(
-    'kernel_9', 'kernel size 9', LARGE_KERNELS, '9 × 9, which gains nothing.', kernel=9, kept=False
-)
-_then('kernel_11', 'kernel size 11', LARGE_KERNELS, '11 × 11, nor this.', kernel=11, kept=False)
-_then('gelu', 'ReLU → GELU', MICRO, 'Every ReLU is a GELU.', activation=nn.GELU)
-_then(
-    *('fewer_activations', 'fewer activations', MICRO),
+    *('fewer_activations', 'fewer activations'),
     'One activation a block, between its two 1 × 1 convolutions.',
     activations=(1,),
 )
 _then(
-    *('fewer_norms', 'fewer norms', MICRO),
+    *('fewer_norms', 'fewer norms'),
     'One norm a block, after its depthwise convolution.',
     norms=(0,),
 )
 _then(
-    *('layer_norm', 'BN → LN', MICRO),
+    *('layer_norm', 'BN → LN'),
     'LayerNorm over the channels takes the place of BatchNorm.',
     norm='layer',
 )
 _then(
-    *('separate_downsampling', 'separate downsampling', MICRO),
+    *('separate_downsampling', 'separate downsampling'),
     'Between stages, LayerNorm and a 2 × 2 convolution with stride 2; this is ConvNeXt.',
     separate_downsampling=True,
     layer_scale=True,  # of ConvNeXt's recipe, table 5; that it comes with this step is our choice
@@ -158,11 +154,7 @@ ROADMAP = tuple(_STEPS)
 
 
 def find_design(step: str, regime: str) -> Design:
-    """The network of a step; the first step also goes by the name of the regime.
-
-    Raises:
-        ArgumentError: (a ValueError) there is no such step or regime.
-    """
+    """The network of a step, the first also by the regime's name; an ArgumentError for others."""
     if regime not in REGIMES:
         raise ArgumentError(f'regime: expected {" or ".join(REGIMES)}, got {regime!r}')
     names = [one.name for one in ROADMAP]

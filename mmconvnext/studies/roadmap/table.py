@@ -147,13 +147,7 @@ def make_way(
 ) -> Way:
     """Bring together what is known of some steps, in the order of the roadmap.
 
-    Args:
-        regime: One of the two.
-        steps: Those to show.
-        counted: By the step's name.
-        own: Accuracy of a person's own runs.
-        timings: By the step's name.
-        timed: What the timings are of, in words.
+    ``counted`` and ``timings`` are by the step's name; ``timed`` says what the timings are of.
     """
     own, timings = own or {}, timings or {}
     rows = [

@@ -7,7 +7,7 @@ from mmconvnext.analysis.cost.complexity import Complexity
 from mmconvnext.studies.comparison.cost import Speed
 from mmconvnext.studies.comparison.families import FAMILIES, SIZES, chosen
 from mmconvnext.studies.comparison.published import result
-from mmconvnext.studies.comparison.row import Row
+from mmconvnext.studies.comparison.run import Row
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from PIL import Image
 from mmconvnext.analysis.benchmark.timing import Spread
 from mmconvnext.errors import UserError
 from mmconvnext.studies.comparison.figure import draw, panels
-from mmconvnext.studies.comparison.row import Row
+from mmconvnext.studies.comparison.run import Row
 
 PICTURES = {'inference': '1 × 512²'}
 

@@ -2,7 +2,7 @@ import re
 
 from rich.console import Console
 
-from mmconvnext.studies.comparison.row import Row
+from mmconvnext.studies.comparison.run import Row
 from mmconvnext.studies.comparison.table import comparison_table, imagenet_table
 
 PICTURES = {'inference': '1 × 512²'}
