@@ -72,12 +72,8 @@ def fetch(checkpoint: str, *, sha256: str | None = None, progress: bool = True) 
     The file appears there complete or not at all: the download goes to a temporary file, is
     checked against the length the server announced and the hash in the file's name, where there
     are such, and is then moved. Processes of one machine wait for each other. Of a file that is
-    there already, ``sha256`` alone is checked.
-
-    Args:
-        checkpoint: Path or address.
-        sha256: SHA-256 of the file, or its beginning.
-        progress: Whether to show a bar.
+    there already, ``sha256``, which may be the beginning of one, alone is checked. ``progress``
+    shows a bar.
 
     Raises:
         CheckpointError: there is no such file, the download failed, or the file is another one

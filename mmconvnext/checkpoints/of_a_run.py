@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from mmconvnext.checkpoints.meta import find_meta
 from mmconvnext.checkpoints.read import read_checkpoint
+from mmconvnext.checkpoints.training_state import is_count
 from mmconvnext.checkpoints.whole import require_intact
 from mmconvnext.errors import CheckpointError
 
@@ -89,10 +90,9 @@ def newest_whole(folder: Path, templates: Sequence[str] = TEMPLATES) -> Newest:
     for path in sorted(iterations, key=iterations.__getitem__, reverse=True):
         try:
             require_intact(path)
+            return Newest(path, passed_over)
         except CheckpointError as error:
             passed_over.append(str(error))
-            continue
-        return Newest(path, passed_over)
     return Newest(None, passed_over)
 
 
@@ -103,7 +103,7 @@ def iterations_of(path: Path) -> int:
         CheckpointError: it is unreadable, or does not tell.
     """
     iteration = find_meta(read_checkpoint(str(path), 'meta')).get('iter')
-    if not isinstance(iteration, int) or isinstance(iteration, bool) or iteration < 0:
+    if not is_count(iteration):
         raise CheckpointError(
             f'{path}: expected a checkpoint of training, with its iteration in meta, got '
             f'{reprlib.repr(iteration)}'
@@ -114,12 +114,8 @@ def iterations_of(path: Path) -> int:
 def set_aside(place: Place, paths: Sequence[Path], *, whole_run: bool) -> None:
     """Move checkpoints out of the way of another run, into a folder beside them.
 
-    That run's CheckpointHook removes them there when its first checkpoint is complete.
-
-    Args:
-        place: Where they are.
-        paths: Those to move.
-        whole_run: Whether the best ones, and what tells of the last ones, go, too.
+    That run's CheckpointHook removes them there when its first checkpoint is complete. With
+    ``whole_run`` the best ones go too, and what tells of the last ones.
     """
     aside = place.folder / OVERWRITTEN
     aside.mkdir(exist_ok=True)

@@ -26,21 +26,13 @@ _DIGITS = 8
 
 
 class Publication(NamedTuple):
-    """A published file, the bytes of the checkpoint it is from, and what its ``meta`` says.
+    """A published file."""
 
-    Attributes:
-        path: The file, its hash in its name.
-        tensors: Number of tensors in it.
-        before: Bytes of the checkpoint.
-        averaged: Whether the weights are those averaged in training.
-        meta: What was kept beside the weights.
-    """
-
-    path: Path
-    tensors: int
-    before: int
-    averaged: bool
-    meta: dict[str, object]
+    path: Path  # with its hash in its name
+    tensors: int  # number of them
+    before: int  # bytes of the checkpoint that it is from
+    averaged: bool  # whether the weights are those averaged in training
+    meta: dict[str, object]  # what was kept beside the weights
 
 
 def publish(

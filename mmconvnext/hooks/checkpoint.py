@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 
 from mmconvnext.checkpoints.of_a_run import EVALUATED, LAST, OVERWRITTEN, TEMPLATES, step_of
 from mmconvnext.checkpoints.read import read_checkpoint
-from mmconvnext.checkpoints.training_state import finite_number
+from mmconvnext.checkpoints.training_state import finite_number, is_count
 from mmconvnext.checkpoints.whole import remove_partial, write_text_whole
 from mmconvnext.errors import CheckpointError
 from mmconvnext.hooks.outcome import shared_outcome
@@ -47,7 +47,7 @@ class CheckpointHook(MMEngineCheckpointHook):
             return
         info = runner.message_hub.runtime_info
         steps = info.get('keep_ckpt_ids') if self.max_keep_ckpts > 0 else None
-        steps = [s for s in steps if _is_step(s)] if isinstance(steps, list) else []
+        steps = [s for s in steps if is_count(s)] if isinstance(steps, list) else []
         # mmengine removes the files that these name; here the files themselves tell.
         removes = ('keep_ckpt_ids', 'best_ckpt', 'best_score')
         for name in [n for n in info if n.startswith(removes)]:
@@ -84,7 +84,7 @@ class CheckpointHook(MMEngineCheckpointHook):
                 seen = content['meta']['iter']
             except (CheckpointError, KeyError, TypeError):
                 continue
-            if score is not None and _is_step(seen):
+            if score is not None and is_count(seen):
                 found.setdefault(seen, (path, score))
         return found[max(found)] if found else None
 
@@ -250,7 +250,3 @@ def _behind_underscores(name: str) -> list[int]:
 
 def _tells_a_step(name: str, starts: Iterable[int], templates: Sequence[str]) -> bool:
     return any(step_of(name[start:], templates) is not None for start in starts)
-
-
-def _is_step(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
