@@ -74,18 +74,18 @@ class WholeView:
         self._counts: Tensor | None = None
         self.shape = self._way.shape
         self.classes = like.shape[2]
-
-    def label_map(self, threshold: float | None) -> 'WholeLabelMap':
-        """Where its labels are written."""
-        return WholeLabelMap(self, threshold)
+        self.labels: Tensor | None = None
 
     def add(self, number: int, strip: Sequence[Tensor]) -> None:
         """Take in one row of windows, (h, w, C) each."""
         self._strips[number] = strip
 
-    def is_complete(self) -> bool:
-        """Whether all rows of windows are there."""
-        return len(self._strips) == len(self._rows.starts)
+    @torch.compiler.disable
+    def decide(self, number: int, strip: Sequence[Tensor], threshold: float | None) -> None:
+        """Take in the next row of windows; the last one makes the ``labels``."""
+        self.add(number, strip)
+        if len(self._strips) == len(self._rows.starts):
+            self.labels = whole_labels([self], threshold)
 
     def bytes_of_a_class(self) -> int:
         """What :meth:`maps` holds for each class, at its most."""
@@ -182,23 +182,3 @@ def _free_bytes(view: WholeView) -> int:
         return _BYTES
     free, _ = torch.cuda.mem_get_info(device)
     return (free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)) // 2
-
-
-class WholeLabelMap:
-    """Labels of one picture, made when its last row of windows has come in.
-
-    Attributes:
-        labels: As :func:`whole_labels` returns them; None before.
-    """
-
-    def __init__(self, view: WholeView, threshold: float | None) -> None:
-        self._view = view
-        self._threshold = threshold
-        self.labels: Tensor | None = None
-
-    @torch.compiler.disable
-    def add(self, number: int, strip: Sequence[Tensor]) -> None:
-        """Take in the next row of windows, (h, w, C) each."""
-        self._view.add(number, strip)
-        if self._view.is_complete():
-            self.labels = whole_labels([self._view], self._threshold)
