@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,10 +89,11 @@ class CheckpointHook(MMEngineCheckpointHook):
         return found[max(found)] if found else None
 
     def _is_best(self, name: str, indicator: str) -> bool:
-        beginning = 'best_' if indicator == 'auto' else f'best_{indicator.replace("/", "_")}_'
-        # Of `auto` the metric is not known, and may have underscores.
-        starts = _behind_underscores(name) if indicator == 'auto' else [len(beginning)]
-        return name.startswith(beginning) and _tells_a_step(name, starts, (self.filename_tmpl,))
+        if indicator == 'auto':  # the metric is not known
+            return _is_of_a_best(name, (self.filename_tmpl,))
+        beginning = f'best_{indicator.replace("/", "_")}_'
+        step = step_of(name[len(beginning) :], (self.filename_tmpl,))
+        return name.startswith(beginning) and step is not None
 
     def _key(self, name: str, indicator: str) -> str:
         """What mmengine calls ``best_score`` or ``best_ckpt`` of one of the indicators."""
@@ -237,16 +238,12 @@ class CheckpointHook(MMEngineCheckpointHook):
 
     def _is_ours(self, name: str) -> bool:
         """Whether this hook gives such names; none has a folder in it."""
-        if Path(name).name != name:
-            return False
-        # best_METRIC_iter_400.pth, where the metric may have underscores too
-        starts = [0, *(_behind_underscores(name) if name.startswith('best_') else [])]
-        return _tells_a_step(name, starts, (self.filename_tmpl, *TEMPLATES))
+        templates = (self.filename_tmpl, *TEMPLATES)
+        known = step_of(name, templates) is not None or _is_of_a_best(name, templates)
+        return known and Path(name).name == name
 
 
-def _behind_underscores(name: str) -> list[int]:
-    return [found.end() for found in re.finditer('_', name)]
-
-
-def _tells_a_step(name: str, starts: Iterable[int], templates: Sequence[str]) -> bool:
-    return any(step_of(name[start:], templates) is not None for start in starts)
+def _is_of_a_best(name: str, templates: Sequence[str]) -> bool:
+    """Whether it is like best_METRIC_iter_400.pth, where the metric may have underscores too."""
+    endings = (name[found.end() :] for found in re.finditer('_', name))
+    return name.startswith('best_') and any(step_of(e, templates) is not None for e in endings)
