@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mmconvnext.segmentation.row_bands import Tile, interpolation, window_mean
-from mmconvnext.segmentation.whole_labels import WayBack, WholeView, Windows, whole_labels
+from mmconvnext.segmentation.whole_labels import WholeView, Windows, find_way_back, whole_labels
 
 # Columns of a tile, and its logits: 16 rows of 150 classes in float32 are 614 KB, within a
 # processor's second cache. Fewer rows than 8 would widen too many low rows twice, and of more than
@@ -37,7 +37,7 @@ class View:
     def __init__(
         self, meta: Mapping, rows: Windows, columns: Windows, like: Tensor, align_corners: bool
     ) -> None:
-        (left, right, top, bottom), flip, self.shape = WayBack.of(meta)
+        (left, right, top, bottom), flip, self.shape = find_way_back(meta)
         self.classes = like.shape[2]
         self._like = like.new_empty(0)
         along = (

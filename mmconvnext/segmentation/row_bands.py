@@ -100,18 +100,18 @@ def interpolation(
     """Bilinear resizing along one axis, with F.interpolate's own coordinates.
 
     ``dtype`` is that of what is resized: F.interpolate computes coordinates in float32 unless that
-    is float64, and an error of 1e-5 of a pixel is not to be made, or mended, here. ``device`` is
-    where the map is made.
+    is float64, and an error of 1e-5 of a pixel is not to be made, or mended, here. Products and
+    differences are therefore taken in float64, and rounded once as the compiler's one instruction
+    for both does; in float32 on an Apple GPU, which has no float64. The map is made on ``device``.
     """
     dtype = torch.float64 if dtype == torch.float64 else torch.float32
-    exact = dtype if device.type == 'mps' else torch.float64  # which Apple's GPUs lack
+    exact = dtype if device.type == 'mps' else torch.float64
     place = torch.arange(outputs, dtype=exact, device=device)
     if align_corners:
         step = torch.full((), inputs - 1, dtype=dtype, device=device) / max(outputs - 1, 1)
         place = place * step
     else:
         step = torch.full((), inputs, dtype=dtype, device=device) / outputs
-        # Rounded once, as the compiler makes one instruction of product and difference.
         place = (place + 0.5) * step.to(exact) - 0.5
     place = place.to(dtype).clamp_(min=0)
     first = place.long().clamp_(max=inputs - 1)

@@ -6,7 +6,7 @@ the pixels have seen, the largest is kept. Nothing waits for the device.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -29,24 +29,15 @@ class Windows(NamedTuple):
         return [slice(start, start + self.size) for start in self.starts]
 
 
-class WayBack(NamedTuple):
-    """From the input of the model back to the picture."""
-
-    padding: tuple[int, int, int, int]  # left, right, top, bottom
-    flip: str | None
-    shape: tuple[int, int]
-
-    @classmethod
-    def of(cls, meta: Mapping) -> Self:
-        """From a picture's metainfo, see :class:`WholeView`."""
-        padding = meta.get('img_padding_size', meta.get('padding_size', (0, 0, 0, 0)))
-        flip = meta.get('flip_direction') if meta.get('flip') else None
-        if meta.get('flip') and flip not in ('horizontal', 'vertical'):
-            raise ArgumentError(
-                "flip_direction: expected 'horizontal' or 'vertical' where flip is set, got "
-                f'{flip!r}'
-            )
-        return cls(tuple(padding), flip, tuple(meta['ori_shape'][:2]))
+def find_way_back(meta: Mapping) -> tuple[Sequence[int], str | None, tuple[int, int]]:
+    """What leads from a model's input back to the image: padding is left, right, top, bottom."""
+    padding = meta.get('img_padding_size', meta.get('padding_size', (0, 0, 0, 0)))
+    flip = meta.get('flip_direction') if meta.get('flip') else None
+    if meta.get('flip') and flip not in ('horizontal', 'vertical'):
+        raise ArgumentError(
+            f"flip_direction: expected 'horizontal' or 'vertical' where flip is set, got {flip!r}"
+        )
+    return padding, flip, tuple(meta['ori_shape'][:2])
 
 
 class WholeView:
@@ -67,12 +58,11 @@ class WholeView:
     def __init__(
         self, meta: Mapping, rows: Windows, columns: Windows, like: Tensor, align_corners: bool
     ) -> None:
-        self._way = WayBack.of(meta)
+        self._padding, self._flip, self.shape = find_way_back(meta)
         self._rows, self._columns = rows, columns
         self._align_corners = align_corners
         self._strips: dict[int, Sequence[Tensor]] = {}
         self._counts: Tensor | None = None
-        self.shape = self._way.shape
         self.classes = like.shape[2]
         self.labels: Tensor | None = None
 
@@ -93,11 +83,11 @@ class WholeView:
 
     def maps(self, classes: slice) -> Tensor:
         """Logits of some classes at the size of the picture, (c, height, width)."""
-        left, right, top, bottom = self._way.padding
+        left, right, top, bottom = self._padding
         height, width = self._rows.length, self._columns.length
         maps = self._of_input(classes)[..., top : height - bottom, left : width - right]
-        if self._way.flip:
-            maps = maps.flip(-1 if self._way.flip == 'horizontal' else -2)
+        if self._flip:
+            maps = maps.flip(-1 if self._flip == 'horizontal' else -2)
         return self._resized(maps, self.shape)[0]
 
     def _of_input(self, classes: slice) -> Tensor:
@@ -127,10 +117,8 @@ def whole_labels(views: Sequence[WholeView], threshold: float | None) -> Tensor:
     """Labels of one picture: by its logits, or by the mean probability of several views of it.
 
     As in mmseg's ``SegTTAModel``, the sigmoid of a single class is taken twice over several views.
-
-    Args:
-        views: Complete ones.
-        threshold: Of a foreground's probability, where there is one class only.
+    ``threshold`` is that of a foreground's probability, where there is one class only. Views have
+    all their windows.
 
     Returns:
         (1, height, width): int64, or the logits' dtype (0 or 1) where there is one class.
@@ -162,17 +150,13 @@ def _values(views: Sequence[WholeView], step: int) -> Iterator[tuple[int, Tensor
             total += view.maps(parts[0]).softmax(0)
         yield 0, total
     else:
-        sums = [_log_sum(view, parts) for view in views]
+        # Over all classes, (height, width) each.
+        by_part = ([view.maps(part).logsumexp(0) for part in parts] for view in views)
+        sums = [torch.stack(of_view).logsumexp(0) for of_view in by_part]
         for part in parts:
             shares = ((view.maps(part) - of_view).exp_() for view, of_view in zip(views, sums))
             of_views: Any = sum(shares)
             yield part.start, of_views
-
-
-def _log_sum(view: WholeView, parts: Sequence[slice]) -> Tensor:
-    """Logsumexp over all classes, (height, width)."""
-    sums = [view.maps(part).logsumexp(0) for part in parts]
-    return torch.stack(sums).logsumexp(0)
 
 
 def _free_bytes(view: WholeView) -> int:
