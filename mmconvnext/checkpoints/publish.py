@@ -112,18 +112,15 @@ def _kept(meta: Mapping, config: str | None) -> dict[str, object]:
         'mmengine_version': _version(meta),
     }
     kept = {key: value for key, value in kept.items() if value}
-    return json.loads(json.dumps(kept, default=_plain))
+    # A dataset's metainfo may have numbers and arrays of numpy.
+    plain = json.dumps(kept, default=lambda v: v.tolist() if hasattr(v, 'tolist') else str(v))
+    return json.loads(plain)
 
 
 def _version(meta: Mapping) -> str:
     # mmengine appends the commit of whatever repository it ran in, or `unknown`.
     text = str(meta.get('mmengine_version') or mmengine.__version__)
     return re.sub(r'(unknown|[0-9a-f]{40})$', '', text)
-
-
-def _plain(value: object) -> object:
-    """For json: numbers and arrays of numpy, which a dataset's metainfo may have."""
-    return value.tolist() if hasattr(value, 'tolist') else str(value)
 
 
 def _beginning(digest: str) -> str:

@@ -227,11 +227,8 @@ class Found(NamedTuple):
 def find_tensors(content: Any, source: str, *, ema: bool = False) -> Found:
     """The state dict in a checkpoint's content, whatever it is wrapped in.
 
-    Args:
-        content: What :func:`read_checkpoint` gave.
-        source: What a message calls the file.
-        ema: Take the weights averaged over training. The published dense-prediction recipes
-            start from those that are not.
+    With ``ema`` it is that of the weights averaged over training; the published dense-prediction
+    recipes start from those that are not. ``source`` is what a message calls the file.
 
     Raises:
         CheckpointError: there is no state dict, or no averaged one.

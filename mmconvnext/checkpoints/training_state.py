@@ -27,11 +27,8 @@ def as_data(checkpoint: Mapping, folder: Path) -> tuple[dict, list[str]]:
     """Return a checkpoint without what mmengine would run, or use as a path, on resuming.
 
     mmengine 0.10.7 runs ``meta['config']`` as a config (runner.py, ``resume``), and its hooks
-    remove the files that ``best_ckpt`` and ``keep_ckpt_ids`` of the message hub name.
-
-    Args:
-        checkpoint: The content of the file; its containers are not changed.
-        folder: Where the run's checkpoints are. A path counts as the file of its name in there.
+    remove the files that ``best_ckpt`` and ``keep_ckpt_ids`` of the message hub name. A path counts
+    as the file of its name in ``folder``, where the run's checkpoints are.
 
     Returns:
         The checkpoint with plain ``meta`` and ``message_hub``, and notices of what was dropped.

@@ -89,9 +89,8 @@ _WRITERS = {'.py': python_source.module, '.yaml': _yaml, '.yml': _yaml, '.json':
 def read_config(path: str | Path, *, import_custom_modules: bool = True) -> Config:
     """Read a config file, which is Python and can run anything: only one that a person named.
 
-    Args:
-        path: A .py, .yaml, .yml or .json file.
-        import_custom_modules: Whether to import what its ``custom_imports`` names.
+    It is a .py, .yaml, .yml or .json file. ``import_custom_modules`` imports what its
+    ``custom_imports`` names.
 
     Raises:
         UserError: there is no such file, or reading it fails.

@@ -51,13 +51,9 @@ def module(entries: Mapping[str, object]) -> str:
 
 def assignment(name: str, value: object, comment: str = '') -> str:
     """Return ``name = value``, on one line where it fits, below its comment."""
-    comments = [
-        line
-        for paragraph in comment.splitlines()
-        for line in textwrap.wrap(
-            _harmless(paragraph), _WIDTH, initial_indent='# ', subsequent_indent='# '
-        )
-    ]
+    comments = []
+    for paragraph in map(_harmless, comment.splitlines()):
+        comments += textwrap.wrap(paragraph, _WIDTH, initial_indent='# ', subsequent_indent='# ')
     lines = list(_lines(value, f'{name} = ', 0, ''))
     parts = _parts(value)
     if parts and len(lines) > 1 and _is_list_of_words(value):
@@ -161,10 +157,6 @@ def _string(value: str | bytes) -> str:
 
 def _is_name(key: object) -> bool:
     # Python reads identifiers by NFKC, which would make other names of those beyond ASCII.
-    return (
-        isinstance(key, str)
-        and key.isascii()
-        and key.isidentifier()
-        and not keyword.iskeyword(key)
-        and key != '__debug__'
-    )
+    if not isinstance(key, str) or keyword.iskeyword(key):
+        return False
+    return key.isascii() and key.isidentifier() and key != '__debug__'
