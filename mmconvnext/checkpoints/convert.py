@@ -83,8 +83,7 @@ def from_official(state: Mapping[str, Tensor], format: Format) -> dict[str, Tens
         CheckpointError: the family has no place for a tensor.
     """
     names = {official: theirs for theirs, official in key_map(format, _DEEPEST).items()}
-    missing = [key for key in state if key not in names]
-    if missing:
+    if missing := [key for key in state if key not in names]:
         raise CheckpointError(
             f'{format.name} has no place for {len(missing)} tensors: {", ".join(missing[:5])}'
         )

@@ -60,8 +60,7 @@ def step_of(name: str, templates: Iterable[str] = TEMPLATES) -> int | None:
     for template in templates:
         before, _, rest = template.partition('{')  # of `{}` and `{:06d}` alike
         after = rest.partition('}')[2]
-        found = re.fullmatch(rf'{re.escape(before)}(\d+){re.escape(after)}', name)
-        if found:
+        if found := re.fullmatch(rf'{re.escape(before)}(\d+){re.escape(after)}', name):
             return int(found[1])
     return None
 

@@ -34,11 +34,7 @@ _ahead: dict[tuple[int, ...], object] = {}
 
 
 def read_checkpoint(
-    checkpoint: str,
-    map_location: str = 'cpu',
-    sha256: str | None = None,
-    *,
-    mapped: bool = True,
+    checkpoint: str, map_location: str = 'cpu', sha256: str | None = None, *, mapped: bool = True
 ) -> object:
     """Content of a checkpoint file or URL, opened without running anything in it.
 
@@ -150,8 +146,7 @@ def _read_shards(checkpoint: str, index: Path, map_location: str) -> dict[str, T
             raise CheckpointError(f'{index}: expected shards beside it, found {shard!r}')
         content: Any = read_checkpoint(_beside(str(checkpoint), shard), map_location)
         tensors |= content
-    missing = [key for key in weight_map if key not in tensors]
-    if missing:
+    if missing := [key for key in weight_map if key not in tensors]:
         raise CheckpointError(f'{index}: its shards do not hold {", ".join(missing[:5])}')
     return tensors
 
@@ -180,8 +175,7 @@ def _read_safetensors(path: Path, map_location: str) -> dict[str, Any]:
 
 def _unreadable(path: Path, error: Exception) -> str:
     # torch names what it refused; the rest of its message tells how to let the file run code.
-    refused = re.search(r'GLOBAL (\S+)|Unsupported class (\S+)', str(error))
-    if refused:
+    if refused := re.search(r'GLOBAL (\S+)|Unsupported class (\S+)', str(error)):
         return (
             f'{path}: refused, nothing in it was run: it holds more than weights '
             f'({refused[1] or refused[2]}); convert it where you trust it, keeping tensors and '

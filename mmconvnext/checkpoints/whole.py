@@ -143,8 +143,7 @@ def require_intact(path: Path) -> None:
             f'{path}: not a complete checkpoint ({first_line(error)}); take another one, or fetch '
             'it again'
         ) from error
-    damaged = [entry.filename for entry, good in zip(entries, intact) if not good]
-    if damaged:
+    if damaged := [entry.filename for entry, good in zip(entries, intact) if not good]:
         raise CheckpointError(
             f'{path}: damaged: the CRC-32 of {damaged[0].partition("/")[2]} is another than when '
             'it was written; take another one, or fetch it again'

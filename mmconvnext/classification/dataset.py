@@ -48,8 +48,7 @@ class ImageFolder(BaseDataset):
         names = {folder: folder for folder in folders}
         if class_names is not None:
             names = read_class_names(Path(self.data_root, class_names))
-            unknown = [folder for folder in folders if folder not in names]
-            if unknown:
+            if unknown := [folder for folder in folders if folder not in names]:
                 raise ArgumentError(
                     f'{self.data_prefix["img_path"]}: expected the classes of {class_names}, got '
                     f'{len(unknown)} others: {", ".join(unknown[:3])}; take another file or folder'

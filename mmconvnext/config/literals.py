@@ -57,8 +57,7 @@ def _needed(entries: Mapping[str, object]) -> dict[str, object]:
     scope = entries.get('default_scope')
     if scope is not None:
         kept['default_scope'] = _scope(scope, 'default_scope')
-    dataset = _tested_dataset(entries)
-    if dataset:
+    if dataset := _tested_dataset(entries):
         kept['test_dataloader'] = {'dataset': _described(dataset)}
     return kept
 

@@ -43,8 +43,7 @@ def module(entries: Mapping[str, object]) -> str:
     }
     named = [name for name in kept if _is_name(name) and name not in _CALLED]
     text = ''.join(assignment(name, kept[name]) for name in named)
-    others = {name: value for name, value in kept.items() if name not in named}
-    if others:
+    if others := {name: value for name, value in kept.items() if name not in named}:
         text += '\n'.join(_lines(others, 'globals().update(', 0, ')')) + '\n'
     return text
 

@@ -185,13 +185,8 @@ def _collect(grads: Tensor, bags: _Bags, pixels: int) -> Tensor:
     bin_of = torch.searchsorted(bags.starts, taps, right=True) - 1
     pixel, order = bags.pixels.int().sort()
     numbers = torch.arange(pixels, device=grads.device, dtype=torch.int32)
-    return F.embedding_bag(
-        bin_of[order],
-        grads,
-        torch.searchsorted(pixel, numbers),
-        mode='sum',
-        per_sample_weights=bags.weights[order].to(grads.dtype),
-    )
+    starts, weights = torch.searchsorted(pixel, numbers), bags.weights[order].to(grads.dtype)
+    return F.embedding_bag(bin_of[order], grads, starts, mode='sum', per_sample_weights=weights)
 
 
 def _fill_by_products(output: Tensor, input: Tensor, grid: Grid, bins: tuple[int, int]) -> None:

@@ -76,8 +76,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     def _validate_cfg(self) -> None:
         super()._validate_cfg()
         config = self.paramwise_cfg
-        unknown = sorted(set(config) - set(_OPTIONS))
-        if unknown:
+        if unknown := sorted(set(config) - set(_OPTIONS)):
             raise ArgumentError(
                 f'paramwise_cfg: expected {", ".join(_OPTIONS)}, got {", ".join(unknown)}; '
                 'multipliers for single parameters go into custom_keys'
@@ -140,8 +139,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             return {}
         by_length = sorted(sorted(custom_keys), key=len, reverse=True)
         matches = {name: next((k for k in by_length if k in name), None) for name in names}
-        unused = [key for key in by_length if not any(key in name for name in names)]
-        if unused:
+        if unused := [key for key in by_length if not any(key in name for name in names)]:
             raise ArgumentError(
                 f'paramwise_cfg: expected each of custom_keys to be part of the name of a '
                 f'trainable parameter, got {unused}; names look like {names[:2]}'
@@ -155,8 +153,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             optimizer = registry.get(kind) if isinstance(kind, str) else kind
         own = set(inspect.signature(optimizer).parameters) - {'params', 'lr', 'weight_decay'}
         for key, entries in custom_keys.items():
-            unknown = sorted(set(entries) - own - {'lr_mult', 'decay_mult'})
-            if unknown:
+            if unknown := sorted(set(entries) - own - {'lr_mult', 'decay_mult'}):
                 raise ArgumentError(
                     f'paramwise_cfg: expected lr_mult, decay_mult or options of {kind} in '
                     f'custom_keys[{key!r}], got {", ".join(unknown)}'

@@ -128,8 +128,7 @@ def view_of(
 @torch.compiler.disable
 def merged_labels(views: Sequence[View | WholeView], threshold: float | None) -> Tensor:
     """As :func:`~mmconvnext.segmentation.whole_labels.whole_labels`; on a CPU a tile at a time."""
-    whole = [view for view in views if isinstance(view, WholeView)]
-    if whole:
+    if whole := [view for view in views if isinstance(view, WholeView)]:
         return whole_labels(whole, threshold)
     tiled = [view for view in views if isinstance(view, View)]
     labels = tiled[0].empty_labels()

@@ -51,18 +51,14 @@ class AxisMap(NamedTuple):
     def repeated(self, sources: int) -> Self:
         """The same on each of several sources, the outputs one after the other."""
         shift = torch.arange(sources).repeat_interleave(len(self.taps))[:, None] * self.length
-        return self._replace(
-            taps=self.taps.repeat(sources, 1) + shift,
-            weights=self.weights.repeat(sources, 1),
-            sources=sources,
-        )
+        taps, weights = self.taps.repeat(sources, 1) + shift, self.weights.repeat(sources, 1)
+        return self._replace(taps=taps, weights=weights, sources=sources)
 
     def kept(self, outputs: slice, flipped: bool = False) -> Self:
         """Only some of the outputs, in reverse order where ``flipped``."""
-        taps, weights = self.taps[outputs], self.weights[outputs]
-        return self._replace(
-            taps=taps.flip(0) if flipped else taps, weights=weights.flip(0) if flipped else weights
-        )
+        kept = (self.taps[outputs], self.weights[outputs])
+        taps, weights = (values.flip(0) for values in kept) if flipped else kept
+        return self._replace(taps=taps, weights=weights)
 
     def matrix(self) -> Tensor:
         """All of it, of one source, dense: (outputs, length)."""
@@ -91,11 +87,7 @@ class AxisMap(NamedTuple):
 
 
 def interpolation(
-    inputs: int,
-    outputs: int,
-    align_corners: bool,
-    dtype: torch.dtype,
-    device: torch.device = _CPU,
+    inputs: int, outputs: int, align_corners: bool, dtype: torch.dtype, device: torch.device = _CPU
 ) -> AxisMap:
     """Bilinear resizing along one axis, with F.interpolate's own coordinates.
 

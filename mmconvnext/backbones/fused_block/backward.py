@@ -138,14 +138,10 @@ class BackwardPass:
         _add_product(self.sums.expand, grad.t(), normed)
         self.sums.expand_bias.add_(grad.sum(0))
         dtype = exact(x.dtype)
+        upper, affine = linear(grad, self.expand).to(dtype), self.weights.norm_affine(dtype)
+        wanted = [True, *(parameter is not None for parameter in affine)]
         grad_x, of_weight, of_bias = torch.ops.aten.native_layer_norm_backward(
-            linear(grad, self.expand).to(dtype),
-            x.to(dtype),
-            x.shape[1:],
-            mean,
-            rstd,
-            *self.weights.norm_affine(dtype),
-            [True, self.weights.norm is not None, self.weights.norm is not None],
+            upper, x.to(dtype), x.shape[1:], mean, rstd, *affine, wanted
         )
         if self.sums.norm is not None and self.sums.norm_bias is not None:
             self.sums.norm.add_(of_weight)
