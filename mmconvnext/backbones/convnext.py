@@ -261,16 +261,10 @@ class ConvNeXt(Backbone):
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """Depth of a parameter for layer-wise learning-rate decay, and the number of depths.
 
-        Args:
-            param_name: Name of the parameter, as the whole model sees it.
-            prefix: What stands before this backbone's own names, such as ``'backbone.'``.
-
-        Returns:
-            (depth, count): 0 is the stem; ``count - 1`` everything after the last stage. The
-            scale of a learning rate is ``decay ** (count - 1 - depth)``.
-
-        The ids are the ``layer_wise`` ones of :mod:`mmconvnext.layer_ids`; the form is that of
-        mmpretrain 1.2.0's ``get_layer_depth``.
+        The stem has depth 0, all after the last stage ``count - 1``; a learning rate is scaled by
+        ``decay ** (count - 1 - depth)``. ``param_name`` is the name in the whole model, ``prefix``
+        what stands there before this backbone's own names, such as ``'backbone.'``. Depths are the
+        ``layer_wise`` ids of :mod:`mmconvnext.layer_ids`, the form is mmpretrain 1.2.0's.
         """
         layers = suited_layers(self.depths)
         name = param_name[len(prefix) :] if param_name.startswith(prefix) else ''

@@ -18,9 +18,7 @@ from mmconvnext.errors import CheckpointError, first_line
 # beginning of its SHA-256. Digits alone are a date or a counter.
 _HASH = re.compile(r'-(?=\d*[a-f])([a-f0-9]{8,})\.')
 
-# Seconds that a server may stay silent.
-_PATIENCE = 60
-
+_PATIENCE = 60  # seconds that a server may stay silent
 _COLUMNS = ('{task.description}', BarColumn(), DownloadColumn(), TimeRemainingColumn())
 
 

@@ -14,8 +14,7 @@ from mmconvnext.checkpoints.whole import require_intact
 from mmconvnext.errors import CheckpointError
 
 TEMPLATES = ('iter_{}.pth', 'epoch_{}.pth')
-# What mmengine writes beside them: the name of the newest one.
-LAST = 'last_checkpoint'
+LAST = 'last_checkpoint'  # what mmengine writes beside them: the name of the newest one
 # What is written beside them: after how many iterations the last evaluation came to its end.
 EVALUATED = 'last_evaluation'
 # Where those of a run before go when another run takes its work dir, until that has its first.

@@ -27,10 +27,8 @@ WRAPPERS = ('model', 'ema_state_dict', 'state_dict', 'teacher', 'student')
 # The same for weights averaged over training: official, timm, mmengine.
 EMA_WRAPPERS = ('model_ema', 'state_dict_ema', 'state_dict')
 _MOST_WRAPPERS = 4
-# In the header of a .safetensors file, which holds strings: `meta` as json.
-HEADER_KEY = 'mmconvnext.meta'
-# What was read ahead of its use, by the state of the file.
-_ahead: dict[tuple[int, ...], object] = {}
+HEADER_KEY = 'mmconvnext.meta'  # in a .safetensors file's header, which holds strings: json
+_ahead: dict[tuple[int, ...], object] = {}  # what was read ahead of its use, by the file's state
 
 
 def read_checkpoint(

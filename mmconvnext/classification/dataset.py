@@ -24,7 +24,6 @@ class ImageFolder(BaseDataset):
             ImageNet's LOC_synset_mapping.txt; relative to ``data_root``. Its folders, sorted, are
             then the labels, also where the data lack some of them. Without it, classes are called
             as their folders.
-        options: As of mmengine's ``BaseDataset``.
 
     Raises:
         ArgumentError: (a ValueError) a folder or the file is not there, there are no class

@@ -24,11 +24,8 @@ from mmconvnext.processes import is_first_process
 def set_resume(config: Config, resume: str | None, *, overwrite: bool = False) -> list[str]:
     """Go on from a checkpoint, whose weights replace all others, or see that none is in the way.
 
-    Args:
-        config: A config with its ``work_dir``.
-        resume: A file or URL, ``'auto'`` for the newest whole checkpoint in the work dir if there
-            is one, or None.
-        overwrite: Whether the checkpoints of another run in the work dir may go.
+    ``resume`` is a file or URL, ``'auto'`` for the newest whole checkpoint in the config's work dir
+    if there is one, or None. With ``overwrite`` those of another run in there may go.
 
     Raises:
         CheckpointError: the checkpoint is missing, unreadable or unsafe.

@@ -55,8 +55,9 @@ def assignment(name: str, value: object, comment: str = '') -> str:
         comments += textwrap.wrap(paragraph, _WIDTH, initial_indent='# ', subsequent_indent='# ')
     lines = list(_lines(value, f'{name} = ', 0, ''))
     parts = _parts(value)
-    if parts and len(lines) > 1 and _is_list_of_words(value):
-        lines = _filled(name, *parts)
+    if parts and len(lines) > 1 and isinstance(value, list | tuple):
+        of_words = not any(isinstance(item, dict | list | set | frozenset) for item in value)
+        lines = _filled(name, *parts) if of_words else lines  # words would take a line each
     return '\n'.join([*comments, *lines]) + '\n'
 
 
@@ -89,13 +90,6 @@ def _harmless(comment: str) -> str:
         c if c.isprintable() else c.encode('unicode_escape').decode() for c in comment
     )
     return re.sub(r'\{(?=\{)', '{ ', visible)
-
-
-def _is_list_of_words(value: object) -> bool:
-    """Whether it is a list of short things, which would take a line each."""
-    return isinstance(value, list | tuple) and not any(
-        isinstance(item, dict | list | set | frozenset) for item in value
-    )
 
 
 def _filled(name: str, opening: str, items: list[tuple[str, object]], closing: str) -> list[str]:

@@ -29,9 +29,8 @@ class View:
     the mean of the windows, padding off, flip undone, to ``ori_shape``. Arguments and errors are
     those of :class:`~mmconvnext.segmentation.whole_labels.WholeView`.
 
-    Attributes:
-        labels: As :func:`~mmconvnext.segmentation.whole_labels.whole_labels` returns them, once
-            the last row of windows is decided.
+    Once the last row of windows is decided, ``labels`` are as
+    :func:`~mmconvnext.segmentation.whole_labels.whole_labels` returns them.
     """
 
     def __init__(

@@ -38,11 +38,8 @@ class EncoderDecoder(PlainEncoderDecoder):
 
     A head whose ``in_channels`` is None gets those of the backbone at the head's ``in_index``.
 
-    Args:
-        fast: False predicts as mmseg does, and builds those of the backbone and the heads that are
-            of this package with ``fast=False`` too.
-        args: All else as for mmseg's EncoderDecoder.
-        kwargs: As ``args``.
+    ``fast=False`` predicts as mmseg does, and builds those of the backbone and the heads that are
+    of this package with ``fast=False`` too.
 
     Raises:
         ArgumentError: ``test_cfg`` is not possible, or a head's ``in_channels`` are unknown.

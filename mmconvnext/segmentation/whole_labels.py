@@ -14,8 +14,7 @@ from torch.nn import functional as F
 
 from mmconvnext.errors import ArgumentError
 
-# Of devices that do not tell how much memory is free.
-_BYTES = 1 << 30
+_BYTES = 1 << 30  # of devices that do not tell how much memory is free
 
 
 class Windows(NamedTuple):

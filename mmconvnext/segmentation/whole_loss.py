@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# Resized logits that are held at once, twice.
-_BYTES = 3 << 29
+_BYTES = 3 << 29  # of resized logits that are held at once, twice
 
 
 def whole_loss(
