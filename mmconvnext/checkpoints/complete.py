@@ -35,43 +35,29 @@ def _expected_shapes(
     state: Mapping[str, Tensor], depths: list[int], channels: list[int]
 ) -> dict[str, tuple[int, ...]]:
     """Names and shapes of a whole backbone, and of the optional parts that ``state`` begins."""
-    first = channels[0]
-    inputs = state[STEM].shape[1]
-    shapes = {
-        STEM: (first, inputs, 4, 4),
-        'downsample_layers.0.0.bias': (first,),
-        **_pair('downsample_layers.0.1', first),
-    }
+    shapes = _layer('downsample_layers.0.0', channels[0], state[STEM].shape[1], 4, 4)
+    shapes |= _layer('downsample_layers.0.1', channels[0])
     for i, width in enumerate(channels):
         if i:
-            before = channels[i - 1]
-            shapes |= _pair(f'downsample_layers.{i}.0', before)
-            shapes[f'downsample_layers.{i}.1.weight'] = (width, before, 2, 2)
-            shapes[f'downsample_layers.{i}.1.bias'] = (width,)
-        for j in range(depths[i]):
-            block = {
-                'dwconv.weight': (width, 1, 7, 7),
-                'dwconv.bias': (width,),
-                **_pair('norm', width),
-                'pwconv1.weight': (4 * width, width),
-                'pwconv1.bias': (4 * width,),
-                'pwconv2.weight': (width, 4 * width),
-                'pwconv2.bias': (width,),
-            }
+            shapes |= _layer(f'downsample_layers.{i}.0', channels[i - 1])
+            shapes |= _layer(f'downsample_layers.{i}.1', width, channels[i - 1], 2, 2)
+        for block in (f'stages.{i}.{j}' for j in range(depths[i])):
+            shapes |= _layer(f'{block}.dwconv', width, 1, 7, 7) | _layer(f'{block}.norm', width)
+            shapes |= _layer(f'{block}.pwconv1', 4 * width, width)
+            shapes |= _layer(f'{block}.pwconv2', width, 4 * width)
             if 'stages.0.0.gamma' in state:
-                block['gamma'] = (width,)
+                shapes[f'{block}.gamma'] = (width,)
             if any('.grn.' in key for key in state):
-                block |= {'grn.gamma': (4 * width,), 'grn.beta': (4 * width,)}
-            shapes |= {f'stages.{i}.{j}.{key}': shape for key, shape in block.items()}
+                shapes |= {f'{block}.grn.gamma': (4 * width,), f'{block}.grn.beta': (4 * width,)}
     optional = {'norm': channels[3], **{f'norm{i}': width for i, width in enumerate(channels)}}
     for name, width in optional.items():
         if any(key.startswith(f'{name}.') for key in state):
-            shapes |= _pair(name, width)
+            shapes |= _layer(name, width)
     if any(key.startswith('head.') for key in state):
         classes = state['head.weight'].shape[0] if 'head.weight' in state else 0
-        shapes |= {'head.weight': (classes, channels[3]), 'head.bias': (classes,)}
+        shapes |= _layer('head', classes, channels[3])
     return shapes
 
 
-def _pair(name: str, width: int) -> dict[str, tuple[int, ...]]:
-    return {f'{name}.weight': (width,), f'{name}.bias': (width,)}
+def _layer(name: str, *weight: int) -> dict[str, tuple[int, ...]]:
+    return {f'{name}.weight': weight, f'{name}.bias': weight[:1]}

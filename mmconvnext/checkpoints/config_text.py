@@ -38,7 +38,8 @@ def without_machine(text: str) -> str | None:
     text = text.replace('\r\n', '\n').replace('\r', '\n')  # as Python counts lines
     # ast counts columns in bytes.
     lines = text.encode().split(b'\n')
-    for node, replacement in sorted(_changes(tree), key=_position, reverse=True):
+    changes = sorted(_changes(tree), key=lambda c: (c[0].lineno, c[0].col_offset), reverse=True)
+    for node, replacement in changes:
         first, last = node.lineno - 1, (node.end_lineno or node.lineno) - 1
         before, after = lines[first][: node.col_offset], lines[last][node.end_col_offset :]
         kept = before + replacement.encode() + after
@@ -49,7 +50,8 @@ def without_machine(text: str) -> str | None:
 def _changes(tree: ast.Module) -> Iterator[tuple[ast.stmt | ast.expr, str]]:
     """Nodes and what takes their place; none is inside another."""
     for statement in tree.body:
-        if isinstance(statement, ast.Assign) and _OF_THE_RUN & set(_names(statement)):
+        targets = statement.targets if isinstance(statement, ast.Assign) else ()
+        if any(isinstance(target, ast.Name) and target.id in _OF_THE_RUN for target in targets):
             yield statement, ''
             continue
         for node, text in _strings(statement):
@@ -74,11 +76,3 @@ def _strings(statement: ast.stmt) -> Iterator[tuple[ast.Constant, str]]:
                 waiting += values
             case node:
                 waiting += ast.iter_child_nodes(node)
-
-
-def _names(statement: ast.Assign) -> Iterator[str]:
-    return (target.id for target in statement.targets if isinstance(target, ast.Name))
-
-
-def _position(change: tuple[ast.stmt | ast.expr, str]) -> tuple[int, int]:
-    return change[0].lineno, change[0].col_offset

@@ -42,12 +42,9 @@ class Recognised(NamedTuple):
 def to_official(
     state: Mapping[str, Tensor], source: str, formats: Sequence[Format] = FORMATS
 ) -> Recognised:
-    """Recognise a family by its keys, wherever in a whole model they stand, and rename it.
+    """Recognise a family, one of ``formats``, by its keys, wherever they stand, and rename it.
 
-    Args:
-        state: Tensors by the family's names. FCMAE's sparse layout is made dense first.
-        source: What a message calls the file.
-        formats: The families it may be of.
+    FCMAE's sparse layout is made dense first. ``source`` is what a message calls the file.
 
     Raises:
         CheckpointError: the keys are of no family, there are several ConvNeXts, or one's tensors
@@ -60,9 +57,7 @@ def to_official(
             candidate = _rename(state, format, prefix)
             if prefix not in best or len(candidate.state) > len(best[prefix].state):
                 best[prefix] = candidate
-    found = [
-        candidate for candidate in best.values() if 'stages.0.0.dwconv.weight' in candidate.state
-    ]
+    found = [one for one in best.values() if 'stages.0.0.dwconv.weight' in one.state]
     if not found:
         raise CheckpointError(
             f'{source}: expected the keys of a ConvNeXt of one of the families '
@@ -72,7 +67,7 @@ def to_official(
     if len(found) > 1:
         raise CheckpointError(
             f'{source}: expected one ConvNeXt, found {len(found)}, below '
-            f'{", ".join(repr(candidate.prefix) for candidate in found)}; choose one '
+            f'{", ".join(repr(one.prefix) for one in found)}; choose one '
             "(init_cfg: prefix='…')"
         )
     _require_plain(found[0].state, source)
@@ -88,8 +83,7 @@ def from_official(state: Mapping[str, Tensor], format: Format) -> dict[str, Tens
         CheckpointError: the family has no place for a tensor.
     """
     names = {official: theirs for theirs, official in key_map(format, _DEEPEST).items()}
-    missing = [key for key in state if key not in names]
-    if missing:
+    if missing := [key for key in state if key not in names]:
         raise CheckpointError(
             f'{format.name} has no place for {len(missing)} tensors: {", ".join(missing[:5])}'
         )

@@ -56,11 +56,10 @@ def size_name(state: Mapping[str, Tensor]) -> str | None:
 def describe_size(state: Mapping[str, Tensor]) -> str:
     """Depths and channels that officially named tensors speak of, in a few words."""
     depths, channels = dimensions(state)
-    told = (
-        f'depths {"-".join(map(str, depths))}, channels {"-".join(str(n or "?") for n in channels)}'
-    )
+    told = f'depths {"-".join(map(str, depths))}'
+    told += f', channels {"-".join(str(n or "?") for n in channels)}'
     grn = ', GRN' if any('.grn.' in key for key in state) else ''
-    name = size_name(state)
+    name = find_size(depths, channels[0])
     return f'{f"{name}: " if name else ""}{told}{grn}'
 
 

@@ -18,9 +18,7 @@ from mmconvnext.errors import CheckpointError, first_line
 # beginning of its SHA-256. Digits alone are a date or a counter.
 _HASH = re.compile(r'-(?=\d*[a-f])([a-f0-9]{8,})\.')
 
-# Seconds that a server may stay silent.
-_PATIENCE = 60
-
+_PATIENCE = 60  # seconds that a server may stay silent
 _COLUMNS = ('{task.description}', BarColumn(), DownloadColumn(), TimeRemainingColumn())
 
 
@@ -72,12 +70,8 @@ def fetch(checkpoint: str, *, sha256: str | None = None, progress: bool = True) 
     The file appears there complete or not at all: the download goes to a temporary file, is
     checked against the length the server announced and the hash in the file's name, where there
     are such, and is then moved. Processes of one machine wait for each other. Of a file that is
-    there already, ``sha256`` alone is checked.
-
-    Args:
-        checkpoint: Path or address.
-        sha256: SHA-256 of the file, or its beginning.
-        progress: Whether to show a bar.
+    there already, ``sha256``, which may be the beginning of one, alone is checked. ``progress``
+    shows a bar.
 
     Raises:
         CheckpointError: there is no such file, the download failed, or the file is another one

@@ -57,8 +57,7 @@ def require_finite_run(content: Mapping, path: Path) -> None:
         DivergenceError: some are NaN or infinite.
     """
     parts = ('state_dict', 'ema_state_dict', 'optimizer')
-    broken = [name for part in parts for name in _not_finite(content.get(part), part)]
-    if broken:
+    if broken := [name for part in parts for name in _not_finite(content.get(part), part)]:
         raise DivergenceError(
             f'{path} is not written: expected finite weights, found NaN or infinity in '
             f'{", ".join(broken[:5])}; earlier checkpoints are unharmed: go on from one of them '
@@ -78,20 +77,17 @@ def require_optimizer_state(wrapper: OptimWrapper | OptimWrapperDict, source: st
     states = [pair for one in wrappers.values() for pair in one.optimizer.state.items()]
     for parameter, state in states:
         for name in _AVERAGES & state.keys():
-            _require_average(state[name], parameter, f'{source}: {name} of the optimizer')
+            value, expected = state[name], list(parameter.shape)
+            shape = list(value.shape) if torch.is_tensor(value) else type(value).__name__
+            if shape != expected and value is not None:
+                raise CheckpointError(
+                    f'{source}: {name} of the optimizer: expected the shape of its parameter, '
+                    f'{expected}, got {shape}; the checkpoint is of another model, or damaged'
+                )
     if any(name for _, state in states for name in _not_finite(state, 'state')):
         raise CheckpointError(
             f'{source}: expected a finite state of the optimizer, found NaN or infinity; take an '
             'earlier checkpoint, or its weights alone with --cfg-options load_from=FILE'
-        )
-
-
-def _require_average(value: object, parameter: Tensor, name: str) -> None:
-    shape = list(value.shape) if torch.is_tensor(value) else type(value).__name__
-    if shape != list(parameter.shape) and value is not None:
-        raise CheckpointError(
-            f'{name}: expected the shape of its parameter, {list(parameter.shape)}, got {shape}; '
-            'the checkpoint is of another model, or damaged'
         )
 
 

@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 from mmconvnext.checkpoints.meta import find_meta
 from mmconvnext.checkpoints.read import read_checkpoint
+from mmconvnext.checkpoints.training_state import is_count
 from mmconvnext.checkpoints.whole import require_intact
 from mmconvnext.errors import CheckpointError
 
 TEMPLATES = ('iter_{}.pth', 'epoch_{}.pth')
-# What mmengine writes beside them: the name of the newest one.
-LAST = 'last_checkpoint'
+LAST = 'last_checkpoint'  # what mmengine writes beside them: the name of the newest one
 # What is written beside them: after how many iterations the last evaluation came to its end.
 EVALUATED = 'last_evaluation'
 # Where those of a run before go when another run takes its work dir, until that has its first.
@@ -59,8 +59,7 @@ def step_of(name: str, templates: Iterable[str] = TEMPLATES) -> int | None:
     for template in templates:
         before, _, rest = template.partition('{')  # of `{}` and `{:06d}` alike
         after = rest.partition('}')[2]
-        found = re.fullmatch(rf'{re.escape(before)}(\d+){re.escape(after)}', name)
-        if found:
+        if found := re.fullmatch(rf'{re.escape(before)}(\d+){re.escape(after)}', name):
             return int(found[1])
     return None
 
@@ -89,10 +88,9 @@ def newest_whole(folder: Path, templates: Sequence[str] = TEMPLATES) -> Newest:
     for path in sorted(iterations, key=iterations.__getitem__, reverse=True):
         try:
             require_intact(path)
+            return Newest(path, passed_over)
         except CheckpointError as error:
             passed_over.append(str(error))
-            continue
-        return Newest(path, passed_over)
     return Newest(None, passed_over)
 
 
@@ -103,7 +101,7 @@ def iterations_of(path: Path) -> int:
         CheckpointError: it is unreadable, or does not tell.
     """
     iteration = find_meta(read_checkpoint(str(path), 'meta')).get('iter')
-    if not isinstance(iteration, int) or isinstance(iteration, bool) or iteration < 0:
+    if not is_count(iteration):
         raise CheckpointError(
             f'{path}: expected a checkpoint of training, with its iteration in meta, got '
             f'{reprlib.repr(iteration)}'
@@ -114,12 +112,8 @@ def iterations_of(path: Path) -> int:
 def set_aside(place: Place, paths: Sequence[Path], *, whole_run: bool) -> None:
     """Move checkpoints out of the way of another run, into a folder beside them.
 
-    That run's CheckpointHook removes them there when its first checkpoint is complete.
-
-    Args:
-        place: Where they are.
-        paths: Those to move.
-        whole_run: Whether the best ones, and what tells of the last ones, go, too.
+    That run's CheckpointHook removes them there when its first checkpoint is complete. With
+    ``whole_run`` the best ones go too, and what tells of the last ones.
     """
     aside = place.folder / OVERWRITTEN
     aside.mkdir(exist_ok=True)

@@ -22,25 +22,16 @@ from mmconvnext.version import __version__
 # What is kept of a dataset's metainfo, and of a run's state.
 _OF_THE_DATA = ('classes', 'palette', 'reduce_zero_label')
 _OF_THE_RUN = ('epoch', 'iter')
-_DIGITS = 8
 
 
 class Publication(NamedTuple):
-    """A published file, the bytes of the checkpoint it is from, and what its ``meta`` says.
+    """A published file."""
 
-    Attributes:
-        path: The file, its hash in its name.
-        tensors: Number of tensors in it.
-        before: Bytes of the checkpoint.
-        averaged: Whether the weights are those averaged in training.
-        meta: What was kept beside the weights.
-    """
-
-    path: Path
-    tensors: int
-    before: int
-    averaged: bool
-    meta: dict[str, object]
+    path: Path  # with its hash in its name
+    tensors: int  # number of them
+    before: int  # bytes of the checkpoint that it is from
+    averaged: bool  # whether the weights are those averaged in training
+    meta: dict[str, object]  # what was kept beside the weights
 
 
 def publish(
@@ -87,8 +78,7 @@ def publish(
     with writing(destination.with_name(stem + destination.suffix)) as partial:
         save_tensors(tensors, partial, meta)
         digest = sha256_of(partial)
-        name = f'{stem}-{_beginning(digest)}{destination.suffix}'
-        written = destination.with_name(name)
+        written = destination.with_name(f'{stem}-{_beginning(digest)}{destination.suffix}')
         if not written.exists() or force:
             partial.replace(written)
         elif sha256_of(written) != digest:
@@ -112,29 +102,22 @@ def _kept(meta: Mapping, config: str | None) -> dict[str, object]:
     dataset = meta.get('dataset_meta')
     dataset = {**(dataset if isinstance(dataset, Mapping) else {}), **described(meta)}
     text = read_config(config).pretty_text if config else dataset.get('cfg')
+    version = str(meta.get('mmengine_version') or mmengine.__version__)
     kept = {
         'dataset_meta': {key: dataset[key] for key in _OF_THE_DATA if dataset.get(key) is not None},
         'cfg': without_machine(text) if isinstance(text, str) else None,
         **{key: meta.get(key) for key in _OF_THE_RUN},
         'mmconvnext_version': __version__,
-        'mmengine_version': _version(meta),
+        # mmengine appends the commit of whatever repository it ran in, or `unknown`.
+        'mmengine_version': re.sub(r'(unknown|[0-9a-f]{40})$', '', version),
     }
     kept = {key: value for key, value in kept.items() if value}
-    return json.loads(json.dumps(kept, default=_plain))
-
-
-def _version(meta: Mapping) -> str:
-    # mmengine appends the commit of whatever repository it ran in, or `unknown`.
-    text = str(meta.get('mmengine_version') or mmengine.__version__)
-    return re.sub(r'(unknown|[0-9a-f]{40})$', '', text)
-
-
-def _plain(value: object) -> object:
-    """For json: numbers and arrays of numpy, which a dataset's metainfo may have."""
-    return value.tolist() if hasattr(value, 'tolist') else str(value)
+    # A dataset's metainfo may have numbers and arrays of numpy.
+    plain = json.dumps(kept, default=lambda v: v.tolist() if hasattr(v, 'tolist') else str(v))
+    return json.loads(plain)
 
 
 def _beginning(digest: str) -> str:
     """Eight digits, or as many as it takes to have a letter: digits alone pass for a date."""
     letter = re.search('[a-f]', digest)
-    return digest[: max(_DIGITS, letter.end() if letter else len(digest))]
+    return digest[: max(8, letter.end() if letter else len(digest))]

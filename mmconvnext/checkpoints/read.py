@@ -27,18 +27,12 @@ WRAPPERS = ('model', 'ema_state_dict', 'state_dict', 'teacher', 'student')
 # The same for weights averaged over training: official, timm, mmengine.
 EMA_WRAPPERS = ('model_ema', 'state_dict_ema', 'state_dict')
 _MOST_WRAPPERS = 4
-# In the header of a .safetensors file, which holds strings: `meta` as json.
-HEADER_KEY = 'mmconvnext.meta'
-# What was read ahead of its use, by the state of the file.
-_ahead: dict[tuple[int, ...], object] = {}
+HEADER_KEY = 'mmconvnext.meta'  # in a .safetensors file's header, which holds strings: json
+_ahead: dict[tuple[int, ...], object] = {}  # what was read ahead of its use, by the file's state
 
 
 def read_checkpoint(
-    checkpoint: str,
-    map_location: str = 'cpu',
-    sha256: str | None = None,
-    *,
-    mapped: bool = True,
+    checkpoint: str, map_location: str = 'cpu', sha256: str | None = None, *, mapped: bool = True
 ) -> object:
     """Content of a checkpoint file or URL, opened without running anything in it.
 
@@ -95,7 +89,12 @@ def read_ahead(checkpoint: str) -> object:
 def _load(path: Path, map_location: str, mapped: bool) -> object:
     zipped = is_zipfile(path)
     if zipped:
-        _require_stored(path)
+        with ZipFile(path) as archive:
+            # torch.save compresses nothing; what is compressed could unpack to any size.
+            if any(entry.compress_type != ZIP_STORED for entry in archive.infolist()):
+                raise CheckpointError(
+                    f'{path}: refused: expected a file of torch.save, got a packed archive'
+                )
         if map_location != 'meta':
             require_intact(path)
     mapped = mapped and zipped and map_location == 'cpu'
@@ -145,8 +144,7 @@ def _read_shards(checkpoint: str, index: Path, map_location: str) -> dict[str, T
             raise CheckpointError(f'{index}: expected shards beside it, found {shard!r}')
         content: Any = read_checkpoint(_beside(str(checkpoint), shard), map_location)
         tensors |= content
-    missing = [key for key in weight_map if key not in tensors]
-    if missing:
+    if missing := [key for key in weight_map if key not in tensors]:
         raise CheckpointError(f'{index}: its shards do not hold {", ".join(missing[:5])}')
     return tensors
 
@@ -164,29 +162,18 @@ def _read_safetensors(path: Path, map_location: str) -> dict[str, Any]:
     with safe_open(path, 'pt') as file:
         header = file.metadata() or {}
         shapes = {key: file.get_slice(key).get_shape() for key in file.keys()}  # noqa: SIM118
-    tensors = (
-        {key: torch.empty(shape, device='meta') for key, shape in shapes.items()}
-        if map_location == 'meta'
-        else load_file(path, map_location)
-    )
+    if map_location == 'meta':
+        tensors = {key: torch.empty(shape, device='meta') for key, shape in shapes.items()}
+    else:
+        tensors = load_file(path, map_location)
     if HEADER_KEY not in header:
         return tensors
     return {'state_dict': tensors, 'meta': json.loads(header[HEADER_KEY])}
 
 
-def _require_stored(path: Path) -> None:
-    # torch.save compresses nothing; what is compressed could unpack to any size.
-    with ZipFile(path) as archive:
-        if any(entry.compress_type != ZIP_STORED for entry in archive.infolist()):
-            raise CheckpointError(
-                f'{path}: refused: expected a file of torch.save, got a packed archive'
-            )
-
-
 def _unreadable(path: Path, error: Exception) -> str:
     # torch names what it refused; the rest of its message tells how to let the file run code.
-    refused = re.search(r'GLOBAL (\S+)|Unsupported class (\S+)', str(error))
-    if refused:
+    if refused := re.search(r'GLOBAL (\S+)|Unsupported class (\S+)', str(error)):
         return (
             f'{path}: refused, nothing in it was run: it holds more than weights '
             f'({refused[1] or refused[2]}); convert it where you trust it, keeping tensors and '
@@ -214,9 +201,7 @@ def _kind(path: Path) -> str:
 def _is_text(beginning: bytes) -> bool:
     # The last character may be cut.
     text = codecs.getincrementaldecoder('utf-8')('replace').decode(beginning)
-    return all(character.isprintable() or character in '\t\r\n\ufeff' for character in text) and (
-        '\ufffd' not in text
-    )
+    return all(c in '\t\r\n\ufeff' or (c.isprintable() and c != '\ufffd') for c in text)
 
 
 def _detail(error: Exception) -> str:
@@ -234,31 +219,32 @@ class Found(NamedTuple):
 def find_tensors(content: Any, source: str, *, ema: bool = False) -> Found:
     """The state dict in a checkpoint's content, whatever it is wrapped in.
 
-    Args:
-        content: What :func:`read_checkpoint` gave.
-        source: What a message calls the file.
-        ema: Take the weights averaged over training. The published dense-prediction recipes
-            start from those that are not.
+    With ``ema`` it is that of the weights averaged over training; the published dense-prediction
+    recipes start from those that are not. ``source`` is what a message calls the file.
 
     Raises:
         CheckpointError: there is no state dict, or no averaged one.
     """
-    wrappers: Sequence[str] = _averaged_wrappers(content, source) if ema else WRAPPERS
+    wrappers: Sequence[str] = _averaged_names(content) if ema else WRAPPERS
+    if not wrappers:
+        raise CheckpointError(
+            f'{source}: ema=True: expected averaged weights under model_ema or state_dict_ema, or '
+            'an ema_state_dict beside the state_dict; found none'
+        )
     places: list[str] = []
     for _ in range(_MOST_WRAPPERS):
         if not isinstance(content, Mapping):
             break
         name = next((n for n in wrappers if isinstance(content.get(n), Mapping)), None)
         if name is None:
+            # `module.` is what DataParallel and mmengine's averaged models put before every key.
             tensors = {
-                key: value
+                key.removeprefix('module.'): value
                 for key, value in content.items()
                 if isinstance(key, str) and torch.is_tensor(value)
             }
             if not tensors:
                 break
-            # `module.` is what DataParallel and mmengine's averaged models put before every key.
-            tensors = {key.removeprefix('module.'): value for key, value in tensors.items()}
             return Found(tensors, '.'.join(places))
         content, wrappers = content[name], WRAPPERS
         places.append(name)
@@ -279,16 +265,6 @@ def find_tested(content: object, source: str) -> Found:
     if isinstance(content, Mapping) and 'state_dict' in content:
         content = {'state_dict': content['state_dict']}
     return find_tensors(content, source)
-
-
-def _averaged_wrappers(content: object, source: str) -> Sequence[str]:
-    names = _averaged_names(content)
-    if not names:
-        raise CheckpointError(
-            f'{source}: ema=True: expected averaged weights under model_ema or state_dict_ema, or '
-            'an ema_state_dict beside the state_dict; found none'
-        )
-    return names
 
 
 def _averaged_names(content: object) -> list[str]:

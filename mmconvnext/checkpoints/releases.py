@@ -21,92 +21,73 @@ class Release(NamedTuple):
     publisher: str
 
 
-def _segmentor(config: str, single_scale: float, multi_scale: float, publisher: str) -> Release:
-    """UperNet's mIoU on ADE20K."""
-    return Release(config, {'mIoU': single_scale}, {'mIoU': multi_scale}, publisher)
-
-
-def _detector(config: str, box_ap: float, mask_ap: float, publisher: str) -> Release:
-    """Box and mask AP on COCO, at one scale."""
-    return Release(config, {'coco/bbox_mAP': box_ap, 'coco/segm_mAP': mask_ap}, {}, publisher)
-
-
-def _classifier(config: str, top1: float) -> Release:
-    """Top-1 accuracy on ImageNet-1K, of one central crop or, at 384², the whole picture."""
-    return Release(config, {'top1': top1}, {}, _PAPER)
-
-
 _PAPER = 'the paper'
 _MMSEG = 'mmseg 1.2.2'
 _MMDET = 'mmdet 3.3.0'
 
+
+def _segmentor(config: str, single: float, augmented: float, publisher: str = _PAPER) -> Release:
+    """UperNet's mIoU on ADE20K."""
+    name = f'upernet_convnext_{config}'
+    return Release(name, {'mIoU': single}, {'mIoU': augmented}, publisher)
+
+
+def _detector(
+    size: str, box: float, mask: float, publisher: str = _PAPER, kind: str = 'cascade_mask_rcnn'
+) -> Release:
+    """Box and mask AP on COCO, at one scale."""
+    results = {'coco/bbox_mAP': box, 'coco/segm_mAP': mask}
+    return Release(f'{kind}_convnext_{size}_coco', results, {}, publisher)
+
+
+def _classifier(config: str, top1: float) -> Release:
+    """Top-1 accuracy on ImageNet-1K, of one central crop or, at 384², the whole image."""
+    return Release(config, {'top1': top1}, {}, _PAPER)
+
+
 RELEASES = {
-    'upernet_convnext_tiny_1k_512x512.pth': _segmentor(
-        'upernet_convnext_t_ade20k', 46.0, 46.7, _PAPER
-    ),
-    'upernet_convnext_small_1k_512x512.pth': _segmentor(
-        'upernet_convnext_s_ade20k', 48.7, 49.6, _PAPER
-    ),
-    'upernet_convnext_base_1k_512x512.pth': _segmentor(
-        'upernet_convnext_b_ade20k', 49.1, 49.9, _PAPER
-    ),
-    'upernet_convnext_base_22k_640x640.pth': _segmentor(
-        'upernet_convnext_b_in22k_ade20k_640', 52.6, 53.1, _PAPER
-    ),
-    'upernet_convnext_large_22k_640x640.pth': _segmentor(
-        'upernet_convnext_l_in22k_ade20k_640', 53.2, 53.7, _PAPER
-    ),
-    'upernet_convnext_xlarge_22k_640x640.pth': _segmentor(
-        'upernet_convnext_xl_in22k_ade20k_640', 53.6, 54.0, _PAPER
-    ),
+    'upernet_convnext_tiny_1k_512x512.pth': _segmentor('t_ade20k', 46.0, 46.7),
+    'upernet_convnext_small_1k_512x512.pth': _segmentor('s_ade20k', 48.7, 49.6),
+    'upernet_convnext_base_1k_512x512.pth': _segmentor('b_ade20k', 49.1, 49.9),
+    'upernet_convnext_base_22k_640x640.pth': _segmentor('b_in22k_ade20k_640', 52.6, 53.1),
+    'upernet_convnext_large_22k_640x640.pth': _segmentor('l_in22k_ade20k_640', 53.2, 53.7),
+    'upernet_convnext_xlarge_22k_640x640.pth': _segmentor('xl_in22k_ade20k_640', 53.6, 54.0),
     'upernet_convnext_tiny_fp16_512x512_160k_ade20k_20220227_124553-cad485de.pth': _segmentor(
-        'upernet_convnext_t_ade20k', 46.11, 46.62, _MMSEG
+        't_ade20k', 46.11, 46.62, _MMSEG
     ),
     'upernet_convnext_small_fp16_512x512_160k_ade20k_20220227_131208-1b1e394f.pth': _segmentor(
-        'upernet_convnext_s_ade20k', 48.56, 49.02, _MMSEG
+        's_ade20k', 48.56, 49.02, _MMSEG
     ),
     'upernet_convnext_base_fp16_512x512_160k_ade20k_20220227_181227-02a24fc6.pth': _segmentor(
-        'upernet_convnext_b_ade20k', 48.71, 49.54, _MMSEG
+        'b_ade20k', 48.71, 49.54, _MMSEG
     ),
     'upernet_convnext_base_fp16_640x640_160k_ade20k_20220227_182859-9280e39b.pth': _segmentor(
-        'upernet_convnext_b_in22k_ade20k_640', 52.13, 52.66, _MMSEG
+        'b_in22k_ade20k_640', 52.13, 52.66, _MMSEG
     ),
     'upernet_convnext_large_fp16_640x640_160k_ade20k_20220226_040532-e57aa54d.pth': _segmentor(
-        'upernet_convnext_l_in22k_ade20k_640', 53.16, 53.38, _MMSEG
+        'l_in22k_ade20k_640', 53.16, 53.38, _MMSEG
     ),
     'upernet_convnext_xlarge_fp16_640x640_160k_ade20k_20220226_080344-95fc38c2.pth': _segmentor(
-        'upernet_convnext_xl_in22k_ade20k_640', 53.58, 54.11, _MMSEG
+        'xl_in22k_ade20k_640', 53.58, 54.11, _MMSEG
     ),
-    'mask_rcnn_convnext_tiny_1k_3x.pth': _detector('mask_rcnn_convnext_t_coco', 46.2, 41.7, _PAPER),
-    'cascade_mask_rcnn_convnext_tiny_1k_3x.pth': _detector(
-        'cascade_mask_rcnn_convnext_t_coco', 50.4, 43.7, _PAPER
-    ),
-    'cascade_mask_rcnn_convnext_small_1k_3x.pth': _detector(
-        'cascade_mask_rcnn_convnext_s_coco', 51.9, 45.0, _PAPER
-    ),
-    'cascade_mask_rcnn_convnext_base_1k_3x.pth': _detector(
-        'cascade_mask_rcnn_convnext_b_coco', 52.7, 45.6, _PAPER
-    ),
-    'cascade_mask_rcnn_convnext_base_22k_3x.pth': _detector(
-        'cascade_mask_rcnn_convnext_b_in22k_coco', 54.0, 46.9, _PAPER
-    ),
-    'cascade_mask_rcnn_convnext_large_22k_3x.pth': _detector(
-        'cascade_mask_rcnn_convnext_l_in22k_coco', 54.8, 47.6, _PAPER
-    ),
-    'cascade_mask_rcnn_convnext_xlarge_22k_3x.pth': _detector(
-        'cascade_mask_rcnn_convnext_xl_in22k_coco', 55.2, 47.7, _PAPER
-    ),
+    'mask_rcnn_convnext_tiny_1k_3x.pth': _detector('t', 46.2, 41.7, kind='mask_rcnn'),
+    'cascade_mask_rcnn_convnext_tiny_1k_3x.pth': _detector('t', 50.4, 43.7),
+    'cascade_mask_rcnn_convnext_small_1k_3x.pth': _detector('s', 51.9, 45.0),
+    'cascade_mask_rcnn_convnext_base_1k_3x.pth': _detector('b', 52.7, 45.6),
+    'cascade_mask_rcnn_convnext_base_22k_3x.pth': _detector('b_in22k', 54.0, 46.9),
+    'cascade_mask_rcnn_convnext_large_22k_3x.pth': _detector('l_in22k', 54.8, 47.6),
+    'cascade_mask_rcnn_convnext_xlarge_22k_3x.pth': _detector('xl_in22k', 55.2, 47.7),
     'mask_rcnn_convnext-t_p4_w7_fpn_fp16_ms-crop_3x_coco_20220426_154953-050731f4.pth': _detector(
-        'mask_rcnn_convnext_t_coco', 46.2, 41.7, _MMDET
+        't', 46.2, 41.7, _MMDET, 'mask_rcnn'
     ),
     (
         'cascade_mask_rcnn_convnext-t_p4_w7_fpn_giou_4conv1f_fp16_ms-crop_3x_coco_'
         '20220509_204200-8f07c40b.pth'
-    ): _detector('cascade_mask_rcnn_convnext_t_coco', 50.3, 43.6, _MMDET),
+    ): _detector('t', 50.3, 43.6, _MMDET),
     (
         'cascade_mask_rcnn_convnext-s_p4_w7_fpn_giou_4conv1f_fp16_ms-crop_3x_coco_'
         '20220510_201004-3d24f5a4.pth'
-    ): _detector('cascade_mask_rcnn_convnext_s_coco', 51.8, 44.8, _MMDET),
+    ): _detector('s', 51.8, 44.8, _MMDET),
     'convnext_tiny_1k_224_ema.pth': _classifier('convnext_t_in1k', 82.1),
     'convnext_small_1k_224_ema.pth': _classifier('convnext_s_in1k', 83.1),
     'convnext_base_1k_224_ema.pth': _classifier('convnext_b_in1k', 83.8),

@@ -27,11 +27,8 @@ def as_data(checkpoint: Mapping, folder: Path) -> tuple[dict, list[str]]:
     """Return a checkpoint without what mmengine would run, or use as a path, on resuming.
 
     mmengine 0.10.7 runs ``meta['config']`` as a config (runner.py, ``resume``), and its hooks
-    remove the files that ``best_ckpt`` and ``keep_ckpt_ids`` of the message hub name.
-
-    Args:
-        checkpoint: The content of the file; its containers are not changed.
-        folder: Where the run's checkpoints are. A path counts as the file of its name in there.
+    remove the files that ``best_ckpt`` and ``keep_ckpt_ids`` of the message hub name. A path counts
+    as the file of its name in ``folder``, where the run's checkpoints are.
 
     Returns:
         The checkpoint with plain ``meta`` and ``message_hub``, and notices of what was dropped.
@@ -48,9 +45,8 @@ def as_data(checkpoint: Mapping, folder: Path) -> tuple[dict, list[str]]:
 
 def _plain_meta(meta: Mapping) -> dict[str, object]:
     """Counters, seed and what is known of the data; no config in any form."""
-    kept = {key: meta[key] for key in ('epoch', 'iter', 'epoch_length') if _is_count(meta.get(key))}
-    if _is_count(meta.get('seed')):
-        kept['seed'] = meta['seed']
+    counts = ('epoch', 'iter', 'epoch_length', 'seed')
+    kept = {key: meta[key] for key in counts if is_count(meta.get(key))}
     if isinstance(meta.get('dataset_meta'), Mapping):
         # Only compared with the run's own: a class may be called `n/a`.
         kept['dataset_meta'] = _plain(meta['dataset_meta'], paths=True)
@@ -116,12 +112,11 @@ def _plain_history(history: Any) -> HistoryBuffer | None:
     return HistoryBuffer(values[-length:], counts[-length:], length)
 
 
-def _plain(value: object, *, paths: bool = False) -> object:
+def _plain(
+    value: object, paths: bool = False, depth: int = _DEEPEST, left: list[int] | None = None
+) -> object:
     """A copy in plain containers; None in place of all else, and of paths unless they are meant."""
-    return _copied(value, paths, _DEEPEST, [_MOST])
-
-
-def _copied(value: object, paths: bool, depth: int, left: list[int]) -> object:
+    left = left or [_MOST]
     left[0] -= 1  # containers that hold each other many times over would take for ever
     if value is None or isinstance(value, bool | int | float):
         return value
@@ -135,9 +130,9 @@ def _copied(value: object, paths: bool, depth: int, left: list[int]) -> object:
         return None
     if isinstance(value, Mapping):
         pairs = ((k, v) for k, v in value.items() if isinstance(k, str | int))
-        return {k: _copied(v, paths, depth - 1, left) for k, v in pairs}
+        return {k: _plain(v, paths, depth - 1, left) for k, v in pairs}
     if isinstance(value, list | tuple) and len(value) <= left[0]:
-        items = [_copied(item, paths, depth - 1, left) for item in value]
+        items = [_plain(item, paths, depth - 1, left) for item in value]
         return tuple(items) if isinstance(value, tuple) else items
     return None
 
@@ -152,7 +147,8 @@ def _inside(path: str, folder: Path) -> str | None:
     return str(place) if place.is_file() and not place.is_symlink() else None
 
 
-def _is_count(value: object) -> bool:
+def is_count(value: object) -> TypeGuard[int]:
+    """Whether it is a whole number of 0 or more."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 

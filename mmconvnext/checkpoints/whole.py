@@ -25,12 +25,8 @@ _LITTLE = 1 << 20  # bytes: with less than this left, a file system is full
 def save_whole(content: object, path: Path, check: Callable[[], None] | None = None) -> None:
     """Write by ``torch.save`` such that ``path`` is complete or stays as it was.
 
-    A temporary file in the same folder is written, flushed to the disk and renamed.
-
-    Args:
-        content: What to write.
-        path: Where to.
-        check: Called while the disk is busy; what it raises undoes the writing.
+    A temporary file in the same folder is written, flushed to the disk and renamed. ``check`` is
+    called while the disk is busy; what it raises undoes the writing.
 
     Raises:
         CheckpointError: it could not be written, such as on a full disk. No partial file is left.
@@ -147,8 +143,7 @@ def require_intact(path: Path) -> None:
             f'{path}: not a complete checkpoint ({first_line(error)}); take another one, or fetch '
             'it again'
         ) from error
-    damaged = [entry.filename for entry, good in zip(entries, intact) if not good]
-    if damaged:
+    if damaged := [entry.filename for entry, good in zip(entries, intact) if not good]:
         raise CheckpointError(
             f'{path}: damaged: the CRC-32 of {damaged[0].partition("/")[2]} is another than when '
             'it was written; take another one, or fetch it again'

@@ -72,20 +72,15 @@ def convert_checkpoint(
     require_complete(recognised.state, source)
     require_finite(recognised.state, source)
     announce_licence(recognised.format.name, recognised.state | recognised.aside, source)
-    recognised = _without_output_norms(recognised, TARGETS[to])
+    if 'output_norm' not in TARGETS[to].parts:  # no place for those of a dense backbone
+        norms = (key for key in recognised.state if re.match(r'norm\d\.', key))
+        recognised = recognised.without(norms)
     _require_norms_told_apart(recognised, TARGETS[to])
     destination = destination.resolve()  # a link goes on pointing to what is written
     with writing(destination) as partial:
         save_tensors(from_official(recognised.state, TARGETS[to]), partial)
         partial.replace(destination)
     return recognised
-
-
-def _without_output_norms(recognised: Recognised, target: Format) -> Recognised:
-    """A dense backbone's output norms are left aside for a family that has no place for them."""
-    if 'output_norm' in target.parts:
-        return recognised
-    return recognised.without(key for key in recognised.state if re.match(r'norm\d\.', key))
 
 
 def _require_norms_told_apart(recognised: Recognised, target: Format) -> None:

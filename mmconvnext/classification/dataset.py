@@ -24,7 +24,6 @@ class ImageFolder(BaseDataset):
             ImageNet's LOC_synset_mapping.txt; relative to ``data_root``. Its folders, sorted, are
             then the labels, also where the data lack some of them. Without it, classes are called
             as their folders.
-        options: As of mmengine's ``BaseDataset``.
 
     Raises:
         ArgumentError: (a ValueError) a folder or the file is not there, there are no class
@@ -48,8 +47,7 @@ class ImageFolder(BaseDataset):
         names = {folder: folder for folder in folders}
         if class_names is not None:
             names = read_class_names(Path(self.data_root, class_names))
-            unknown = [folder for folder in folders if folder not in names]
-            if unknown:
+            if unknown := [folder for folder in folders if folder not in names]:
                 raise ArgumentError(
                     f'{self.data_prefix["img_path"]}: expected the classes of {class_names}, got '
                     f'{len(unknown)} others: {", ".join(unknown[:3])}; take another file or folder'

@@ -13,15 +13,11 @@ _NEVER = -1  # a rank that is in no top k
 
 @METRICS.register_module()
 class TopKAccuracy(BaseMetric):
-    """Percentage of pictures whose label is among the k classes of the highest scores.
+    """Percentage of images whose label is among the k classes of the highest scores.
 
     Takes data samples with ``pred_score`` and ``gt_label``, and gives ``top1``, ``top5``, …. Of
-    equal scores the class of the lower number comes first; a picture with a NaN among its scores
-    counts as wrong.
-
-    Args:
-        topk: Each k that is wanted; above the number of classes it is 100.
-        options: As of mmengine's ``BaseMetric``.
+    equal scores the class of the lower number comes first; an image with a NaN among its scores
+    counts as wrong. ``topk`` has each k that is wanted; above the number of classes it is 100.
 
     Raises:
         ArgumentError: ``topk`` is empty or holds something other than positive integers.

@@ -45,11 +45,9 @@ def build_mixing(
 ) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
     """The ``Mixup`` of timm, which also cuts and mixes.
 
-    What ``options``, of :data:`MIXING_OPTIONS`, do not give is off, or else timm's default.
-
-    Returns:
-        Called with (N, C, H, W) pictures and (N,) labels, N even, it writes into the pictures and
-        returns them with (N, num_classes) targets.
+    What ``options``, of :data:`MIXING_OPTIONS`, do not give is off, or else timm's default. Called
+    with (N, C, H, W) images and (N,) labels, N even, it writes into the images and returns them
+    with (N, num_classes) targets.
 
     Raises:
         ArgumentError: timm cannot be imported.
@@ -63,9 +61,8 @@ def build_mixing(
 class TimmRandAugment(BaseTransform):
     """timm's RandAugment of ``results['img']``, (H, W, 3) uint8 BGR.
 
-    Args:
-        config: timm's name of a policy; the paper's by default.
-        mean: What shifted pictures are filled up with, RGB.
+    ``config`` is timm's name of a policy, the paper's by default. Shifted images are filled up with
+    ``mean``, RGB.
 
     Raises:
         ArgumentError: timm cannot be imported or does not know the policy.

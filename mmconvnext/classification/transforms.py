@@ -16,8 +16,7 @@ from mmconvnext.errors import ArgumentError
 from mmconvnext.registry import TRANSFORMS
 
 _TRIES = 10
-# From this size on the papers test the whole picture.
-_WHOLE = 384
+_WHOLE = 384  # from this size on the papers test the whole image
 
 
 @TRANSFORMS.register_module()

@@ -89,11 +89,8 @@ def load_config(arguments: argparse.Namespace) -> Config:
     if not isinstance(config.get('model'), dict):
         raise UserError(f'{arguments.config}: expected a config with a model, found none')
     config.launcher = getattr(arguments, 'launcher', 'none')
-    config.work_dir = (
-        getattr(arguments, 'work_dir', None)
-        or config.get('work_dir')
-        or str(Path('work_dirs') / Path(arguments.config).stem)
-    )
+    default = str(Path('work_dirs') / Path(arguments.config).stem)
+    config.work_dir = getattr(arguments, 'work_dir', None) or config.get('work_dir') or default
     return config
 
 

@@ -24,11 +24,8 @@ from mmconvnext.processes import is_first_process
 def set_resume(config: Config, resume: str | None, *, overwrite: bool = False) -> list[str]:
     """Go on from a checkpoint, whose weights replace all others, or see that none is in the way.
 
-    Args:
-        config: A config with its ``work_dir``.
-        resume: A file or URL, ``'auto'`` for the newest whole checkpoint in the work dir if there
-            is one, or None.
-        overwrite: Whether the checkpoints of another run in the work dir may go.
+    ``resume`` is a file or URL, ``'auto'`` for the newest whole checkpoint in the config's work dir
+    if there is one, or None. With ``overwrite`` those of another run in there may go.
 
     Raises:
         CheckpointError: the checkpoint is missing, unreadable or unsafe.
@@ -70,8 +67,7 @@ def _require_training_state(checkpoint: str) -> Path:
     path = fetch(checkpoint)
     content = read_checkpoint(str(path), map_location='meta')  # no tensors, which is quick
     found = content if isinstance(content, dict) else ()
-    missing = {'meta', 'optimizer', 'message_hub'}.difference(found)
-    if missing:
+    if missing := {'meta', 'optimizer', 'message_hub'}.difference(found):
         raise UserError(
             f'{checkpoint}: expected a checkpoint of training, with its '
             f'{", ".join(sorted(missing))}; to start from its weights alone, give '
@@ -82,21 +78,17 @@ def _require_training_state(checkpoint: str) -> Path:
 
 
 def _newest(place: Place) -> tuple[str | None, list[str]]:
-    """The newest whole checkpoint of a work dir, and notices.
-
-    Raises:
-        UserError: there are checkpoints, and none is whole.
-    """
+    """The newest whole checkpoint of a work dir, and notices."""
     newest = newest_whole(*place)
     notices = [f'Passed over: {reason}' for reason in newest.passed_over]
-    if newest.path is None and notices:
+    if newest.path is not None:
+        return str(newest.path), notices
+    if notices:
         raise UserError(
             f'{place.folder}: expected a whole checkpoint to go on from, found none '
             f'({newest.passed_over[-1]}); give --overwrite to start from the beginning'
         )
-    if newest.path is None:
-        return None, [f'Nothing to resume in {place.folder}: starting from the beginning']
-    return str(newest.path), notices
+    return None, [f'Nothing to resume in {place.folder}: starting from the beginning']
 
 
 def _make_way(place: Place, resume: str | None, overwrite: bool, first: bool) -> list[str]:
@@ -132,12 +124,9 @@ def _is_later(path: Path, iterations: int) -> bool:
 
 
 def set_checkpoint(config: Config, checkpoint: str, *, heads: bool = True) -> None:
-    """Load a whole model's weights, which must fit it completely.
+    """Load a whole model's weights, which must fit it completely; without ``heads`` its backbone.
 
-    Args:
-        config: The config to change.
-        checkpoint: File, URL or hf:// address.
-        heads: Whether what is not in the backbone must fit as well.
+    ``checkpoint`` is a file, a URL or an hf:// address.
 
     Raises:
         CheckpointError: the checkpoint is missing, unreadable or unsafe, or holds no tensors.

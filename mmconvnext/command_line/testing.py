@@ -15,8 +15,7 @@ def set_tta(config: Config) -> None:
     Raises:
         UserError: the config has none.
     """
-    missing = [name for name in ('tta_model', 'tta_pipeline') if name not in config]
-    if missing:
+    if missing := [name for name in ('tta_model', 'tta_pipeline') if name not in config]:
         raise UserError(f'--tta: expected {" and ".join(missing)} in the config')
     config.test_dataloader.dataset.pipeline = config.tta_pipeline
     config.model = ConfigDict(**config.tta_model, module=config.model)

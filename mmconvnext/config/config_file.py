@@ -89,9 +89,8 @@ _WRITERS = {'.py': python_source.module, '.yaml': _yaml, '.yml': _yaml, '.json':
 def read_config(path: str | Path, *, import_custom_modules: bool = True) -> Config:
     """Read a config file, which is Python and can run anything: only one that a person named.
 
-    Args:
-        path: A .py, .yaml, .yml or .json file.
-        import_custom_modules: Whether to import what its ``custom_imports`` names.
+    It is a .py, .yaml, .yml or .json file. ``import_custom_modules`` imports what its
+    ``custom_imports`` names.
 
     Raises:
         UserError: there is no such file, or reading it fails.
@@ -101,16 +100,11 @@ def read_config(path: str | Path, *, import_custom_modules: bool = True) -> Conf
     try:
         return Config.fromfile(path, import_custom_modules=import_custom_modules)
     except Exception as error:  # a config is Python, which fails in any way
-        _close_files(error)
+        with warnings.catch_warnings():  # of the temporary file that mmengine then leaves open
+            warnings.simplefilter('ignore', ResourceWarning)
+            traceback.clear_frames(error.__traceback__)
         is_told = isinstance(error, UserError)
         raise UserError(f'{path}: {error}' if is_told else unusable_config(path, error)) from error
-
-
-def _close_files(error: Exception) -> None:
-    """Let go of the temporary file that mmengine leaves open where reading fails."""
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore', ResourceWarning)
-        traceback.clear_frames(error.__traceback__)
 
 
 def unusable_config(path: str | Path, error: Exception) -> str:

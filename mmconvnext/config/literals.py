@@ -30,11 +30,8 @@ def read_literal_config(text: str, source: str) -> ConfigDict:
     These entries are kept: ``model``, ``data_preprocessor``, ``tta_model``, ``tta_pipeline``,
     ``default_scope``, and of ``test_dataloader.dataset`` its ``pipeline``, ``reduce_zero_label``
     and the classes and palette of its ``metainfo``. Weights to start from, options of file access,
-    and strings that are no plain words (paths, URLs) are dropped from them.
-
-    Args:
-        text: Python that assigns literals, as ``Config.pretty_text`` writes it.
-        source: Where it is from, for the message.
+    and strings that are no plain words (paths, URLs) are dropped from them. The text assigns
+    literals, as ``Config.pretty_text`` does; ``source`` is where it is from, for the message.
 
     Raises:
         CheckpointError: the text holds anything but literals or has no model, or a ``type`` in what
@@ -60,8 +57,7 @@ def _needed(entries: Mapping[str, object]) -> dict[str, object]:
     scope = entries.get('default_scope')
     if scope is not None:
         kept['default_scope'] = _scope(scope, 'default_scope')
-    dataset = _tested_dataset(entries)
-    if dataset:
+    if dataset := _tested_dataset(entries):
         kept['test_dataloader'] = {'dataset': _described(dataset)}
     return kept
 

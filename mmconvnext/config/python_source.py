@@ -43,25 +43,21 @@ def module(entries: Mapping[str, object]) -> str:
     }
     named = [name for name in kept if _is_name(name) and name not in _CALLED]
     text = ''.join(assignment(name, kept[name]) for name in named)
-    others = {name: value for name, value in kept.items() if name not in named}
-    if others:
+    if others := {name: value for name, value in kept.items() if name not in named}:
         text += '\n'.join(_lines(others, 'globals().update(', 0, ')')) + '\n'
     return text
 
 
 def assignment(name: str, value: object, comment: str = '') -> str:
     """Return ``name = value``, on one line where it fits, below its comment."""
-    comments = [
-        line
-        for paragraph in comment.splitlines()
-        for line in textwrap.wrap(
-            _harmless(paragraph), _WIDTH, initial_indent='# ', subsequent_indent='# '
-        )
-    ]
+    comments = []
+    for paragraph in map(_harmless, comment.splitlines()):
+        comments += textwrap.wrap(paragraph, _WIDTH, initial_indent='# ', subsequent_indent='# ')
     lines = list(_lines(value, f'{name} = ', 0, ''))
     parts = _parts(value)
-    if parts and len(lines) > 1 and _is_list_of_words(value):
-        lines = _filled(name, *parts)
+    if parts and len(lines) > 1 and isinstance(value, list | tuple):
+        of_words = not any(isinstance(item, dict | list | set | frozenset) for item in value)
+        lines = _filled(name, *parts) if of_words else lines  # words would take a line each
     return '\n'.join([*comments, *lines]) + '\n'
 
 
@@ -94,13 +90,6 @@ def _harmless(comment: str) -> str:
         c if c.isprintable() else c.encode('unicode_escape').decode() for c in comment
     )
     return re.sub(r'\{(?=\{)', '{ ', visible)
-
-
-def _is_list_of_words(value: object) -> bool:
-    """Whether it is a list of short things, which would take a line each."""
-    return isinstance(value, list | tuple) and not any(
-        isinstance(item, dict | list | set | frozenset) for item in value
-    )
 
 
 def _filled(name: str, opening: str, items: list[tuple[str, object]], closing: str) -> list[str]:
@@ -161,10 +150,6 @@ def _string(value: str | bytes) -> str:
 
 def _is_name(key: object) -> bool:
     # Python reads identifiers by NFKC, which would make other names of those beyond ASCII.
-    return (
-        isinstance(key, str)
-        and key.isascii()
-        and key.isidentifier()
-        and not keyword.iskeyword(key)
-        and key != '__debug__'
-    )
+    if not isinstance(key, str) or keyword.iskeyword(key):
+        return False
+    return key.isascii() and key.isidentifier() and key != '__debug__'

@@ -65,19 +65,15 @@ def _load_yaml(file: IO[str], kind: type) -> object:
     loader = kind(file)
     try:
         document = loader.get_single_node()
-        _require_size(document, file)
+        sizes: dict[int, float] = {}
+        if _size(document, sizes) - len(sizes) > _MOST_REPEATED:
+            raise FileContentError(
+                f'{_name(file, "YAML")}: expected aliases that repeat at most {_MOST_REPEATED:,} '
+                'values, got more; write the values out'
+            )
         return None if document is None else loader.construct_document(document)
     finally:
         loader.dispose()
-
-
-def _require_size(document: yaml.Node | None, file: IO[str]) -> None:
-    sizes: dict[int, float] = {}
-    if _size(document, sizes) - len(sizes) > _MOST_REPEATED:
-        raise FileContentError(
-            f'{_name(file, "YAML")}: expected aliases that repeat at most {_MOST_REPEATED:,} '
-            'values, got more; write the values out'
-        )
 
 
 def _size(node: yaml.Node | None, sizes: dict[int, float]) -> float:

@@ -52,10 +52,6 @@ class _Unpickler(pickle._Unpickler):
     dispatch[pickle.BUILD[0]] = load_build
 
 
-def _empty(*_: object) -> np.ndarray:
-    return np.empty(0, np.int8)  # until its state is set
-
-
 def _from_buffer(buffer: bytes, dtype: np.dtype, shape: tuple, order: Any) -> np.ndarray:
     # Of an array, the buffer would go when its state is set.
     if type(buffer) not in (bytes, bytearray):
@@ -96,7 +92,8 @@ _ALLOWED: dict[str, dict[str, Any]] = {
     'collections': {'OrderedDict': OrderedDict},
     '_codecs': {'encode': _latin1},
     'numpy': {'dtype': lambda name, *_: plain_dtype(name), 'ndarray': array_class},
-    'numpy._core.multiarray': {'_reconstruct': _empty, 'scalar': _scalar},
+    # An array is empty until its state is set.
+    'numpy._core.multiarray': {'_reconstruct': lambda *_: np.empty(0, 'i1'), 'scalar': _scalar},
     'numpy._core.numeric': {'_frombuffer': _from_buffer},
     'torch._utils': {'_rebuild_tensor_v2': _tensor},
     'torch.storage': {'_load_from_bytes': _storage},

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 
 from mmconvnext.checkpoints.of_a_run import EVALUATED, LAST, OVERWRITTEN, TEMPLATES, step_of
 from mmconvnext.checkpoints.read import read_checkpoint
-from mmconvnext.checkpoints.training_state import finite_number
+from mmconvnext.checkpoints.training_state import finite_number, is_count
 from mmconvnext.checkpoints.whole import remove_partial, write_text_whole
 from mmconvnext.errors import CheckpointError
 from mmconvnext.hooks.outcome import shared_outcome
@@ -47,7 +47,7 @@ class CheckpointHook(MMEngineCheckpointHook):
             return
         info = runner.message_hub.runtime_info
         steps = info.get('keep_ckpt_ids') if self.max_keep_ckpts > 0 else None
-        steps = [s for s in steps if _is_step(s)] if isinstance(steps, list) else []
+        steps = [s for s in steps if is_count(s)] if isinstance(steps, list) else []
         # mmengine removes the files that these name; here the files themselves tell.
         removes = ('keep_ckpt_ids', 'best_ckpt', 'best_score')
         for name in [n for n in info if n.startswith(removes)]:
@@ -84,15 +84,16 @@ class CheckpointHook(MMEngineCheckpointHook):
                 seen = content['meta']['iter']
             except (CheckpointError, KeyError, TypeError):
                 continue
-            if score is not None and _is_step(seen):
+            if score is not None and is_count(seen):
                 found.setdefault(seen, (path, score))
         return found[max(found)] if found else None
 
     def _is_best(self, name: str, indicator: str) -> bool:
-        beginning = 'best_' if indicator == 'auto' else f'best_{indicator.replace("/", "_")}_'
-        # Of `auto` the metric is not known, and may have underscores.
-        starts = _behind_underscores(name) if indicator == 'auto' else [len(beginning)]
-        return name.startswith(beginning) and _tells_a_step(name, starts, (self.filename_tmpl,))
+        if indicator == 'auto':  # the metric is not known
+            return _is_of_a_best(name, (self.filename_tmpl,))
+        beginning = f'best_{indicator.replace("/", "_")}_'
+        step = step_of(name[len(beginning) :], (self.filename_tmpl,))
+        return name.startswith(beginning) and step is not None
 
     def _key(self, name: str, indicator: str) -> str:
         """What mmengine calls ``best_score`` or ``best_ckpt`` of one of the indicators."""
@@ -237,20 +238,12 @@ class CheckpointHook(MMEngineCheckpointHook):
 
     def _is_ours(self, name: str) -> bool:
         """Whether this hook gives such names; none has a folder in it."""
-        if Path(name).name != name:
-            return False
-        # best_METRIC_iter_400.pth, where the metric may have underscores too
-        starts = [0, *(_behind_underscores(name) if name.startswith('best_') else [])]
-        return _tells_a_step(name, starts, (self.filename_tmpl, *TEMPLATES))
+        templates = (self.filename_tmpl, *TEMPLATES)
+        known = step_of(name, templates) is not None or _is_of_a_best(name, templates)
+        return known and Path(name).name == name
 
 
-def _behind_underscores(name: str) -> list[int]:
-    return [found.end() for found in re.finditer('_', name)]
-
-
-def _tells_a_step(name: str, starts: Iterable[int], templates: Sequence[str]) -> bool:
-    return any(step_of(name[start:], templates) is not None for start in starts)
-
-
-def _is_step(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+def _is_of_a_best(name: str, templates: Sequence[str]) -> bool:
+    """Whether it is like best_METRIC_iter_400.pth, where the metric may have underscores too."""
+    endings = (name[found.end() :] for found in re.finditer('_', name))
+    return name.startswith('best_') and any(step_of(e, templates) is not None for e in endings)

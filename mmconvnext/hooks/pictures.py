@@ -31,7 +31,13 @@ class PictureHook(Hook):
         opacity: Share of the class colour where a class is, 0 to 1.
     """
 
-    def __init__(self, draw: bool, out_dir: str | None, interval: int, opacity: float) -> None:
+    def __init__(
+        self,
+        draw: bool = False,
+        out_dir: str | None = None,
+        interval: int = 1,
+        opacity: float = 0.7,
+    ) -> None:
         self.draw = draw
         self.out_dir = out_dir
         self.interval = interval
@@ -87,15 +93,6 @@ class SegmentationPictureHook(PictureHook):
     Labels are drawn in the dataset's palette over the picture, with a legend of the classes that
     occur; what the annotation ignores is white. Without ground truth its panel is left out.
     """
-
-    def __init__(
-        self,
-        draw: bool = False,
-        out_dir: str | None = None,
-        interval: int = 1,
-        opacity: float = 0.7,
-    ) -> None:
-        super().__init__(draw, out_dir, interval, opacity)
 
     def picture(self, image: np.ndarray, sample: BaseDataElement, dataset: Any) -> np.ndarray:
         meta = dataset.metainfo

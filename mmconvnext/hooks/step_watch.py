@@ -71,8 +71,7 @@ class StepWatchHook(Hook):
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         self._forward_hook = model.register_forward_hook(self._remember_losses, with_kwargs=True)
         if self.tolerate:
-            floating = [b for b in model.buffers() if b.is_floating_point()]
-            self._buffers = [(buffer, buffer.clone()) for buffer in floating]
+            self._buffers = [(b, b.clone()) for b in model.buffers() if b.is_floating_point()]
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: object = None) -> None:
         self.agreed = 0

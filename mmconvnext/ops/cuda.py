@@ -52,17 +52,12 @@ def roi_align_forward(
     input: Tensor, rois: Tensor, output: Tensor, *_: Tensor, **options: Any
 ) -> None:
     """:func:`mmconvnext.ops.roi_align.roi_align_forward` with ``pool_mode`` 1."""
-    input, pooling = _served(input), Pooling(**options)
-    output.copy_(
-        torch.ops.torchvision.roi_align(
-            input,
-            rois.to(input.dtype),
-            pooling.spatial_scale,
-            *pooling.bins,
-            pooling.sampling_ratio,
-            pooling.aligned,
-        )
+    *bins, scale, ratio, _mode, aligned = Pooling(**options)
+    input = _served(input)
+    pooled = torch.ops.torchvision.roi_align(
+        input, rois.to(input.dtype), scale, *bins, ratio, aligned
     )
+    output.copy_(pooled)
 
 
 def roi_align_backward(
@@ -74,15 +69,9 @@ def roi_align_backward(
     **options: Any,
 ) -> None:
     """:func:`mmconvnext.ops.roi_align.roi_align_backward` with ``pool_mode`` 1."""
-    grad_output, pooling = _served(grad_output), Pooling(**options)
-    grad_input.copy_(
-        torch.ops.torchvision._roi_align_backward(
-            grad_output,
-            rois.to(grad_output.dtype),
-            pooling.spatial_scale,
-            *pooling.bins,
-            *grad_input.shape,
-            pooling.sampling_ratio,
-            pooling.aligned,
-        )
+    *bins, scale, ratio, _mode, aligned = Pooling(**options)
+    grad_output = _served(grad_output)
+    gradient = torch.ops.torchvision._roi_align_backward(
+        grad_output, rois.to(grad_output.dtype), scale, *bins, *grad_input.shape, ratio, aligned
     )
+    grad_input.copy_(gradient)

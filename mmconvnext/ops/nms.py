@@ -24,13 +24,10 @@ _MOST_PAIRS = 1 << 20
 def nms(boxes: Tensor, scores: Tensor, *, iou_threshold: float, offset: int) -> Tensor:
     """Indices of the boxes kept, by falling score.
 
-    A box is dropped whose IoU with a kept one of a higher score is above ``iou_threshold``.
+    A box, x1, y1, x2, y2, is dropped if its IoU with a kept one of a higher score is above
+    ``iou_threshold``. ``offset`` is 1 where a box from x to x is one pixel wide, else 0.
 
-    Args:
-        boxes: (N, 4): x1, y1, x2, y2.
-        scores: (N,).
-        iou_threshold: Between 0 and 1.
-        offset: 1 where a box from x to x is one pixel wide, else 0.
+    Shapes: (N, 4), (N,) → (kept,).
     """
     order = scores.sort(0, descending=True)[1]
     ranked = boxes[order].to(accumulation_dtype(boxes))  # areas overflow in 16 bits

@@ -24,7 +24,6 @@ from mmconvnext.ops.sampling import (
     alike,
     axis_of,
     merge_taps,
-    sample_points,
 )
 
 # Channels below which, on a CPU, two small matrix products an RoI are faster than making its taps:
@@ -47,12 +46,7 @@ class _Bags(NamedTuple):
 
 @torch.compiler.disable
 def roi_align_forward(
-    input: Tensor,
-    rois: Tensor,
-    output: Tensor,
-    argmax_y: Tensor,
-    argmax_x: Tensor,
-    **options: Any,
+    input: Tensor, rois: Tensor, output: Tensor, argmax_y: Tensor, argmax_x: Tensor, **options: Any
 ) -> None:
     """Fill ``output`` with the RoIs' features.
 
@@ -145,9 +139,9 @@ def _bags(grid: Grid, bins: tuple[int, int], shape: torch.Size, merge: bool) -> 
 
     held: list[tuple[Tensor, Tensor, Tensor]] = []
     size = 0
-    for chosen, part, points in alike(grid, taps_of):
-        taps = _taps(part, points, bins, shape, merge)
-        more = len(chosen) * taps_of(*points)
+    for chosen, picture, positions in alike(grid, bins, taps_of):
+        taps = _taps(picture, positions, shape, merge)
+        more = len(chosen) * taps_of(*(axis.shape[2] for axis in positions))
         if held and size + more > sampling.TAPS_AT_A_TIME:
             yield _joined(held)
             held, size = [], 0
@@ -158,28 +152,23 @@ def _bags(grid: Grid, bins: tuple[int, int], shape: torch.Size, merge: bool) -> 
 
 
 def _joined(held: list[tuple[Tensor, Tensor, Tensor]]) -> _Bags:
-    counts = torch.cat(
-        [pixels.new_full(pixels.shape[:1], pixels.shape[1]) for _, pixels, _ in held]
-    )
+    counts = torch.cat([taps.new_full(taps.shape[:1], taps.shape[1]) for _, taps, _ in held])
     rois, pixels, weights = (torch.cat([part.flatten() for part in parts]) for parts in zip(*held))
     return _Bags(rois, pixels, weights, counts.cumsum(0) - counts)
 
 
 def _taps(
-    grid: Grid, points: tuple[int, int], bins: tuple[int, int], shape: torch.Size, merge: bool
+    picture: Tensor, positions: tuple[Tensor, Tensor], shape: torch.Size, merge: bool
 ) -> tuple[Tensor, Tensor]:
     """Pixels and weights of every bin, (RoIs · bins, taps) each."""
     axes = []
-    for start, size, number, of_bin, length in (
-        (grid.y, grid.bin_height, bins[0], points[0], shape[2]),
-        (grid.x, grid.bin_width, bins[1], points[1], shape[3]),
-    ):
-        axis = axis_of(sample_points(start, size, number, of_bin), length)
+    for points, length in zip(positions, shape[2:]):
+        axis = axis_of(points, length)
         axes.append(merge_taps(axis, length) if merge else axis)
     y, x = axes
-    lines = (grid.picture[:, None, None] * shape[2] + y.pixels) * shape[3]
+    lines = (picture[:, None, None] * shape[2] + y.pixels) * shape[3]
     pixels = lines[:, :, None, :, None] + x.pixels[:, None, :, None, :]
-    means = y.weights / (points[0] * points[1])
+    means = y.weights / (positions[0].shape[2] * positions[1].shape[2])
     weights = means[:, :, None, :, None] * x.weights[:, None, :, None, :]
     return pixels.flatten(0, 2).flatten(1), weights.flatten(0, 2).flatten(1)
 
@@ -196,27 +185,17 @@ def _collect(grads: Tensor, bags: _Bags, pixels: int) -> Tensor:
     bin_of = torch.searchsorted(bags.starts, taps, right=True) - 1
     pixel, order = bags.pixels.int().sort()
     numbers = torch.arange(pixels, device=grads.device, dtype=torch.int32)
-    return F.embedding_bag(
-        bin_of[order],
-        grads,
-        torch.searchsorted(pixel, numbers),
-        mode='sum',
-        per_sample_weights=bags.weights[order].to(grads.dtype),
-    )
+    starts, weights = torch.searchsorted(pixel, numbers), bags.weights[order].to(grads.dtype)
+    return F.embedding_bag(bin_of[order], grads, starts, mode='sum', per_sample_weights=weights)
 
 
 def _fill_by_products(output: Tensor, input: Tensor, grid: Grid, bins: tuple[int, int]) -> None:
     """``output[k] = Y · input · Xᵀ``, of the window that RoI k samples."""
     input = input.to(accumulation_dtype(input))
-    for chosen, part, points in alike(grid, lambda y, x: bins[0] * y + bins[1] * x):
-        rows = _matrices(sample_points(part.y, part.bin_height, bins[0], points[0]), input.shape[2])
-        columns = _matrices(
-            sample_points(part.x, part.bin_width, bins[1], points[1]), input.shape[3]
-        )
-        for roi, picture, (top, y), (left, x) in zip(
-            chosen.tolist(), part.picture.tolist(), rows, columns
-        ):
-            window = input[picture, :, top : top + y.shape[1], left : left + x.shape[1]]
+    for chosen, picture, positions in alike(grid, bins, lambda y, x: bins[0] * y + bins[1] * x):
+        matrices = map(_matrices, positions, input.shape[2:])
+        for roi, n, (top, y), (left, x) in zip(chosen.tolist(), picture.tolist(), *matrices):
+            window = input[n, :, top : top + y.shape[1], left : left + x.shape[1]]
             output[roi] = y @ window @ x.T
 
 
@@ -234,17 +213,15 @@ def _greatest(
     rows: Tensor, grid: Grid, bins: tuple[int, int], shape: torch.Size
 ) -> Iterator[tuple[Tensor, ...]]:
     """RoIs, and the greatest sampling point of each bin, its row and its column, (bins, C)."""
-    for chosen, part, points in alike(grid, lambda y, x: bins[0] * bins[1] * y * x * shape[1]):
-        y = sample_points(part.y, part.bin_height, bins[0], points[0])
-        x = sample_points(part.x, part.bin_width, bins[1], points[1])
-        ys, xs = (
-            axis[index].expand(-1, *bins, *points).reshape(-1, points[0] * points[1])
-            for axis, index in (
-                (y, (slice(None), slice(None), None, slice(None), None)),
-                (x, (slice(None), None, slice(None), None, slice(None))),
-            )
-        )
-        picture = part.picture.repeat_interleave(bins[0] * bins[1])[:, None]
+
+    def taps_of(y: int, x: int) -> int:
+        return bins[0] * bins[1] * y * x * shape[1]
+
+    for chosen, picture, (y, x) in alike(grid, bins, taps_of):
+        size = (-1, *bins, y.shape[2], x.shape[2])
+        ys = y[:, :, None, :, None].expand(size).flatten(0, 2).flatten(1)
+        xs = x[:, None, :, None, :].expand(size).flatten(0, 2).flatten(1)
+        picture = picture.repeat_interleave(bins[0] * bins[1])[:, None]
         pixels, weights = _corners(picture, ys, xs, shape)
         values = F.embedding_bag(
             pixels.flatten(0, 1), rows, mode='sum', per_sample_weights=weights.flatten(0, 1)
@@ -266,12 +243,7 @@ def _corners(picture: Tensor, y: Tensor, x: Tensor, shape: torch.Size) -> tuple[
 
 
 def _scatter_greatest(
-    rows: Tensor,
-    rois: Tensor,
-    argmax_y: Tensor,
-    argmax_x: Tensor,
-    grads: Tensor,
-    shape: torch.Size,
+    rows: Tensor, rois: Tensor, argmax_y: Tensor, argmax_x: Tensor, grads: Tensor, shape: torch.Size
 ) -> None:
     """Add to ``rows`` the gradients of the greatest points, channel by channel their own."""
     picture = rois[:, 0].long()[:, None].expand(-1, argmax_y[0].numel())

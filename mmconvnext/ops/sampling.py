@@ -33,7 +33,19 @@ class Pooling(NamedTuple):
         return self.aligned_height, self.aligned_width
 
     def grid_of(self, rois: Tensor) -> 'Grid':
-        return grid_of(rois, self.bins, self.spatial_scale, self.sampling_ratio, self.aligned)
+        """The sampling grids of RoIs, (RoIs, 5)."""
+        dtype = accumulation_dtype(rois)
+        corners = rois[:, 1:].to(dtype) * self.spatial_scale - 0.5 * self.aligned
+        sizes = corners[:, 2:] - corners[:, :2]
+        if not self.aligned:
+            sizes = sizes.clamp(min=1.0)
+        height, width = sizes[:, 1] / self.aligned_height, sizes[:, 0] / self.aligned_width
+        if self.sampling_ratio > 0:
+            number = torch.full_like(rois[:, 0], self.sampling_ratio, dtype=torch.long)
+            points = [number, number]
+        else:
+            points = [size.ceil().long().clamp(min=0) for size in (height, width)]
+        return Grid(rois[:, 0].long(), corners[:, 1], corners[:, 0], height, width, *points)
 
 
 class Grid(NamedTuple):
@@ -60,38 +72,23 @@ def accumulation_dtype(values: Tensor) -> torch.dtype:
     return torch.float64 if values.dtype == torch.float64 else torch.float32
 
 
-def grid_of(
-    rois: Tensor,
-    bins: tuple[int, int],
-    spatial_scale: float,
-    sampling_ratio: int,
-    aligned: bool,
-) -> Grid:
-    """The sampling grids of RoIs, (RoIs, 5), with ``bins`` rows and columns of bins each."""
-    corners = rois[:, 1:].to(accumulation_dtype(rois)) * spatial_scale - 0.5 * aligned
-    sizes = corners[:, 2:] - corners[:, :2]
-    if not aligned:
-        sizes = sizes.clamp(min=1.0)
-    bin_height, bin_width = sizes[:, 1] / bins[0], sizes[:, 0] / bins[1]
-    if sampling_ratio > 0:
-        points_y = points_x = torch.full_like(rois[:, 0], sampling_ratio, dtype=torch.long)
-    else:
-        points_y, points_x = (size.ceil().long().clamp(min=0) for size in (bin_height, bin_width))
-    picture = rois[:, 0].long()
-    return Grid(picture, corners[:, 1], corners[:, 0], bin_height, bin_width, points_y, points_x)
-
-
 def alike(
-    grid: Grid, taps_of: Callable[[int, int], int]
-) -> Iterator[tuple[Tensor, Grid, tuple[int, int]]]:
-    """RoIs with equally many sampling points, at most :data:`TAPS_AT_A_TIME` taps together."""
+    grid: Grid, bins: tuple[int, int], taps_of: Callable[[int, int], int]
+) -> Iterator[tuple[Tensor, Tensor, tuple[Tensor, Tensor]]]:
+    """RoIs with equally many sampling points, at most :data:`TAPS_AT_A_TIME` taps together.
+
+    Their numbers, their pictures, and their points' rows and columns, (RoIs, bins, points) each.
+    """
     points = torch.stack([grid.points_y, grid.points_x], 1)
     kinds, kind_of = points.unique(dim=0, return_inverse=True)
     for number, (y, x) in enumerate(kinds.tolist()):
         if y and x:  # an empty RoI has no points, and its features are zeros
             of_kind = (kind_of == number).nonzero()[:, 0]
             for chosen in of_kind.split(max(TAPS_AT_A_TIME // taps_of(y, x), 1)):
-                yield chosen, Grid(*(values[chosen] for values in grid)), (y, x)
+                part = Grid(*(values[chosen] for values in grid))
+                rows = sample_points(part.y, part.bin_height, bins[0], y)
+                columns = sample_points(part.x, part.bin_width, bins[1], x)
+                yield chosen, part.picture, (rows, columns)
 
 
 def sample_points(start: Tensor, size: Tensor, bins: int, points: int) -> Tensor:

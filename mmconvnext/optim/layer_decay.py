@@ -29,9 +29,8 @@ class LayerPosition(NamedTuple):
     layer: int
     last: int
 
-    def scale(self, decay_rate: float) -> float:
-        """What the base learning rate is multiplied with."""
-        return decay_rate ** (self.last - self.layer)
+
+_Positions = dict[str, LayerPosition]  # by the parameter's name
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
@@ -77,8 +76,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     def _validate_cfg(self) -> None:
         super()._validate_cfg()
         config = self.paramwise_cfg
-        unknown = sorted(set(config) - set(_OPTIONS))
-        if unknown:
+        if unknown := sorted(set(config) - set(_OPTIONS)):
             raise ArgumentError(
                 f'paramwise_cfg: expected {", ".join(_OPTIONS)}, got {", ".join(unknown)}; '
                 'multipliers for single parameters go into custom_keys'
@@ -108,13 +106,11 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         Groups come heads first, so that the learning rate mmengine logs, that of group 0, is the
         base one.
         """
-        names = [name for name, parameter in module.named_parameters() if parameter.requires_grad]
-        positions = self._positions(module, names)
-        custom = self._custom_settings(names)
+        trainable = {name: p for name, p in module.named_parameters() if p.requires_grad}
+        positions = self._positions(module, list(trainable))
+        custom = self._custom_settings(list(trainable))
         groups: dict[tuple, dict] = {}
-        for name, parameter in module.named_parameters():
-            if not parameter.requires_grad:
-                continue
+        for name, parameter in trainable.items():
             settings = self._settings(name, parameter.ndim, positions[name], custom.get(name, {}))
             key = tuple(sorted((option, repr(value)) for option, value in settings.items()))
             group = groups.setdefault(key, {**settings, 'params': [], 'param_names': []})
@@ -128,7 +124,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         self, name: str, ndim: int, position: LayerPosition, custom: Mapping[str, Any]
     ) -> dict:
         decay = 0.0 if ndim == 1 or name.endswith('.bias') else self.base_wd
-        scale = position.scale(self.paramwise_cfg['decay_rate'])
+        scale = self.paramwise_cfg['decay_rate'] ** (position.last - position.layer)
         return {
             **custom,
             'group_name': f'layer_{position.layer}_{"decay" if decay else "no_decay"}',
@@ -143,8 +139,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             return {}
         by_length = sorted(sorted(custom_keys), key=len, reverse=True)
         matches = {name: next((k for k in by_length if k in name), None) for name in names}
-        unused = [key for key in by_length if not any(key in name for name in names)]
-        if unused:
+        if unused := [key for key in by_length if not any(key in name for name in names)]:
             raise ArgumentError(
                 f'paramwise_cfg: expected each of custom_keys to be part of the name of a '
                 f'trainable parameter, got {unused}; names look like {names[:2]}'
@@ -158,34 +153,29 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             optimizer = registry.get(kind) if isinstance(kind, str) else kind
         own = set(inspect.signature(optimizer).parameters) - {'params', 'lr', 'weight_decay'}
         for key, entries in custom_keys.items():
-            unknown = sorted(set(entries) - own - {'lr_mult', 'decay_mult'})
-            if unknown:
+            if unknown := sorted(set(entries) - own - {'lr_mult', 'decay_mult'}):
                 raise ArgumentError(
                     f'paramwise_cfg: expected lr_mult, decay_mult or options of {kind} in '
                     f'custom_keys[{key!r}], got {", ".join(unknown)}'
                 )
 
-    def _positions(self, model: nn.Module, names: list[str]) -> dict[str, LayerPosition]:
+    def _positions(self, model: nn.Module, names: list[str]) -> _Positions:
         backbones = _find_backbones(model)
         if not backbones:
             raise ArgumentError(
                 'layer decay: expected a backbone with downsample_layers, stages and depths, or '
                 'with get_layer_depth; the model has none'
             )
-        positions: dict[str, LayerPosition] = {}
+        positions: _Positions = {}
         for prefix, backbone in backbones:
             inside = [name for name in names if name.startswith(prefix)]
-            if _is_convnext(backbone):
-                positions.update(self._convnext_positions(prefix, backbone, inside))
-            else:
-                positions.update(self._depth_positions(prefix, backbone, inside))
+            found = self._convnext_positions if _is_convnext(backbone) else self._depth_positions
+            positions |= found(prefix, backbone, inside)
         # What is in no backbone, the heads, has the last id: scale 1.
         last = max((position.last for position in positions.values()), default=0)
         return {name: positions.get(name, LayerPosition(last, last)) for name in names}
 
-    def _convnext_positions(
-        self, prefix: str, backbone: Any, names: list[str]
-    ) -> dict[str, LayerPosition]:
+    def _convnext_positions(self, prefix: str, backbone: Any, names: list[str]) -> _Positions:
         depths = tuple(backbone.depths)
         if self._decay_type == 'block_wise':
             layers, layer_of = sum(depths), partial(block_wise, depths=depths)
@@ -216,9 +206,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     def _decay_type(self) -> str:
         return self.paramwise_cfg.get('decay_type', 'layer_wise')
 
-    def _depth_positions(
-        self, prefix: str, backbone: Any, names: list[str]
-    ) -> dict[str, LayerPosition]:
+    def _depth_positions(self, prefix: str, backbone: Any, names: list[str]) -> _Positions:
         kind = type(backbone).__name__
         if self._decay_type != 'layer_wise':
             raise ArgumentError(
@@ -253,10 +241,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
 
 def _find_backbones(model: nn.Module, prefix: str = '') -> list[tuple[str, Any]]:
-    """Modules that have layers to tell apart, with what stands before their names.
-
-    The innermost ones: a classifier may pass ``get_layer_depth`` on to its backbone.
-    """
+    """The innermost modules that have layers to tell apart, and what stands before their names."""
     if _is_convnext(model):
         return [(prefix, model)]
     inside = [
@@ -264,6 +249,7 @@ def _find_backbones(model: nn.Module, prefix: str = '') -> list[tuple[str, Any]]
         for name, child in model.named_children()
         for found in _find_backbones(child, f'{prefix}{name}.')
     ]
+    # A classifier may pass `get_layer_depth` on to its backbone.
     return inside or ([(prefix, model)] if hasattr(model, 'get_layer_depth') else [])
 
 

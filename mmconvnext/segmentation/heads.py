@@ -29,11 +29,8 @@ class UPerHead(FastPixelLoss, PlainUPerHead):
     :class:`~mmconvnext.segmentation.pixel_loss.FastPixelLoss`'s.
 
     ``forward`` maps a sequence of (N, C_i, H_i, W_i) maps, any sizes, to (N, num_classes, H_0,
-    W_0) logits, contiguous.
-
-    Args:
-        fast: False computes as mmseg does, so that a doubt can be settled in one run.
-        kwargs: As for mmseg's UPerHead.
+    W_0) logits, contiguous. ``fast=False`` computes as mmseg does, so that a doubt can be settled
+    in one run.
     """
 
     def psp_forward(self, inputs: Sequence[Tensor]) -> Tensor:

@@ -12,13 +12,9 @@ from mmconvnext.registry import METRICS
 class IoUMetric(PlainIoUMetric):
     """mmseg's IoUMetric: the same arguments, the same numbers to the last digit.
 
-    A picture's areas are counted together, and stay on its device until :meth:`evaluate` moves
-    those of all pictures at once: float32, as mmseg sums them, 4 × classes a picture.
-
-    Args:
-        fast: False counts as mmseg does.
-        args: As for mmseg's IoUMetric.
-        kwargs: As for mmseg's IoUMetric.
+    An image's areas are counted together, and stay on its device until :meth:`evaluate` moves
+    those of all images at once: float32, as mmseg sums them, 4 × classes an image. ``fast=False``
+    counts as mmseg does.
     """
 
     def __init__(self, *args: object, fast: bool = True, **kwargs: object) -> None:

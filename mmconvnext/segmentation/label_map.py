@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mmconvnext.segmentation.row_bands import Tile, interpolation, window_mean
-from mmconvnext.segmentation.whole_labels import WayBack, WholeView, Windows, whole_labels
+from mmconvnext.segmentation.whole_labels import WholeView, Windows, find_way_back, whole_labels
 
 # Columns of a tile, and its logits: 16 rows of 150 classes in float32 are 614 KB, within a
 # processor's second cache. Fewer rows than 8 would widen too many low rows twice, and of more than
@@ -28,12 +28,15 @@ class View:
     The way is mmseg's, both of its resizes included: a window's logits to the size of the window,
     the mean of the windows, padding off, flip undone, to ``ori_shape``. Arguments and errors are
     those of :class:`~mmconvnext.segmentation.whole_labels.WholeView`.
+
+    Once the last row of windows is decided, ``labels`` are as
+    :func:`~mmconvnext.segmentation.whole_labels.whole_labels` returns them.
     """
 
     def __init__(
         self, meta: Mapping, rows: Windows, columns: Windows, like: Tensor, align_corners: bool
     ) -> None:
-        (left, right, top, bottom), flip, self.shape = WayBack.of(meta)
+        (left, right, top, bottom), flip, self.shape = find_way_back(meta)
         self.classes = like.shape[2]
         self._like = like.new_empty(0)
         along = (
@@ -45,10 +48,9 @@ class View:
             for axis, size in zip(along, _tile_size(like))
         )
         self._strips: dict[int, Sequence[Tensor]] = {}
-
-    def label_map(self, threshold: float | None) -> 'LabelMap':
-        """Where its labels are written."""
-        return LabelMap(self, threshold)
+        # Flipped images need their last bands first.
+        self._waiting = sorted(self.bands, key=_last_source, reverse=True)
+        self.labels: Tensor | None = None
 
     def empty_labels(self) -> Tensor:
         """(1, height, width), uninitialized: int64, or the logits' dtype where C is 1."""
@@ -56,12 +58,25 @@ class View:
         return torch.empty((1, *self.shape), dtype=dtype, device=self._like.device)
 
     def add(self, number: int, strip: Sequence[Tensor]) -> None:
-        """Take in one row of windows, (h, w, C) each; needed until :meth:`forget`."""
+        """Take in one row of windows, (h, w, C) each."""
         self._strips[number] = strip
 
-    def forget(self, before: int) -> None:
-        """Let go of the rows of windows before one."""
-        self._strips = {n: strip for n, strip in self._strips.items() if n >= before}
+    @torch.compiler.disable
+    def decide(self, number: int, strip: Sequence[Tensor], threshold: float | None) -> None:
+        """Take in the next row of windows, write the labels it completes, let go of what is done.
+
+        ``threshold`` is that of a foreground's probability, where there is one class only.
+        """
+        if self.labels is None:
+            self.labels = self.empty_labels()
+        self.add(number, strip)
+        while self._waiting and _last_source(self._waiting[-1]) <= number:
+            band = self._waiting.pop()
+            for columns, logits in self.tiles(band):
+                logits = logits.sigmoid() if self.classes == 1 else logits
+                self.labels[0, band.outputs, columns] = _decide(logits, threshold)
+        needed = min((band.pieces[0].source for band in self._waiting), default=number + 1)
+        self._strips = {n: strip for n, strip in self._strips.items() if n >= needed}
 
     def tiles(self, band: Tile) -> Iterator[tuple[slice, Tensor]]:
         """Columns of the picture and their logits, (rows of the band, columns, C), in turn."""
@@ -100,37 +115,6 @@ def _way_back(
     return resized.tiles(tile, torch.empty(0, dtype=dtype, device=device))
 
 
-class LabelMap:
-    """Labels of one picture, written as rows of windows come in; those done with are let go.
-
-    Args:
-        view: Of the picture, without windows yet.
-        threshold: Of a foreground's probability, where there is one class only.
-
-    Attributes:
-        labels: As :func:`~mmconvnext.segmentation.whole_labels.whole_labels` returns them.
-    """
-
-    def __init__(self, view: View, threshold: float | None) -> None:
-        self._view = view
-        self._threshold = threshold
-        # Flipped pictures need their last bands first.
-        self._waiting = sorted(view.bands, key=_last_source, reverse=True)
-        self.labels = view.empty_labels()
-
-    @torch.compiler.disable
-    def add(self, number: int, strip: Sequence[Tensor]) -> None:
-        """Take in the next row of windows, (h, w, C) each."""
-        self._view.add(number, strip)
-        while self._waiting and _last_source(self._waiting[-1]) <= number:
-            band = self._waiting.pop()
-            for columns, logits in self._view.tiles(band):
-                logits = logits.sigmoid() if self._view.classes == 1 else logits
-                self.labels[0, band.outputs, columns] = _decide(logits, self._threshold)
-        needed = [band.pieces[0].source for band in self._waiting]
-        self._view.forget(before=min(needed, default=number + 1))
-
-
 @torch.compiler.disable
 def view_of(
     meta: Mapping, rows: Windows, columns: Windows, like: Tensor, align_corners: bool
@@ -143,8 +127,7 @@ def view_of(
 @torch.compiler.disable
 def merged_labels(views: Sequence[View | WholeView], threshold: float | None) -> Tensor:
     """As :func:`~mmconvnext.segmentation.whole_labels.whole_labels`; on a CPU a tile at a time."""
-    whole = [view for view in views if isinstance(view, WholeView)]
-    if whole:
+    if whole := [view for view in views if isinstance(view, WholeView)]:
         return whole_labels(whole, threshold)
     tiled = [view for view in views if isinstance(view, View)]
     labels = tiled[0].empty_labels()

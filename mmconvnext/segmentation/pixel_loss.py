@@ -23,8 +23,7 @@ _TILE_BYTES = 5 << 19
 _BAND_ROWS = 64
 # A column depends on two columns before the resize; a dense matrix for 64 has 18 × 64 entries.
 _BAND_COLUMNS = 64
-# mmseg's own: it keeps the mean over no pixels finite.
-_EPS = torch.finfo(torch.float32).eps
+_EPS = torch.finfo(torch.float32).eps  # mmseg's own: it keeps the mean over no pixels finite
 
 
 def resized_cross_entropy(
@@ -227,11 +226,8 @@ class FastPixelLoss(BaseDecodeHead):
 
     For one softmax cross entropy loss, averaged, without class weights and without a sampler of
     pixels; any other head keeps mmseg's own way. The same keys, shapes and values to rounding,
-    but for the accuracy: of several largest logits, any is the predicted class.
-
-    Args:
-        fast: False for mmseg's own way.
-        kwargs: As for the head.
+    but for the accuracy: of several largest logits, any is the predicted class. ``fast=False`` is
+    mmseg's own way.
     """
 
     def __init__(self, fast: bool = True, **kwargs: object) -> None:

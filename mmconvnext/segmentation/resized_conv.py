@@ -234,12 +234,8 @@ class _ConvOfResized(torch.autograd.Function):
             if needs_weight:
                 change = torch.matmul(mixed, source.flatten(2).transpose(1, 2)).sum(0)
                 grad_weight[tile.channels] += _taps_last(change)
-        return (
-            grad,
-            grad_x.to(x.dtype) if needs_x else None,
-            grad_weight.to(weight.dtype) if needs_weight else None,
-            None,
-        )
+        of_x = grad_x.to(x.dtype) if needs_x else None
+        return grad, of_x, grad_weight.to(weight.dtype) if needs_weight else None, None
 
 
 def _zeros(like: Tensor) -> Tensor:

@@ -51,18 +51,14 @@ class AxisMap(NamedTuple):
     def repeated(self, sources: int) -> Self:
         """The same on each of several sources, the outputs one after the other."""
         shift = torch.arange(sources).repeat_interleave(len(self.taps))[:, None] * self.length
-        return self._replace(
-            taps=self.taps.repeat(sources, 1) + shift,
-            weights=self.weights.repeat(sources, 1),
-            sources=sources,
-        )
+        taps, weights = self.taps.repeat(sources, 1) + shift, self.weights.repeat(sources, 1)
+        return self._replace(taps=taps, weights=weights, sources=sources)
 
     def kept(self, outputs: slice, flipped: bool = False) -> Self:
         """Only some of the outputs, in reverse order where ``flipped``."""
-        taps, weights = self.taps[outputs], self.weights[outputs]
-        return self._replace(
-            taps=taps.flip(0) if flipped else taps, weights=weights.flip(0) if flipped else weights
-        )
+        kept = (self.taps[outputs], self.weights[outputs])
+        taps, weights = (values.flip(0) for values in kept) if flipped else kept
+        return self._replace(taps=taps, weights=weights)
 
     def matrix(self) -> Tensor:
         """All of it, of one source, dense: (outputs, length)."""
@@ -91,27 +87,23 @@ class AxisMap(NamedTuple):
 
 
 def interpolation(
-    inputs: int,
-    outputs: int,
-    align_corners: bool,
-    dtype: torch.dtype,
-    device: torch.device = _CPU,
+    inputs: int, outputs: int, align_corners: bool, dtype: torch.dtype, device: torch.device = _CPU
 ) -> AxisMap:
     """Bilinear resizing along one axis, with F.interpolate's own coordinates.
 
     ``dtype`` is that of what is resized: F.interpolate computes coordinates in float32 unless that
-    is float64, and an error of 1e-5 of a pixel is not to be made, or mended, here. ``device`` is
-    where the map is made.
+    is float64, and an error of 1e-5 of a pixel is not to be made, or mended, here. Products and
+    differences are therefore taken in float64, and rounded once as the compiler's one instruction
+    for both does; in float32 on an Apple GPU, which has no float64. The map is made on ``device``.
     """
     dtype = torch.float64 if dtype == torch.float64 else torch.float32
-    exact = dtype if device.type == 'mps' else torch.float64  # which Apple's GPUs lack
+    exact = dtype if device.type == 'mps' else torch.float64
     place = torch.arange(outputs, dtype=exact, device=device)
     if align_corners:
         step = torch.full((), inputs - 1, dtype=dtype, device=device) / max(outputs - 1, 1)
         place = place * step
     else:
         step = torch.full((), inputs, dtype=dtype, device=device) / outputs
-        # Rounded once, as the compiler makes one instruction of product and difference.
         place = (place + 0.5) * step.to(exact) - 0.5
     place = place.to(dtype).clamp_(min=0)
     first = place.long().clamp_(max=inputs - 1)

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from mmconvnext.errors import ArgumentError
 from mmconvnext.registry import MODELS
-from mmconvnext.segmentation.label_map import LabelMap, View, view_of
+from mmconvnext.segmentation.label_map import View, view_of
 from mmconvnext.segmentation.row_bands import full_precision
-from mmconvnext.segmentation.whole_labels import WholeLabelMap, WholeView, Windows
+from mmconvnext.segmentation.whole_labels import WholeView, Windows
 
 # What mmseg's ``predict`` calls. A subclass with one of its own expects it to be called.
 _STEPS = ('inference', 'slide_inference', 'whole_inference', 'encode_decode', 'postprocess_result')
@@ -38,11 +38,8 @@ class EncoderDecoder(PlainEncoderDecoder):
 
     A head whose ``in_channels`` is None gets those of the backbone at the head's ``in_index``.
 
-    Args:
-        fast: False predicts as mmseg does, and builds those of the backbone and the heads that are
-            of this package with ``fast=False`` too.
-        args: All else as for mmseg's EncoderDecoder.
-        kwargs: As ``args``.
+    ``fast=False`` predicts as mmseg does, and builds those of the backbone and the heads that are
+    of this package with ``fast=False`` too.
 
     Raises:
         ArgumentError: ``test_cfg`` is not possible, or a head's ``in_channels`` are unknown.
@@ -118,14 +115,12 @@ class EncoderDecoder(PlainEncoderDecoder):
         if data_samples is None or not self.decides_in_tiles():
             return super().predict(inputs, data_samples)
         metas = [sample.metainfo for sample in data_samples]
-        maps: list[LabelMap | WholeLabelMap] = []
         for number, (views, strips) in enumerate(self._look(inputs, metas)):
-            maps = maps or [view.label_map(self.decode_head.threshold) for view in views]
             with torch.no_grad(), full_precision(inputs.device):
-                for label_map, strip in zip(maps, strips):
-                    label_map.add(number, strip)
-        for sample, label_map in zip(data_samples, maps):
-            sample.set_data({'pred_sem_seg': PixelData(data=label_map.labels)})
+                for view, strip in zip(views, strips):
+                    view.decide(number, strip, self.decode_head.threshold)
+        for sample, view in zip(data_samples, views):
+            sample.set_data({'pred_sem_seg': PixelData(data=view.labels)})
         return data_samples
 
     @torch.no_grad()

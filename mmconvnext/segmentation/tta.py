@@ -38,8 +38,7 @@ class WholePictureTTAModel(SegTTAModel):
     def test_step(self, data: Mapping[str, Sequence]) -> SampleList:
         """Merged predictions for a batch.
 
-        Args:
-            data: ``inputs`` and ``data_samples``, each with a list a view, of one entry a picture.
+        ``data`` has ``inputs`` and ``data_samples``, each a list a view, of one entry an image.
         """
         segmentor = self.module
         if not (isinstance(segmentor, EncoderDecoder) and segmentor.decides_in_tiles()):

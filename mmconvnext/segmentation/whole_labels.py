@@ -6,7 +6,7 @@ the pixels have seen, the largest is kept. Nothing waits for the device.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,8 +14,7 @@ from torch.nn import functional as F
 
 from mmconvnext.errors import ArgumentError
 
-# Of devices that do not tell how much memory is free.
-_BYTES = 1 << 30
+_BYTES = 1 << 30  # of devices that do not tell how much memory is free
 
 
 class Windows(NamedTuple):
@@ -29,24 +28,15 @@ class Windows(NamedTuple):
         return [slice(start, start + self.size) for start in self.starts]
 
 
-class WayBack(NamedTuple):
-    """From the input of the model back to the picture."""
-
-    padding: tuple[int, int, int, int]  # left, right, top, bottom
-    flip: str | None
-    shape: tuple[int, int]
-
-    @classmethod
-    def of(cls, meta: Mapping) -> Self:
-        """From a picture's metainfo, see :class:`WholeView`."""
-        padding = meta.get('img_padding_size', meta.get('padding_size', (0, 0, 0, 0)))
-        flip = meta.get('flip_direction') if meta.get('flip') else None
-        if meta.get('flip') and flip not in ('horizontal', 'vertical'):
-            raise ArgumentError(
-                "flip_direction: expected 'horizontal' or 'vertical' where flip is set, got "
-                f'{flip!r}'
-            )
-        return cls(tuple(padding), flip, tuple(meta['ori_shape'][:2]))
+def find_way_back(meta: Mapping) -> tuple[Sequence[int], str | None, tuple[int, int]]:
+    """What leads from a model's input back to the image: padding is left, right, top, bottom."""
+    padding = meta.get('img_padding_size', meta.get('padding_size', (0, 0, 0, 0)))
+    flip = meta.get('flip_direction') if meta.get('flip') else None
+    if meta.get('flip') and flip not in ('horizontal', 'vertical'):
+        raise ArgumentError(
+            f"flip_direction: expected 'horizontal' or 'vertical' where flip is set, got {flip!r}"
+        )
+    return padding, flip, tuple(meta['ori_shape'][:2])
 
 
 class WholeView:
@@ -67,25 +57,24 @@ class WholeView:
     def __init__(
         self, meta: Mapping, rows: Windows, columns: Windows, like: Tensor, align_corners: bool
     ) -> None:
-        self._way = WayBack.of(meta)
+        self._padding, self._flip, self.shape = find_way_back(meta)
         self._rows, self._columns = rows, columns
         self._align_corners = align_corners
         self._strips: dict[int, Sequence[Tensor]] = {}
         self._counts: Tensor | None = None
-        self.shape = self._way.shape
         self.classes = like.shape[2]
-
-    def label_map(self, threshold: float | None) -> 'WholeLabelMap':
-        """Where its labels are written."""
-        return WholeLabelMap(self, threshold)
+        self.labels: Tensor | None = None
 
     def add(self, number: int, strip: Sequence[Tensor]) -> None:
         """Take in one row of windows, (h, w, C) each."""
         self._strips[number] = strip
 
-    def is_complete(self) -> bool:
-        """Whether all rows of windows are there."""
-        return len(self._strips) == len(self._rows.starts)
+    @torch.compiler.disable
+    def decide(self, number: int, strip: Sequence[Tensor], threshold: float | None) -> None:
+        """Take in the next row of windows; the last one makes the ``labels``."""
+        self.add(number, strip)
+        if len(self._strips) == len(self._rows.starts):
+            self.labels = whole_labels([self], threshold)
 
     def bytes_of_a_class(self) -> int:
         """What :meth:`maps` holds for each class, at its most."""
@@ -93,11 +82,11 @@ class WholeView:
 
     def maps(self, classes: slice) -> Tensor:
         """Logits of some classes at the size of the picture, (c, height, width)."""
-        left, right, top, bottom = self._way.padding
+        left, right, top, bottom = self._padding
         height, width = self._rows.length, self._columns.length
         maps = self._of_input(classes)[..., top : height - bottom, left : width - right]
-        if self._way.flip:
-            maps = maps.flip(-1 if self._way.flip == 'horizontal' else -2)
+        if self._flip:
+            maps = maps.flip(-1 if self._flip == 'horizontal' else -2)
         return self._resized(maps, self.shape)[0]
 
     def _of_input(self, classes: slice) -> Tensor:
@@ -127,10 +116,8 @@ def whole_labels(views: Sequence[WholeView], threshold: float | None) -> Tensor:
     """Labels of one picture: by its logits, or by the mean probability of several views of it.
 
     As in mmseg's ``SegTTAModel``, the sigmoid of a single class is taken twice over several views.
-
-    Args:
-        views: Complete ones.
-        threshold: Of a foreground's probability, where there is one class only.
+    ``threshold`` is that of a foreground's probability, where there is one class only. Views have
+    all their windows.
 
     Returns:
         (1, height, width): int64, or the logits' dtype (0 or 1) where there is one class.
@@ -162,17 +149,13 @@ def _values(views: Sequence[WholeView], step: int) -> Iterator[tuple[int, Tensor
             total += view.maps(parts[0]).softmax(0)
         yield 0, total
     else:
-        sums = [_log_sum(view, parts) for view in views]
+        # Over all classes, (height, width) each.
+        by_part = ([view.maps(part).logsumexp(0) for part in parts] for view in views)
+        sums = [torch.stack(of_view).logsumexp(0) for of_view in by_part]
         for part in parts:
             shares = ((view.maps(part) - of_view).exp_() for view, of_view in zip(views, sums))
             of_views: Any = sum(shares)
             yield part.start, of_views
-
-
-def _log_sum(view: WholeView, parts: Sequence[slice]) -> Tensor:
-    """Logsumexp over all classes, (height, width)."""
-    sums = [view.maps(part).logsumexp(0) for part in parts]
-    return torch.stack(sums).logsumexp(0)
 
 
 def _free_bytes(view: WholeView) -> int:
@@ -182,23 +165,3 @@ def _free_bytes(view: WholeView) -> int:
         return _BYTES
     free, _ = torch.cuda.mem_get_info(device)
     return (free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)) // 2
-
-
-class WholeLabelMap:
-    """Labels of one picture, made when its last row of windows has come in.
-
-    Attributes:
-        labels: As :func:`whole_labels` returns them; None before.
-    """
-
-    def __init__(self, view: WholeView, threshold: float | None) -> None:
-        self._view = view
-        self._threshold = threshold
-        self.labels: Tensor | None = None
-
-    @torch.compiler.disable
-    def add(self, number: int, strip: Sequence[Tensor]) -> None:
-        """Take in the next row of windows, (h, w, C) each."""
-        self._view.add(number, strip)
-        if self._view.is_complete():
-            self.labels = whole_labels([self._view], self._threshold)

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# Resized logits that are held at once, twice.
-_BYTES = 3 << 29
+_BYTES = 3 << 29  # of resized logits that are held at once, twice
 
 
 def whole_loss(
@@ -19,25 +18,23 @@ def whole_loss(
     """As :func:`mmconvnext.segmentation.pixel_loss.loss_in_bands`, by several pictures a part."""
     dtype = torch.promote_types(logits.dtype, torch.float32)
     step = max(_BYTES // (logits.shape[1] * labels[0].numel() * dtype.itemsize), 1)
-    sums, gradients = [], []
-    for some, labels_of in zip(logits.split(step), labels.unsqueeze(1).split(step)):
-        counted = labels_of != ignore_index
-        of_some, gradient = _pictures(
-            some.to(dtype), labels_of.where(counted, 0), counted, align_corners, needs_gradient
-        )
-        sums.append(of_some)
-        if gradient is not None:
-            gradients.append(gradient)
-    if not needs_gradient:
-        return sums, None
-    return sums, torch.cat(gradients) if len(gradients) > 1 else gradients[0]
+    parts = [
+        _pictures(some.to(dtype), of_some, align_corners, ignore_index, needs_gradient)
+        for some, of_some in zip(logits.split(step), labels.unsqueeze(1).split(step))
+    ]
+    sums = [of_some for of_some, _ in parts]
+    gradients = [gradient for _, gradient in parts if gradient is not None]
+    if len(gradients) > 1:
+        return sums, torch.cat(gradients)
+    return sums, gradients[0] if gradients else None
 
 
 def _pictures(
-    logits: Tensor, labels: Tensor, counted: Tensor, align_corners: bool, needs_gradient: bool
+    logits: Tensor, labels: Tensor, align_corners: bool, ignore_index: int, needs_gradient: bool
 ) -> tuple[tuple[Tensor, Tensor], Tensor | None]:
     """Of logits (n, C, h, w) in float32 or more, and labels (n, 1, H, W)."""
-    size = labels.shape[2:]
+    size, counted = labels.shape[2:], labels != ignore_index
+    labels = labels.where(counted, 0)
     wide = F.interpolate(logits, size, mode='bilinear', align_corners=align_corners)
     shares = wide.softmax(1)
     share, place = shares.max(1, keepdim=True)

@@ -105,7 +105,7 @@ def test_memory_is_bounded_by_parts(monkeypatch) -> None:
 def test_parts_are_as_large_as_memory_allows(monkeypatch, channels: int, ratio: int) -> None:
     limit = 5_000
     monkeypatch.setattr(sampling, 'TAPS_AT_A_TIME', limit)
-    grid = sampling.grid_of(random_rois(60), (7, 7), 0.25, ratio, True)
+    grid = sampling.Pooling(7, 7, 0.25, ratio, 1, True).grid_of(random_rois(60))
     shape = torch.Size([2, channels, 30, 30])
     bags = list(roi_align._bags(grid, (7, 7), shape, merge=not ratio))
     sizes = []
@@ -122,7 +122,7 @@ def test_parts_are_as_large_as_memory_allows(monkeypatch, channels: int, ratio: 
 
 def test_parts_of_greatest_points_are_as_large_as_memory_allows(monkeypatch) -> None:
     monkeypatch.setattr(sampling, 'TAPS_AT_A_TIME', 500)
-    grid = sampling.grid_of(random_rois(10), (2, 3), 0.25, 2, True)
+    grid = sampling.Pooling(2, 3, 0.25, 2, 0, True).grid_of(random_rois(10))
     shape = torch.Size([2, 5, 30, 30])
     parts = roi_align._greatest(torch.randn(2 * 30 * 30, 5), grid, (2, 3), shape)
     # A RoI takes 2 · 3 bins of 2 · 2 points with 5 channels: 120.

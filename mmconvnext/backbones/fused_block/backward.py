@@ -14,12 +14,7 @@ from mmconvnext.backbones.fused_block.parts import Part, by_pixel, groups_of_par
 from mmconvnext.backbones.fused_block.weights import (
     BlockSettings,
     BlockWeights,
-    branch_scale,
     exact,
-    folds_scale,
-    grn_response,
-    norm_affine,
-    normalize,
     shifted_bias,
 )
 
@@ -52,9 +47,9 @@ class BackwardPass:
         self.settings = settings
         self.needs = needs
         self.sums = _Sums.zeros(weights)
-        self.scale = branch_scale(weights, settings)
+        self.scale = weights.branch_scale(settings)
         low = kept.x.dtype
-        self.folds = folds_scale(weights, low)
+        self.folds = weights.folds_scale(low)
         # As the layers that carry gradients back; views, which oneDNN takes without a copy.
         project = weights.project * self.scale[:, None] if self.folds else weights.project
         self.project = project.to(low).t()
@@ -116,7 +111,7 @@ class BackwardPass:
             for part, values, upper in zip(group, active, uppers)
         )
         of_norms = self._through_response(of_response, norms)[:, None]
-        response = grn_response(norms, self.weights, self.settings)[:, None]
+        response = self.weights.grn_response(norms, self.settings)[:, None]
         for part, values, upper in zip(group, active, uppers):
             values = part.by_sample(values)
             # In float32, since a channel that is nearly zero has a large `of_norms`.
@@ -139,18 +134,14 @@ class BackwardPass:
 
     def _through_expansion(self, grad: Tensor, x: Tensor) -> Tensor:
         """Through the first linear layer and LayerNorm: (P, 4C) → (P, C)."""
-        normed, mean, rstd = normalize(x, self.weights, self.settings)
+        normed, mean, rstd = self.weights.normalize(x, self.settings)
         _add_product(self.sums.expand, grad.t(), normed)
         self.sums.expand_bias.add_(grad.sum(0))
         dtype = exact(x.dtype)
+        upper, affine = linear(grad, self.expand).to(dtype), self.weights.norm_affine(dtype)
+        wanted = [True, *(parameter is not None for parameter in affine)]
         grad_x, of_weight, of_bias = torch.ops.aten.native_layer_norm_backward(
-            linear(grad, self.expand).to(dtype),
-            x.to(dtype),
-            x.shape[1:],
-            mean,
-            rstd,
-            *norm_affine(self.weights, dtype),
-            [True, self.weights.norm is not None, self.weights.norm is not None],
+            upper, x.to(dtype), x.shape[1:], mean, rstd, *affine, wanted
         )
         if self.sums.norm is not None and self.sums.norm_bias is not None:
             self.sums.norm.add_(of_weight)
@@ -159,11 +150,9 @@ class BackwardPass:
 
     def _through_depthwise(self, grad: Tensor) -> Tensor:
         """Gradient of the depthwise convolution's input, (K, H, W, C)."""
+        x, grad = self.kept.x.permute(0, 3, 1, 2), grad.permute(0, 3, 1, 2)
         kernel = self.weights.depthwise.to(grad.dtype)
-        grad_x = depthwise_input_grad(
-            self.kept.x.permute(0, 3, 1, 2), grad.permute(0, 3, 1, 2), kernel
-        )
-        return grad_x.permute(0, 2, 3, 1)
+        return depthwise_input_grad(x, grad, kernel).permute(0, 2, 3, 1)
 
     def _parameter_grads(self, grad: Tensor, grad_depthwise: Tensor) -> list[Tensor | None]:
         total = grad.sum((0, 1, 2), dtype=exact(grad.dtype))

@@ -12,11 +12,7 @@ from mmconvnext.backbones.fused_block.parts import Part, by_pixel, groups_of_par
 from mmconvnext.backbones.fused_block.weights import (
     BlockSettings,
     BlockWeights,
-    branch_scale,
     exact,
-    folds_scale,
-    grn_response,
-    normalize,
     shifted_bias,
 )
 
@@ -37,7 +33,7 @@ def forward(
     """The block of (N, H, W, C), and what its backward pass needs if ``keep``."""
     inputs = x if settings.kept is None else x.index_select(0, settings.kept)
     bias = shifted_bias(weights) if keep else weights.project_bias
-    bias = bias * branch_scale(weights, settings)
+    bias = bias * weights.branch_scale(settings)
     # Layer scale is a float32 factor of its own in the plain block.
     out = inputs + (bias.to(low) if weights.gamma is None else bias)
     inputs = inputs.to(low)
@@ -71,7 +67,7 @@ def _add_pointwise(
     for group in groups_of_parts(depthwise, len(expand)):
         active = []
         for part in group:
-            normed, _, _ = normalize(part.rows(depthwise), weights, settings)
+            normed, _, _ = weights.normalize(part.rows(depthwise), settings)
             values = linear(normed, expand, bias, gelu=not keep)
             if keep:
                 hidden.append(values)
@@ -82,7 +78,7 @@ def _add_pointwise(
                 project.add(part.rows(out), values)
         if weights.grn_beta is not None:
             norms.append(_norms(group, active))
-            response = grn_response(norms[-1], weights, settings)[:, None].to(low)
+            response = weights.grn_response(norms[-1], settings)[:, None].to(low)
             for part, values in zip(group, active):
                 by_sample = part.by_sample(values)
                 if keep:
@@ -104,10 +100,10 @@ class _Projection:
         self, weights: BlockWeights, settings: BlockSettings, low: torch.dtype, keep: bool
     ) -> None:
         weight, self._scale, self._factor = weights.project, None, 1.0
-        scale = branch_scale(weights, settings)
+        scale = weights.branch_scale(settings)
         if weights.gamma is None:
             self._factor = settings.scale
-        elif keep and folds_scale(weights, low):
+        elif keep and weights.folds_scale(low):
             weight = weight * scale[:, None]
         else:
             self._scale = scale

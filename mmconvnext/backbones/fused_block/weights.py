@@ -6,6 +6,15 @@ import torch
 from torch import Tensor
 
 
+class BlockSettings(NamedTuple):
+    """What is no parameter: the epsilons, and what stochastic depth drew for this pass."""
+
+    eps: float
+    grn_eps: float
+    kept: Tensor | None = None  # (K,) samples whose branch is computed; None: all of them
+    scale: float = 1.0  # of the branch of a kept sample
+
+
 class BlockWeights(NamedTuple):
     """Parameters of a block of C channels.
 
@@ -27,14 +36,39 @@ class BlockWeights(NamedTuple):
     def with_grn(self) -> bool:
         return self.grn_gamma is not None
 
+    def branch_scale(self, settings: BlockSettings) -> Tensor:
+        """What layer scale and stochastic depth multiply the branch by, (C,)."""
+        if self.gamma is None:
+            return torch.full_like(self.project_bias, settings.scale)
+        return self.gamma * settings.scale
 
-class BlockSettings(NamedTuple):
-    """What is no parameter: the epsilons, and what stochastic depth drew for this pass."""
+    def folds_scale(self, dtype: torch.dtype) -> bool:
+        """Whether the scale goes into the second linear layer's weight.
 
-    eps: float
-    grn_eps: float
-    kept: Tensor | None = None  # (K,) samples whose branch is computed; None: all of them
-    scale: float = 1.0  # of the branch of a kept sample
+        A layer scale of 1e-6 does not in 16 bits: weights of .02 times that are no float16 any
+        more.
+        """
+        return self.gamma is None or dtype == exact(dtype)
+
+    def normalize(self, x: Tensor, settings: BlockSettings) -> tuple[Tensor, Tensor, Tensor]:
+        """LayerNorm of (P, C) in the dtype of ``x``; mean and reciprocal deviation, (P, 1)."""
+        dtype = exact(x.dtype)
+        normed, mean, rstd = torch.native_layer_norm(
+            x.to(dtype), x.shape[1:], *self.norm_affine(dtype), settings.eps
+        )
+        return normed.to(x.dtype), mean, rstd
+
+    def norm_affine(self, dtype: torch.dtype) -> tuple[Tensor | None, Tensor | None]:
+        """LayerNorm's weight and bias in a dtype."""
+        if self.norm is None or self.norm_bias is None:
+            return None, None
+        return self.norm.to(dtype), self.norm_bias.to(dtype)
+
+    def grn_response(self, norms: Tensor, settings: BlockSettings) -> Tensor:
+        """What GRN multiplies each sample and channel by, (samples, 4C), given their norms."""
+        assert self.grn_gamma is not None
+        relative = norms / (norms.mean(1, keepdim=True) + settings.grn_eps)
+        return 1 + self.grn_gamma * relative
 
 
 def exact(dtype: torch.dtype) -> torch.dtype:
@@ -42,48 +76,8 @@ def exact(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
 
 
-def branch_scale(weights: BlockWeights, settings: BlockSettings) -> Tensor:
-    """What layer scale and stochastic depth multiply the branch by, (C,)."""
-    if weights.gamma is None:
-        return torch.full_like(weights.project_bias, settings.scale)
-    return weights.gamma * settings.scale
-
-
-def folds_scale(weights: BlockWeights, dtype: torch.dtype) -> bool:
-    """Whether the scale goes into the second linear layer's weight.
-
-    A layer scale of 1e-6 does not in 16 bits: weights of .02 times that are no float16 any more.
-    """
-    return weights.gamma is None or dtype == exact(dtype)
-
-
 def shifted_bias(weights: BlockWeights) -> Tensor:
     """The second linear layer's bias with GRN's shift gone through that layer, (C,)."""
     if weights.grn_beta is None:
         return weights.project_bias
     return torch.addmv(weights.project_bias, weights.project, weights.grn_beta)
-
-
-def normalize(
-    x: Tensor, weights: BlockWeights, settings: BlockSettings
-) -> tuple[Tensor, Tensor, Tensor]:
-    """LayerNorm of (P, C) in the dtype of ``x``; mean and reciprocal deviation, (P, 1)."""
-    dtype = exact(x.dtype)
-    normed, mean, rstd = torch.native_layer_norm(
-        x.to(dtype), x.shape[1:], *norm_affine(weights, dtype), settings.eps
-    )
-    return normed.to(x.dtype), mean, rstd
-
-
-def norm_affine(weights: BlockWeights, dtype: torch.dtype) -> tuple[Tensor | None, Tensor | None]:
-    """LayerNorm's weight and bias in a dtype."""
-    if weights.norm is None or weights.norm_bias is None:
-        return None, None
-    return weights.norm.to(dtype), weights.norm_bias.to(dtype)
-
-
-def grn_response(norms: Tensor, weights: BlockWeights, settings: BlockSettings) -> Tensor:
-    """What GRN multiplies each sample and channel by, (samples, 4C), given their norms."""
-    assert weights.grn_gamma is not None
-    relative = norms / (norms.mean(1, keepdim=True) + settings.grn_eps)
-    return 1 + weights.grn_gamma * relative
