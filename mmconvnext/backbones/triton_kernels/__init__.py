@@ -1,10 +1,13 @@
 """Triton kernels for ConvNeXt in 16 bits on CUDA: where they are installed, what the models run.
 
-- ``depthwise_norm``: depthwise 7×7, bias and LayerNorm in one pass, and the backward pass of them.
-- ``mlp``: GELU and Global Response Normalization between the two linear layers, in few passes.
+- ``block``: the whole block as one function of autograd, made of the following.
+- ``weights``, ``weight_gradients``: its parameters made ready, and their gradients.
+- ``depthwise_norm``: depthwise 7×7, bias and LayerNorm in one pass.
+- ``activation``: GELU and Global Response Normalization, between the two linear layers.
+- ``residual``: layer scale, stochastic depth and the sum at the end.
 - ``layer_norm``: the LayerNorms outside of the blocks.
 
-Triton is no dependency of this package, and this file does not import it; those three do.
+Triton is no dependency of this package, and this file does not import it; those do.
 """
 
 import functools

@@ -24,7 +24,8 @@ from mmconvnext.backbones.triton_kernels.depthwise_norm import (
     norm_gradient,
     weight_gradient,
 )
-from mmconvnext.backbones.triton_kernels.weights import LowWeights, Sums, gradients, scales
+from mmconvnext.backbones.triton_kernels.weight_gradients import Sums, gradients
+from mmconvnext.backbones.triton_kernels.weights import LowWeights, scales
 
 
 class Settings(NamedTuple):

@@ -20,6 +20,7 @@ from mmconvnext.backbones.triton_kernels import (
     depthwise_norm,
     layer_norm,
     residual,
+    weight_gradients,
     weights,
 )
 
@@ -36,7 +37,7 @@ KERNELS = {
     residual.add_scaled: lambda _: 4,
     residual.scale_and_sum: lambda _: 4,
     weights.prepare: lambda _: 4,
-    weights.fold: lambda _: 4,
+    weight_gradients.fold: lambda _: 4,
     layer_norm.layer_norm_forward: lambda _: 4,
     layer_norm.layer_norm_backward: lambda _: 4,
 }
