@@ -53,9 +53,9 @@ class ConvNeXt(Backbone):
             over memory. False computes layer by layer, so that a doubt can be settled in one run.
         compile_blocks: Compile the blocks by ``torch.compile``, those of a stage once; needs
             ``fast``.
-        triton_kernels: Let blocks and norms in 16 bits on CUDA run the Triton kernels of
-            :mod:`mmconvnext.backbones.triton_kernels`, where Triton and a C compiler for it are
-            installed and ``fast`` is True; it changes nothing elsewhere.
+        triton_kernels: Let blocks and norms in 16 bits on CUDA (sm_80 or later) run the Triton
+            kernels of :mod:`mmconvnext.backbones.triton_kernels`, where Triton and a C compiler for
+            it are installed and ``fast`` is True; it changes nothing elsewhere.
         init_cfg: ``dict(type='Pretrained', checkpoint=FILE or URL)`` loads strictly in
             :meth:`init_weights`, with ``prefix``, ``ema``, ``sha256``, ``norm3``, ``stem`` as in
             :func:`~mmconvnext.checkpoints.load.load`; None draws truncated normal

@@ -80,12 +80,12 @@ class LayerNorm2d(LayerNorm):
         eps: Added to the variance.
         fast: Take the form that is meant for the device; for 16 bits on a GPU that is one that is
             differentiable once.
-        triton_kernels: Of these forms a Triton kernel, where that runs.
+        triton_kernels: Prefer the Triton kernel where it can run.
     """
 
     # Of a model that was pickled before there were the options.
     fast = False
-    triton_kernels = True
+    triton_kernels = False
 
     def __init__(
         self, channels: int, eps: float = 1e-5, fast: bool = False, triton_kernels: bool = True
@@ -101,7 +101,8 @@ class LayerNorm2d(LayerNorm):
     def _in_form(self, x: Tensor) -> Callable[..., Tensor]:
         if not self.fast or self.weight is None or is_traced(x):
             return layer_norm
-        if self.triton_kernels and kernels.run_on(x, branch_dtype(x)):
+        in_triton = self.triton_kernels and kernels.run_on(x, branch_dtype(x))
+        if in_triton and kernels.are_plain(self.weight, self.bias):
             return _norm_in_triton
         return lean_norm if norm_is_lean(x) else layer_norm
 

@@ -10,7 +10,8 @@ The arithmetic is that of :class:`~mmconvnext.backbones.block.ConvNeXtBlock`. Wh
 - The backward passes of GRN and of the residual write maps in their own dtype.
 - Stochastic depth computes all samples and draws on the device: shapes are fixed, and a step can be
   captured as a CUDA graph.
-- Where :mod:`~mmconvnext.backbones.triton_kernels` run, which is in 16 bits on CUDA, they do that.
+- Where :mod:`~mmconvnext.backbones.triton_kernels` run, which is in 16 bits on CUDA, they compute
+  the whole block instead.
 """
 
 from functools import reduce
@@ -44,8 +45,8 @@ def lean_block(x: Tensor, weights: BlockWeights, settings: LeanSettings) -> Tens
     """
     low = branch_dtype(x)
     x = x.permute(0, 2, 3, 1).contiguous()
-    seven = weights.depthwise.shape[1:] == (1, 7, 7)
-    if settings.triton_kernels and seven and triton_kernels.run_on(x, low):
+    in_triton = settings.triton_kernels and triton_kernels.run_on(x, low)
+    if in_triton and triton_kernels.suit(weights):
         return _in_triton(x, weights, settings, low).permute(0, 3, 1, 2)
     with torch.autocast(x.device.type, enabled=False):
         lean = LeanWeights.of(weights, low)

@@ -11,28 +11,18 @@ Triton is no dependency of this package, and this file does not import it; those
 """
 
 import functools
-import os
-import shutil
+import warnings
 from importlib.util import find_spec
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-# All channels of a pixel are in one program, for LayerNorm.
+from mmconvnext.backbones.fused_block.weights import BlockWeights
+from mmconvnext.errors import first_line
+
+# All channels of a pixel are in one program, for LayerNorm; a grid has a sample in its last place.
 MOST_CHANNELS = 4096
-
-
-@functools.cache
-def installed() -> bool:
-    """Return whether Triton is there, and the C compiler that it makes its launchers with."""
-    compilers = (os.environ.get('CC'), 'cc', 'gcc', 'clang')
-    return bool(find_spec('triton')) and any(name and shutil.which(name) for name in compilers)
-
-
-@functools.cache
-def _has_tensor_cores(device: torch.device) -> bool:
-    # Before sm_80 there is no bfloat16, and Triton supports less.
-    return torch.version.hip is None and torch.cuda.get_device_capability(device) >= (8, 0)
+MOST_SAMPLES = 65535
 
 
 def run_on(x: Tensor, dtype: torch.dtype) -> bool:
@@ -41,7 +31,46 @@ def run_on(x: Tensor, dtype: torch.dtype) -> bool:
         dtype in (torch.bfloat16, torch.float16)
         and x.is_cuda
         and type(x) is Tensor  # a fake one has no memory
+        and x.numel() > 0
+        and len(x) <= MOST_SAMPLES
         and x.shape[-1] <= MOST_CHANNELS
-        and installed()
-        and _has_tensor_cores(x.device)
+        and _work_on(x.device)
     )
+
+
+def suit(weights: BlockWeights) -> bool:
+    """Return whether the kernels compute a block of these weights: as it was built, contiguous."""
+    channels = len(weights.depthwise)
+    return (
+        weights.depthwise.shape[1:] == (1, 7, 7)
+        and weights.expand.shape == (4 * channels, channels)
+        and weights.project.shape == (channels, 4 * channels)
+        and all(one is None or are_plain(one) for one in weights)
+    )
+
+
+def are_plain(*weights: Tensor) -> bool:
+    """Return whether weights are tensors whose values lie one after another."""
+    return all(type(one) in (nn.Parameter, Tensor) and one.is_contiguous() for one in weights)
+
+
+@functools.cache
+def _work_on(device: torch.device) -> bool:
+    """Whether Triton is there and runs: it needs a C compiler, and Python's headers for that."""
+    if find_spec('triton') is None or torch.version.hip is not None:
+        return False
+    if torch.cuda.get_device_capability(device) < (8, 0):  # no bfloat16 before that
+        return False
+    from mmconvnext.backbones.triton_kernels.layer_norm import layer_norm
+
+    try:
+        one = torch.ones(8, device=device)
+        layer_norm(one[None], one, one, 1e-6)
+    except Exception as error:  # of Triton, of a compiler, of the linker
+        warnings.warn(
+            f'Triton kernels do not run here ({first_line(error)}); blocks run without them; '
+            'triton_kernels=False leaves them out',
+            stacklevel=2,
+        )
+        return False
+    return True

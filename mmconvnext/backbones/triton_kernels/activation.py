@@ -41,7 +41,7 @@ class Response(NamedTuple):
     def backward(
         self, before: Tensor, grad: Tensor, gamma: Tensor, eps: float
     ) -> tuple[Tensor, Tensor]:
-        """Return how much of each value its gradient is to be added, (N, C), and γ's gradient.
+        """Return how much of each value is added to its gradient, (N, C), and γ's gradient.
 
         ``grad`` is the gradient of what GRN made of GELU of ``before``.
         """
@@ -55,10 +55,9 @@ class Response(NamedTuple):
         return along, of_gamma.sum(0)
 
 
-def activated(before: Tensor, response: Response) -> Tensor:
-    """Return GELU of a map, and GRN of that without its shift."""
+def activated(before: Tensor, response: Response, out: Tensor) -> Tensor:
+    """Return GELU of a map, and GRN of that without its shift, in ``out``."""
     samples, height, width, columns = before.shape
-    out = torch.empty_like(before)
     activate[_grid(before, samples)](
         *(before, response.factor, out, height * width, columns, _ROWS, _COLUMNS, _TIMES)
     )
@@ -98,7 +97,7 @@ def _sums(before: Tensor, other: Tensor | None = None) -> Tensor:
 
 
 def _grid(x: Tensor, samples: int) -> tuple[int, int, int]:
-    """Bands of rows, blocks of columns, samples; with one sample all are one."""
+    """Bands of rows, blocks of columns, samples; ``samples=1`` takes the whole batch as one."""
     rows = x.numel() // x.shape[-1] // samples
     return cdiv(rows, _ROWS * _TIMES), cdiv(x.shape[-1], _COLUMNS), samples
 

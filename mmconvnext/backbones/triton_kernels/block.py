@@ -4,6 +4,8 @@ In 16 bits a GPU waits for Python sooner than for memory, so the whole block is 
 weights are made ready by one kernel.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -41,10 +43,17 @@ def block(x: Tensor, weights: BlockWeights, factor: Tensor | None, settings: Set
 
     Shapes: x (N, H, W, C), contiguous; factor (N, 1, 1, 1) → (N, H, W, C). Differentiable once.
     """
-    with torch.cuda.device_of(x):  # Triton launches on the current device
+    with _on(x):
         if torch.is_grad_enabled():
             return _Block.apply(x, factor, settings, *weights)
-        return _forward(x, factor, settings, weights)[0]
+        return _forward(x, factor, settings, weights, keeps=False)[0]
+
+
+@contextmanager
+def _on(x: Tensor) -> Iterator[None]:
+    """Triton launches on the current device; all dtypes are as they should be."""
+    with torch.cuda.device_of(x), torch.autocast(x.device.type, enabled=False):
+        yield
 
 
 class _Kept(NamedTuple):
@@ -64,21 +73,25 @@ class _Kept(NamedTuple):
 
 
 def _forward(
-    x: Tensor, factor: Tensor | None, settings: Settings, weights: BlockWeights
-) -> tuple[Tensor, _Kept]:
+    x: Tensor, factor: Tensor | None, settings: Settings, weights: BlockWeights, keeps: bool
+) -> tuple[Tensor, _Kept | None]:
     low = LowWeights.of(weights, settings.low)
     normed, rstd, low_x = depthwise_norm(x, low.taps, low.depthwise_bias, settings.eps)
     before = F.linear(normed, low.expand, low.expand_bias)
+    # In its own memory where nobody reads it again.
+    hidden = torch.empty_like(before) if keeps else before
     response: Response | tuple[None, None] = (None, None)
     if weights.grn_gamma is None:
-        hidden = F.gelu(before)
+        torch.ops.aten.gelu.out(before, out=hidden)
     else:
         response = Response.of(before, weights.grn_gamma, settings.grn_eps)
-        hidden = activated(before, response)
+        activated(before, response, hidden)
     branch = F.linear(hidden, low.project, low.project_bias)
-    apart = _apart(weights, settings)
-    maps = (low_x, normed, rstd, before, hidden, low_x if apart is None else branch)
-    kept = _Kept(*maps, low.taps, low.expand, low.project, *response)
+    kept, apart = None, _apart(weights, settings)
+    if keeps:
+        maps = (low_x, normed, rstd, before, hidden, low_x if apart is None else branch)
+        kept = _Kept(*maps, low.taps, low.expand, low.project, *response)
+    del normed, before, hidden
     return residual.add(x, branch, factor, apart, _dtype(x, weights)), kept
 
 
@@ -97,8 +110,8 @@ class _Block(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, factor: Tensor | None, settings: Settings, *parameters: Tensor | None
     ) -> Tensor:
-        out, kept = _forward(x, factor, settings, BlockWeights._make(parameters))
-        ctx.save_for_backward(factor, *parameters, *kept)
+        out, kept = _forward(x, factor, settings, BlockWeights._make(parameters), keeps=True)
+        ctx.save_for_backward(factor, *parameters, *(kept or ()))
         ctx.settings, ctx.dtype = settings, x.dtype
         return out
 
@@ -108,39 +121,45 @@ class _Block(torch.autograd.Function):
         count = len(BlockWeights._fields)
         factor, *tensors = ctx.saved_tensors
         weights, kept = BlockWeights._make(tensors[:count]), _Kept._make(tensors[count:])
-        with torch.cuda.device_of(grad):
-            of_x, of_weights = _backward(
-                grad.contiguous(), factor, ctx.settings, weights, kept, ctx.dtype
-            )
+        learns = any(ctx.needs_input_grad[3:])
+        with _on(grad):
+            grad = grad.contiguous()
+            g, of_weights = _branch_backward(grad, factor, ctx.settings, weights, kept, learns)
+            of_x = None
+            if ctx.needs_input_grad[0]:
+                of_x = input_gradient(g, kept.taps, grad, ctx.dtype)
         return of_x, None, None, *(of_weights.get(name) for name in BlockWeights._fields)
 
 
-def _backward(
+def _branch_backward(
     grad: Tensor,
     factor: Tensor | None,
     settings: Settings,
     weights: BlockWeights,
     kept: _Kept,
-    dtype: torch.dtype,
+    learns: bool,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The gradients of ``x`` and, by their names, of the parameters."""
+    """The gradients of the depthwise convolution and, by their names, of the parameters."""
     apart = _apart(weights, settings)
-    g, project_sums = residual.backward(grad, kept.branch, factor, apart, settings.low)
-    rows = g.flatten(0, 2)
-    of_project = rows.t() @ kept.hidden.flatten(0, 2)
+    branch, project_sums = residual.backward(grad, kept.branch, factor, apart, settings.low)
+    rows = branch.flatten(0, 2)
     g = (rows @ kept.project).view_as(kept.before)
     response = along = of_grn_gamma = None
     if weights.grn_gamma is not None and kept.norms is not None and kept.factor is not None:
         response = Response(kept.norms, kept.factor)
         along, of_grn_gamma = response.backward(kept.before, g, weights.grn_gamma, settings.grn_eps)
-    g, expand_sums = activation_gradient(g, kept.before, response, along)
-    rows = g.flatten(0, 2)
-    of_expand = rows.t() @ kept.normed.flatten(0, 2)
-    g = (rows @ kept.expand).view_as(kept.normed)
+    hidden, expand_sums = activation_gradient(g, kept.before, response, along)
+    g = (hidden.flatten(0, 2) @ kept.expand).view_as(kept.normed)
     g, depthwise_sums = norm_gradient(g, kept.normed, kept.rstd)
-    sums = Sums(depthwise_sums, expand_sums, project_sums)
-    of_depthwise = weight_gradient(g, kept.x)
-    of_weights = gradients(weights, of_depthwise, of_expand, of_project, sums)
-    if of_grn_gamma is not None:
-        of_weights['grn_gamma'] = of_grn_gamma.to(weights.expand.dtype)
-    return input_gradient(g, kept.taps, grad, dtype), of_weights
+    if not learns:
+        return g, {}
+    of_weights = gradients(
+        weights,
+        of_depthwise=weight_gradient(g, kept.x),
+        of_expand=hidden.flatten(0, 2).t() @ kept.normed.flatten(0, 2),
+        of_project=rows.t() @ kept.hidden.flatten(0, 2),
+        sums=Sums(depthwise_sums, expand_sums, project_sums),
+    )
+    if of_grn_gamma is not None and weights.grn_gamma is not None:
+        of_weights['grn_gamma'] = of_grn_gamma.to(weights.grn_gamma.dtype)
+    return g, of_weights

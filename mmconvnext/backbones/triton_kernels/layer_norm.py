@@ -18,22 +18,18 @@ _TILE = 4096
 _TIMES = 8
 
 
-def layer_norm(
-    x: Tensor, weight: Tensor, bias: Tensor, eps: float, dtype: torch.dtype | None = None
-) -> Tensor:
-    """Return LayerNorm, its statistics in float32, in a dtype or that of ``x``.
+def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    """Return LayerNorm, its statistics in float32, in the dtype of ``x``.
 
     Shapes: x (…, C), contiguous; weight and bias (C,) → (…, C). Differentiable once.
     """
-    return _LayerNorm.apply(x, weight, bias, eps, dtype or x.dtype)
+    return _LayerNorm.apply(x, weight, bias, eps)
 
 
 class _LayerNorm(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float, dtype: torch.dtype
-    ) -> Tensor:
-        out = torch.empty_like(x, dtype=dtype)
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+        out = torch.empty_like(x)
         statistics = x.new_empty((2, *x.shape[:-1]), dtype=torch.float32)
         with torch.cuda.device_of(x):
             layer_norm_forward[(_programs(x),)](x, weight, bias, out, *statistics, eps, *_sizes(x))
@@ -50,7 +46,7 @@ class _LayerNorm(torch.autograd.Function):
                 grad.contiguous(), x, weight, *statistics, of_x, sums, *_sizes(x)
             )
         of_weight, of_bias = sums.sum(0).to(weight.dtype)
-        return of_x, of_weight, of_bias, None, None
+        return of_x, of_weight, of_bias, None
 
 
 def _rows(x: Tensor) -> int:

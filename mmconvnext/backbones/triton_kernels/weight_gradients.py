@@ -42,7 +42,7 @@ def gradients(
     names = ('depthwise', 'depthwise_bias', 'expand', 'expand_bias', 'project', 'project_bias')
     found = {name: torch.empty_like(getattr(weights, name)) for name in names}
     of_norms = sums.expand_bias.new_empty((bands, 2, channels))
-    of_gamma = torch.empty_like(weights.project_bias)
+    of_gamma = sums.expand_bias.new_empty(channels)
     fold[(bands + channels + cdiv(channels, 32),)](
         *as_given(weights, scaled)[2:],
         *(of_depthwise, of_expand, of_project, *sums, *map(len, sums)),
@@ -55,8 +55,9 @@ def gradients(
     if weights.gamma is not None:
         found['gamma'] = of_gamma.to(weights.gamma.dtype)
     if weights.grn_beta is not None:
-        with torch.autocast(weights.project.device.type, enabled=False):
-            found['grn_beta'] = weights.project.t() @ found['project_bias']
+        project = weights.project
+        of_beta = project.t() @ found['project_bias'].to(project.dtype)
+        found['grn_beta'] = of_beta.to(weights.grn_beta.dtype)
     return found
 
 

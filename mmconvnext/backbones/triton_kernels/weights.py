@@ -2,7 +2,7 @@
 
 The affine part of LayerNorm goes into the first linear layer, the shift of Global Response
 Normalization (GRN) into the bias of the second, and layer scale into all of that. In float16 layer
-scale stays apart: 1e-6 times a weight of .02 is none any more.
+scale stays apart: 1e-6 times a weight of .02 underflows to 0.
 """
 
 from typing import NamedTuple, Self

@@ -118,19 +118,51 @@ def outside(shape: tuple[int, ...], dtype: torch.dtype) -> dict:
     return dict(zip(('out', 'x', 'weight', 'bias'), distances(found, exact)))
 
 
-def without_kernels(channels: int, size: int) -> dict:
+def without_kernels(change: Callable[[torch.nn.Module], None], channels: int = 8) -> dict:
     """The option is on, but the block is none for the kernels."""
     from tests.backbones.fused_block.test_fused_block import a_block
 
     module = a_block(channels).to(torch.bfloat16)
-    module.dwconv.weight.data = module.dwconv.weight.data[..., :size, :size]
-    x = torch.randn(1, channels, 3, 2, dtype=torch.bfloat16)
     with torch.no_grad():
+        change(module)
+        x = torch.randn(1, channels, 3, 2, dtype=torch.bfloat16)
         on, off = (
             lean_block(x, module._weights(), LeanSettings(EPS, EPS, None, kernels))
             for kernels in (True, False)
         )
     return dict(out=0.0 if torch.equal(on, off) else 1.0)
+
+
+def small_kernel(module: torch.nn.Module) -> None:
+    module.dwconv.weight.data = module.dwconv.weight.data[..., :5, :5].contiguous()
+
+
+def narrow(module: torch.nn.Module) -> None:
+    module.pwconv1.weight.data = module.pwconv1.weight.data[:24].clone()
+    module.pwconv1.bias.data = module.pwconv1.bias.data[:24].clone()
+    module.pwconv2.weight.data = module.pwconv2.weight.data[:, :24].clone()
+
+
+def transposed(module: torch.nn.Module) -> None:
+    module.pwconv1.weight.data = module.pwconv1.weight.data.t().contiguous().t()
+
+
+def frozen(dtype: torch.dtype) -> dict:
+    """Without gradients of weights, and in another autocast, the input's gradient is the same."""
+    from tests.backbones.fused_block.test_fused_block import a_block
+
+    module = a_block(8, grn=True, gamma=False)
+    x, grad = torch.randn(2, 1, 8, 3, 2)
+    found = []
+    for learns in (True, False):
+        module.requires_grad_(learns)
+        given = x.clone().requires_grad_()
+        with torch.autocast('cpu', dtype):
+            out = lean_block(given, module._weights(), LeanSettings(EPS, EPS, None, True))
+        with torch.autocast('cpu', torch.bfloat16 if dtype == torch.float16 else torch.float16):
+            out.backward(grad)
+        found.append(given.grad)
+    return dict(x=0.0 if torch.equal(*found) else 1.0)
 
 
 def backbone() -> dict:
@@ -173,11 +205,13 @@ def _cases() -> dict[str, Callable[[], dict]]:
                 block, (7, 5), 24, dtype, folded=True, residual=dtype, **v1
             ),
             f'silent {name}': partial(silent_channel, dtype),
+            f'frozen {name}': partial(frozen, dtype),
             f'outside 5x7 40 {name}': partial(outside, (2, 5, 7, 40), dtype),
         }
     cases['outside float32'] = partial(outside, (300, 24), torch.float32)
-    cases['fallback 4160'] = partial(without_kernels, 4160, 7)
-    cases['fallback 5x5'] = partial(without_kernels, 8, 5)
+    cases['fallback 4160'] = partial(without_kernels, lambda _: None, 4160)
+    for change in (small_kernel, narrow, transposed):
+        cases[f'fallback {change.__name__}'] = partial(without_kernels, change)
     cases['backbone'] = backbone
     return cases
 

@@ -3,8 +3,10 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -83,17 +85,38 @@ def test_compiles_for_sm_80_and_sm_90(tmp_path: Path, channels: int) -> None:
         assert channels > 1024 or found['stack'] <= 64, name
 
 
-def test_without_triton_or_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module, compiler in ((None, 'gcc'), (object(), None)):
-        monkeypatch.setattr(triton_kernels, 'find_spec', lambda _, found=module: found)
-        monkeypatch.setattr(triton_kernels.shutil, 'which', lambda _, found=compiler: found)
-        triton_kernels.installed.cache_clear()
-        assert not triton_kernels.installed()
-    triton_kernels.installed.cache_clear()
+@pytest.fixture
+def a_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What the kernels ask for before they run."""
+    monkeypatch.setattr(triton_kernels, 'find_spec', lambda _: object())
+    monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda _: (9, 0))
+    triton_kernels._work_on.cache_clear()
+    yield
+    triton_kernels._work_on.cache_clear()
+
+
+def test_a_gpu_without_a_compiler(monkeypatch: pytest.MonkeyPatch, a_gpu: None) -> None:
+    broken = ModuleType('layer_norm')
+
+    def layer_norm(*_: object) -> None:
+        raise RuntimeError('Failed to find C compiler.')
+
+    broken.layer_norm = layer_norm
+    monkeypatch.setitem(sys.modules, f'{triton_kernels.__name__}.layer_norm', broken)
+    with pytest.warns(UserWarning, match=r'do not run here .*C compiler.*triton_kernels=False'):
+        assert not triton_kernels._work_on(torch.device('cpu'))
+
+
+def test_without_triton_or_on_an_old_gpu(monkeypatch: pytest.MonkeyPatch, a_gpu: None) -> None:
+    monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda _: (7, 5))
+    assert not triton_kernels._work_on(torch.device('cpu'))
+    triton_kernels._work_on.cache_clear()
+    monkeypatch.setattr(triton_kernels, 'find_spec', lambda _: None)
+    assert not triton_kernels._work_on(torch.device('cpu'))
 
 
 def test_changes_nothing_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(triton_kernels, 'installed', lambda: True)
+    monkeypatch.setattr(triton_kernels, '_work_on', lambda _: True)
     model = ConvNeXt('atto')
     assert all(block.triton_kernels for stage in model.stages for block in stage)
     plain = ConvNeXt('atto', triton_kernels=False)
