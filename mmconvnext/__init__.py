@@ -18,6 +18,7 @@ from mmconvnext import compat
 compat.apply()
 
 from mmconvnext.backbones import ConvNeXt  # noqa: E402
+from mmconvnext.checkpoints.pretrained import list_models  # noqa: E402
 from mmconvnext.hooks import (  # noqa: E402
     DetectionPictureHook,
     LayerLearningRatesHook,
@@ -34,6 +35,7 @@ __all__ = [
     'LayerLearningRatesHook',
     'SegmentationPictureHook',
     '__version__',
+    'list_models',
 ]
 
 

@@ -41,6 +41,11 @@ class Backbone(BaseModule):
         """Channels of the maps that are returned, in their order."""
         return tuple(self.channels[stage] for stage in self.out_indices)
 
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Strides of the maps that are returned: pixels of the input for one of theirs."""
+        return tuple(4 * 2**stage for stage in self.out_indices)
+
     def init_weights(self) -> None:
         """Draw the weights, or load the file that ``init_cfg`` names.
 

@@ -19,6 +19,7 @@ from mmconvnext.backbones.block import ConvNeXtBlock, has_plain_kind
 from mmconvnext.backbones.deploy import Replaced, fold_norm, restore
 from mmconvnext.backbones.forms import output_map
 from mmconvnext.backbones.layers import LayerNorm2d
+from mmconvnext.checkpoints.pretrained import find_pretrained
 from mmconvnext.errors import ArgumentError
 from mmconvnext.layer_ids import suited_layers
 from mmconvnext.registry import MODELS
@@ -121,6 +122,33 @@ class ConvNeXt(Backbone):
         self._before_deploy: list[Replaced] = []
         self._build(in_channels, drop_path_rate)
         self._freeze()
+
+    @classmethod
+    def from_pretrained(cls, name: str, **options: Any) -> Self:
+        """Return a backbone with published weights, in eval mode.
+
+        The file is downloaded once, into torch hub's folder. Weights load strictly; the output
+        norms of the first three stages are new, since no published backbone has them.
+
+        Args:
+            name: One of :func:`mmconvnext.list_models`, such as ``'convnext_t_in22k'``.
+            options: The constructor's, such as ``out_indices`` and ``drop_path_rate``; and
+                ``norm3`` and ``stem`` of :func:`~mmconvnext.checkpoints.load.load`.
+
+        Raises:
+            ArgumentError: (a ValueError) there is no such name, or an option is wrong.
+            CheckpointError: the file cannot be had; the message says where it could be put.
+        """
+        weights = find_pretrained(name)
+        loading = {key: options.pop(key) for key in ('norm3', 'stem') if key in options}
+        init_cfg: dict[str, Any] = {
+            'type': 'Pretrained',
+            'checkpoint': weights.checkpoint,
+            **loading,
+        }
+        model = cls(weights.arch, use_grn=weights.use_grn, init_cfg=init_cfg, **options)
+        model.init_weights()
+        return model.eval()
 
     def _build(self, in_channels: int, drop_path_rate: float) -> None:
         rates = arguments.drop_path_rates(drop_path_rate, sum(self.depths))
