@@ -140,12 +140,9 @@ class ConvNeXt(Backbone):
             CheckpointError: the file cannot be had; the message says where it could be put.
         """
         weights = find_pretrained(name)
-        loading = {key: options.pop(key) for key in ('norm3', 'stem') if key in options}
-        init_cfg: dict[str, Any] = {
-            'type': 'Pretrained',
-            'checkpoint': weights.checkpoint,
-            **loading,
-        }
+        init_cfg: dict[str, Any] = dict(type='Pretrained', checkpoint=weights.checkpoint)
+        for key in {'norm3', 'stem'} & options.keys():
+            init_cfg[key] = options.pop(key)
         model = cls(weights.arch, use_grn=weights.use_grn, init_cfg=init_cfg, **options)
         model.init_weights()
         return model.eval()
