@@ -3,7 +3,8 @@
 # make test            lint and the whole suite, in two processes (TEST_PROCESSES=N: in N)
 # make campaigns       the long proofs
 # make bench           times ConvNeXt and UperNet against other implementations, in minutes
-# make lint            ruff, the import contracts and types
+# make lint            ruff, the import contracts, types and the workflows
+# make release         builds wheel and sdist in dist/ and checks them; uploads nothing
 #
 # Each makes the environment it needs in .venv. TORCH_INDEX_URL=URL takes torch from another
 # index, such as https://download.pytorch.org/whl/cpu or https://download.pytorch.org/whl/cu130.
@@ -22,7 +23,7 @@ DETECTION_CONFIG := configs/mask_rcnn_convnext_atto_samples.py
 DETECTION_CHECKPOINT := $(DETECTION)/epoch_7.pth
 
 .DELETE_ON_ERROR:
-.PHONY: demo demo-detection test lint campaigns bench
+.PHONY: demo demo-detection test lint campaigns triton bench release
 
 demo: $(DEMO_CHECKPOINT)
 	@$(BIN)/python tools/test.py $(DEMO_CONFIG) $(DEMO_CHECKPOINT) \
@@ -62,6 +63,15 @@ lint: .venv/installed-tests
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
+
+# Builds dist/ and checks it; uploads nothing.
+release: lint .release/installed
+	rm -rf dist
+	.release/bin/python -m build --outdir dist
+	.release/bin/twine check --strict dist/*
 
 .venv/installed: requirements/constraints.txt setup.cfg pyproject.toml setup.py
 	@echo 'Installing torch and OpenMMLab into .venv …'
@@ -91,6 +101,12 @@ lint: .venv/installed-tests
 	@rm -rf .triton
 	@$(BIN)/python -m pip --disable-pip-version-check install --no-deps \
 	    --target .triton --requirement requirements/triton.txt
+	@touch $@
+
+.release/installed: requirements/release.txt
+	@echo 'Installing what builds a release into .release …'
+	@$(PYTHON) -m venv .release
+	@.release/bin/python -m pip --disable-pip-version-check install --requirement requirements/release.txt
 	@touch $@
 
 # In a folder of its own: tests/test_mim.py makes environments that see it and .venv.
