@@ -1,4 +1,4 @@
-"""What stands in any config: types by name or as classes, wrapped data sets, steps within steps."""
+"""What stands in any config: types by name or as classes, wrapped datasets, steps within steps."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ def type_name(entry: Mapping) -> str:
 
 
 def wrapped_datasets(dataset: Mapping) -> Iterator[Any]:
-    """The data sets that read files: those within wrappers such as RepeatDataset."""
+    """The datasets that read files: those within wrappers such as RepeatDataset."""
     inner = [*filter(None, [dataset.get('dataset'), *(dataset.get('datasets') or [])])]
     for one in inner:
         yield from wrapped_datasets(one)

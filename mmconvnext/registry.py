@@ -19,7 +19,7 @@ from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import Registry
 
 _CLASSIFICATION = ['mmconvnext.classification']
-# What plugs into mmseg or mmdet is looked for only where that is installed.
+# Modules for mmseg or mmdet are imported only where that is installed.
 _SEGMENTATION = ['mmconvnext.segmentation'] if find_spec('mmseg') else []
 _DETECTION = ['mmconvnext.detection'] if find_spec('mmdet') else []
 

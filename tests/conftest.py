@@ -62,7 +62,7 @@ def small_backbone() -> Callable[..., torch.nn.Module]:
 
 @pytest.fixture(scope='session')
 def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny generated data set in ADE20K's layout: 8 + 4 pictures of 64 px."""
+    """A tiny generated dataset in ADE20K's layout: 8 + 4 pictures of 64 px."""
     from mmconvnext.data.samples import write_segmentation_samples
 
     root = tmp_path_factory.mktemp('data') / 'samples'

@@ -1,4 +1,4 @@
-"""Write a generated sample data set.
+"""Write a generated sample dataset.
 
 Example:
     python tools/make_samples.py data/samples/segmentation
@@ -32,7 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('root', help='folder of the data set')
+    parser.add_argument('root', help='folder of the dataset')
     parser.add_argument('--kind', choices=WRITERS, default='segmentation', help='kind of labels')
     for name, meaning in NUMBERS.items():
         defaults = ', '.join(f'{k} {(w.__kwdefaults__ or {})[name]}' for k, w in WRITERS.items())

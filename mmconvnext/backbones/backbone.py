@@ -50,8 +50,8 @@ class Backbone(BaseModule):
         """Draw the weights, or load the file that ``init_cfg`` names.
 
         Raises:
-            CheckpointError: the file is missing, unsafe, or does not fit the model, which is
-                then as it was, but for other schemes of a list of them in ``init_cfg``.
+            CheckpointError: the file is missing, unsafe, or does not fit the model. Its weights
+                are then unchanged; other entries of a list in ``init_cfg`` were applied before.
         """
         if self._is_init:
             return

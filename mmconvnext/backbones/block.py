@@ -149,7 +149,7 @@ class ConvNeXtBlock(nn.Module):
 
 
 def has_plain_kind(module: nn.Module, kinds: tuple[type[nn.Module], ...]) -> bool:
-    """Whether it is exactly of one of the kinds, and its call is nobody else's business."""
+    """Return whether a module is exactly of one of the kinds and has no hooks of its own."""
     return (
         type(module) in kinds
         and 'forward' not in vars(module)

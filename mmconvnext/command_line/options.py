@@ -192,7 +192,7 @@ def backbones(model: ConfigDict) -> Iterator[ConfigDict]:
 
 
 def _pretrained_entries(model: ConfigDict) -> Iterator[ConfigDict]:
-    """What our backbone or classifier will load; another one's schemes are its own."""
+    """Return what our backbone or classifier will load; other modules are not looked at."""
     init = model.get('init_cfg') or []
     for entry in init if isinstance(init, list) else [init]:
         if model.get('type') in _OURS and entry.get('type') == 'Pretrained':

@@ -21,7 +21,7 @@ from mmconvnext.preflight.segmentation import IGNORED
 
 Entries = dict[str, Any]
 
-# What a data set takes from other entries of the config.
+# What a dataset takes from other entries of the config.
 _NAMED = dict(data_root=Code('data_root'), metainfo=Code('metainfo'))
 
 
@@ -29,7 +29,7 @@ def find_base(base: str) -> Path:
     """The file of a config that is named by its path or, installed, as ``mmconvnext::NAME.py``.
 
     mmengine's own ``::`` will not do: it looks for all types of such a base in one scope, and the
-    data sets are mmseg's or mmdet's. Raises UserError where there is none.
+    datasets are mmseg's or mmdet's. Raises UserError where there is none.
     """
     package, _, name = base.rpartition('::')
     path = Path(mmconvnext.__file__).parent / '.mim' / 'configs' / name if package else Path(base)

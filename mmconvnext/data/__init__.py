@@ -1,1 +1,1 @@
-"""Sample data sets, official archives, and checks before a run."""
+"""Sample datasets, official archives, and checks before a run."""

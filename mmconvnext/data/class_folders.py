@@ -85,7 +85,7 @@ def require_classes(config: Config, *splits: str) -> None:
             raise UserError(
                 f'data: expected the same class folders in {first} and {split}, got '
                 f'{len(differing)} in one of them alone: {", ".join(differing[:3])}; add or remove '
-                'them, or give both data sets the same class_names'
+                'them, or give both datasets the same class_names'
             )
         wanted = config.model.get('num_classes')
         if type_name(config.model) == 'ImageClassifier' and wanted not in (None, len(classes)):

@@ -1,4 +1,4 @@
-"""A seeded miniature data set in ImageNet's layout, to train a classifier in minutes on a CPU.
+"""A seeded miniature dataset in ImageNet's layout, to train a classifier in minutes on a CPU.
 
 Each picture shows one shape with clutter over a muted and noisy gradient. Circles and rings share
 their colours: by colour alone no more than four in five are told right.
@@ -31,7 +31,7 @@ def write_classification_samples(
     seed: int = 0,
     report: Report | None = None,
 ) -> Path:
-    """Write the data set below ``root``; every class comes equally often, to one.
+    """Write the dataset below ``root``; every class comes equally often, to one.
 
     Arguments and errors are those of :func:`~mmconvnext.data.samples.write_segmentation_samples`.
     """

@@ -1,4 +1,4 @@
-"""A seeded miniature data set in COCO's layout, to try detection in minutes on a CPU.
+"""A seeded miniature dataset in COCO's layout, to try detection in minutes on a CPU.
 
 Pictures show two to four shapes with colour noise, clutter and occlusion over a muted gradient;
 each class has a hue of its own. Layout, as COCO's::
@@ -47,7 +47,7 @@ def write_detection_samples(
     seed: int = 0,
     report: Report | None = None,
 ) -> Path:
-    """Write the data set below ``root``.
+    """Write the dataset below ``root``.
 
     Arguments and errors are those of :func:`~mmconvnext.data.samples.write_segmentation_samples`.
     """

@@ -25,7 +25,7 @@ def name_unreadable_images() -> None:
         except (AssertionError, OSError, ValueError, cv2.error) as error:
             raise UserError(
                 f'{results["img_path"]}: expected a readable picture ({first_line(error)}); '
-                'replace the file, or take it out of the data set'
+                'replace the file, or take it out of the dataset'
             ) from error
 
     LoadImageFromFile.transform = naming

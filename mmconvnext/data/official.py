@@ -1,4 +1,4 @@
-"""The official data sets: where their archives are, what is in them, and how much of it."""
+"""The official datasets: where their archives are, what is in them, and how much of it."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -30,7 +30,7 @@ class Expected(NamedTuple):
 
 
 class DataSet(NamedTuple):
-    """A data set of one or several archives, all of them needed; ``terms`` is an address."""
+    """A dataset of one or several archives, all of them needed; ``terms`` is an address."""
 
     title: str
     archives: tuple[Archive, ...]

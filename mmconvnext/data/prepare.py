@@ -1,4 +1,4 @@
-"""From the official archives of a data set to the layout that the configs expect."""
+"""From the official archives of a dataset to the layout that the configs expect."""
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -18,11 +18,11 @@ from mmconvnext.errors import UserError
 def prepare(
     dataset: DataSet, root: Path, archives: Sequence[Path] = (), *, fetch: bool = False
 ) -> bool:
-    """Unpack a data set's archives below ``root``, count what is there then, and tell it.
+    """Unpack a dataset's archives below ``root``, count what is there then, and tell it.
 
     Archives may have any names, they are told by what they hold; those in ``root`` under their own
     names need not be named, and with ``fetch`` those that are needed and not there are downloaded
-    into it. What is there already is not unpacked again, and a data set that is complete needs no
+    into it. What is there already is not unpacked again, and a dataset that is complete needs no
     archives. Returns whether it is complete. Raises UserError where an archive is missing, is
     another one, or is broken or harmful.
     """
@@ -53,7 +53,7 @@ def prepare(
 
 
 def recognise(path: Path, dataset: DataSet) -> Archive:
-    """Which of a data set's archives a file is, by what it holds; a UserError where it is none."""
+    """Which of a dataset's archives a file is, by what it holds; a UserError where it is none."""
     with open_archive(path) as archive:
         names = archive.namelist()
     for known in dataset.archives:

@@ -1,4 +1,4 @@
-"""The frame of a generated data set: a folder that is complete or absent, drawn from one seed."""
+"""The frame of a generated dataset: a folder that is complete or absent, drawn from one seed."""
 
 import json
 import shutil
@@ -23,7 +23,7 @@ def write_sample_set(
     recipe: Recipe,
     report: Report | None = None,
 ) -> Path:
-    """Write a data set below ``root``; a complete one of the same recipe is left as it is.
+    """Write a dataset below ``root``; a complete one of the same recipe is left as it is.
 
     The folder appears complete or not at all. ``write_split`` is called with it, with
     ``'training'`` or ``'validation'``, a generator for each picture, and the side of a picture in
@@ -79,7 +79,7 @@ def _recipe_of(root: Path, wanted: Recipe) -> Recipe:
     kind = wanted.get('kind')
     if not isinstance(found, dict) or found.keys() != wanted.keys() or found.get('kind') != kind:
         raise FileExistsError(
-            f'{root}: expected an empty place or a {kind or "segmentation"} sample data set, found '
+            f'{root}: expected an empty place or a {kind or "segmentation"} sample dataset, found '
             'something else; choose another folder'
         )
     return found

@@ -1,4 +1,4 @@
-"""A seeded miniature data set in ADE20K's layout, to try the whole chain in minutes on a CPU.
+"""A seeded miniature dataset in ADE20K's layout, to try the whole chain in minutes on a CPU.
 
 Pictures show three to five shapes with colour noise, clutter and occlusion over a muted gradient.
 Circles and rings share their colours, as do squares and crosses: these pairs differ by shape
@@ -39,12 +39,12 @@ def write_segmentation_samples(
     seed: int = 0,
     report: Report | None = None,
 ) -> Path:
-    """Write the data set below ``root``; a complete one made the same way is left as it is.
+    """Write the dataset below ``root``; a complete one made the same way is left as it is.
 
     The splits draw from different seeds. The folder appears complete or not at all.
 
     Args:
-        root: Folder of the data set.
+        root: Folder of the dataset.
         training: Pictures to train on.
         validation: Pictures held out.
         size: Side of a picture in pixels.

@@ -1,4 +1,4 @@
-"""What plugs into mmdet."""
+"""Models, metrics and transforms for mmdet."""
 
 from mmconvnext.detection.coco_metric import CocoMetric
 from mmconvnext.detection.mask_rcnn import MaskRCNN

@@ -40,7 +40,7 @@ def name_pictures_without_anchors() -> None:
             height, width = img_meta['img_shape'][:2]
             raise UserError(
                 f'{img_meta.get("img_path", "a picture")}: expected room for an anchor, got '
-                f'{width} × {height} pixels after the augmentation; take it out of the data set, '
+                f'{width} × {height} pixels after the augmentation; take it out of the dataset, '
                 'filter by train_dataloader.dataset.filter_cfg.min_size, or set '
                 'model.train_cfg.rpn.allowed_border=-1'
             ) from error

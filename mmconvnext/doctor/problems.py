@@ -55,7 +55,7 @@ class Problem(NamedTuple):
 
 
 def find_problems(facts: Facts) -> list[Problem]:
-    """What would fail in an environment, what may last."""
+    """Return what would fail in an environment, then what may fail."""
     found = [
         *_missing(facts),
         *_clashes(facts.versions),

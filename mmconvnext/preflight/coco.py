@@ -21,7 +21,7 @@ from mmconvnext.preflight.read_files import Facts, Pair, Reader
 def check_coco(
     config: Config, dataset: ConfiguredDataset, read: Reader, findings: Findings
 ) -> tuple[Summary, list[Facts]]:
-    """Check the annotation file of a data set, its evaluator and its pictures."""
+    """Check the annotation file of a dataset, its evaluator and its pictures."""
     summary = Summary(dataset.name, 'instances', dataset.classes)
     _check_evaluators(config, dataset, findings)
     try:
@@ -53,7 +53,7 @@ def check_coco(
 
 
 def _check_evaluators(config: Config, dataset: ConfiguredDataset, findings: Findings) -> None:
-    """Whether the evaluator reads the annotations that its data set has."""
+    """Whether the evaluator reads the annotations that its dataset has."""
     for evaluator in evaluators(config, dataset.split):
         file = evaluator.get('ann_file')
         if file and not _same_file(file, dataset.built.ann_file):

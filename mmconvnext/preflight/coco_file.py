@@ -41,7 +41,7 @@ def read_coco(path: str | Path) -> CocoFile:
     except (ValueError, RecursionError) as error:
         raise UserError(
             f'{path}: expected JSON, got something else ({error}); give the annotation file of '
-            'the data set'
+            'the dataset'
         ) from error
     lists, there = {}, type(content).__name__
     if isinstance(content, dict):

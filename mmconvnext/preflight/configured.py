@@ -1,4 +1,4 @@
-"""The data sets that a config names, each as its own class sees it, but with no data loaded."""
+"""The datasets that a config names, each as its own class sees it, but with no data loaded."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from mmconvnext.preflight.findings import Findings
 
 @dataclass(frozen=True)
 class ConfiguredDataset:
-    """One data set of a config; of a wrapper such as RepeatDataset, what it wraps.
+    """One dataset of a config; of a wrapper such as RepeatDataset, what it wraps.
 
     ``name`` is the split, and a number where a split has several; ``built`` knows its classes and
     its paths, and has loaded nothing. ``kind`` is ``'coco'`` or ``'segmentation'`` where it reads
@@ -49,7 +49,7 @@ class ConfiguredDataset:
 
 
 def configured_datasets(config: Config, findings: Findings) -> list[ConfiguredDataset]:
-    """Build the data sets of all splits lazily; those that cannot be are findings.
+    """Build the datasets of all splits lazily; those that cannot be are findings.
 
     A test split that is the val split comes once.
     """
@@ -67,9 +67,9 @@ def configured_datasets(config: Config, findings: Findings) -> list[ConfiguredDa
                 with DefaultScope.overwrite_default_scope(config.get('default_scope')):
                     # Neither the transforms nor the annotations: both come later, one by one.
                     built = DATASETS.build({**leaf, 'pipeline': [], 'lazy_init': True})
-            except Exception as error:  # a data set's class fails in any way
+            except Exception as error:  # a dataset's class fails in any way
                 findings.of_split(name).error(
-                    'data set not built',
+                    'dataset not built',
                     f'{leaf.get("type")} cannot be built ({type(error).__name__}: '
                     f'{first_line(error)}); correct {split}_dataloader.dataset',
                 )

@@ -1,4 +1,4 @@
-"""Plots of a data set: how often each class occurs, and how large objects and pictures are."""
+"""Plots of a dataset: how often each class occurs, and how large objects and pictures are."""
 
 import warnings
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ _COCO_SIZES = (32, 96)  # pixels: bounds of COCO's small, medium and large
 def draw_plots(summaries: Sequence[Summary], folder: Path) -> list[Path]:
     """Write the plots for which there is something to draw, and return their paths.
 
-    ``classes.png`` has the share of each class in each data set, the commonest on top;
+    ``classes.png`` has the share of each class in each dataset, the commonest on top;
     ``sizes.png`` the sizes of objects, where there are boxes, and of pictures.
     """
     written = []
@@ -69,7 +69,7 @@ def _draw_classes(summaries: Sequence[Summary], path: Path) -> None:
 
 
 def _draw_column(panel: Axes, shares: np.ndarray, summaries: list[Summary], lowest: float) -> None:
-    """Shares (data sets, classes); a cross at ``lowest`` where there is none, grey if nowhere."""
+    """Shares (datasets, classes); a cross at ``lowest`` where there is none, grey if nowhere."""
     places = np.arange(shares.shape[1])
     seen = shares > 0
     both = seen.sum(axis=0) > 1

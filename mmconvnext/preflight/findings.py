@@ -1,4 +1,4 @@
-"""What is wrong with a data set, by level and with the first offenders; and its numbers."""
+"""What is wrong with a dataset, by level and with the first offenders; and its numbers."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -76,7 +76,7 @@ class Findings:
 
 @dataclass
 class Summary:
-    """Numbers of one data set.
+    """Numbers of one dataset.
 
     ``counts`` are instances or pixels of each class, as ``unit`` says; ``object_sizes`` square
     roots of the areas of boxes in pixels; ``picture_sizes`` counts (width, height).

@@ -32,7 +32,7 @@ def dotted(path: Path) -> str:
 
 
 def check_heads(config: Config, datasets: Sequence[ConfiguredDataset], findings: Findings) -> None:
-    """Compare ``num_classes`` of every head with the classes of the data sets."""
+    """Compare ``num_classes`` of every head with the classes of the datasets."""
     if not datasets:
         return
     trained = next((d for d in datasets if d.split == 'train'), datasets[0])
@@ -55,7 +55,7 @@ def check_heads(config: Config, datasets: Sequence[ConfiguredDataset], findings:
                 f'{dotted(path)}.num_classes: expected {expected}, the classes of '
                 f'{trained.name}, got {given}'
                 + ('' if 'num_classes' in head else ' (the default of its type)')
-                + f'; set it to {expected}, or give the data set its metainfo',
+                + f'; set it to {expected}, or give the dataset its metainfo',
             )
         _check_class_weights(path, head, expected, findings)
 

@@ -57,9 +57,9 @@ def size_text(size: Sequence[float]) -> str:
 def check_copies(
     read: Mapping[str, Sequence[Facts]], splits: Mapping[str, str], findings: Findings
 ) -> None:
-    """Find files with the same content, within data sets and between training and evaluation.
+    """Find files with the same content, within datasets and between training and evaluation.
 
-    ``read`` and ``splits`` are by name of the data set.
+    ``read`` and ``splits`` are by name of the dataset.
     """
     files: dict[str, dict[bytes, dict[str, None]]] = {}
     for name, facts in read.items():
@@ -69,7 +69,7 @@ def check_copies(
                 files[name][fact.digest][fact.image] = None
         findings.of_split(name).warning(
             'copies',
-            'pictures that are copies of others of the same data set: they count twice',
+            'pictures that are copies of others of the same dataset: they count twice',
             [' = '.join(same) for same in files[name].values() if len(same) > 1],
         )
     trained: dict[bytes, dict[str, None]] = {}

@@ -1,4 +1,4 @@
-"""What the checks of a data set found, as tables for a person and as JSON for a program."""
+"""What the checks of a dataset found, as tables for a person and as JSON for a program."""
 
 import dataclasses
 import math
@@ -17,8 +17,8 @@ _SHOWN = 3  # offenders by name in the table; the JSON has more
 
 
 def print_report(checked: Preflight, console: Console) -> None:
-    """Print a table, one row a data set, and all findings."""
-    table = Table('data set', title='Data', title_justify='left')
+    """Print a table, one row a dataset, and all findings."""
+    table = Table('dataset', title='Data', title_justify='left')
     for header in ('pictures', 'annotated', 'classes', 'labels', 'smallest', 'largest'):
         table.add_column(header, justify='right')
     for summary in checked.summaries:

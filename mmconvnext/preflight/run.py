@@ -16,13 +16,13 @@ from mmconvnext.preflight.pictures import check_copies
 from mmconvnext.preflight.read_files import Facts, Pair, read_pairs
 from mmconvnext.preflight.segmentation import check_segmentation
 
-# Called with (name of the data set, pictures read, pictures in all).
+# Called with (name of the dataset, pictures read, pictures in all).
 Report = Callable[[str, int, int], None]
 
 
 @dataclass
 class Preflight:
-    """What the checks found, and the numbers of each data set."""
+    """What the checks found, and the numbers of each dataset."""
 
     findings: Findings
     summaries: list[Summary]
@@ -31,11 +31,11 @@ class Preflight:
 def preflight(
     config: Config, *, jobs: int = 1, open_files: bool = True, report: Report | None = None
 ) -> Preflight:
-    """Check the data sets of all splits, the heads and the evaluators of a config.
+    """Check the datasets of all splits, the heads and the evaluators of a config.
 
     ``jobs`` processes read the pictures, unless ``open_files`` is off: then what the config and the
     json say is checked in seconds. ``report`` is told how far the reading is. Raises UserError
-    where a process that read pictures died, or no data set is of a known kind.
+    where a process that read pictures died, or no dataset is of a known kind.
     """
     findings = Findings()
     datasets = configured_datasets(config, findings)
@@ -71,7 +71,7 @@ def preflight(
 
 
 def _read(name: str, jobs: int, report: Report | None, pairs: Sequence[Pair]) -> list[Facts]:
-    """What is in the files of a data set; nothing without jobs."""
+    """What is in the files of a dataset; nothing without jobs."""
     facts = []
     for fact in read_pairs(pairs, jobs) if jobs else ():
         facts.append(fact)

@@ -42,7 +42,7 @@ def check_segmentation(
 
 
 def _list_pairs(dataset: ConfiguredDataset, findings: Findings) -> list[Pair]:
-    """The pictures and label files as the data set lists them; stray label files are a finding."""
+    """The pictures and label files as the dataset lists them; stray label files are a finding."""
     image, labels = dataset.step('LoadImageFromFile'), dataset.step('LoadAnnotations')
     pairs = [
         Pair(
@@ -80,12 +80,12 @@ def _to_label(dataset: ConfiguredDataset, value: int) -> int:
 
 
 def _check_reading(config: Config, dataset: ConfiguredDataset, findings: Findings) -> None:
-    """Check that data set, pipeline, heads and evaluator agree on what is ignored."""
+    """Check that dataset, pipeline, heads and evaluator agree on what is ignored."""
     given = dataset.step('LoadAnnotations').get('reduce_zero_label')
     if given is not None and given != dataset.built.reduce_zero_label:
         findings.error(
             'reduce_zero_label',
-            f'LoadAnnotations has reduce_zero_label={given} and the data set '
+            f'LoadAnnotations has reduce_zero_label={given} and the dataset '
             f'{dataset.built.reduce_zero_label}: mmseg refuses; give both the same',
         )
     model = config.get('model') or {}

@@ -1,4 +1,4 @@
-"""What plugs into mmseg."""
+"""Models, heads and metrics for mmseg."""
 
 from mmconvnext.segmentation.heads import FCNHead, UPerHead
 from mmconvnext.segmentation.iou_metric import IoUMetric

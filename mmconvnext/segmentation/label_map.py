@@ -95,7 +95,7 @@ class View:
         return torch.cat([self._strips[n][j][rows] for n, rows, _ in band.pieces])
 
 
-@functools.lru_cache(64)  # a data set has few sizes, or else this costs 2 ms a picture
+@functools.lru_cache(64)  # a dataset has few sizes, or else this costs 2 ms a picture
 def _way_back(
     windows: Windows,
     low: int,

@@ -15,7 +15,7 @@ def write_zip(path: Path, members: dict[str, bytes]) -> Path:
 
 
 def miniature(dataset: DataSet, number: int = 2) -> DataSet:
-    """The data set with ``number`` files where there are thousands."""
+    """The dataset with ``number`` files where there are thousands."""
     return dataset._replace(
         expected=tuple(
             Expected(part.pattern, min(part.number, number)) for part in dataset.expected
@@ -24,7 +24,7 @@ def miniature(dataset: DataSet, number: int = 2) -> DataSet:
 
 
 def write_archives(dataset: DataSet, folder: Path) -> list[Path]:
-    """One zip file for each archive of a miniature data set."""
+    """One zip file for each archive of a miniature dataset."""
     generator, paths = random.Random(0), []
     for archive in dataset.archives:
         members = {f'{archive.folder}/': b'', '__MACOSX/._x': b'x'}

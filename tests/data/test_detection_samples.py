@@ -237,13 +237,13 @@ def test_somebody_else_s_folder_is_not_touched(tmp_path: Path, content: str) -> 
 def test_one_kind_does_not_replace_the_other(tmp_path: Path) -> None:
     write_segmentation_samples(tmp_path / 'a', training=1, validation=1)
     write_detection_samples(tmp_path / 'b', training=1, validation=1)
-    with pytest.raises(FileExistsError, match='a detection sample data set'):
+    with pytest.raises(FileExistsError, match='a detection sample dataset'):
         write_detection_samples(tmp_path / 'a', training=1, validation=1)
-    with pytest.raises(FileExistsError, match='a segmentation sample data set'):
+    with pytest.raises(FileExistsError, match='a segmentation sample dataset'):
         write_segmentation_samples(tmp_path / 'b', training=1, validation=1)
     recipe = tmp_path / 'b' / 'recipe.json'
     recipe.write_text(recipe.read_text().replace('detection', 'of a later version'))
-    with pytest.raises(FileExistsError, match='a detection sample data set'):
+    with pytest.raises(FileExistsError, match='a detection sample dataset'):
         write_detection_samples(tmp_path / 'b', training=1, validation=1)
 
 

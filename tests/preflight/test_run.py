@@ -75,8 +75,8 @@ def test_a_data_set_that_cannot_be_built_is_a_finding(samples: Path) -> None:
     config.val_dataloader.dataset.surprise = 1
     found = preflight(config).findings.of('error')
     assert {(f.split, f.kind) for f in found} >= {
-        ('train', 'data set not built'),
-        ('val', 'data set not built'),
+        ('train', 'dataset not built'),
+        ('val', 'dataset not built'),
     }
 
 

@@ -16,7 +16,7 @@ from mmconvnext.config_types import wrapped_datasets
 from mmconvnext.data.checks import require_data
 from mmconvnext.errors import UserError, first_line
 
-# A data set with a larger annotation file is not read for its length alone.
+# A dataset with a larger annotation file is not read for its length alone.
 CHEAP_BYTES = 50 << 20
 # Iterations of an epoch where nothing says how many it has; warm-ups are no longer than half.
 ASSUMED = 1000
@@ -39,7 +39,7 @@ class RunLength(NamedTuple):
 def run_length(config: Config, *, per_epoch: int | None = None, processes: int = 1) -> RunLength:
     """The length of the run of a config by so many ``processes``.
 
-    Where it is counted in epochs, an epoch's iterations are those given, or those of the data set
+    Where it is counted in epochs, an epoch's iterations are those given, or those of the dataset
     if it is there and cheap to open, or else assumed, which the notice says. Raises UserError where
     the config does not say how long it trains.
     """
@@ -86,9 +86,9 @@ def _count_pictures(config: Config) -> int:
         with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
             warnings.simplefilter('ignore')
             return len(DATASETS.build(dataset))
-    except Exception as error:  # a data set is anybody's code
+    except Exception as error:  # a dataset is anybody's code
         raise UserError(
-            f'the data set cannot be opened, {type(error).__name__}: {first_line(error)}'
+            f'the dataset cannot be opened, {type(error).__name__}: {first_line(error)}'
         ) from error
 
 

@@ -49,7 +49,7 @@ class OwnRun(NamedTuple):
 
 
 class OwnResult(NamedTuple):
-    """Of one step on one data set, over runs in work dirs of their own."""
+    """Of one step on one dataset, over runs in work dirs of their own."""
 
     top1: float  # in percent; their mean
     deviation: float | None  # their standard deviation; None of a single run
@@ -66,7 +66,7 @@ class OwnResult(NamedTuple):
         return cls(statistics.mean(values), statistics.stdev(values), len(runs), note)
 
 
-# By regime and step, and by data set.
+# By regime and step, and by dataset.
 OwnResults = dict[tuple[str, str], dict[DataSet, OwnResult]]
 
 
@@ -218,5 +218,5 @@ def _data_set(config: Config, split: str) -> DataSet:
     prefix = dataset.get('data_prefix') or {}
     prefix = prefix.get('img_path', '') if isinstance(prefix, dict) else prefix
     root = dataset.get('data_root') or ''
-    folder = Path(root, prefix).as_posix() if root or prefix else 'an unknown data set'
+    folder = Path(root, prefix).as_posix() if root or prefix else 'an unknown dataset'
     return DataSet(folder, int(config.model.get('num_classes') or 1000))
