@@ -43,8 +43,9 @@ def gradients(
     found = {name: torch.empty_like(getattr(weights, name)) for name in names}
     of_norms = sums.expand_bias.new_empty((bands, 2, channels))
     of_gamma = sums.expand_bias.new_empty(channels)
+    given = as_given(weights, scaled)
     fold[(bands + channels + cdiv(channels, 32),)](
-        *as_given(weights, scaled)[2:],
+        *(*given[2:5], *given[6:]),  # of the biases the second layer's alone is read
         *(of_depthwise, of_expand, of_project, *sums, *map(len, sums)),
         *(*found.values(), of_norms, of_gamma),
         *(channels, weights.norm is not None, scaled, weights.grn_beta is not None),
@@ -77,7 +78,6 @@ def fold(
     norm: tl.tensor,  # (channels,)
     norm_bias: tl.tensor,  # (channels,)
     expand: tl.tensor,  # (4 channels, channels)
-    expand_bias: tl.tensor,  # (4 channels,)
     project: tl.tensor,  # (channels, 4 channels)
     project_bias: tl.tensor,  # (channels,)
     gamma: tl.tensor,  # (channels,)
