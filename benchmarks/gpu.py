@@ -2,7 +2,7 @@
 
 Example:
     python benchmarks/gpu.py --out work_dirs/gpu
-    python benchmarks/gpu.py --out work_dirs/gpu --stages graphs compile triton profile
+    python benchmarks/gpu.py --out work_dirs/gpu --stages compile blocks triton profile
     python benchmarks/gpu.py --out work_dirs/gpu --device cpu --tiny
 
 The stages run in order of worth, each within its own time: those of the first command end within
@@ -38,8 +38,8 @@ from benchmarks.gpu_runs import train, waits  # noqa: E402
 from benchmarks.gpu_setup import Setup  # noqa: E402
 from benchmarks.gpu_times import (  # noqa: E402
     backbones,
+    blocks,
     compiled,
-    graphs,
     micro,
     models,
     precision,
@@ -96,8 +96,8 @@ STAGES = {
     'models': Stage(models, 60),
     'train': Stage(train, 90),
     'waits': Stage(waits, 20),
-    'graphs': Stage(graphs, 30),
-    'compile': Stage(compiled, 180),
+    'compile': Stage(compiled, 300),
+    'blocks': Stage(blocks, 80),
     'precision': Stage(precision, 25),
     'profile': Stage(profile, 20),
     'micro': Stage(micro, 10),
