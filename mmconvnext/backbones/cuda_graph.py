@@ -138,13 +138,13 @@ class _Graph:
         self.image = x.detach().clone()
         self.parameters = parameters
         self.turn = 0  # of forward passes
-        self._live: tuple[Tensor, ...] = ()
+        self._live: list[Tensor] = []
         self.maps: tuple[Tensor, ...]
         self.learns: tuple[bool, ...]
         self.of_parameters: tuple[Tensor | None, ...]
 
         def run_forward() -> tuple[Tensor, ...]:
-            self._live = _forward_uncached(forward, self.image)
+            self._live = list(_forward_uncached(forward, self.image))
             return tuple(one.detach() for one in self._live)
 
         def run_backward() -> tuple[Tensor | None, ...]:
@@ -157,7 +157,7 @@ class _Graph:
         if any(self.learns):
             self.of_maps = tuple(map(torch.empty_like, self.maps))
             self.of_parameters, self._backward = record(run_backward, self._forward.pool())
-        self._live = ()
+        self._live = []
 
     def __call__(self, x: Tensor) -> tuple[Tensor, ...]:
         if any(self.learns):
