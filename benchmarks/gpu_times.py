@@ -87,32 +87,42 @@ def models(setup: Setup) -> None:
     """Whole models under mixed precision, as they train and predict, against mmseg and mmdet."""
     small, names = setup.tiny, {'segmentor': 'UperNet', 'detector': 'Mask R-CNN'}
     cases = [
-        ('segmentor', SEGMENTOR, (64, 96) if small else (512, 512), 2 if small else 8),
+        ('segmentor', SEGMENTOR, (64, 96) if small else (512, 512), 2 if small else 16),
         ('detector', DETECTOR, (128, 128) if small else (800, 1344), 2),
     ]
     for training in (True, False):
         for kind, config, size, batch in cases:
-            task = setup.task(kind, config, size, batch, training, 'fp16')
+            task = setup.task(kind, config, size, batch, training, 'bf16')
             given = _rivals(task, ('mmseg',) if kind == 'segmentor' else ('mmdet',))
-            ours = [*_ours(task), _graph(task)] if kind == 'segmentor' else _ours(task)
-            setup.compare(names[kind], task, [*ours, *given])
+            setup.compare(names[kind], task, [*_ours(task), _graph(task), *given])
 
 
 def compiled(setup: Setup) -> None:
-    """The same backbones compiled or recorded: what is best, and the seconds it takes."""
+    """Training steps of the same backbones, compiled or recorded, and the seconds it takes."""
+    for use_grn in (False, True):
+        task = _backbone_task(setup, use_grn, True, 'bf16')
+        _compare_compiled(setup, task, use_grn, [])
+
+
+def compiled_inference(setup: Setup) -> None:
+    """The same of inference, where ours pays to be compiled too."""
+    for use_grn in (False, True):
+        task = _backbone_task(setup, use_grn, False, 'bf16')
+        whole = partial(prepare, task, compiled=True)
+        ours = [Variant('ours, compiled', whole)]
+        if setup.device != 'cpu':
+            recorded = partial(whole, mode='reduce-overhead')
+            ours.append(Variant('ours, compiled, CUDA graphs', recorded))
+        _compare_compiled(setup, task, use_grn, ours)
+
+
+def _compare_compiled(setup: Setup, task: Task, use_grn: bool, ours: list[Variant]) -> None:
     # A rival's blocks are one class: each drop rate makes torch compile it anew.
     torch._dynamo.config.recompile_limit = 64
-    for use_grn, training in CASES:
-        task = _backbone_task(setup, use_grn, training, 'bf16')
-        variants = [
-            *(Variant('ours', partial(prepare, task)), _graph(task)),
-            *(one for one in _rivals(task, ('timm',), compiled=True) if one.tuned),
-        ]
-        if not training:
-            whole = partial(prepare, task, compiled=True)
-            variants.append(Variant('ours, compiled', whole))
-        setup.compare(f'{_title(setup, use_grn)}, compiled', task, variants)
-        torch.compiler.reset()
+    eager = [Variant('ours', partial(prepare, task)), _graph(task)]
+    theirs = [one for one in _rivals(task, ('timm',), compiled=True) if one.tuned]
+    setup.compare(f'{_title(setup, use_grn)}, compiled', task, [*eager, *ours, *theirs])
+    torch.compiler.reset()
 
 
 def blocks(setup: Setup) -> None:
