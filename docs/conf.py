@@ -20,6 +20,8 @@ extensions = [
 ]
 myst_heading_anchors = 3  # links to headings, as in #whose-files
 
+napoleon_use_rtype = False  # what stands before the colon in Returns is text, not a type
+
 autodoc_default_options = {'members': True, 'no-value': True, 'show-inheritance': True}
 autodoc_inherit_docstrings = False
 autodoc_member_order = 'bysource'

@@ -43,7 +43,7 @@ class Backbone(BaseModule):
 
     @property
     def strides(self) -> tuple[int, ...]:
-        """Strides of the maps that are returned, in pixels of the input."""
+        """Stride of each returned feature map, in input pixels."""
         return tuple(4 * 2**stage for stage in self.out_indices)
 
     def init_weights(self) -> None:
@@ -149,7 +149,7 @@ class Backbone(BaseModule):
             prefix: What stands before this backbone's own names, such as ``'backbone.'``.
 
         Returns:
-            ``(depth, count)``; 0 is the stem, ``count - 1`` everything after the last stage. The
+            (depth, count): 0 is the stem; ``count - 1`` everything after the last stage. The
             scale of a learning rate is ``decay ** (count - 1 - depth)``.
 
         The ids are the ``layer_wise`` ones of :mod:`mmconvnext.layer_ids`; the form is that of

@@ -120,7 +120,7 @@ def whole_labels(views: Sequence[WholeView], threshold: float | None) -> Tensor:
     all their windows.
 
     Returns:
-        (1, height, width) int64, or the logits' dtype (0 or 1) where there is one class.
+        (1, height, width): int64, or the logits' dtype (0 or 1) where there is one class.
     """
     first = views[0]
     if first.classes == 1:
