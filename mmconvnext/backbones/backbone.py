@@ -43,7 +43,7 @@ class Backbone(BaseModule):
 
     @property
     def strides(self) -> tuple[int, ...]:
-        """Strides of the maps that are returned: pixels of the input for one of theirs."""
+        """Stride of each returned feature map, in input pixels."""
         return tuple(4 * 2**stage for stage in self.out_indices)
 
     def init_weights(self) -> None:

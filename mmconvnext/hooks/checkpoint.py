@@ -33,7 +33,7 @@ class CheckpointHook(MMEngineCheckpointHook):
     - Where the first process cannot write, all processes end.
     - A new best checkpoint does not make it write the last one again.
 
-    Needs :class:`mmconvnext.Runner`. In a folder that is not on this machine (``s3://…``) it is
+    Needs :class:`.Runner`. In a folder that is not on this machine (``s3://…``) it is
     mmengine's.
     """
 

@@ -11,7 +11,7 @@ class DeployHook(Hook):
     """Puts all that has a deploy form into it for the test, and back afterwards.
 
     The parts are those with ``switch_to_deploy``, ``switch_back`` and ``is_deployed``, as
-    :class:`~mmconvnext.backbones.ConvNeXt`; what is deployed already stays so. Training and
+    :class:`~mmconvnext.ConvNeXt`; what is deployed already stays so. Training and
     validation are left alone.
     """
 

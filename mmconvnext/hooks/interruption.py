@@ -32,7 +32,7 @@ _PATIENCE = 25  # seconds that a process waits in an evaluation for another one 
 
 @HOOKS.register_module()
 class InterruptionHook(Hook):
-    """Follows the signals that :class:`mmconvnext.Runner` takes.
+    """Follows the signals that :class:`.Runner` takes.
 
     SIGTERM and SIGINT save after the next optimizer step, which all processes have agreed on, and
     end the run with :class:`~mmconvnext.hooks.signals.Stopped`; SIGUSR1 saves and goes on.

@@ -33,9 +33,9 @@ class StepWatchHook(Hook):
       :class:`~mmconvnext.errors.DivergenceError`. Under mixed precision a norm alone that is not
       finite is the scaler's to handle: the step is left out, and counted in the log.
     - A signal: ``agreed`` holds it after the step, for
-      :class:`~mmconvnext.hooks.InterruptionHook`.
+      :class:`.InterruptionHook`.
 
-    It needs mmconvnext's optimizer wrappers, which :class:`mmconvnext.Runner` takes by itself.
+    It needs mmconvnext's optimizer wrappers, which :class:`.Runner` takes by itself.
 
     Args:
         tolerate: How many steps in a row may be left out because they are not finite before the

@@ -10,10 +10,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-# Taps held at a time, and four times as many features of bins. A tap takes up to 40 bytes with what
-# it takes to make and sort it, a feature 4. The extra memory is bounded, forward, by an NHWC copy
-# of the feature map, 160 MiB of taps and 2 × 64 MiB of features; backward, by two such maps and as
-# much; or by what one RoI takes, where that is more.
+#: Taps held at a time, and four times as many features of bins. A tap takes up to 40 bytes with
+#: what it takes to make and sort it, a feature 4. The extra memory is bounded, forward, by an NHWC
+#: copy of the feature map, 160 MiB of taps and 2 × 64 MiB of features; backward, by two such maps
+#: and as much; or by what one RoI takes, where that is more.
 TAPS_AT_A_TIME = 1 << 22
 FEATURES_A_TAP = 4
 

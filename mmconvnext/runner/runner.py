@@ -53,8 +53,8 @@ class Runner(MMEngineRunner):
     - A checkpoint is data (:mod:`~mmconvnext.checkpoints.training_state`), whole or absent
       (:mod:`~mmconvnext.checkpoints.whole`), and has finite weights.
     - Resuming takes the newest checkpoint that is whole, and the config's schedule.
-    - Each step is looked at first (:class:`~mmconvnext.hooks.StepWatchHook`), and signals save
-      (:class:`~mmconvnext.hooks.InterruptionHook`).
+    - Each step is looked at first (:class:`.StepWatchHook`), and signals save
+      (:class:`.InterruptionHook`).
     - A test writes its config beside its log, not over that of the training.
     """
 

@@ -17,7 +17,7 @@ from mmconvnext.segmentation.resized_conv import conv_of_resized
 
 @MODELS.register_module()
 class FCNHead(FastPixelLoss, PlainFCNHead):
-    """mmseg's FCNHead, the same arguments, parameters and names, with :class:`FastPixelLoss`."""
+    """mmseg's FCNHead, the same arguments, parameters and names, with :class:`.FastPixelLoss`."""
 
 
 @MODELS.register_module()

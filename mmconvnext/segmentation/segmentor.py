@@ -29,10 +29,10 @@ class EncoderDecoder(PlainEncoderDecoder):
     A prediction keeps the head's logits as they come, at a quarter of the input's size as a rule,
     and of those, in ``slide`` mode, of the rows of windows that touch what is not yet decided. They
     are resized, averaged, unpadded, flipped back, resized to ``ori_shape`` and decided a tile at a
-    time (see :class:`View`), with the same labels to rounding as mmseg's.
+    time (see :class:`.View`), with the same labels to rounding as mmseg's.
 
     The data samples therefore have no ``seg_logits``, unless ``test_cfg`` says ``seg_logits=True``:
-    mmseg's own SegTTAModel needs it, :class:`WholePictureTTAModel` does not. Then, or without data
+    mmseg's own SegTTAModel needs it, :class:`.WholePictureTTAModel` does not. Then, or without data
     samples, or with a head that has its own ``predict``, whole maps are made as by mmseg, but for
     windows being added in place.
 
@@ -97,7 +97,7 @@ class EncoderDecoder(PlainEncoderDecoder):
         return {**head, 'in_channels': channels}
 
     def decides_in_tiles(self) -> bool:
-        """Whether :meth:`predict` makes labels without maps of all classes."""
+        """Whether ``predict`` makes labels without maps of all classes."""
         head = type(self.decode_head)
         return (
             self.fast

@@ -22,7 +22,7 @@ class WholePictureTTAModel(SegTTAModel):
 
     mmseg keeps the ``slide`` mode of the model's ``test_cfg`` under augmentation; the published
     multi-scale results are of whole pictures (facebookresearch/ConvNeXt @048efce,
-    semantic_segmentation/configs/convnext/*_ms.py, which have no slide in ``test_cfg``).
+    ``semantic_segmentation/configs/convnext/*_ms.py``, which have no slide in ``test_cfg``).
 
     With this package's EncoderDecoder, the views' logits are held at the head's size until all are
     there, and their probabilities are averaged a tile at a time: 12 views of a picture of 683 × 512
