@@ -175,7 +175,7 @@ def test_readme_s_table_says_the_same() -> None:
         r'\[(V\d)\]',
         r'\[file\]\((.*)\)',
     )
-    pattern = rf'\| {r" \| ".join(cells)} \|'
+    pattern = r'\| ' + r' \| '.join(cells) + r' \|'
     assert len(rows.splitlines()) == 5
     for row in rows.splitlines():
         name, data, metric, value, publisher, weights = re.fullmatch(pattern, row).groups()
