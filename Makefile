@@ -1,14 +1,15 @@
-# make demo            trains and tests a small UperNet-ConvNeXt on generated pictures, on a CPU
+# make demo            trains and tests a small UperNet-ConvNeXt on generated images, on a CPU
 # make demo-detection  the same with a Mask R-CNN
-# make test            lint and the whole suite, in two processes (TEST_PROCESSES=N: in N)
-# make campaigns       the long proofs
+# make test            lint and all tests, in two processes (TEST_PROCESSES=N: in N)
+# make campaigns       the slow tests
 # make bench           times ConvNeXt and UperNet against other implementations, in minutes
-# make lint            ruff, the import contracts, types, the workflows and the site
+# make lint            checks style, import contracts, types, workflows and the site
 # make docs            builds the site in site/; open site/index.html
 # make release         builds wheel and sdist in dist/ and checks them; uploads nothing
 #
-# Each makes the environment it needs in .venv. TORCH_INDEX_URL=URL takes torch from another
-# index, such as https://download.pytorch.org/whl/cpu or https://download.pytorch.org/whl/cu130.
+# Each command creates the environment it needs in .venv. TORCH_INDEX_URL=URL installs torch from
+# another index, such as https://download.pytorch.org/whl/cpu or
+# https://download.pytorch.org/whl/cu130.
 
 PYTHON ?= python3
 TORCH_INDEX_URL ?=
@@ -22,7 +23,7 @@ DEMO_CHECKPOINT := $(DEMO)/iter_800.pth
 DETECTION := work_dirs/demo-detection
 DETECTION_CONFIG := configs/mask_rcnn_convnext_atto_samples.py
 DETECTION_CHECKPOINT := $(DETECTION)/epoch_7.pth
-# All of it anew: Sphinx does not repeat the warnings of a page that has not changed.
+# A full build each time: Sphinx does not repeat the warnings of an unchanged page.
 BUILD_SITE := rm -rf site && $(BIN)/python -m sphinx --fail-on-warning --quiet -c docs . site
 
 .DELETE_ON_ERROR:
@@ -32,7 +33,7 @@ demo: $(DEMO_CHECKPOINT)
 	@$(BIN)/python tools/test.py $(DEMO_CONFIG) $(DEMO_CHECKPOINT) \
 	    --work-dir $(DEMO) --show-dir $(DEMO)/pictures
 
-# Trained once; remove work_dirs/demo to train again. A run cut short goes on where it was.
+# Trained once; remove work_dirs/demo to train again. An interrupted run is resumed.
 $(DEMO_CHECKPOINT): | .venv/installed
 	@$(BIN)/python tools/make_samples.py data/samples/segmentation
 	@$(BIN)/python tools/train.py $(DEMO_CONFIG) --work-dir $(DEMO) --resume
@@ -53,7 +54,7 @@ test: lint .rivals/installed .openmim/installed
 campaigns: .venv/installed-tests .rivals/installed triton
 	$(BIN)/python -m pytest tests --ignore tests/oracles --ignore tests/backbones/triton_kernels -m campaign
 
-# In Triton's interpreter, and compiled for GPUs; no GPU is needed. Half an hour.
+# Tests the kernels in Triton's interpreter, and compiles them for GPUs. Half an hour; needs no GPU.
 triton: .venv/installed-tests .triton/installed
 	PYTHONPATH=.triton $(BIN)/python -m pytest tests/backbones/triton_kernels -m 'campaign or not campaign'
 
@@ -94,7 +95,7 @@ release: lint .release/installed
 	@$(PIP) --no-build-isolation --editable '.[openmmlab,lint,docs,tests]'
 	@touch $@
 
-# In a folder of their own: only the oracle tests see them.
+# In a separate folder, which only the oracle tests see.
 .rivals/installed: requirements/rivals.txt | .venv/installed
 	@echo 'Installing the oracles of the tests into .rivals …'
 	@rm -rf .rivals
@@ -102,7 +103,7 @@ release: lint .release/installed
 	    --target .rivals --requirement requirements/rivals.txt
 	@touch $@
 
-# In a folder of its own: a CPU build of torch would otherwise find it.
+# In a separate folder, or a CPU build of torch would find it.
 .triton/installed: requirements/triton.txt | .venv/installed
 	@echo 'Installing Triton for its tests into .triton …'
 	@rm -rf .triton
@@ -116,7 +117,7 @@ release: lint .release/installed
 	@.release/bin/python -m pip --disable-pip-version-check install --requirement requirements/release.txt
 	@touch $@
 
-# In a folder of its own: tests/test_mim.py makes environments that see it and .venv.
+# In a separate folder: tests/test_mim.py creates environments that see it and .venv.
 .openmim/installed: requirements/mim.txt | .venv/installed
 	@echo 'Installing openmim for its tests into .openmim …'
 	@rm -rf .openmim
