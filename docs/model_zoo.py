@@ -26,24 +26,31 @@ LICENCES = {'ConvNeXt': 'MIT', 'ConvNeXt V2': 'CC BY-NC 4.0'}
 BEGINNING = """\
 # Model zoo
 
-*Written by `docs/model_zoo.py` from [configs/metafile.yml](../configs/metafile.yml): change that.*
+*`docs/model_zoo.py` writes this page from [configs/metafile.yml](../configs/metafile.yml). To
+change it, edit the metafile.*
 
-Results are as their publisher printed them; none was reproduced here. Parameters and
-multiply-accumulates (MACs) are counted from the configs. Weights are their authors' own files:
-`tools/test.py` reads them as they are, and `tools/reproduce.py` prints our result beside the
-published one. Where a model has no weights, none were published. The licence is that of the
-weights.
+- **Results** are published numbers. None was reproduced here.
+- **Weights** are the authors' own files. `tools/test.py` reads them without conversion;
+  `tools/reproduce.py` prints our result next to the published result. "–": none were published.
+- **Parameters** are counted from the configs, the auxiliary head included.
+- **Multiply-accumulates (MACs)** of convolutions and linear layers are counted from the configs,
+  at the sizes below.
+- **Licence** is the licence of the weights.
 
-Conv and linear MACs are counted at 2048 × 512 for UperNet (2560 × 640 for crops of 640²), at
-1280 × 800 with 1000 proposals and 100 masks for detectors, and at the resolution of the test for
-classifiers. Parameters include the auxiliary head. The V2 paper gives ranges for its dense recipes;
-the values chosen are marked "ours" in the configs. `convnext_xl_in1k` and the V1 classifiers at
-384² were trained on ImageNet-22K first, those of V2 by FCMAE.
+| models | MACs counted at |
+| --- | --- |
+| UperNet | 2048 × 512 (2560 × 640 for crops of 640²) |
+| detectors | 1280 × 800, with 1000 proposals and 100 masks |
+| classifiers | the resolution of the test |
+
+The V2 paper gives ranges for its dense recipes; our choice is marked "ours" in the configs.
+`convnext_xl_in1k` and the V1 classifiers at 384² were pre-trained on ImageNet-22K, the V2
+classifiers with FCMAE.
 """
 BACKBONES = """\
 ## Backbones
 
-`mmconvnext.ConvNeXt.from_pretrained(NAME)`, or `checkpoint=` of an `init_cfg`
+Load them with `mmconvnext.ConvNeXt.from_pretrained(NAME)`, or with `checkpoint=` in an `init_cfg`
 ([weights](weights.md)).
 """
 
