@@ -46,5 +46,5 @@ def save(figure: Figure, path: Path) -> None:
     Raises:
         UserError: it cannot be written there.
     """
-    with whole_file(path, 'expected a place to write a picture to') as partial:
+    with whole_file(path, 'expected a place to write an image to') as partial:
         figure.savefig(partial, format='png')

@@ -78,7 +78,7 @@ def test_training_validates_and_logs(trained) -> None:
 
 def test_writes_pictures_json_and_a_table(trained, samples, run_tool, tmp_path) -> None:
     config, checkpoint, _ = trained
-    folders = ('--show-dir', tmp_path / 'pictures', '--out', tmp_path / 'out')
+    folders = ('--show-dir', tmp_path / 'images', '--out', tmp_path / 'out')
     result = run_test(run_tool, samples, tmp_path / 'run', config, checkpoint, *folders)
     assert 'coco/segm_mAP ' in last_scores(result)
     pictures = sorted((tmp_path / 'pictures').glob('*'))
@@ -131,7 +131,7 @@ def test_a_broken_picture_is_named(samples, run_tool, tmp_path) -> None:
         picture.write_bytes(b'')
     command = ('tools/train.py', CONFIGS['mask_rcnn'], '--work-dir', tmp_path / 'run')
     result = run_tool(*command, *short_run(root, 'train_dataloader.num_workers=1'))
-    assert_one_line_error(result, 'train2017/', '.jpg: expected a readable picture')
+    assert_one_line_error(result, 'train2017/', '.jpg: expected a readable image')
 
 
 def test_missing_coco_is_one_line(run_tool, tmp_path) -> None:

@@ -1,7 +1,7 @@
 """Every command of the pages in docs/ runs, in the order of its page.
 
 The folder it runs in has small configs under the names that the pages use, so that a command is
-run as it stands there; only numbers (of processes, iterations, pictures) are smaller. Blocks marked
+run as it stands there; only numbers (of processes, iterations, images) are smaller. Blocks marked
 ``sh`` need a network, a cluster or minutes: their options alone are checked, as the README's.
 """
 

@@ -97,7 +97,7 @@ def test_training_says_what_it_does(trained) -> None:
     # stage_wise, rate .9, N = 6: the stem is seven powers below the heads.
     assert stem == pytest.approx(base * 0.9**7, rel=1e-3)
     assert float(rates['lr']) == base
-    # --auto-scale-lr: 2 pictures instead of 8.
+    # --auto-scale-lr: 2 images instead of 8.
     assert base < 2e-3 / 4 * 1.001
 
 

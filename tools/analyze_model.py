@@ -29,7 +29,7 @@ def parse_arguments() -> argparse.Namespace:
         nargs=2,
         type=int,
         metavar=('HEIGHT', 'WIDTH'),
-        help="of the picture in pixels; by default the papers', which is the test scale "
+        help="of the image in pixels; by default the papers', which is the test scale "
         '(COCO: 800 1280)',
     )
     parser.add_argument('--json', action='store_true', help='print JSON alone')

@@ -1,6 +1,6 @@
 """Check a config's data before hours of training are lost.
 
-Opens every picture and label file once and compares them with the annotations, the classes and
+Opens every image and label file once and compares them with the annotations, the classes and
 the heads of the model. Exit code 1 where training or evaluation would fail or silently be wrong.
 
 Example:
@@ -43,7 +43,7 @@ def parse_arguments() -> argparse.Namespace:
         type=options.positive,
         default=multiprocessing.cpu_count(),
         metavar='N',
-        help='processes that read pictures; one for each CPU by default',
+        help='processes that read images; one for each CPU by default',
     )
     return parser.parse_args()
 
@@ -61,7 +61,7 @@ def main() -> int:
 
         def show(name: str, done: int, total: int) -> None:
             if name not in tasks:
-                tasks[name] = progress.add_task(f'{name} pictures', total=total)
+                tasks[name] = progress.add_task(f'{name} images', total=total)
             progress.update(tasks[name], completed=done)
 
         checked = preflight(config, jobs=arguments.jobs, report=show)

@@ -63,13 +63,13 @@ def parse_arguments() -> argparse.Namespace:
                         help='of what is measured; default 512, Mask R-CNN 800x1344')  # fmt: skip
     parser.add_argument('--batch', type=int, help='default: 2 in training, 1 in inference')
     parser.add_argument('--rounds', type=int, help=f'default: {ROUNDS[0]}, quick {ROUNDS[1]}')
-    parser.add_argument('--quick', action='store_true', help='fewer rounds, smaller pictures')
+    parser.add_argument('--quick', action='store_true', help='fewer rounds, smaller images')
     parser.add_argument('--device', default='cpu', help='cpu (default) or cuda')
     parser.add_argument('--no-memory', action='store_true', help='leave the peak memory out')
     parser.add_argument('--json', type=Path, metavar='FILE',
                         help='where the numbers go; default OUT/comparison.json')  # fmt: skip
     parser.add_argument('--out', type=Path, default=Path('work_dirs/comparison'), metavar='FOLDER',
-                        help='where the picture comparison.png is written')  # fmt: skip
+                        help='where the image comparison.png is written')  # fmt: skip
     arguments = parser.parse_args()
     arguments.json = arguments.json or arguments.out / 'comparison.json'
     return arguments
@@ -95,7 +95,7 @@ def check_arguments(arguments: argparse.Namespace) -> None:
     if arguments.batch == 1 and 'upernet' in arguments.models and 'training' in modes_of(arguments):
         raise UserError(
             '--batch: expected 2 or more to train UperNet, whose batch norms see one pixel a '
-            'picture, got 1; or give --infer'
+            'image, got 1; or give --infer'
         )
     if not any(chosen(model, arguments.families, arguments.sizes) for model in arguments.models):
         raise UserError('--families resnet: has sizes T, S and B (ResNet-50, 101, 152), got L')

@@ -1,6 +1,6 @@
 r"""Write a config for your own data: classes, paths, heads, learning rate; then train it.
 
-COCO json files suit the Mask R-CNN and Cascade Mask R-CNN configs, folders of label pictures (one
+COCO json files suit the Mask R-CNN and Cascade Mask R-CNN configs, folders of label maps (one
 channel, ids of 0 to 255) the UPerNet ones. Exit code 1 where the data would not train.
 
 Example:
@@ -35,7 +35,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument('base', metavar='BASE_CONFIG', help='config file, or mmconvnext::NAME.py')
     parser.add_argument('out', metavar='OUT.py', type=Path, help='config to write')
     for split, use in (('train', 'to train on'), ('val', 'held out')):
-        parser.add_argument(f'--{split}-images', required=True, help=f'folder of pictures {use}')
+        parser.add_argument(f'--{split}-images', required=True, help=f'folder of images {use}')
         parser.add_argument(f'--{split}-ann', metavar='FILE', default='', help='their COCO json')
         parser.add_argument(f'--{split}-labels', metavar='DIR', default='', help='or their labels')
     parser.add_argument(
@@ -49,7 +49,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         '--ignore-index', type=int, metavar='ID', help='label that does not count; 255 by default'
     )
-    parser.add_argument('--batch-size', type=positive, help="pictures a GPU; the base's by default")
+    parser.add_argument('--batch-size', type=positive, help="images a GPU; the base's by default")
     parser.add_argument('--devices', type=positive, default=1, help='number of GPUs; 1 by default')
     length = parser.add_mutually_exclusive_group()
     length.add_argument('--iters', type=positive, help="length of the run; the base's by default")
@@ -72,7 +72,7 @@ def main() -> int:
     print(f'written: {out}')
     for notice in notices:
         print(f'note: {notice}')
-    # All but the pictures, which are for check_dataset.py to open.
+    # All but the images, which are for check_dataset.py to open.
     checked = preflight(read_config(out), open_files=False)
     report.print_findings(checked, Console(width=None if sys.stdout.isatty() else 120))
     print(f'next:\n  python tools/check_dataset.py {out}\n  {train_command(out, devices)}')

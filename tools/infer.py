@@ -1,9 +1,9 @@
-"""Segment or detect what is in pictures and videos: overlays, label pictures, COCO json.
+"""Segment or detect what is in images and videos: overlays, label maps, COCO json.
 
-Pictures are files, folders (searched with all folders below) and quoted globs; videos are files
+Images are files, folders (searched with all folders below) and quoted globs; videos are files
 and globs. Written to --out:
 
-  pictures/NAME.png   the picture under its labels or detections, with a legend; a video as .mp4
+  pictures/NAME.png   the image under its labels or detections, with a legend; a video as .mp4
   labels/NAME.png     segmentation: ids as in the dataset's annotations and as tools/test.py --out
                       writes them (1 for the first class where the config says reduce_zero_label,
                       else 0), 8 bits or, where an id is above 255, 16; of a video the frames
@@ -44,7 +44,7 @@ def parse_arguments() -> argparse.Namespace:
     options.add_config_arguments(parser)
     parser.add_argument('checkpoint', help='checkpoint file, URL or hf://OWNER/REPOSITORY/FILE')
     parser.add_argument(
-        'inputs', nargs='+', metavar='images', help='pictures, folders, globs, videos'
+        'inputs', nargs='+', metavar='images', help='images, folders, globs, videos'
     )
     parser.add_argument(
         '--out',
@@ -67,7 +67,7 @@ def parse_arguments() -> argparse.Namespace:
         type=_share,
         default=0.5,
         metavar='SHARE',
-        help='of the class colours over the picture, 0 to 1; 0.5 by default',
+        help='of the class colours over the image, 0 to 1; 0.5 by default',
     )
     parser.add_argument('--json', action='store_true', help='print a summary as JSON')
     return parser.parse_intermixed_args()

@@ -21,9 +21,9 @@ WRITERS = {
     'classification': write_classification_samples,
 }
 NUMBERS = {
-    'training': 'pictures to train on',
-    'validation': 'pictures held out',
-    'size': 'side of a picture, pixels',
+    'training': 'images to train on',
+    'validation': 'images held out',
+    'size': 'side of an image, pixels',
     'seed': 'seed of the whole set',
 }
 
@@ -43,7 +43,7 @@ def main() -> None:
     arguments = vars(parser.parse_args())
     write = WRITERS[arguments.pop('kind')]
     with Progress() as progress:
-        task = progress.add_task('pictures', total=None)
+        task = progress.add_task('images', total=None)
         try:
             root = write(
                 arguments.pop('root'),

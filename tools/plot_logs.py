@@ -25,7 +25,7 @@ def parse_arguments() -> argparse.Namespace:
         '--out',
         type=Path,
         metavar='DIR',
-        help='folder of the pictures; WORK_DIR/plots by default, of several work_dirs/plots',
+        help='folder of the images; WORK_DIR/plots by default, of several work_dirs/plots',
     )
     parser.add_argument(
         '--metric',

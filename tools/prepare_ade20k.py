@@ -2,7 +2,7 @@
 
 Without ARCHIVE, the one in the data root is taken; where there is none, the answer is its address,
 its size and where to put it. What is unpacked already is left as it is. Exits with 0 where all
-20,210 + 2,000 pictures and their labels are there, and with 1 otherwise.
+20,210 + 2,000 images and their labels are there, and with 1 otherwise.
 
 Example:
     python tools/prepare_ade20k.py ADEChallengeData2016.zip

@@ -2,7 +2,7 @@
 
 They are train2017.zip, val2017.zip and annotations_trainval2017.zip. Those in the data root need
 not be named; for those that are nowhere, the answer is their address, their size and where to put
-them. What is unpacked already is left as it is. Exits with 0 where all 118,287 + 5,000 pictures and
+them. What is unpacked already is left as it is. Exits with 0 where all 118,287 + 5,000 images and
 their annotations are there, and with 1 otherwise.
 
 Example:

@@ -62,7 +62,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument('--batch', type=int, help='of --bench: 1 in inference, 2 in training')
     parser.add_argument('--rounds', type=int, help=f'of --bench: {ROUNDS[0]}, quick {ROUNDS[1]}')
     parser.add_argument('--device', default='cpu', help='of --bench: cpu (default) or cuda')
-    parser.add_argument('--quick', action='store_true', help='fewer rounds, smaller pictures')
+    parser.add_argument('--quick', action='store_true', help='fewer rounds, smaller images')
     parser.add_argument(
         '--json',
         nargs='?',
@@ -71,7 +71,7 @@ def parse_arguments() -> argparse.Namespace:
         help='write the numbers, or print JSON alone',
     )
     parser.add_argument(
-        '--out', type=Path, default=Path('work_dirs/roadmap'), help='folder of the picture'
+        '--out', type=Path, default=Path('work_dirs/roadmap'), help='folder of the image'
     )
     return parser.parse_args()
 

@@ -1,6 +1,6 @@
 """Show the learning rates of a config: every group of parameters, and the schedule.
 
-Needs no data and trains nothing. The picture goes to work_dirs/show_lr/CONFIG.png.
+Needs no data and trains nothing. The image goes to work_dirs/show_lr/CONFIG.png.
 
 Example:
     python tools/show_lr.py configs/upernet_convnext_t_ade20k.py
@@ -27,7 +27,7 @@ def parse_arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     options.add_config_arguments(parser)
-    parser.add_argument('--out', type=Path, metavar='FILE.png', help='the picture')
+    parser.add_argument('--out', type=Path, metavar='FILE.png', help='the image')
     parser.add_argument(
         '--iters-per-epoch',
         type=int,
@@ -41,7 +41,7 @@ def parse_arguments() -> argparse.Namespace:
         '--processes', type=int, default=1, metavar='N', help='that train together (default 1)'
     )
     parser.add_argument(
-        '--json', action='store_true', help='print JSON alone; a picture only with --out'
+        '--json', action='store_true', help='print JSON alone; an image only with --out'
     )
     return parser.parse_args()
 

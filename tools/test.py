@@ -28,7 +28,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         '--deploy', action='store_true', help='fold what inference need not compute first'
     )
-    parser.add_argument('--show-dir', metavar='DIR', help='write a picture of every prediction')
+    parser.add_argument('--show-dir', metavar='DIR', help='write an image of every prediction')
     parser.add_argument(
         '--out',
         metavar='DIR|FILE.pkl',
@@ -45,7 +45,7 @@ def main() -> None:
     config.resume = False
     resuming.set_checkpoint(config, arguments.checkpoint)
     if arguments.show_dir:
-        testing.set_pictures(config, arguments.show_dir)
+        testing.set_image_folder(config, arguments.show_dir)
     if arguments.out:
         testing.set_predictions(config, arguments.out)
     if arguments.tta:

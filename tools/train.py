@@ -77,9 +77,9 @@ def _train(config: Config, arguments: argparse.Namespace) -> int:
     notices += fit_to_hardware(config)
     name_unreadable_images()
     if config.get('default_scope') == 'mmdet':
-        from mmconvnext.detection.anchors import name_pictures_without_anchors
+        from mmconvnext.detection.anchors import name_images_without_anchors
 
-        name_pictures_without_anchors()
+        name_images_without_anchors()
     runner = Runner.from_cfg(config)
     for notice in notices:
         runner.logger.warning(notice)

@@ -126,10 +126,10 @@ class ImageClassifier(BaseModel):
         return self.head(self.extract_feat(inputs))
 
     def loss(self, inputs: Tensor, data_samples: Sequence[BaseDataElement]) -> dict[str, Tensor]:
-        """Cross entropy with label smoothing; of mixed pictures against mixed labels.
+        """Cross entropy with label smoothing; of mixed images against mixed labels.
 
         Raises:
-            ArgumentError: pictures cannot be mixed, for want of timm or of an even number.
+            ArgumentError: images cannot be mixed, for want of timm or of an even number.
         """
         labels = torch.cat([sample.gt_label for sample in data_samples])
         if not self.mixing:
@@ -138,7 +138,7 @@ class ImageClassifier(BaseModel):
             return {'loss': loss}
         if len(inputs) % 2:
             raise ArgumentError(
-                f'mixing: expected an even number of pictures in a batch, got {len(inputs)}; '
+                f'mixing: expected an even number of images in a batch, got {len(inputs)}; '
                 'set an even train_dataloader.batch_size and drop_last=True'
             )
         if self._mix is None:

@@ -1,4 +1,4 @@
-"""Pictures in one folder a class, as ImageNet's."""
+"""Images in one folder a class, as ImageNet's."""
 
 import os
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mmengine.dataset import BaseDataset
 
-from mmconvnext.data.class_folders import ENDINGS, class_folders, picture_names, read_class_names
+from mmconvnext.data.class_folders import ENDINGS, class_folders, image_names, read_class_names
 from mmconvnext.errors import ArgumentError
 from mmconvnext.registry import DATASETS
 
@@ -15,7 +15,7 @@ from mmconvnext.registry import DATASETS
 class ImageFolder(BaseDataset):
     """``ROOT/PREFIX/CLASS/NAME.jpg``; the class folders, sorted by name, are labels 0, 1, ….
 
-    Hidden files and folders are left out, and files of other endings than a picture's.
+    Hidden files and folders are left out, and files of other endings than an image's.
 
     Args:
         data_root: Folder of the data.
@@ -27,7 +27,7 @@ class ImageFolder(BaseDataset):
 
     Raises:
         ArgumentError: (a ValueError) a folder or the file is not there, there are no class
-            folders, one of them holds no picture or is not in the file, or the classes of a
+            folders, one of them holds no image or is not in the file, or the classes of a
             ``metainfo`` are of another number.
     """
 
@@ -64,14 +64,14 @@ class ImageFolder(BaseDataset):
             self.full_init()
 
     def load_data_list(self) -> list[dict]:
-        """Each picture's path and label."""
+        """Each image's path and label."""
         root, found = self.data_prefix['img_path'], []
         for folder in class_folders(root):
             label, place = self._labels[folder], os.path.join(root, folder)
-            names = sorted(picture_names(place))
+            names = sorted(image_names(place))
             if not names:
                 raise ArgumentError(
-                    f'{place}: expected pictures ({", ".join(ENDINGS)}), found none; fill the '
+                    f'{place}: expected images ({", ".join(ENDINGS)}), found none; fill the '
                     'class folder, or remove it from every split'
                 )
             found += [{'img_path': os.path.join(place, n), 'gt_label': label} for n in names]

@@ -32,7 +32,7 @@ class TopKAccuracy(BaseMetric):
             raise ArgumentError(f'topk: expected integers of 1 or more, got {topk!r}')
 
     def process(self, data_batch: object, data_samples: Sequence[dict]) -> None:
-        # One result a picture: what a sampler added to even out the ranks is cut off by number.
+        # One result an image: what a sampler added to even out the ranks is cut off by number.
         self.results += [
             _rank(sample['pred_score'], int(sample['gt_label'])) for sample in data_samples
         ]

@@ -107,7 +107,7 @@ class TimmRandomErasing(BaseTransform):
     so the noise is given the mean and the deviation that this takes away again.
 
     Args:
-        prob: Share of the pictures that something is erased in.
+        prob: Share of the images that something is erased in.
         mode: ``'pixel'`` for noise in each pixel, ``'rand'`` for one random colour, ``'const'``
             for the mean.
         mean: Of the model's data_preprocessor, RGB.

@@ -1,6 +1,6 @@
-"""Cropping and packing of pictures for a classifier.
+"""Cropping and packing of images for a classifier.
 
-Resizing is Pillow's bicubic, which takes every pixel into account as it makes a picture smaller:
+Resizing is Pillow's bicubic, which takes every pixel into account as it makes an image smaller:
 the published accuracies were measured with it, and OpenCV's gives others.
 """
 
@@ -21,10 +21,10 @@ _WHOLE = 384  # from this size on the papers test the whole image
 
 @TRANSFORMS.register_module()
 class EvaluationCrop(BaseTransform):
-    """The picture as the papers test it: ``results['img']``, (H, W, C) uint8 → (size, size, C).
+    """The image as the papers test it: ``results['img']``, (H, W, C) uint8 → (size, size, C).
 
     Below 384 the shorter side is resized to size / 0.875 and the centre cut out; from 384 on the
-    picture is resized to size × size, which changes its proportions, without a cut.
+    image is resized to size × size, which changes its proportions, without a cut.
 
     Raises:
         ArgumentError: the size is not positive.
@@ -55,7 +55,7 @@ class EvaluationCrop(BaseTransform):
 class RandomResizedCrop(BaseTransform):
     """A random part of ``results['img']``, (H, W, C) uint8, resized to (size, size, C).
 
-    Its share of the picture's area, in ``scale``, is uniform, and so is the logarithm of its
+    Its share of the image's area, in ``scale``, is uniform, and so is the logarithm of its
     width / height, in ``ratio``. What does not fit is drawn again, ten times; then it is the
     largest central part whose ratio is allowed.
 
@@ -98,7 +98,7 @@ class RandomResizedCrop(BaseTransform):
 
 @TRANSFORMS.register_module()
 class PackImage(BaseTransform):
-    """``inputs``, (C, H, W) of the picture's type, and ``data_samples`` with ``gt_label``, (1,)."""
+    """``inputs``, (C, H, W) of the image's type, and ``data_samples`` with ``gt_label``, (1,)."""
 
     def transform(self, results: dict) -> dict:
         image = np.ascontiguousarray(results['img'].transpose(2, 0, 1))

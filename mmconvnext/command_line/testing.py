@@ -26,8 +26,8 @@ def set_deploy(config: Config) -> None:
     config.custom_hooks = [*config.get('custom_hooks', []), dict(type='mmconvnext.DeployHook')]
 
 
-def set_pictures(config: Config, folder: str) -> None:
-    """Write a picture of every prediction.
+def set_image_folder(config: Config, folder: str) -> None:
+    """Write an image of every prediction.
 
     Raises:
         UserError: the config's visualization hook is none that is known here.
@@ -52,7 +52,7 @@ def set_pictures(config: Config, folder: str) -> None:
 def set_predictions(config: Config, out: str) -> None:
     """Keep the predictions: pickled where ``out`` ends in .pkl, else as files in a folder.
 
-    A folder gets one label PNG a picture (IoUMetric, ids as in the annotations) or COCO's json
+    A folder gets one label PNG an image (IoUMetric, ids as in the annotations) or COCO's json
     files (CocoMetric).
 
     Raises:

@@ -11,7 +11,7 @@ from mmconvnext.preflight.coco_file import CocoFile, quoted, read_coco, repeated
 class OwnCoco:
     """What two annotation files agree on.
 
-    ``pictures`` counts those of training with and without annotation, and of validation.
+    ``images`` counts those of training with and without annotation, and of validation.
     """
 
     classes: tuple[str, ...]
@@ -55,11 +55,11 @@ def _read(path: str, images: str) -> CocoFile:
             detail = f'{lacking[0]} lacks {", ".join(lacking[1])}' if lacking else 'an empty list'
             raise UserError(f'{file.path}: expected {name} to use, got {detail}; complete it')
     if not Path(images).is_dir():
-        raise UserError(f'{images}: expected a folder of pictures, found none; correct the path')
+        raise UserError(f'{images}: expected a folder of images, found none; correct the path')
     first = file.images[0]['file_name']
     if not any(Path(images, str(image['file_name'])).is_file() for image in file.images[:100]):
         raise UserError(
-            f'{images}: expected the pictures of {file.path}, such as {first}, found none of the '
+            f'{images}: expected the images of {file.path}, such as {first}, found none of the '
             'first; give the folder that its file_names start from'
         )
     return file

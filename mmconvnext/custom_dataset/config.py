@@ -146,7 +146,7 @@ def for_labels(
 def for_coco(base: Config, paths: tuple[str, str, str, str], data: OwnCoco) -> Entries:
     """What a detector's config needs for COCO json files.
 
-    ``paths``: annotation file and folder of pictures, for training, then for validation.
+    ``paths``: annotation file and folder of images, for training, then for validation.
     """
     root, places = common_root(paths)
     splits = {

@@ -41,7 +41,7 @@ class OwnData:
 
 
 class _Adapted(NamedTuple):
-    """Entries of the config, training and validation pictures, what is to be told of the data."""
+    """Entries of the config, training and validation images, what is to be told of the data."""
 
     entries: Entries
     training: int
@@ -61,7 +61,7 @@ def write_custom_config(
 ) -> list[str]:
     """Write a leaf config for a person's own data; returns notices for the person.
 
-    The ``base`` is a file or ``mmconvnext::NAME.py``; ``batch_size`` are pictures a device, None
+    The ``base`` is a file or ``mmconvnext::NAME.py``; ``batch_size`` are images a device, None
     for the base's; ``force`` overwrites ``out``. Raises UserError where an argument, a file or the
     data do not suit.
     """
@@ -116,7 +116,7 @@ def _adapt(config: Config, base: Path, data: OwnData) -> _Adapted:
     if len(kinds) != 1 or not all(given[kinds[0]]):
         raise UserError(
             'expected --train-ann and --val-ann (COCO json), or --train-labels and --val-labels '
-            '(label pictures), got neither or a mixture; give two of a kind'
+            '(label maps), got neither or a mixture; give two of a kind'
         )
     wanted, other = ('ann', 'segmentation') if is_detector(config) else ('labels', 'detection')
     if kinds != [wanted]:
@@ -131,7 +131,7 @@ def _adapt_coco(config: Config, data: OwnData) -> _Adapted:
     for name in ('classes', 'reduce_zero_label', 'ignore_index'):
         if getattr(data, name) is not None:
             raise UserError(
-                f'--{name.replace("_", "-")}: expected with label pictures only, got COCO json, '
+                f'--{name.replace("_", "-")}: expected with label maps only, got COCO json, '
                 'which names its categories; leave it out'
             )
     paths = (data.train_ann, data.train_images, data.val_ann, data.val_images)
@@ -159,7 +159,7 @@ def _record(base: Path, out: Path, adapted: _Adapted, devices: int) -> list[str]
     """The lines of the config's docstring."""
     return [
         f'{base.stem} on other data, {len(adapted.entries["classes"])} classes: '
-        f'{adapted.training:,} pictures to train on, {adapted.validation:,} to validate.',
+        f'{adapted.training:,} images to train on, {adapted.validation:,} to validate.',
         '',
         *([f'{adapted.told[0].upper()}{adapted.told[1:]}.'] if adapted.told else []),
         'Written by tools/custom_dataset.py. Check the data, then train:',

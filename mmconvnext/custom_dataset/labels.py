@@ -1,4 +1,4 @@
-"""A person's own folders of pictures and label PNGs, and what their ids mean."""
+"""A person's own folders of images and label PNGs, and what their ids mean."""
 
 import os
 from collections import Counter
@@ -17,7 +17,7 @@ PICTURES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 
 @dataclass(frozen=True)
 class LabelledFolder:
-    """Pictures and their label files: names below the two folders, less these endings."""
+    """Images and their label files: names below the two folders, less these endings."""
 
     images: str
     labels: str
@@ -37,16 +37,16 @@ class Meaning:
 
 
 def find_labelled(images: str, labels: str) -> LabelledFolder:
-    """Find out how pictures and label files are named.
+    """Find out how images and label files are named.
 
     Raises UserError where a folder is missing or empty, endings are mixed, or names do not match.
     """
-    pictures = _files(images, PICTURES, 'pictures')
+    pictures = _files(images, PICTURES, 'images')
     suffixes = Counter(Path(name).suffix for name in pictures)
     if len(suffixes) > 1:
         counts = ', '.join(f'{count} {suffix}' for suffix, count in suffixes.most_common())
         raise UserError(
-            f'{images}: expected pictures of one ending, got {counts}; mmseg reads one in a '
+            f'{images}: expected images of one ending, got {counts}; mmseg reads one in a '
             'folder: convert the others, or move them away'
         )
     (image_suffix,) = suffixes
@@ -63,8 +63,8 @@ def find_labelled(images: str, labels: str) -> LabelledFolder:
     if missing:
         raise UserError(
             f'{labels}: expected {missing[0]}{ending} for {missing[0]}{image_suffix}, and so '
-            f'for {len(missing)} of {len(names)} pictures, found none; add them, or move the '
-            'pictures away'
+            f'for {len(missing)} of {len(names)} images, found none; add them, or move the '
+            'images away'
         )
     return LabelledFolder(images, labels, image_suffix, ending, names)
 

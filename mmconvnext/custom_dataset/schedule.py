@@ -34,24 +34,24 @@ class Schedule:
 
 
 def plan(
-    base: Config, pictures: int, batch_size: int | None, devices: int, length: Length
+    base: Config, images: int, batch_size: int | None, devices: int, length: Length
 ) -> Schedule:
     """Scale the learning rate by the batch size, and the schedule by the length of the run.
 
-    ``pictures`` is the number to train on, ``batch_size`` that of a device, None for the base's.
+    ``images`` is the number to train on, ``batch_size`` that of a device, None for the base's.
     Raises UserError where the config has no loop that is known here.
     """
     if batch_size is None:
         batch_size = base.train_dataloader.get('batch_size', 1)
     total = batch_size * devices
     schedule = Schedule({'batch_size': batch_size}, {}, [])
-    if total > pictures:
+    if total > images:
         schedule.notices.append(
-            f'{total} pictures an iteration, and only {pictures} to train on: each comes several '
+            f'{total} images an iteration, and only {images} to train on: each comes several '
             'times in one, or an epoch is one iteration; take a smaller --batch-size'
         )
     _plan_rate(base, batch_size, devices, schedule)
-    _plan_length(base, math.ceil(pictures / total), length, schedule)
+    _plan_length(base, math.ceil(images / total), length, schedule)
     return schedule
 
 
@@ -67,13 +67,13 @@ def _plan_rate(base: Config, batch_size: int, devices: int, schedule: Schedule) 
     rate = base.optim_wrapper.optimizer.lr
     if total > _FARTHEST * original:
         schedule.notices.append(
-            f'{total} pictures an iteration are {total / original:g} times the {original} of the '
+            f'{total} images an iteration are {total / original:g} times the {original} of the '
             'base: the learning rate is scaled likewise, which is more than was tried; lower it'
         )
     scaled = float(f'{rate * total / original:.6g}')
     schedule.entries['optim_wrapper'] = dict(optimizer=dict(lr=scaled))
     schedule.comments['optim_wrapper'] = (
-        f'{devices} × {batch_size} pictures an iteration = {total}; the rate {rate:g} of the base '
+        f'{devices} × {batch_size} images an iteration = {total}; the rate {rate:g} of the base '
         f'is for {original}:\n{rate:g} × {total} / {original} = {scaled:g}'
     )
     schedule.entries['auto_scale_lr'] = dict(base_batch_size=total)
@@ -116,7 +116,7 @@ def _plan_length(base: Config, an_epoch: int, length: Length, schedule: Schedule
         )
     if not by_epoch and iterations > 300 * an_epoch and new == old:
         schedule.notices.append(
-            f'{iterations:,} iterations are {iterations // an_epoch:,} epochs of these pictures; '
+            f'{iterations:,} iterations are {iterations // an_epoch:,} epochs of these images; '
             'give --iters or --epochs for a shorter run'
         )
 

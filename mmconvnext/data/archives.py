@@ -10,7 +10,7 @@ from zipfile import BadZipFile, ZipFile, ZipInfo
 
 from mmconvnext.errors import UserError, first_line
 
-# Pictures do not shrink in a zip and json does about fivefold; what claims to grow more than this
+# Images do not shrink in a zip and json does about fivefold; what claims to grow more than this
 # is made to fill the disk.
 _MOST_GROWTH = 50
 _LONGEST = 255  # bytes of a name, on most disks

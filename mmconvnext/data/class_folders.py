@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmconvnext.config_types import type_name
 from mmconvnext.errors import ArgumentError, UserError
 
-# Of pictures, in lower case.
+# Of images, in lower case.
 ENDINGS = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 
 
@@ -26,14 +26,14 @@ def class_folders(root: str) -> list[str]:
         ) from error
     if not folders:
         raise ArgumentError(
-            f'{root}: expected one folder a class, found no folders; sort the pictures into '
+            f'{root}: expected one folder a class, found no folders; sort the images into '
             'folders of their classes'
         )
     return folders
 
 
-def picture_names(folder: str) -> Iterator[str]:
-    """Names of the pictures in a folder, as they come; hidden files are left out."""
+def image_names(folder: str) -> Iterator[str]:
+    """Names of the images in a folder, as they come; hidden files are left out."""
     with os.scandir(folder) as entries:
         # Names alone: to look at 1.28 million files takes minutes.
         for entry in entries:
@@ -97,7 +97,7 @@ def require_classes(config: Config, *splits: str) -> None:
 
 
 def require_a_batch(config: Config) -> None:
-    """Raise a UserError where ``drop_last`` would leave fewer pictures than an iteration takes."""
+    """Raise a UserError where ``drop_last`` would leave fewer images than an iteration takes."""
     loader = config.get('train_dataloader') or {}
     dataset = _image_folder(config, 'train')
     # How many a RepeatDataset has, nobody can tell before it is built.
@@ -106,11 +106,11 @@ def require_a_batch(config: Config) -> None:
     wanted = loader.get('batch_size', 1) * int(os.environ.get('WORLD_SIZE', 1))
     root = _root(dataset)
     folders = (os.path.join(root, folder) for folder in class_folders(root))
-    pictures = chain.from_iterable(map(picture_names, folders))
-    found = sum(1 for _ in islice(pictures, wanted))
+    images = chain.from_iterable(map(image_names, folders))
+    found = sum(1 for _ in islice(images, wanted))
     if found < wanted:
         raise UserError(
-            f'data: expected {wanted} pictures or more, a batch of all processes, found {found} '
+            f'data: expected {wanted} images or more, a batch of all processes, found {found} '
             f'in {root}; give --cfg-options train_dataloader.batch_size=N'
         )
 

@@ -1,6 +1,6 @@
 """A seeded miniature dataset in COCO's layout, to try detection in minutes on a CPU.
 
-Pictures show two to four shapes with colour noise, clutter and occlusion over a muted gradient;
+Images show two to four shapes with colour noise, clutter and occlusion over a muted gradient;
 each class has a hue of its own. Layout, as COCO's::
 
     ROOT/{train2017,val2017}/NAME.jpg                     uint8 RGB
@@ -23,7 +23,7 @@ PALETTE = ((230, 25, 75), (255, 160, 20), (60, 140, 255), (170, 60, 220))
 _HUES = {'circle': 15, 'square': 210, 'triangle': 110, 'ring': 290}  # degrees
 # With gaps, as COCO's: code that takes an id for an index fails on these too.
 _CATEGORY_IDS = {'circle': 1, 'square': 3, 'triangle': 4, 'ring': 7}
-# Folder and first picture's id; as in COCO, no id occurs in both splits.
+# Folder and first image's id; as in COCO, no id occurs in both splits.
 _SPLITS = {'training': ('train2017', 1), 'validation': ('val2017', 500_001)}
 _LEAST_VISIBLE = 0.25  # part of a shape's pixels below which it is not annotated
 _ENLARGEMENT = 4  # for outlines along pixels' edges rather than through their centres
@@ -56,9 +56,7 @@ def write_detection_samples(
     return write_sample_set(root, _write_split, recipe, report)
 
 
-def draw_picture(
-    generator: np.random.Generator, size: int
-) -> tuple[np.ndarray, list[VisibleShape]]:
+def draw_image(generator: np.random.Generator, size: int) -> tuple[np.ndarray, list[VisibleShape]]:
     """(size, size, 3) uint8 RGB, and one to four shapes in it, the foremost first.
 
     In 160 pixels they are 34 to 70 wide. One of which less than a quarter is visible is not listed.
@@ -96,7 +94,7 @@ def _write_split(root: Path, split: str, generators: Generators, size: int) -> N
     images: list[dict[str, object]] = []
     annotations: list[dict[str, object]] = []
     for image_id, generator in enumerate(generators, first_id):
-        image, shapes = draw_picture(generator, size)
+        image, shapes = draw_image(generator, size)
         name = f'{image_id:012d}.jpg'
         write_image(root / folder / name, image)
         images.append(dict(id=image_id, file_name=name, width=size, height=size, license=1))
@@ -136,7 +134,7 @@ def _segmentation(shape: VisibleShape) -> list[list[float]] | dict[str, list[int
     has_hole = (nesting[0, :, 3] >= 0).any()  # column 3: the outline around this one, or -1
     if not shape.whole or has_hole:
         return dict(size=list(shape.mask.shape), counts=run_lengths(shape.mask))
-    # x, y, x, y, … in pixels, (0, 0) being the picture's corner.
+    # x, y, x, y, … in pixels, (0, 0) being the image's corner.
     polygons = (
         cv2.approxPolyDP(outline, _TOLERANCE * _ENLARGEMENT, closed=True) for outline in outlines
     )

@@ -1,4 +1,4 @@
-"""Which picture could not be read: mmcv's loading leaves that to OpenCV, which does not know."""
+"""Which image could not be read: mmcv's loading leaves that to OpenCV, which does not know."""
 
 import functools
 
@@ -11,7 +11,7 @@ from mmconvnext.errors import UserError, first_line
 def name_unreadable_images() -> None:
     """Make mmcv's ``LoadImageFromFile``, mmdet's and mmseg's too, name the file it fails at.
 
-    For this process and those forked from it; safe to call again. A picture then raises
+    For this process and those forked from it; safe to call again. An image then raises
     :class:`UserError` where mmcv raises AssertionError, or cv2.error for an empty file.
     """
     transform = LoadImageFromFile.transform
@@ -24,7 +24,7 @@ def name_unreadable_images() -> None:
             return transform(self, results)
         except (AssertionError, OSError, ValueError, cv2.error) as error:
             raise UserError(
-                f'{results["img_path"]}: expected a readable picture ({first_line(error)}); '
+                f'{results["img_path"]}: expected a readable image ({first_line(error)}); '
                 'replace the file, or take it out of the dataset'
             ) from error
 

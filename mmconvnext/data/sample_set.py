@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-# Second word of each picture's seed, so that no picture is in both splits.
+# Second word of each image's seed, so that no image is in both splits.
 _SPLITS = {'training': 0, 'validation': 1}
 
 Generators = Iterator[np.random.Generator]
@@ -26,21 +26,21 @@ def write_sample_set(
     """Write a dataset below ``root``; a complete one of the same recipe is left as it is.
 
     The folder appears complete or not at all. ``write_split`` is called with it, with
-    ``'training'`` or ``'validation'``, a generator for each picture, and the side of a picture in
-    pixels; ``report`` with (pictures written, pictures in all). The ``recipe`` is all that the
+    ``'training'`` or ``'validation'``, a generator for each image, and the side of an image in
+    pixels; ``report`` with (images written, images in all). The ``recipe`` is all that the
     bytes depend on, kept as ``recipe.json``: ``training`` and ``validation`` (numbers of
-    pictures), ``size`` (pixels), ``seed``, ``version`` of the code, and ``kind``, which the
+    images), ``size`` (pixels), ``seed``, ``version`` of the code, and ``kind``, which the
     segmentation set, being the oldest, lacks.
 
     Raises:
-        ValueError: a number of pictures, the size or the seed is impossible.
+        ValueError: a number of images, the size or the seed is impossible.
         FileExistsError: ``root`` holds something other than a set of this kind.
     """
     root = Path(root)
     numbers = [recipe[key] for key in ('training', 'validation', 'size', 'seed')]
     if any(number < least for number, least in zip(numbers, (1, 1, 32, 0))):
         raise ValueError(
-            'samples: expected at least 1 picture in each split, a size of 32 or more and a seed '
+            'samples: expected at least 1 image in each split, a size of 32 or more and a seed '
             f'of 0 or more, got {", ".join(map(str, numbers))}; choose larger numbers'
         )
     if root.exists() and _recipe_of(root, recipe) == recipe:
@@ -57,7 +57,7 @@ def write_sample_set(
 
 
 def write_image(path: Path, pixels: np.ndarray) -> None:
-    """Write a picture, and its folder where that is missing.
+    """Write an image, and its folder where that is missing.
 
     ``pixels`` are (height, width) or, RGB, (height, width, 3) uint8; the ending tells the format.
     Raises OSError where the disk is full or the folder is not writable.
@@ -66,7 +66,7 @@ def write_image(path: Path, pixels: np.ndarray) -> None:
     # OpenCV takes BGR.
     if not cv2.imwrite(str(path), pixels[..., ::-1] if pixels.ndim == 3 else pixels):
         raise OSError(
-            f'{path}: expected to write a picture, got a refusal; look at free space and rights'
+            f'{path}: expected to write an image, got a refusal; look at free space and rights'
         )
 
 
@@ -86,7 +86,7 @@ def _recipe_of(root: Path, wanted: Recipe) -> Recipe:
 
 
 def _generators(split: str, recipe: Recipe, report: Report | None) -> Generators:
-    """One for each picture; a picture counts as written when the next one is asked for."""
+    """One for each image; an image counts as written when the next one is asked for."""
     total = recipe['training'] + recipe['validation']
     before = 0 if split == 'training' else recipe['training']
     for index in range(recipe[split]):

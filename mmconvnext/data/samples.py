@@ -1,6 +1,6 @@
 """A seeded miniature dataset in ADE20K's layout, to try the whole chain in minutes on a CPU.
 
-Pictures show three to five shapes with colour noise, clutter and occlusion over a muted gradient.
+Images show three to five shapes with colour noise, clutter and occlusion over a muted gradient.
 Circles and rings share their colours, as do squares and crosses: these pairs differ by shape
 alone. Layout, as ADE20K's::
 
@@ -27,7 +27,7 @@ PALETTE = (
 
 # Hue in degrees of each shape's fill; equal hues leave the outline as the only difference.
 _HUES = {'circle': 15, 'ring': 15, 'square': 210, 'cross': 210, 'triangle': 110}
-_IGNORED_BORDER = 1  # pixels at a picture's edge marked 0, as ADE20K leaves some unlabelled
+_IGNORED_BORDER = 1  # pixels at an image's edge marked 0, as ADE20K leaves some unlabelled
 
 
 def write_segmentation_samples(
@@ -45,14 +45,14 @@ def write_segmentation_samples(
 
     Args:
         root: Folder of the dataset.
-        training: Pictures to train on.
-        validation: Pictures held out.
-        size: Side of a picture in pixels.
+        training: Images to train on.
+        validation: Images held out.
+        size: Side of an image in pixels.
         seed: Seed of the whole set; the same arguments give the same bytes.
-        report: Called with (pictures written, pictures in all).
+        report: Called with (images written, images in all).
 
     Raises:
-        ValueError: a number of pictures, the size or the seed is impossible.
+        ValueError: a number of images, the size or the seed is impossible.
         FileExistsError: ``root`` holds something that this function did not write.
     """
     counts = {'training': training, 'validation': validation}
@@ -62,16 +62,16 @@ def write_segmentation_samples(
 
 def _write_split(root: Path, split: str, generators: Generators, size: int) -> None:
     for index, generator in enumerate(generators):
-        image, labels = draw_picture(generator, size)
+        image, labels = draw_image(generator, size)
         name = f'{split}_{index:04d}'
         write_image(root / 'images' / split / f'{name}.jpg', image)
         write_image(root / 'annotations' / split / f'{name}.png', labels)
 
 
-def draw_picture(generator: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
+def draw_image(generator: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
     """(size, size, 3) uint8 RGB, and labels, (size, size) uint8: 0 = ignored, k = class k - 1.
 
-    Shapes are two sevenths to half of the picture wide.
+    Shapes are two sevenths to half of the image wide.
     """
     image = draw_background(generator, size)
     labels = np.ones((size, size), np.uint8)

@@ -5,7 +5,7 @@ import numpy as np
 
 _HUE_SIGMA = 8.0  # degrees
 _NOISE = 12.0  # standard deviation of the pixel noise, grey levels
-_CLUTTER = 10  # lines and dots in a picture
+_CLUTTER = 10  # lines and dots in an image
 
 # Corners of each polygon for radius 1; circle and ring are drawn without.
 _ARM = 0.25
@@ -42,7 +42,7 @@ def paint_shape(
 
     ``image`` is (size, size, 3) float32 RGB, 0 to 255; the shape a circle, ring, square, triangle
     or cross, ``radius`` half its width in pixels, ``hue`` its mean hue in degrees. Returns the
-    mask, (size, size) bool; its centre always lies in the picture.
+    mask, (size, size) bool; its centre always lies in the image.
     """
     mask = _place(generator, name, len(image), radius)
     hue = (hue + generator.normal(0, _HUE_SIGMA)) % 360
@@ -52,7 +52,7 @@ def paint_shape(
 
 
 def with_noise(generator: np.random.Generator, image: np.ndarray) -> np.ndarray:
-    """The finished picture: (size, size, 3) uint8 RGB of float32 RGB, 0 to 255."""
+    """The finished image: (size, size, 3) uint8 RGB of float32 RGB, 0 to 255."""
     noisy = image + generator.normal(0, _NOISE, image.shape)
     return np.clip(noisy, 0, 255).astype(np.uint8)
 

@@ -1,4 +1,4 @@
-"""Which picture left no room for an anchor: mmdet ends the training without its name."""
+"""Which image left no room for an anchor: mmdet ends the training without its name."""
 
 import functools
 
@@ -9,10 +9,10 @@ from torch import Tensor
 from mmconvnext.errors import UserError
 
 
-def name_pictures_without_anchors() -> None:
-    """Make mmdet's anchor heads name the picture in which no anchor fits.
+def name_images_without_anchors() -> None:
+    """Make mmdet's anchor heads name the image in which no anchor fits.
 
-    So it is with ``allowed_border`` of 0, the cascades' recipe, and a picture that is a few pixels
+    So it is with ``allowed_border`` of 0, the cascades' recipe, and an image that is a few pixels
     wide or high after the augmentation. :class:`UserError` is raised where mmdet raises ValueError.
     Safe to call again.
     """
@@ -39,7 +39,7 @@ def name_pictures_without_anchors() -> None:
                 raise
             height, width = img_meta['img_shape'][:2]
             raise UserError(
-                f'{img_meta.get("img_path", "a picture")}: expected room for an anchor, got '
+                f'{img_meta.get("img_path", "an image")}: expected room for an anchor, got '
                 f'{width} × {height} pixels after the augmentation; take it out of the dataset, '
                 'filter by train_dataloader.dataset.filter_cfg.min_size, or set '
                 'model.train_cfg.rpn.allowed_border=-1'

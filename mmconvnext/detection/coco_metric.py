@@ -106,14 +106,14 @@ class CocoMetric(MMDetCocoMetric):
     - ``iou_thrs`` may be a number or a list; AP50 and AP75 are -1 only where they are not in it.
     - ``mAP`` is at 100 detections per image, as in pycocotools, or, where ``proposal_nums`` has no
       100, at the third of them (-1 in pycocotools).
-    - ``proposal_fast`` works where pictures differ in their numbers of boxes (mmdet's fails from
-      numpy 1.24 on), and pairs pictures by id, not by order.
+    - ``proposal_fast`` works where images differ in their numbers of boxes (mmdet's fails from
+      numpy 1.24 on), and pairs images by id, not by order.
 
     Labels follow the order of the json's categories, of those in ``metainfo['classes']``, as in
     mmdet's ``CocoDataset``. With several metrics the ``NAME_precision`` keys of ``classwise`` are
     the last one's, as in mmdet.
 
-    Raises :class:`ArgumentError` for metric items, proposal_nums, labels, pictures and annotations
+    Raises :class:`ArgumentError` for metric items, proposal_nums, labels, images and annotations
     that cannot be evaluated, :class:`UserError` where faster-coco-eval is not installed.
     """
 
@@ -143,7 +143,7 @@ class CocoMetric(MMDetCocoMetric):
             )
 
     def process(self, data_batch: object, data_samples: Sequence[dict]) -> None:
-        """Take in a batch of predictions; masks, (N, H, W) in each picture, become RLE."""
+        """Take in a batch of predictions; masks, (N, H, W) in each image, become RLE."""
         super().process(data_batch, [_with_encoded_masks(sample) for sample in data_samples])
 
     def compute_metrics(self, results: list[tuple[dict, dict]]) -> dict[str, float]:
@@ -196,7 +196,7 @@ class CocoMetric(MMDetCocoMetric):
         rows = self._coco_results(kind, predictions)
         if not rows:
             logger = MMLogger.get_current_instance()
-            logger.warning(f'{metric}: no detection in {len(predictions)} pictures')
+            logger.warning(f'{metric}: no detection in {len(predictions)} images')
         truth = self._ground_truth(metric)
         evaluation = faster_coco_eval.COCOeval_faster(truth, self._detections(kind, rows), kind)
         parameters = evaluation.params
@@ -213,7 +213,7 @@ class CocoMetric(MMDetCocoMetric):
     def _ground_truth(self, metric: str) -> 'faster_coco_eval.COCO':
         """The annotations as faster-coco-eval wants them; copies, since it writes into them."""
         if self._truth is None:
-            # Its ids of pictures are numbers; the order, which settles equal scores, is kept.
+            # Its ids of images are numbers; the order, which settles equal scores, is kept.
             self._numbers = {name: n for n, name in enumerate(sorted(self.img_ids), 1)}
             given = self._coco_api.dataset
             images = [{**image, 'id': self._numbers[image['id']]} for image in given['images']]
@@ -240,13 +240,13 @@ class CocoMetric(MMDetCocoMetric):
         dataset = self._truth.dataset
         return faster_coco_eval.COCO({**dataset, 'annotations': annotations})
 
-    def _number(self, picture: int | str) -> int:
-        if picture not in self._numbers:
+    def _number(self, image: int | str) -> int:
+        if image not in self._numbers:
             raise ArgumentError(
-                f'predictions: expected pictures of ann_file, got image id {picture!r}; give the '
+                f'predictions: expected images of ann_file, got image id {image!r}; give the '
                 'evaluator and the dataset the same ann_file'
             )
-        return self._numbers[picture]
+        return self._numbers[image]
 
     def _coco_results(self, kind: str, predictions: Sequence[dict]) -> list[dict]:
         """COCO's list of results: boxes (x, y, width, height) in pixels, for ``segm`` also RLE."""
@@ -307,8 +307,8 @@ class CocoMetric(MMDetCocoMetric):
     def _recall_of_proposals(self, predictions: list[dict]) -> dict[str, float]:
         proposals = {prediction['img_id']: prediction['bboxes'] for prediction in predictions}
         pairs = [
-            (boxes_to_find(self._coco_api.imgToAnns[picture]), proposals.get(picture, NO_BOXES))
-            for picture in self.img_ids
+            (boxes_to_find(self._coco_api.imgToAnns[image]), proposals.get(image, NO_BOXES))
+            for image in self.img_ids
         ]
         recalls = mean_recalls(pairs, self.proposal_nums, self.iou_thrs)
         values = {f'AR@{n}': float(recall) for n, recall in zip(self.proposal_nums, recalls)}

@@ -23,7 +23,7 @@ _FLIPPED = {'horizontal': (-1,), 'vertical': (-2,), 'diagonal': (-2, -1)}
 
 
 class _View(NamedTuple):
-    """A batch of pictures as one augmentation shows them to the detector."""
+    """A batch of images as one augmentation shows them to the detector."""
 
     features: tuple[Tensor, ...]  # of the neck, (N, C, height, width) each
     samples: SampleList
@@ -33,7 +33,7 @@ class _View(NamedTuple):
 class MaskTTAModel(BaseTTAModel):
     """Test-time augmentation of mmdet's two-stage detectors, with or without masks.
 
-    The box head's boxes of all views, before suppression, are brought back to the picture and
+    The box head's boxes of all views, before suppression, are brought back to the image and
     suppressed together, by the detector's own ``test_cfg.rcnn``. The mask head then looks at the
     boxes that are left in every view, and the mean of its probabilities is the mask. A cascade's
     masks are means over its stages besides, as without augmentation.
@@ -58,9 +58,9 @@ class MaskTTAModel(BaseTTAModel):
 
     @torch.no_grad()
     def test_step(self, data: Mapping[str, Sequence]) -> SampleList:
-        """Merged predictions for a batch, in the pixels of the pictures as they are on disk.
+        """Merged predictions for a batch, in the pixels of the images as they are on disk.
 
-        ``data`` has ``inputs`` and ``data_samples``, each with a list a view, an entry a picture.
+        ``data`` has ``inputs`` and ``data_samples``, each with a list a view, an entry an image.
         """
         views = []
         for entries in zip(*data.values(), strict=True):
@@ -78,7 +78,7 @@ class MaskTTAModel(BaseTTAModel):
         raise TypeError('MaskTTAModel merges before suppression; call test_step')
 
     def _candidates(self, view: _View) -> list[InstanceData]:
-        """Every class's box (K, 4 · classes) and score (K, classes + 1) of each picture's RoIs."""
+        """Every class's box (K, 4 · classes) and score (K, classes + 1) of each image's RoIs."""
         metas = [sample.metainfo for sample in view.samples]
         proposals = self.module.rpn_head.predict(view.features, view.samples, rescale=False)
         candidates = self.module.roi_head.predict_bbox(
@@ -105,7 +105,7 @@ class MaskTTAModel(BaseTTAModel):
         last_head: Any = stages(self.module.roi_head, 'mask')[-1][1]
         seen = views if len(found) else []
         probabilities = [self._mask_probabilities(found, view, number) for view in seen]
-        # Pasted as mmdet does it, into the picture as it is on disk.
+        # Pasted as mmdet does it, into the image as it is on disk.
         meta = dict(views[0].samples[number].metainfo, scale_factor=(1.0, 1.0))
         last_head.predict_by_feat(
             [torch.stack(probabilities).mean(0) if probabilities else None],
@@ -135,7 +135,7 @@ class MaskTTAModel(BaseTTAModel):
 
 
 def _flip(boxes: Tensor, meta: Mapping) -> Tensor:
-    """Boxes from a view to the picture, or back: a flip undoes itself."""
+    """Boxes from a view to the image, or back: a flip undoes itself."""
     if not meta.get('flip'):
         return boxes
     return bbox_flip(boxes, meta['ori_shape'], meta['flip_direction'])

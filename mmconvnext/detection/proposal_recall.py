@@ -28,14 +28,14 @@ def mean_recalls(
     """Recall, mean over the IoU thresholds, for each number of proposals; -1 without ground truth.
 
     mmdet's ``eval_recalls`` gives the same numbers, and fails from numpy 1.24 on where two
-    pictures differ in their numbers of boxes. ``pairs`` are of each picture the boxes to find,
+    images differ in their numbers of boxes. ``pairs`` are of each image the boxes to find,
     (N, 4), and the proposals, (K, 4) or more columns, by falling score; corners in pixels.
     """
     overlaps = [bbox_overlaps(truth, proposals[:, :4]) for truth, proposals in pairs]
     recalls = []
     for number in proposal_nums:
-        of_pictures = [_matched_overlaps(overlap[:, :number]) for overlap in overlaps]
-        matched = np.concatenate([np.zeros(0), *of_pictures])
+        of_images = [_matched_overlaps(overlap[:, :number]) for overlap in overlaps]
+        matched = np.concatenate([np.zeros(0), *of_images])
         reached = matched >= np.asarray(iou_thrs)[:, np.newaxis]
         recalls.append(reached.mean() if matched.size else -1.0)
     return np.array(recalls)

@@ -1,4 +1,4 @@
-"""Instances drawn over a picture: masks, boxes and labels that keep clear of each other."""
+"""Instances drawn over an image: masks, boxes and labels that keep clear of each other."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -18,9 +18,9 @@ _NEARNESS = 0.3  # of a label's area: small boxes that it may cover to be a line
 
 
 class Instances(NamedTuple):
-    """Objects of a picture, in its pixels.
+    """Objects of an image, in its pixels.
 
-    boxes (N, 4) left, top, right, bottom from the picture's corner; ids (N,) classes; scores (N,)
+    boxes (N, 4) left, top, right, bottom from the image's corner; ids (N,) classes; scores (N,)
     or None; masks (N, H, W) bool or None.
     """
 
@@ -46,7 +46,7 @@ def draw_instances(
     factor: int = 1,
     scale: float = 1.0,
 ) -> np.ndarray:
-    """Masks, boxes and labels over an enlarged picture; lines and text are not enlarged.
+    """Masks, boxes and labels over an enlarged image; lines and text are not enlarged.
 
     Smaller objects are drawn over larger ones; labels of higher scores get the better places. From
     (H, W, 3) to (H × factor, W × factor, 3) uint8 BGR. ``palette`` has RGB colours, ``opacity`` is
@@ -77,7 +77,7 @@ def compare_instances(
     palette: Sequence[Sequence[int]],
     opacity: float,
 ) -> np.ndarray:
-    """The picture, (H, W, 3) uint8 BGR, without and with each set of instances, side by side.
+    """The image, (H, W, 3) uint8 BGR, without and with each set of instances, side by side.
 
     ``instances`` has the title and the instances of each panel; a legend is below. The other
     arguments are as of :func:`draw_instances`.
@@ -157,11 +157,11 @@ def place_label(
     taken: np.ndarray,
     small: np.ndarray,
 ) -> list[int]:
-    """The place in the picture that covers least of other labels; of those the handiest.
+    """The place in the image that covers least of other labels; of those the handiest.
 
     That is near the instance's ``box``, (4,), and covers little of the ``small`` boxes, (S, 4);
     other labels have the places ``taken``, (L, 4). All are left, top, right, bottom in pixels;
-    ``size`` of the label and ``picture`` are (width, height).
+    ``size`` of the label and ``image`` are (width, height).
     """
     spots = np.array(list(_spots(np.rint(box).astype(int).tolist(), *size)))
     spots = np.clip(spots, 0, np.maximum(np.subtract(picture, size), 0))

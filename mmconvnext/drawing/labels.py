@@ -21,7 +21,7 @@ def compare_labels(
     palette: Sequence[Sequence[int]],
     opacity: float,
 ) -> np.ndarray:
-    """The picture, (H, W, 3) uint8 BGR, and each of its label maps side by side, over a legend.
+    """The image, (H, W, 3) uint8 BGR, and each of its label maps side by side, over a legend.
 
     ``labels`` has the title and the (H, W) class ids of each map, ``classes`` the name of each
     class; the other arguments are as of :func:`overlay`.
@@ -38,7 +38,7 @@ def compare_labels(
 def overlay(
     image: np.ndarray, labels: np.ndarray, palette: Sequence[Sequence[int]], opacity: float
 ) -> np.ndarray:
-    """Label colours over a picture: both (H, W, 3) uint8, BGR.
+    """Label colours over an image: both (H, W, 3) uint8, BGR.
 
     ``labels`` are (H, W) class ids, of which those that the RGB ``palette`` lacks, such as 255, are
     white; ``opacity`` is the share of the label colour, 0 to 1.
@@ -80,7 +80,7 @@ def name_regions(
 
 def _middle(region: np.ndarray, width: int, height: int) -> tuple[int, int] | None:
     """Column and row around which a region has most room for a rectangle, None for too little."""
-    # Nothing is outside of the picture: the border limits a region as another region does.
+    # Nothing is outside of the image: the border limits a region as another region does.
     kernel = np.ones((height, width), np.uint8)
     eroded = cv2.erode(region, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0)
     if not eroded.any():

@@ -1,4 +1,4 @@
-"""What was predicted, drawn over the picture, with a legend below."""
+"""What was predicted, drawn over the image, with a legend below."""
 
 from bisect import bisect
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from mmconvnext.drawing.instances import Instances, draw_instances
 from mmconvnext.drawing.labels import name_regions, overlay
 from mmconvnext.drawing.panels import enlarge, enlargement, entry_width, legend_lines, text_scale
 
-_LONGEST = 4096  # pixels that no side of a small picture is enlarged to
+_LONGEST = 4096  # pixels that no side of a small image is enlarged to
 _WHITE = (255, 255, 255)
 
 
@@ -22,11 +22,11 @@ def label_overlay(
     opacity: float,
     lines: int | None = None,
 ) -> np.ndarray:
-    """Label colours over a picture, names in them, a legend of all classes, the largest first.
+    """Label colours over an image, names in them, a legend of all classes, the largest first.
 
     ``image`` is (H, W, 3) uint8 BGR (:func:`viewable`), ``labels`` are (H, W) ids, 0 for the first
-    class. The legend has as many ``lines`` as it needs, or those given, so that pictures are of one
-    size. The result is uint8 BGR: the picture, enlarged if it is small, over its legend.
+    class. The legend has as many ``lines`` as it needs, or those given, so that images are of one
+    size. The result is uint8 BGR: the image, enlarged if it is small, over its legend.
     """
     factor = _enlargement(image)
     drawn = enlarge(overlay(image, labels, classes.colours, opacity), factor)
@@ -43,9 +43,9 @@ def instance_overlay(
     opacity: float,
     lines: int | None = None,
 ) -> np.ndarray:
-    """Masks, boxes, names and scores over a picture, and a legend of the classes present.
+    """Masks, boxes, names and scores over an image, and a legend of the classes present.
 
-    ``instances`` are in the picture's pixels, ``opacity`` is the share of the class colour inside
+    ``instances`` are in the image's pixels, ``opacity`` is the share of the class colour inside
     a mask; all else is as of :func:`label_overlay`.
     """
     factor = _enlargement(image)
@@ -56,7 +56,7 @@ def instance_overlay(
 
 
 def viewable(image: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8 BGR of a picture of any channels and type that a pipeline loads.
+    """(H, W, 3) uint8 BGR of an image of any channels and type that a pipeline loads.
 
     Integers of 16 bits lose the lower eight, fractions are taken to be of 0 to 1 unless they are
     larger, more than three channels lose all but the first three, and one or two become grey.
@@ -79,7 +79,7 @@ def _most_first(ids: np.ndarray) -> list[int]:
 
 
 def _enlargement(image: np.ndarray) -> int:
-    """As of the pictures of a test, but for very wide and low ones, which would get huge."""
+    """As of the images of a test, but for very wide and low ones, which would get huge."""
     return max(1, min(enlargement(image), _LONGEST // max(image.shape[:2])))
 
 
@@ -88,7 +88,7 @@ def _with_legend(
 ) -> np.ndarray:
     entries = [(classes.names[i], classes.colours[i]) for i in present]
     if lines is None:
-        # A narrow picture gets a white margin rather than names that are cut off.
+        # A narrow image gets a white margin rather than names that are cut off.
         widest = max((entry_width(name, scale) for name, _ in entries), default=0)
         margin = max(0, widest - drawn.shape[1])
         drawn = cv2.copyMakeBorder(drawn, 0, 0, 0, margin, cv2.BORDER_CONSTANT, value=_WHITE)

@@ -1,4 +1,4 @@
-"""Pictures side by side under their titles, over a legend."""
+"""Images side by side under their titles, over a legend."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -11,18 +11,18 @@ _FONT_SIZE = 0.45  # at scale 1, as are the pixels below
 _GAP = 8  # white pixels between the panels
 _LINE = 24  # height of a line of text
 _BASELINE = 17  # of the text in its line, from the line's top
-_SMALLEST = 256  # pictures lower than this are enlarged
-_ORDINARY = 700  # pixels a side of a picture that is neither small nor large
+_SMALLEST = 256  # images lower than this are enlarged
+_ORDINARY = 700  # pixels a side of an image that is neither small nor large
 _BLACK = (0, 0, 0)
 
 
 def enlargement(image: np.ndarray) -> int:
-    """The whole factor that makes a picture high enough to look at; 1 for most."""
+    """The whole factor that makes an image high enough to look at; 1 for most."""
     return -(-_SMALLEST // len(image))
 
 
 def text_scale(image: np.ndarray, factor: int) -> float:
-    """Of text and lines: as large in a large picture as in an ordinary one, seen whole."""
+    """Of text and lines: as large in a large image as in an ordinary one, seen whole."""
     height, width = image.shape[:2]
     return max(1.0, factor * (height * width) ** 0.5 / _ORDINARY)
 
@@ -37,7 +37,7 @@ def side_by_side(
     legend: Iterable[tuple[str, Sequence[int]]],
     scale: float = 1.0,
 ) -> np.ndarray:
-    """Panels under their titles, and below them the legend: one picture, uint8 BGR.
+    """Panels under their titles, and below them the legend: one image, uint8 BGR.
 
     Panels are (H, W, 3) uint8 BGR, all of one height; a legend's entries are names and RGB colours.
     """

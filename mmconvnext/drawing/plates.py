@@ -27,7 +27,7 @@ class PlateText(NamedTuple):
 def measure(text: str, widest: int, scale: float) -> PlateText:
     """A line of text as it is drawn, in a smaller font where its plate would pass ``widest``.
 
-    ``scale`` is the size of the text; 1 suits pictures of a few hundred pixels.
+    ``scale`` is the size of the text; 1 suits images of a few hundred pixels.
     """
     padding = round(_PADDING * scale)
     font_size = _FONT_SIZE * scale

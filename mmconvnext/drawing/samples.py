@@ -16,9 +16,9 @@ def detections(sample: BaseDataElement, score_thr: float) -> Instances:
 
 
 def ground_truth(sample: BaseDataElement, shape: tuple[int, int], dataset: object) -> Instances:
-    """A sample's ``gt_instances`` in the pixels of the picture on disk.
+    """A sample's ``gt_instances`` in the pixels of the image on disk.
 
-    ``shape`` is that picture's height and width. The instances are of the test scale where they
+    ``shape`` is that image's height and width. The instances are of the test scale where they
     were loaded before the resize. A mask's size tells; of boxes alone the order of the steps in
     the dataset's pipeline does.
     """
@@ -35,7 +35,7 @@ def ground_truth(sample: BaseDataElement, shape: tuple[int, int], dataset: objec
 
 
 def _annotated_first(dataset: object) -> bool:
-    """Whether the dataset's pipeline resizes pictures after it loaded their annotation."""
+    """Whether the dataset's pipeline resizes images after it loaded their annotation."""
     steps = getattr(getattr(dataset, 'pipeline', None), 'transforms', ())
     names = [type(step).__name__ for step in steps]
     loaded = names.index('LoadAnnotations') if 'LoadAnnotations' in names else len(names)
@@ -43,7 +43,7 @@ def _annotated_first(dataset: object) -> bool:
 
 
 def _unscaled(masks: np.ndarray, scale: tuple[float, float], shape: tuple[int, int]) -> np.ndarray:
-    """Masks of the test scale, perhaps padded, in the size of the picture."""
+    """Masks of the test scale, perhaps padded, in the size of the image."""
     result = np.zeros((len(masks), *shape), bool)
     # Unlike cv2.resize, a warp leaves the padding out.
     shrink = np.diag(scale).astype(float) @ np.eye(2, 3)

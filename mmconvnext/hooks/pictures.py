@@ -1,4 +1,4 @@
-"""Pictures of what a model saw, should have seen and predicted, side by side."""
+"""Images of what a model saw, should have seen and predicted, side by side."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,10 +19,10 @@ _PANELS = {'gt_sem_seg': 'ground truth', 'pred_sem_seg': 'prediction'}
 
 
 class PictureHook(Hook):
-    """Writes one PNG, of the tested picture's name, for each tested picture.
+    """Writes one PNG, of the tested image's name, for each tested image.
 
-    Its ``picture`` gives what is written, uint8 BGR, of a data sample of a dataset and of the
-    sample's picture as it is on disk, (H, W, 3) uint8 BGR.
+    Its ``image`` gives what is written, uint8 BGR, of a data sample of a dataset and of the
+    sample's image as it is on disk, (H, W, 3) uint8 BGR.
 
     Args:
         draw: Whether to write anything.
@@ -60,7 +60,7 @@ class PictureHook(Hook):
 class DetectionPictureHook(PictureHook):
     """Writes ``image | ground truth | detections``, as :class:`PictureHook`.
 
-    Masks, boxes and labels are drawn in the dataset's palette over the picture, with a legend of
+    Masks, boxes and labels are drawn in the dataset's palette over the image, with a legend of
     the classes that occur. Without ground truth its panel is left out. ``score_thr`` is the least
     score of a detection that is drawn.
     """
@@ -90,7 +90,7 @@ class DetectionPictureHook(PictureHook):
 class SegmentationPictureHook(PictureHook):
     """Writes ``image | ground truth | prediction``, as :class:`PictureHook`.
 
-    Labels are drawn in the dataset's palette over the picture, with a legend of the classes that
+    Labels are drawn in the dataset's palette over the image, with a legend of the classes that
     occur; what the annotation ignores is white. Without ground truth its panel is left out.
     """
 

@@ -1,1 +1,1 @@
-"""A trained model applied to a person's own pictures and videos."""
+"""A trained model applied to a person's own images and videos."""

@@ -1,4 +1,4 @@
-"""Which pictures and videos a command line means, and what their results are called."""
+"""Which images and videos a command line means, and what their results are called."""
 
 import glob
 import os
@@ -9,7 +9,7 @@ from typing import NamedTuple
 from mmconvnext.errors import UserError
 
 # fmt: off
-PICTURE_SUFFIXES = frozenset([
+IMAGE_SUFFIXES = frozenset([
     '.avif', '.bmp', '.dib', '.gif', '.jp2', '.jpe', '.jpeg', '.jpg', '.pbm', '.pgm', '.png',
     '.pnm', '.ppm', '.tif', '.tiff', '.webp',
 ])
@@ -20,7 +20,7 @@ VIDEO_SUFFIXES = frozenset([
 
 
 class Input(NamedTuple):
-    """A picture or a video.
+    """An image or a video.
 
     ``path`` is the file; ``given`` its path below the folder that was named, or its file name;
     ``name`` what its results are called, without suffix: a relative path, unique among the inputs.
@@ -36,13 +36,13 @@ class Input(NamedTuple):
 
 
 def find_inputs(named: Sequence[str], leave_out: Path | None = None) -> list[Input]:
-    """The pictures and videos that files, folders and globs name, each once, in the given order.
+    """The images and videos that files, folders and globs name, each once, in the given order.
 
-    A folder gives the pictures in it, then those below, in alphabetical order, no videos; a glob
-    (``**`` goes through folders) the pictures and videos that it matches; a file is taken for a
-    picture whatever its suffix, unless that is a video's. Hidden files are found by their own name
+    A folder gives the images in it, then those below, in alphabetical order, no videos; a glob
+    (``**`` goes through folders) the images and videos that it matches; a file is taken for an
+    image whatever its suffix, unless that is a video's. Hidden files are found by their own name
     only, and so are those in the folder ``leave_out``, where results are written. Raises UserError
-    where one of them is not there, is a folder without pictures or a glob without match.
+    where one of them is not there, is a folder without images or a glob without match.
     """
     found: dict[str, tuple[Path, PurePath]] = {}
     for one in named:
@@ -51,7 +51,7 @@ def find_inputs(named: Sequence[str], leave_out: Path | None = None) -> list[Inp
             if by_name or not (leave_out and path.resolve().is_relative_to(leave_out.resolve())):
                 found.setdefault(os.path.abspath(path), (path, given))
     if not found:
-        raise UserError(f'{", ".join(named)}: expected pictures, found none but earlier results')
+        raise UserError(f'{", ".join(named)}: expected images, found none but earlier results')
     paths, below = zip(*found.values())
     return list(map(Input, paths, below, _names(paths, below)))
 
@@ -60,11 +60,11 @@ def _find(named: str) -> Iterator[tuple[Path, PurePath]]:
     path = Path(named).expanduser()
     if path.is_dir():
         files = map(Path, _files_below(path))
-        pictures = [file for file in files if file.suffix.lower() in PICTURE_SUFFIXES]
+        pictures = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
         if not pictures:
             raise UserError(
-                f'{named}: expected a folder with pictures in it or below, found none '
-                f'({" ".join(sorted(PICTURE_SUFFIXES))}); videos are named one by one'
+                f'{named}: expected a folder with images in it or below, found none '
+                f'({" ".join(sorted(IMAGE_SUFFIXES))}); videos are named one by one'
             )
         for file in pictures:
             yield file, file.relative_to(path)
@@ -72,14 +72,14 @@ def _find(named: str) -> Iterator[tuple[Path, PurePath]]:
         yield path, PurePath(path.name)
     elif glob.has_magic(named):
         files = map(Path, sorted(glob.glob(str(path), recursive=True)))
-        known = PICTURE_SUFFIXES | VIDEO_SUFFIXES
+        known = IMAGE_SUFFIXES | VIDEO_SUFFIXES
         matches = [match for match in files if match.suffix.lower() in known and match.is_file()]
         if not matches:
-            raise UserError(f'{named}: expected a glob that matches pictures or videos, got none')
+            raise UserError(f'{named}: expected a glob that matches images or videos, got none')
         for match in matches:
             yield match, PurePath(match.name)
     else:
-        raise UserError(f'{named}: no such file or folder; expected pictures, folders or globs')
+        raise UserError(f'{named}: no such file or folder; expected images, folders or globs')
 
 
 def _files_below(folder: Path) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""A config and a checkpoint made a model that is ready for pictures."""
+"""A config and a checkpoint made a model that is ready for images."""
 
 import warnings
 from typing import NamedTuple
@@ -34,16 +34,16 @@ class Predictor(NamedTuple):
     pipeline: Pipeline
     classes: Classes
     kind: str  # 'segmentation' or 'detection'
-    first_id: int  # of the first class in the dataset's label pictures
+    first_id: int  # of the first class in the dataset's label maps
 
     @torch.no_grad()
     def predict(self, image: np.ndarray) -> BaseDataElement:
-        """The data sample of a picture, with its predictions in the pixels of the picture.
+        """The data sample of an image, with its predictions in the pixels of the image.
 
         ``image`` is (H, W, C) as the pipeline loads it, or a frame, (H, W, 3) uint8 BGR.
 
         Raises:
-            UserError: the pipeline or the model fails at this picture: too narrow, too large for
+            UserError: the pipeline or the model fails at this image: too narrow, too large for
                 the memory, or of another number of channels.
         """
         batch = self.pipeline.prepare(image)
@@ -52,7 +52,7 @@ class Predictor(NamedTuple):
         except (RuntimeError, ValueError, MemoryError, cv2.error) as error:
             height, width, *channels = image.shape
             raise UserError(
-                f'the model fails at a picture of {width} × {height} pixels and '
+                f'the model fails at an image of {width} × {height} pixels and '
                 f'{channels[0] if channels else 1} channels ({first_line(error)})'
             ) from error
 
@@ -64,7 +64,7 @@ def load_predictor(
 
     The config, of a segmentor or detector, is changed where the machine asks for it; the checkpoint
     is a file, URL or hf:// address. Of detections below ``score_thr`` the detector makes no masks,
-    which of a large picture take a lot of memory; those left are the same.
+    which of a large image take a lot of memory; those left are the same.
 
     Raises:
         UserError: the device is not there, the checkpoint does not fit, the classes disagree, or
@@ -78,7 +78,7 @@ def load_predictor(
         )
     place = usable_device(device)
     _spare_low_scores(config.model, score_thr)
-    _pad_tiny_pictures(config.model)
+    _pad_tiny_images(config.model)
     fit_to_hardware(config)
     content = read_checkpoint(checkpoint)
     with DefaultScope.overwrite_default_scope(scope), warnings.catch_warnings():
@@ -101,7 +101,7 @@ def _spare_low_scores(model: ConfigDict, score_thr: float) -> None:
             options['score_thr'] = max(options['score_thr'], just_below)
 
 
-def _pad_tiny_pictures(model: ConfigDict) -> None:
+def _pad_tiny_images(model: ConfigDict) -> None:
     """Let mmseg's preprocessor pad what is smaller than the backbone takes; mmdet's does."""
     preprocessor = model.get('data_preprocessor') or {}
     if type_name(preprocessor) == 'SegDataPreProcessor':

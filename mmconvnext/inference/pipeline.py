@@ -1,4 +1,4 @@
-"""A config's test pipeline for pictures that have no annotation."""
+"""A config's test pipeline for images that have no annotation."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ _OF_ANNOTATIONS = ('LoadAnnotations', 'LoadPanopticAnnotations', 'FilterAnnotati
 
 
 class Pipeline:
-    """Loads pictures and makes batches of one as the config's test dataset does.
+    """Loads images and makes batches of one as the config's test dataset does.
 
     Raises:
         UserError: no ``test_dataloader.dataset.pipeline`` begins with LoadImageFromFile.
@@ -40,7 +40,7 @@ class Pipeline:
             self._prepare = Compose([registry.build(step) for step in steps])
 
     def load(self, path: Path) -> np.ndarray:
-        """A picture's pixels, (H, W, C), BGR as a rule; a UserError where it is unreadable."""
+        """An image's pixels, (H, W, C), BGR as a rule; a UserError where it is unreadable."""
         try:
             return self._load(dict(img_path=str(path)))['img']
         except (AssertionError, OSError, ValueError, cv2.error) as error:
@@ -53,7 +53,7 @@ class Pipeline:
         except cv2.error as error:
             height, width = image.shape[:2]
             raise UserError(
-                f'a picture of {width} × {height} pixels does not go through the test pipeline, as '
+                f'an image of {width} × {height} pixels does not go through the test pipeline, as '
                 f'one that is too narrow to be resized does not ({first_line(error)})'
             ) from error
 
@@ -64,4 +64,4 @@ def _reason(path: Path) -> str:
         path.open('rb').close()
     except OSError as error:
         return f'could not be opened ({error.strerror})'
-    return 'is no picture that OpenCV reads, or is cut short' if size else 'is empty'
+    return 'is no image that OpenCV reads, or is cut short' if size else 'is empty'

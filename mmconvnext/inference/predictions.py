@@ -39,7 +39,7 @@ class PredictionFile:
         self._file.write(f'{{"categories": {json.dumps(listed)},\n"annotations": [')
 
     def add(self, shape: tuple[int, int], found: Instances, image: Mapping[str, object]) -> None:
-        """Take in the detections of a picture of (height, width) ``shape``.
+        """Take in the detections of an image of (height, width) ``shape``.
 
         ``image`` is what ``images`` is to tell of it, ``file_name`` at least.
         """
@@ -49,7 +49,7 @@ class PredictionFile:
             self._count += 1
             texts.append(',\n' if self._count > 1 else '\n')
             texts.append(json.dumps(self._annotation(found, i, number)))
-        # All at once, so that an interrupt does not leave half a picture.
+        # All at once, so that an interrupt does not leave half an image.
         self._file.write(''.join(texts))
         self._images.append({'id': number, **image, 'height': shape[0], 'width': shape[1]})
 
@@ -99,7 +99,7 @@ def categories(names: Sequence[str], annotations: Path | None) -> list[tuple[int
             listed = json.loads(annotations.read_bytes())['categories']
             ids = {category['name']: int(category['id']) for category in listed}
         except (OSError, ValueError, KeyError, TypeError):
-            ids = {}  # pictures are looked at without it just as well
+            ids = {}  # images are looked at without it just as well
     if not ids.keys() >= set(names):
         return list(enumerate(names, 1))
     return [(ids[name], name) for name in names]

@@ -1,4 +1,4 @@
-"""What is kept of a predictor's results: overlays, label pictures, COCO json."""
+"""What is kept of a predictor's results: overlays, label maps, COCO json."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -47,14 +47,14 @@ class SegmentationResults:
         return label_overlay(image, found, self.classes, self.opacity, lines)
 
     def forget(self, source: Input) -> None:
-        """Remove the label pictures of an earlier run's frames of a video."""
+        """Remove the label maps of an earlier run's frames of a video."""
         for old in self._path(source, 0).parent.glob('*.png'):
             old.unlink()
 
     def keep(
         self, image: np.ndarray, found: np.ndarray, source: Input, frame: int | None = None
     ) -> dict[str, str]:
-        """Write the label picture of an input or a frame of it; what was written is by kind."""
+        """Write the label map of an input or a frame of it; what was written is by kind."""
         path = self._path(source, frame)
         largest = len(self.classes.names) - 1 + self.first_id
         dtype = np.uint8 if largest <= np.iinfo(np.uint8).max else np.uint16

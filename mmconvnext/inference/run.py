@@ -36,7 +36,7 @@ class Outcome(NamedTuple):
     source: Input
     files: dict[str, str]  # what was written, by kind
     amounts: dict[str, float]
-    frames: int  # 1 for a picture
+    frames: int  # 1 for an image
 
 
 def run(
@@ -48,7 +48,7 @@ def run(
 ) -> tuple[list[Outcome], list[Unreadable]]:
     """Predict, draw and write every input in turn; overlays go to ``pictures/`` in ``folder``.
 
-    ``advance`` is called after each picture or frame with its input and, of a video, the number of
+    ``advance`` is called after each image or frame with its input and, of a video, the number of
     frames that it announces, else 1. Returns the outcomes of the inputs of which anything could be
     read, and the unreadable ones; a video that breaks off is in both.
 
@@ -57,7 +57,7 @@ def run(
     """
     outcomes, unreadable = [], []
     for source in inputs:
-        one = _Single(predictor, results, source, folder / 'pictures' / source.name, advance)
+        one = _Single(predictor, results, source, folder / 'images' / source.name, advance)
         outcome, reason = one.video() if source.is_video else one.picture()
         if outcome is not None:
             outcomes.append(outcome)

@@ -52,7 +52,7 @@ def roi_align_forward(
 
     Args:
         input: (N, C, H, W), floating-point; half precision is summed in float32.
-        rois: (K, 5): picture, x1, y1, x2, y2, in pixels of the picture.
+        rois: (K, 5): image, x1, y1, x2, y2, in pixels of the image.
         output: (K, C, aligned_height, aligned_width), zeros, written.
         argmax_y: Like ``output`` with ``pool_mode`` 0, else empty: the row of the greatest
             sampling point, written.
@@ -92,20 +92,20 @@ def roi_align_backward(
     if not grad_output.numel() or not grad_input.numel():
         return
     pooling = Pooling(**options)
-    pictures, channels, height, width = shape = grad_input.shape
+    images, channels, height, width = shape = grad_input.shape
     dtype = accumulation_dtype(grad_input)
     if pooling.pool_mode == 1:
         rows, grid = None, pooling.grid_of(rois)
         for bags in _bags(grid, pooling.bins, shape, merge=pooling.sampling_ratio <= 0):
-            part = _collect(_rows(grad_output[bags.rois]), bags, pictures * height * width)
+            part = _collect(_rows(grad_output[bags.rois]), bags, images * height * width)
             rows = part if rows is None else rows.add_(part)
         if rows is None:  # empty RoIs alone
             return
     else:
-        rows = torch.zeros(pictures * height * width, channels, dtype=dtype, device=rois.device)
+        rows = torch.zeros(images * height * width, channels, dtype=dtype, device=rois.device)
         _scatter_greatest(rows, rois, argmax_y, argmax_x, grad_output.to(dtype), shape)
-    pixels = rows.view(pictures, height * width, channels).transpose(1, 2)
-    _copy_in_parts(grad_input.view(pictures, channels, -1), pixels)
+    pixels = rows.view(images, height * width, channels).transpose(1, 2)
+    _copy_in_parts(grad_input.view(images, channels, -1), pixels)
 
 
 def _rows(maps: Tensor) -> Tensor:
@@ -139,8 +139,8 @@ def _bags(grid: Grid, bins: tuple[int, int], shape: torch.Size, merge: bool) -> 
 
     held: list[tuple[Tensor, Tensor, Tensor]] = []
     size = 0
-    for chosen, picture, positions in alike(grid, bins, taps_of):
-        taps = _taps(picture, positions, shape, merge)
+    for chosen, image, positions in alike(grid, bins, taps_of):
+        taps = _taps(image, positions, shape, merge)
         more = len(chosen) * taps_of(*(axis.shape[2] for axis in positions))
         if held and size + more > sampling.TAPS_AT_A_TIME:
             yield _joined(held)
@@ -158,7 +158,7 @@ def _joined(held: list[tuple[Tensor, Tensor, Tensor]]) -> _Bags:
 
 
 def _taps(
-    picture: Tensor, positions: tuple[Tensor, Tensor], shape: torch.Size, merge: bool
+    image: Tensor, positions: tuple[Tensor, Tensor], shape: torch.Size, merge: bool
 ) -> tuple[Tensor, Tensor]:
     """Pixels and weights of every bin, (RoIs · bins, taps) each."""
     axes = []
@@ -166,7 +166,7 @@ def _taps(
         axis = axis_of(points, length)
         axes.append(merge_taps(axis, length) if merge else axis)
     y, x = axes
-    lines = (picture[:, None, None] * shape[2] + y.pixels) * shape[3]
+    lines = (image[:, None, None] * shape[2] + y.pixels) * shape[3]
     pixels = lines[:, :, None, :, None] + x.pixels[:, None, :, None, :]
     means = y.weights / (positions[0].shape[2] * positions[1].shape[2])
     weights = means[:, :, None, :, None] * x.weights[:, None, :, None, :]
@@ -192,9 +192,9 @@ def _collect(grads: Tensor, bags: _Bags, pixels: int) -> Tensor:
 def _fill_by_products(output: Tensor, input: Tensor, grid: Grid, bins: tuple[int, int]) -> None:
     """``output[k] = Y · input · Xᵀ``, of the window that RoI k samples."""
     input = input.to(accumulation_dtype(input))
-    for chosen, picture, positions in alike(grid, bins, lambda y, x: bins[0] * y + bins[1] * x):
+    for chosen, image, positions in alike(grid, bins, lambda y, x: bins[0] * y + bins[1] * x):
         matrices = map(_matrices, positions, input.shape[2:])
-        for roi, n, (top, y), (left, x) in zip(chosen.tolist(), picture.tolist(), *matrices):
+        for roi, n, (top, y), (left, x) in zip(chosen.tolist(), image.tolist(), *matrices):
             window = input[n, :, top : top + y.shape[1], left : left + x.shape[1]]
             output[roi] = y @ window @ x.T
 
@@ -217,12 +217,12 @@ def _greatest(
     def taps_of(y: int, x: int) -> int:
         return bins[0] * bins[1] * y * x * shape[1]
 
-    for chosen, picture, (y, x) in alike(grid, bins, taps_of):
+    for chosen, image, (y, x) in alike(grid, bins, taps_of):
         size = (-1, *bins, y.shape[2], x.shape[2])
         ys = y[:, :, None, :, None].expand(size).flatten(0, 2).flatten(1)
         xs = x[:, None, :, None, :].expand(size).flatten(0, 2).flatten(1)
-        picture = picture.repeat_interleave(bins[0] * bins[1])[:, None]
-        pixels, weights = _corners(picture, ys, xs, shape)
+        image = image.repeat_interleave(bins[0] * bins[1])[:, None]
+        pixels, weights = _corners(image, ys, xs, shape)
         values = F.embedding_bag(
             pixels.flatten(0, 1), rows, mode='sum', per_sample_weights=weights.flatten(0, 1)
         )
@@ -230,13 +230,13 @@ def _greatest(
         yield chosen, greatest, ys.gather(1, point), xs.gather(1, point)
 
 
-def _corners(picture: Tensor, y: Tensor, x: Tensor, shape: torch.Size) -> tuple[Tensor, Tensor]:
+def _corners(image: Tensor, y: Tensor, x: Tensor, shape: torch.Size) -> tuple[Tensor, Tensor]:
     """The four pixels around positions and their weights, (…, 4)."""
     rows, columns = (
         Axis(*(values.unflatten(2, (-1, 2)) for values in axis_of(positions[None], length)))
         for positions, length in ((y, shape[2]), (x, shape[3]))
     )
-    lines = (picture[..., None] * shape[2] + rows.pixels[0]) * shape[3]
+    lines = (image[..., None] * shape[2] + rows.pixels[0]) * shape[3]
     pixels = lines[..., :, None] + columns.pixels[0][..., None, :]
     weights = rows.weights[0][..., :, None] * columns.weights[0][..., None, :]
     return pixels.flatten(-2), weights.flatten(-2)
@@ -246,8 +246,8 @@ def _scatter_greatest(
     rows: Tensor, rois: Tensor, argmax_y: Tensor, argmax_x: Tensor, grads: Tensor, shape: torch.Size
 ) -> None:
     """Add to ``rows`` the gradients of the greatest points, channel by channel their own."""
-    picture = rois[:, 0].long()[:, None].expand(-1, argmax_y[0].numel())
-    pixels, weights = _corners(picture, argmax_y.flatten(1), argmax_x.flatten(1), shape)
+    image = rois[:, 0].long()[:, None].expand(-1, argmax_y[0].numel())
+    pixels, weights = _corners(image, argmax_y.flatten(1), argmax_x.flatten(1), shape)
     channel = torch.arange(shape[1], device=rows.device)
     channel = channel.repeat_interleave(argmax_y[0, 0].numel())[:, None]
     known = (argmax_y.flatten(1) != -1)[..., None]

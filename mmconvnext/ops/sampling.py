@@ -23,7 +23,7 @@ class Pooling(NamedTuple):
 
     aligned_height: int  # rows of bins
     aligned_width: int  # columns of bins
-    spatial_scale: float  # feature-map pixels in a pixel of the picture
+    spatial_scale: float  # feature-map pixels in a pixel of the image
     sampling_ratio: int  # points in a bin along each axis; 0 takes ⌈size of the bin⌉ of them
     pool_mode: int  # 0 takes the greatest point of a bin, 1 their mean
     aligned: bool  # whether pixel centres lie at half-integers
@@ -51,7 +51,7 @@ class Pooling(NamedTuple):
 class Grid(NamedTuple):
     """RoIs in feature-map pixels: starts, sizes of a bin, sampling points in a bin; (RoIs,)."""
 
-    picture: Tensor
+    image: Tensor
     y: Tensor
     x: Tensor
     bin_height: Tensor
@@ -77,7 +77,7 @@ def alike(
 ) -> Iterator[tuple[Tensor, Tensor, tuple[Tensor, Tensor]]]:
     """RoIs with equally many sampling points, at most :data:`TAPS_AT_A_TIME` taps together.
 
-    Their numbers, their pictures, and their points' rows and columns, (RoIs, bins, points) each.
+    Their numbers, their images, and their points' rows and columns, (RoIs, bins, points) each.
     """
     points = torch.stack([grid.points_y, grid.points_x], 1)
     kinds, kind_of = points.unique(dim=0, return_inverse=True)
@@ -88,7 +88,7 @@ def alike(
                 part = Grid(*(values[chosen] for values in grid))
                 rows = sample_points(part.y, part.bin_height, bins[0], y)
                 columns = sample_points(part.x, part.bin_width, bins[1], x)
-                yield chosen, part.picture, (rows, columns)
+                yield chosen, part.image, (rows, columns)
 
 
 def sample_points(start: Tensor, size: Tensor, bins: int, points: int) -> Tensor:

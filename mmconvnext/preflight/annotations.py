@@ -10,7 +10,7 @@ import numpy as np
 from mmconvnext.preflight.coco_file import CocoFile
 from mmconvnext.preflight.findings import Findings
 
-_TOLERANCE = 1.0  # pixels by which a box may leave its picture, as rounding makes some
+_TOLERANCE = 1.0  # pixels by which a box may leave its image, as rounding makes some
 _MANY = 0.1  # part of the boxes that must be beyond the edge to tell of another format of all
 
 _DROPPED = 'mmdet drops them without a word, and their objects become background'
@@ -22,12 +22,12 @@ _FAULTS = {
     ),
     'boxes of no size': ('warning', f'boxes with a width or height of 0 or less: {_DROPPED}'),
     'boxes below a pixel': ('warning', f'boxes narrower or lower than a pixel: {_DROPPED}'),
-    'boxes outside': ('warning', f'boxes wholly outside their picture: {_DROPPED}'),
+    'boxes outside': ('warning', f'boxes wholly outside their image: {_DROPPED}'),
     'areas without numbers': ('error', 'annotations whose area is no number: training ends there'),
     'areas of 0': ('warning', f'annotations whose area is 0 or less: {_DROPPED}'),
     'boxes beyond the edge': (
         'warning',
-        'boxes more than a pixel beyond the edge of their picture; clip them, or correct the '
+        'boxes more than a pixel beyond the edge of their image; clip them, or correct the '
         'sizes in images',
     ),
     'no masks': (
@@ -40,7 +40,7 @@ _FAULTS = {
     ),
     'run lengths of another size': (
         'error',
-        'run lengths of another size than their picture: training ends there',
+        'run lengths of another size than their image: training ends there',
     ),
     'short polygons': (
         'warning',
@@ -49,7 +49,7 @@ _FAULTS = {
     ),
     'empty masks': (
         'warning',
-        'segmentations with no pixel in their picture: the mask head learns that there is nothing',
+        'segmentations with no pixel in their image: the mask head learns that there is nothing',
     ),
 }
 
@@ -70,7 +70,7 @@ def _numbers(values: Any, count: int) -> tuple[float, ...]:
 
 
 def check_boxes(file: CocoFile, findings: Findings) -> tuple[np.ndarray, np.ndarray]:
-    """Check boxes against their pictures.
+    """Check boxes against their images.
 
     Returns:
         (N, 4) float64 x, y, width, height in pixels, nan where there are no four numbers;
@@ -125,7 +125,7 @@ def _other_format(boxes: np.ndarray, sizes: np.ndarray) -> str:
     if len(boxes) == 0:
         return ''
     if (boxes >= 0).all() and (boxes <= 1).all():
-        return 'parts of the picture, 0 to 1'
+        return 'parts of the image, 0 to 1'
     beyond = (boxes[:, :2] + boxes[:, 2:] > sizes + _TOLERANCE).any(axis=1)
     as_corners = (boxes[:, 2:] > boxes[:, :2]) & (boxes[:, 2:] <= sizes + _TOLERANCE)
     return 'x1, y1, x2, y2' if beyond.mean() >= _MANY and as_corners.all() else ''
@@ -144,7 +144,7 @@ def check_masks(file: CocoFile, used: np.ndarray, findings: Findings) -> None:
 
 
 def mask_fault(segmentation: object, size: tuple[int, int]) -> str:
-    """The kind of fault of one segmentation in a picture of (height, width), or ''."""
+    """The kind of fault of one segmentation in an image of (height, width), or ''."""
     if not segmentation:
         return 'no masks'
     if isinstance(segmentation, dict):
@@ -165,7 +165,7 @@ def mask_fault(segmentation: object, size: tuple[int, int]) -> str:
 
 
 def _covers(polygon: list[float], size: tuple[int, int]) -> bool:
-    """Whether what a polygon spans has an extent within a picture of (height, width)."""
+    """Whether what a polygon spans has an extent within an image of (height, width)."""
     return all(
         min(max(places), limit) > max(min(places), 0)
         for places, limit in ((polygon[1::2], size[0]), (polygon[::2], size[1]))

@@ -14,14 +14,14 @@ from mmconvnext.preflight.annotations import check_boxes, check_masks
 from mmconvnext.preflight.coco_file import CocoFile, quoted, read_coco, repeated
 from mmconvnext.preflight.configured import ConfiguredDataset
 from mmconvnext.preflight.findings import Findings, Summary
-from mmconvnext.preflight.pictures import check_pictures, check_sizes
+from mmconvnext.preflight.pictures import check_images, check_sizes
 from mmconvnext.preflight.read_files import Facts, Pair, Reader
 
 
 def check_coco(
     config: Config, dataset: ConfiguredDataset, read: Reader, findings: Findings
 ) -> tuple[Summary, list[Facts]]:
-    """Check the annotation file of a dataset, its evaluator and its pictures."""
+    """Check the annotation file of a dataset, its evaluator and its images."""
     summary = Summary(dataset.name, 'instances', dataset.classes)
     _check_evaluators(config, dataset, findings)
     try:
@@ -38,7 +38,7 @@ def check_coco(
     _check_left(dataset, file, labels, used, findings)
     annotations = [file.annotations[place] for place in np.flatnonzero(used)]
     found = Counter(labels[annotation['category_id']] for annotation in annotations)
-    summary.pictures = len(file.images)
+    summary.images = len(file.images)
     summary.annotated = len({annotation['image_id'] for annotation in annotations})
     summary.counts = [found[label] for label in range(len(dataset.classes))]
     summary.object_sizes = np.sqrt(boxes[used, 2:].prod(axis=1))
@@ -47,7 +47,7 @@ def check_coco(
     loader = dataset.step('LoadImageFromFile')
     how = loader.get('imdecode_backend', 'cv2'), loader.get('color_type', 'color')
     facts = read([Pair(path, None, *how) for path in paths])
-    check_pictures(facts, findings)
+    check_images(facts, findings)
     check_sizes(facts, file.images, findings)
     return summary, facts
 
@@ -120,7 +120,7 @@ def _check_ids(file: CocoFile, findings: Findings) -> None:
         repeated(category['name'] for category in file.categories),
     )
     findings.warning(
-        'repeated pictures',
+        'repeated images',
         'files that several entries of images name: they count twice',
         repeated(image['file_name'] for image in file.images),
     )
@@ -185,7 +185,7 @@ def _check_left(
     used: np.ndarray,
     findings: Findings,
 ) -> None:
-    """What is left of the pictures, as CocoDataset filters them, and of the boxes."""
+    """What is left of the images, as CocoDataset filters them, and of the boxes."""
     unfiltered = dataset.config.get('test_mode')
     options = {} if unfiltered else dataset.config.get('filter_cfg') or {}
     annotated = {a['image_id'] for a in file.annotations if a['category_id'] in labels}
@@ -194,22 +194,22 @@ def _check_left(
     if options.get('filter_empty_gt'):
         fate = 'left out (filter_empty_gt=True); to learn from them as background, set it to False'
     findings.note(
-        'pictures without annotation',
-        f'pictures without annotation: {fate}',
+        'images without annotation',
+        f'images without annotation: {fate}',
         [image['file_name'] for image in empty],
     )
     least = options.get('min_size', 0)
     small = [i for i in file.images if min(_number(i['width']), _number(i['height'])) < least]
     findings.note(
-        'small pictures',
-        f'pictures with a side of less than {least} pixels: left out (filter_cfg.min_size)',
+        'small images',
+        f'images with a side of less than {least} pixels: left out (filter_cfg.min_size)',
         [image['file_name'] for image in small],
     )
     left_out = {id(i) for i in [*small, *(empty if options.get('filter_empty_gt') else [])]}
     if len(left_out) == len(file.images):
         findings.error(
             'nothing left',
-            f'no picture is left of {len(file.images)}: see the other findings, and filter_cfg',
+            f'no image is left of {len(file.images)}: see the other findings, and filter_cfg',
         )
     elif not used.any():
         findings.error(

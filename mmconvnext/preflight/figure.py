@@ -1,4 +1,4 @@
-"""Plots of a dataset: how often each class occurs, and how large objects and pictures are."""
+"""Plots of a dataset: how often each class occurs, and how large objects and images are."""
 
 import warnings
 from collections.abc import Sequence
@@ -26,14 +26,14 @@ def draw_plots(summaries: Sequence[Summary], folder: Path) -> list[Path]:
     """Write the plots for which there is something to draw, and return their paths.
 
     ``classes.png`` has the share of each class in each dataset, the commonest on top;
-    ``sizes.png`` the sizes of objects, where there are boxes, and of pictures.
+    ``sizes.png`` the sizes of objects, where there are boxes, and of images.
     """
     written = []
     counted = [summary for summary in summaries if sum(summary.counts)]
     if counted:
         _draw_classes(counted, folder / 'classes.png')
         written.append(folder / 'classes.png')
-    if any(s.picture_sizes or len(s.object_sizes) for s in summaries):
+    if any(s.image_sizes or len(s.object_sizes) for s in summaries):
         _draw_sizes(summaries, folder / 'sizes.png')
         written.append(folder / 'sizes.png')
     return written
@@ -83,7 +83,7 @@ def _draw_column(panel: Axes, shares: np.ndarray, summaries: list[Summary], lowe
             color=colour,
             markersize=4,
             markeredgewidth=0,
-            label=_label(summary.name, summary.pictures, 'picture'),
+            label=_label(summary.name, summary.images, 'image'),
         )
     nowhere = ~seen.any(axis=0)
     marks = [(nowhere, _GREY)]
@@ -106,7 +106,7 @@ def _draw_sizes(summaries: Sequence[Summary], path: Path) -> None:
     figure, panels = _new_figure(9.6 if objects else 5.2, 4.2, 1 + objects)
     if objects:
         _draw_objects(panels[0], summaries)
-    _draw_pictures(panels[-1], summaries)
+    _draw_image_sizes(panels[-1], summaries)
     for panel in panels:
         panel.spines[['top', 'right']].set_visible(False)
     _save(figure, path)
@@ -138,23 +138,23 @@ def _draw_objects(panel: Axes, summaries: Sequence[Summary]) -> None:
     panel.legend(handles=handles, frameon=False, fontsize=8)
 
 
-def _draw_pictures(panel: Axes, summaries: Sequence[Summary]) -> None:
-    shown = [summary for summary in summaries if summary.picture_sizes]
+def _draw_image_sizes(panel: Axes, summaries: Sequence[Summary]) -> None:
+    shown = [summary for summary in summaries if summary.image_sizes]
     handles = []
     for summary, (colour, marker) in zip(shown, cycle(_LOOKS)):
-        widths, heights = zip(*summary.picture_sizes)
-        counts = np.array([*summary.picture_sizes.values()], float)
+        widths, heights = zip(*summary.image_sizes)
+        counts = np.array([*summary.image_sizes.values()], float)
         look: dict = dict(marker=marker, alpha=0.8)
         areas = 12 + 150 * counts / counts.sum()
         panel.scatter(widths, heights, areas, facecolors='none', edgecolors=colour, **look)
-        label = _label(summary.name, int(counts.sum()), 'picture')
+        label = _label(summary.name, int(counts.sum()), 'image')
         empty: dict = dict(linestyle='none', markerfacecolor='none', markersize=5)
         handles.append(Line2D([], [], color=colour, label=label, **look, **empty))
     panel.set_xlabel('width (pixels)')
     panel.set_ylabel('height (pixels)')
     panel.set_xlim(0, 1.05 * panel.get_xlim()[1])
     panel.set_ylim(0, 1.25 * panel.get_ylim()[1])  # room for the legend
-    panel.set_title('Pictures; larger marks: more of that size', loc='left', fontsize=10)
+    panel.set_title('Images; larger marks: more of that size', loc='left', fontsize=10)
     panel.legend(handles=handles, loc='upper left', frameon=False, fontsize=8)
 
 

@@ -79,14 +79,14 @@ class Summary:
     """Numbers of one dataset.
 
     ``counts`` are instances or pixels of each class, as ``unit`` says; ``object_sizes`` square
-    roots of the areas of boxes in pixels; ``picture_sizes`` counts (width, height).
+    roots of the areas of boxes in pixels; ``image_sizes`` counts (width, height).
     """
 
     name: str
     unit: str
     classes: tuple[str, ...]
-    pictures: int = 0
+    images: int = 0
     annotated: int = 0
     counts: list[int] = field(default_factory=list)
     object_sizes: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    picture_sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    image_sizes: Counter[tuple[int, int]] = field(default_factory=Counter)

@@ -1,4 +1,4 @@
-"""What is wrong with picture files: those that do not open, other sizes, copies and leaks."""
+"""What is wrong with image files: those that do not open, other sizes, copies and leaks."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -7,26 +7,26 @@ from mmconvnext.preflight.findings import Findings
 from mmconvnext.preflight.read_files import Facts
 
 
-def check_pictures(facts: Sequence[Facts], findings: Findings) -> None:
+def check_images(facts: Sequence[Facts], findings: Findings) -> None:
     """List what cannot be read, by problem."""
     for problem in sorted({fact.problem for fact in facts} - {''}):
-        message = f'pictures that do not open ({problem}): training ends there; replace them'
+        message = f'images that do not open ({problem}): training ends there; replace them'
         if problem == 'does not exist':
             message = (
-                'pictures that are not there: training ends there; add them, or take their '
+                'images that are not there: training ends there; add them, or take their '
                 'entries out of the annotations'
             )
         elif 'truncated' in problem.lower():
             message = (
-                f'pictures that are cut off ({problem}), and would be filled up with grey; '
+                f'images that are cut off ({problem}), and would be filled up with grey; '
                 'replace them'
             )
         files = [fact.image for fact in facts if fact.problem == problem]
-        findings.error('unreadable pictures', message, files)
+        findings.error('unreadable images', message, files)
 
 
 def check_sizes(facts: Sequence[Facts], images: Sequence[dict], findings: Findings) -> None:
-    """Compare the pictures with the sizes that ``images``, their records in the json, state."""
+    """Compare the images with the sizes that ``images``, their records in the json, state."""
     other: list[str] = []
     turned: list[str] = []
     for fact, image in zip(facts, images):
@@ -36,14 +36,14 @@ def check_sizes(facts: Sequence[Facts], images: Sequence[dict], findings: Findin
         text = f'{fact.image} {size_text(fact.size)}, json {size_text(stated)}'
         (turned if fact.turned and fact.size == stated[::-1] else other).append(text)
     findings.error(
-        'turned pictures',
-        'pictures that EXIF turns on loading, so that boxes and masks do not lie on their objects: '
+        'turned images',
+        'images that EXIF turns on loading, so that boxes and masks do not lie on their objects: '
         'write the pixels as annotated, without the tag',
         turned,
     )
     findings.error(
-        'sizes of pictures',
-        'pictures of another size than the json states, so that boxes and masks do not lie on '
+        'sizes of images',
+        'images of another size than the json states, so that boxes and masks do not lie on '
         'their objects: annotate these files, or correct width and height',
         other,
     )
@@ -69,7 +69,7 @@ def check_copies(
                 files[name][fact.digest][fact.image] = None
         findings.of_split(name).warning(
             'copies',
-            'pictures that are copies of others of the same dataset: they count twice',
+            'images that are copies of others of the same dataset: they count twice',
             [' = '.join(same) for same in files[name].values() if len(same) > 1],
         )
     trained: dict[bytes, dict[str, None]] = {}
@@ -81,7 +81,7 @@ def check_copies(
             share = len(leaks) / max(1, len(files[name]))
             findings.of_split(name).warning(
                 'leaks',
-                f'pictures that are training pictures too ({share:.1%}): the score says little '
+                f'images that are training images too ({share:.1%}): the score says little '
                 'about new ones; take them out of one of the two',
                 [f'{next(iter(files[name][d]))} = {next(iter(trained[d]))}' for d in leaks],
                 len(files[name]),

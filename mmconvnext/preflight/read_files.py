@@ -1,4 +1,4 @@
-"""Reading every picture and label file once, in several processes."""
+"""Reading every image and label file once, in several processes."""
 
 import hashlib
 import io
@@ -29,7 +29,7 @@ _FEW = 400
 
 @dataclass(frozen=True)
 class Pair:
-    """A picture, perhaps its labels, and how the pipeline decodes them (mmcv's names)."""
+    """An image, perhaps its labels, and how the pipeline decodes them (mmcv's names)."""
 
     image: str
     labels: str | None = None
@@ -43,7 +43,7 @@ class Facts:
     """What one pair holds. Sizes are (width, height) in pixels, as decoded; None if unreadable.
 
     ``counts`` has the number of pixels of each id in the label file, as it is on disk. The
-    problems are '' or a few words. ``turned`` is set where EXIF turns or mirrors the picture.
+    problems are '' or a few words. ``turned`` is set where EXIF turns or mirrors the image.
     """
 
     image: str
@@ -78,7 +78,7 @@ def read_pairs(pairs: Sequence[Pair], jobs: int = 1) -> Iterator[Facts]:
                 yield from pool.map(read_pair, some, chunksize=_CHUNK)
     except BrokenProcessPool as error:
         raise UserError(
-            f'--jobs {jobs}: a process that reads pictures died, perhaps for lack of memory; '
+            f'--jobs {jobs}: a process that reads images died, perhaps for lack of memory; '
             'try --jobs 1, which needs least'
         ) from error
 
@@ -94,7 +94,7 @@ def _context() -> multiprocessing.context.BaseContext:
 
 
 def read_pair(pair: Pair) -> Facts:
-    """Decode a picture and its labels as the pipeline would; never raises for what they hold."""
+    """Decode an image and its labels as the pipeline would; never raises for what they hold."""
     facts: dict = {'image': pair.image, 'labels': pair.labels}
     try:
         content = _content(pair.image)
@@ -123,12 +123,12 @@ def _content(path: str) -> bytes:
 def _decoded(content: bytes, flag: str, backend: str) -> np.ndarray:
     pixels = mmcv.imfrombytes(content, flag=flag, backend=backend)
     if pixels is None:
-        raise ValueError('not a picture')
+        raise ValueError('not an image')
     return pixels
 
 
 def _examine(content: bytes) -> bool:
-    """Raise for a picture that is cut off, which OpenCV fills up in grey; whether it is turned."""
+    """Raise for an image that is cut off, which OpenCV fills up in grey; whether it is turned."""
     try:
         with Image.open(io.BytesIO(content)) as image:
             ends = [end for start, end in _ENDS.items() if content.startswith(start)]
@@ -143,7 +143,7 @@ def _problem(error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return 'does not exist'
     if isinstance(error, UnidentifiedImageError):
-        return 'not a picture'
+        return 'not an image'
     number = getattr(error, 'errno', None)
     return os.strerror(number) if number else first_line(error)
 

@@ -19,14 +19,14 @@ _SHOWN = 3  # offenders by name in the table; the JSON has more
 def print_report(checked: Preflight, console: Console) -> None:
     """Print a table, one row a dataset, and all findings."""
     table = Table('dataset', title='Data', title_justify='left')
-    for header in ('pictures', 'annotated', 'classes', 'labels', 'smallest', 'largest'):
+    for header in ('images', 'annotated', 'classes', 'labels', 'smallest', 'largest'):
         table.add_column(header, justify='right')
     for summary in checked.summaries:
         seen = sum(count > 0 for count in summary.counts)
-        sizes = summary.picture_sizes
+        sizes = summary.image_sizes
         table.add_row(
             summary.name,
-            f'{summary.pictures:,}',
+            f'{summary.images:,}',
             f'{summary.annotated:,}',
             f'{seen} / {len(summary.classes)}',
             f'{_short(sum(summary.counts))} {summary.unit}',
@@ -78,7 +78,7 @@ def as_json(checked: Preflight) -> dict[str, object]:
         'datasets': [
             {
                 'name': s.name,
-                'pictures': s.pictures,
+                'pictures': s.images,
                 'annotated': s.annotated,
                 'unit': s.unit,
                 'counts': dict(zip(s.classes, s.counts)),

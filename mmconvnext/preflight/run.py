@@ -16,7 +16,7 @@ from mmconvnext.preflight.pictures import check_copies
 from mmconvnext.preflight.read_files import Facts, Pair, read_pairs
 from mmconvnext.preflight.segmentation import check_segmentation
 
-# Called with (name of the dataset, pictures read, pictures in all).
+# Called with (name of the dataset, images read, images in all).
 Report = Callable[[str, int, int], None]
 
 
@@ -33,9 +33,9 @@ def preflight(
 ) -> Preflight:
     """Check the datasets of all splits, the heads and the evaluators of a config.
 
-    ``jobs`` processes read the pictures, unless ``open_files`` is off: then what the config and the
+    ``jobs`` processes read the images, unless ``open_files`` is off: then what the config and the
     json say is checked in seconds. ``report`` is told how far the reading is. Raises UserError
-    where a process that read pictures died, or no dataset is of a known kind.
+    where a process that read images died, or no dataset is of a known kind.
     """
     findings = Findings()
     datasets = configured_datasets(config, findings)
@@ -62,7 +62,7 @@ def preflight(
         except (OSError, AssertionError) as error:  # a folder or a list that is not there
             told.error('data missing', first_line(error))
             continue
-        summary.picture_sizes = Counter(fact.size for fact in facts if fact.size)
+        summary.image_sizes = Counter(fact.size for fact in facts if fact.size)
         summaries.append(summary)
         read[dataset.name] = facts
     check_copies(read, {dataset.name: dataset.split for dataset in datasets}, findings)

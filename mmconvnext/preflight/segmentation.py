@@ -11,7 +11,7 @@ from mmconvnext.data.checks import evaluators
 from mmconvnext.preflight.configured import ConfiguredDataset
 from mmconvnext.preflight.findings import Findings, Summary
 from mmconvnext.preflight.heads import class_heads, dotted
-from mmconvnext.preflight.pictures import check_pictures, size_text
+from mmconvnext.preflight.pictures import check_images, size_text
 from mmconvnext.preflight.read_files import Facts, Pair, Reader
 
 IGNORED = 255  # what mmseg makes of id 0 with reduce_zero_label, and ignores by default
@@ -20,11 +20,11 @@ IGNORED = 255  # what mmseg makes of id 0 with reduce_zero_label, and ignores by
 def check_segmentation(
     config: Config, dataset: ConfiguredDataset, read: Reader, findings: Findings
 ) -> tuple[Summary, list[Facts]]:
-    """Check what a config says of label files, the files and their pictures."""
+    """Check what a config says of label files, the files and their images."""
     _check_reading(config, dataset, findings)
     pairs = _list_pairs(dataset, findings)
     facts = read(pairs)
-    check_pictures(facts, findings)
+    check_images(facts, findings)
     _check_files(facts, findings)
     ids: Counter[int] = Counter()
     for fact in facts:
@@ -42,7 +42,7 @@ def check_segmentation(
 
 
 def _list_pairs(dataset: ConfiguredDataset, findings: Findings) -> list[Pair]:
-    """The pictures and label files as the dataset lists them; stray label files are a finding."""
+    """The images and label files as the dataset lists them; stray label files are a finding."""
     image, labels = dataset.step('LoadImageFromFile'), dataset.step('LoadAnnotations')
     pairs = [
         Pair(
@@ -57,14 +57,14 @@ def _list_pairs(dataset: ConfiguredDataset, findings: Findings) -> list[Pair]:
     folders, suffix = dataset.built.data_prefix or {}, dataset.built.img_suffix
     if not pairs:
         findings.error(
-            'no pictures',
+            'no images',
             f'no *{suffix} in {folders.get("img_path")}; correct data_prefix or img_suffix',
         )
     elif folders.get('seg_map_path') and not dataset.built.ann_file:
         named = {pair.labels for pair in pairs}
         files = Path(folders['seg_map_path']).rglob(f'*{dataset.built.seg_map_suffix}')
         findings.warning(
-            'labels without picture',
+            'labels without image',
             f'label files to which no *{suffix} belongs: they are not used',
             [path for path in sorted(map(str, files)) if path not in named],
         )
@@ -109,11 +109,11 @@ def _check_reading(config: Config, dataset: ConfiguredDataset, findings: Finding
 
 
 def _check_files(facts: Sequence[Facts], findings: Findings) -> None:
-    """Label files that cannot be used, by problem, or do not lie on their pictures."""
+    """Label files that cannot be used, by problem, or do not lie on their images."""
     for problem in sorted({f.labels_problem for f in facts} - {''}):
         message = {
-            'does not exist': 'pictures without label file: training ends there; add it, or take '
-            'the picture away',
+            'does not exist': 'images without label file: training ends there; add it, or take '
+            'the image away',
             'fractions': 'label files with fractions: expected whole numbers, 0 to 255',
         }.get(problem, f'label files that cannot be used ({problem}): training ends there')
         if problem.endswith('channels'):
@@ -125,16 +125,16 @@ def _check_files(facts: Sequence[Facts], findings: Findings) -> None:
         findings.error('label files', message, files)
     findings.error(
         'sizes of labels',
-        'label files of another size than their picture: training ends there or learns nonsense',
+        'label files of another size than their image: training ends there or learns nonsense',
         [
-            f'{f.labels} {size_text(f.labels_size)}, picture {size_text(f.size)}'
+            f'{f.labels} {size_text(f.labels_size)}, image {size_text(f.size)}'
             for f in facts
             if f.size and f.labels_size and f.size != f.labels_size
         ],
     )
     findings.error(
-        'turned pictures',
-        'pictures that EXIF turns or mirrors on loading, and their labels not: write the pixels as '
+        'turned images',
+        'images that EXIF turns or mirrors on loading, and their labels not: write the pixels as '
         'they are to be seen, without the tag',
         [f.image for f in facts if f.turned and f.labels and f.labels_size],
     )

@@ -55,7 +55,7 @@ class IoUMetric(PlainIoUMetric):
         if self.fast and self.results and not self.format_only:
             areas = torch.stack([torch.stack(areas) for areas in self.results]).cpu()
             # Of its own memory each, since pickling a view takes all that it is a view of along.
-            self.results[:] = [of_picture.clone() for of_picture in areas]
+            self.results[:] = [of_image.clone() for of_image in areas]
         return super().evaluate(size)
 
 

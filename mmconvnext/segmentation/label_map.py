@@ -23,7 +23,7 @@ def _tile_size(like: Tensor) -> tuple[int, int]:
 
 
 class View:
-    """A picture as the head saw it, whole or in windows, and the way back to the picture.
+    """An image as the head saw it, whole or in windows, and the way back to the image.
 
     The way is mmseg's, both of its resizes included: a window's logits to the size of the window,
     the mean of the windows, padding off, flip undone, to ``ori_shape``. Arguments and errors are
@@ -79,7 +79,7 @@ class View:
         self._strips = {n: strip for n, strip in self._strips.items() if n >= needed}
 
     def tiles(self, band: Tile) -> Iterator[tuple[slice, Tensor]]:
-        """Columns of the picture and their logits, (rows of the band, columns, C), in turn."""
+        """Columns of the image and their logits, (rows of the band, columns, C), in turn."""
         matrix = torch.cat([matrix for _, _, matrix in band.pieces], 1)
         low = [self._rows(band, j) for j in range(len(self._strips[band.pieces[0].source]))]
         for outputs, pieces in self._columns:
@@ -95,7 +95,7 @@ class View:
         return torch.cat([self._strips[n][j][rows] for n, rows, _ in band.pieces])
 
 
-@functools.lru_cache(64)  # a dataset has few sizes, or else this costs 2 ms a picture
+@functools.lru_cache(64)  # a dataset has few sizes, or else this costs 2 ms an image
 def _way_back(
     windows: Windows,
     low: int,
@@ -107,7 +107,7 @@ def _way_back(
     dtype: torch.dtype,
     device: torch.device,
 ) -> list[Tile]:
-    """From ``low`` logits a window to ``length`` of the picture, ``tile`` of them at a time."""
+    """From ``low`` logits a window to ``length`` of the image, ``tile`` of them at a time."""
     of_window = interpolation(low, windows.size, align_corners, dtype)
     of_input = of_window.repeated(len(windows.starts)).then(window_mean(*windows))
     upright = of_input.kept(slice(padding[0], windows.length - padding[1]), flipped)

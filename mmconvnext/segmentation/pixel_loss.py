@@ -33,7 +33,7 @@ def resized_cross_entropy(
 
     On a CPU neither the resized logits nor their softmax are ever whole: the forward pass takes a
     few rows at a time, about 15 MB in all at 150 classes and 512 columns and fourfold resizing.
-    Elsewhere it takes some pictures at a time (``whole_loss.py``). Both leave nothing but the
+    Elsewhere it takes some images at a time (``whole_loss.py``). Both leave nothing but the
     gradient at the size of ``logits``, and compute in float32 at least, under autocast too. A
     second derivative raises. Compiled or traced, it is the plain formula.
 
@@ -108,7 +108,7 @@ class _ResizedCrossEntropy(torch.autograd.Function):
 def loss_in_bands(
     logits: Tensor, labels: Tensor, align_corners: bool, ignore_index: int, needs_gradient: bool
 ) -> tuple[list[tuple[Tensor, Tensor]], Tensor | None]:
-    """Loss and correct pixels of each picture; the gradient, (N, C, h, w), where it is needed."""
+    """Loss and correct pixels of each image; the gradient, (N, C, h, w), where it is needed."""
     dtype = torch.promote_types(logits.dtype, torch.float32)
     counted = labels != ignore_index
     labels = labels.where(counted, 0)
@@ -118,8 +118,8 @@ def loss_in_bands(
     if needs_gradient:
         gradient = torch.zeros_like(logits, dtype=dtype, memory_format=torch.contiguous_format)
     sums = [
-        _picture(of_picture.to(dtype), truth, plan, None if gradient is None else gradient[n])
-        for n, (of_picture, *truth) in enumerate(zip(logits, labels, counted))
+        _image(of_image.to(dtype), truth, plan, None if gradient is None else gradient[n])
+        for n, (of_image, *truth) in enumerate(zip(logits, labels, counted))
     ]
     return sums, gradient
 
@@ -157,10 +157,10 @@ def _plan(logits: Tensor, size: Sequence[int], align_corners: bool, dtype: torch
     return _Plan(bands, columns.tiles(_BAND_COLUMNS, like))
 
 
-def _picture(
+def _image(
     logits: Tensor, truth: Sequence[Tensor], plan: _Plan, gradient: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Loss and correct pixels of one picture; adds to ``gradient``, (C, h, w) as ``logits``.
+    """Loss and correct pixels of one image; adds to ``gradient``, (C, h, w) as ``logits``.
 
     Rows come first, (h, C, w), so that those of a band are one matrix. exp2 takes a third of exp's
     time, so that the logits are multiplied by log₂ e while they are few.
@@ -177,7 +177,7 @@ def _picture(
             _, rows, matrix = tile.pieces[0]
             rows = slice(rows.start - inputs.start, rows.stop - inputs.start)
             tile_logits = (matrix @ wide[rows]).view(-1, by_row.shape[1], width)
-            labels, counted = (of_picture[tile.outputs, None] for of_picture in truth)
+            labels, counted = (of_image[tile.outputs, None] for of_image in truth)
             loss, correct = _tile(tile_logits, labels, counted, gradient is not None)
             losses.append(loss)
             corrects.append(correct)

@@ -1,9 +1,9 @@
 """Resizing, and whatever else is linear along one axis, a few outputs at a time.
 
 What mmseg does to a head's logits (resize to the crop, average the crops, cut the padding off, flip
-back, resize to the picture) is one linear map along the rows and one along the columns. As such
+back, resize to the image) is one linear map along the rows and one along the columns. As such
 they are composed before any logit is touched, and are applied to as many outputs as the cache
-holds, so that no map of all classes at the size of the picture is ever made.
+holds, so that no map of all classes at the size of the image is ever made.
 """
 
 from collections.abc import Sequence

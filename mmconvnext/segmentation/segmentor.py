@@ -1,4 +1,4 @@
-"""EncoderDecoder whose post-processing makes no map of all classes at the picture's size."""
+"""EncoderDecoder whose post-processing makes no map of all classes at the image's size."""
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
@@ -125,7 +125,7 @@ class EncoderDecoder(PlainEncoderDecoder):
 
     @torch.no_grad()
     def look(self, inputs: Tensor, metas: Sequence[Mapping]) -> list[View | WholeView]:
-        """Every picture of a batch, (N, C, H, W), with all its logits at the head's size."""
+        """Every image of a batch, (N, C, H, W), with all its logits at the head's size."""
         for number, (views, strips) in enumerate(self._look(inputs, metas)):
             for view, strip in zip(views, strips):
                 view.add(number, strip)
@@ -135,7 +135,7 @@ class EncoderDecoder(PlainEncoderDecoder):
     def _look(
         self, inputs: Tensor, metas: Sequence[Mapping]
     ) -> Iterator[tuple[list[View | WholeView], list[tuple[Tensor, ...]]]]:
-        """A row of windows at a time: the pictures' views, always the same, and their strips."""
+        """A row of windows at a time: the images' views, always the same, and their strips."""
         rows, columns = self._windows(inputs.shape[2:], metas[0])
         views = None
         for row in rows.slices():

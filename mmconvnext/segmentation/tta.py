@@ -18,14 +18,14 @@ from mmconvnext.segmentation.whole_labels import WholeView
 
 @MODELS.register_module()
 class WholePictureTTAModel(SegTTAModel):
-    """mmseg's test-time augmentation, run on whole pictures.
+    """mmseg's test-time augmentation, run on whole images.
 
     mmseg keeps the ``slide`` mode of the model's ``test_cfg`` under augmentation; the published
-    multi-scale results are of whole pictures (facebookresearch/ConvNeXt @048efce,
+    multi-scale results are of whole images (facebookresearch/ConvNeXt @048efce,
     semantic_segmentation/configs/convnext/*_ms.py, which have no slide in ``test_cfg``).
 
     With this package's EncoderDecoder, the views' logits are held at the head's size until all are
-    there, and their probabilities are averaged a tile at a time: 12 views of a picture of 683 × 512
+    there, and their probabilities are averaged a tile at a time: 12 views of an image of 683 × 512
     with 150 classes hold about 230 MB. Else, or with its ``fast=False``, whole maps are averaged by
     mmseg, 210 MB a view there.
     """
@@ -50,12 +50,12 @@ class WholePictureTTAModel(SegTTAModel):
             metas = [sample.metainfo for sample in samples[-1]]
             views.append(segmentor.look(view['inputs'], metas))
         return [
-            self._merge(*of_picture)
-            for of_picture in zip(zip(*samples, strict=True), zip(*views, strict=True))
+            self._merge(*of_image)
+            for of_image in zip(zip(*samples, strict=True), zip(*views, strict=True))
         ]
 
     def _merge(self, samples: SampleList, views: Sequence[View | WholeView]) -> SegDataSample:
-        """One picture's labels, in the sample of its last view, as mmseg has it."""
+        """One image's labels, in the sample of its last view, as mmseg has it."""
         with torch.no_grad(), full_precision(next(self.module.parameters()).device):
             labels = merged_labels(views, self.module.decode_head.threshold)
         first, last = samples[0], samples[-1]

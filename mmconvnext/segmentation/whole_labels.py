@@ -40,10 +40,10 @@ def find_way_back(meta: Mapping) -> tuple[Sequence[int], str | None, tuple[int, 
 
 
 class WholeView:
-    """A picture as the head saw it, whole or in windows; all windows are kept.
+    """An image as the head saw it, whole or in windows; all windows are kept.
 
     Args:
-        meta: The picture's, of which are read ``img_padding_size`` or ``padding_size``, ``flip``,
+        meta: The image's, of which are read ``img_padding_size`` or ``padding_size``, ``flip``,
             ``flip_direction`` and ``ori_shape``.
         rows: Of windows.
         columns: Of windows.
@@ -81,7 +81,7 @@ class WholeView:
         return 2 * 4 * (self._rows.length * self._columns.length + self.shape[0] * self.shape[1])
 
     def maps(self, classes: slice) -> Tensor:
-        """Logits of some classes at the size of the picture, (c, height, width)."""
+        """Logits of some classes at the size of the image, (c, height, width)."""
         left, right, top, bottom = self._padding
         height, width = self._rows.length, self._columns.length
         maps = self._of_input(classes)[..., top : height - bottom, left : width - right]
@@ -113,7 +113,7 @@ class WholeView:
 
 
 def whole_labels(views: Sequence[WholeView], threshold: float | None) -> Tensor:
-    """Labels of one picture: by its logits, or by the mean probability of several views of it.
+    """Labels of one image: by its logits, or by the mean probability of several views of it.
 
     As in mmseg's ``SegTTAModel``, the sigmoid of a single class is taken twice over several views.
     ``threshold`` is that of a foreground's probability, where there is one class only. Views have

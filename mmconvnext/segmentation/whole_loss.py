@@ -1,4 +1,4 @@
-"""Cross entropy and accuracy at the size of the labels, some whole pictures at a time: for a GPU.
+"""Cross entropy and accuracy at the size of the labels, some whole images at a time: for a GPU.
 
 The parts of ``pixel_loss.py`` are for a CPU's cache. Here few kernels count, and passes over the
 logits at full size: they are resized, and their softmax becomes the gradient in place. Nothing
@@ -15,11 +15,11 @@ _BYTES = 3 << 29  # of resized logits that are held at once, twice
 def whole_loss(
     logits: Tensor, labels: Tensor, align_corners: bool, ignore_index: int, needs_gradient: bool
 ) -> tuple[list[tuple[Tensor, Tensor]], Tensor | None]:
-    """As :func:`mmconvnext.segmentation.pixel_loss.loss_in_bands`, by several pictures a part."""
+    """As :func:`mmconvnext.segmentation.pixel_loss.loss_in_bands`, by several images a part."""
     dtype = torch.promote_types(logits.dtype, torch.float32)
     step = max(_BYTES // (logits.shape[1] * labels[0].numel() * dtype.itemsize), 1)
     parts = [
-        _pictures(some.to(dtype), of_some, align_corners, ignore_index, needs_gradient)
+        _images(some.to(dtype), of_some, align_corners, ignore_index, needs_gradient)
         for some, of_some in zip(logits.split(step), labels.unsqueeze(1).split(step))
     ]
     sums = [of_some for of_some, _ in parts]
@@ -29,7 +29,7 @@ def whole_loss(
     return sums, gradients[0] if gradients else None
 
 
-def _pictures(
+def _images(
     logits: Tensor, labels: Tensor, align_corners: bool, ignore_index: int, needs_gradient: bool
 ) -> tuple[tuple[Tensor, Tensor], Tensor | None]:
     """Of logits (n, C, h, w) in float32 or more, and labels (n, 1, H, W)."""

@@ -341,7 +341,7 @@ def test_stem_for_other_numbers_of_channels(
         expected = torch.stack([theirs[:, i % 3] for i in range(channels)], 1) * 3 / channels
     elif policy == 'mean':
         expected = theirs.mean(1, keepdim=True).expand_as(ours) * 3 / channels
-        # A grey picture keeps its response.
+        # A grey image keeps its response.
         torch.testing.assert_close(ours.sum(1), theirs.sum(1))
     elif policy == 'zero_extra':
         expected = torch.cat([theirs, torch.zeros(8, 3, 4, 4)], 1)[:, :channels]

@@ -98,7 +98,7 @@ def test_finds_out_how_files_are_named(folders: tuple[str, str]) -> None:
 def test_folders_that_do_not_go_together(folders: tuple[str, str], tmp_path: Path) -> None:
     images, labels = folders
     (tmp_path / 'labels/a/one_more_mask.png').unlink()
-    with pytest.raises(UserError, match=r'expected a/one_more_mask\.png .* 1 of 2 pictures'):
+    with pytest.raises(UserError, match=r'expected a/one_more_mask\.png .* 1 of 2 images'):
         find_labelled(images, labels)
     (tmp_path / 'labels/a/one_mask.png').rename(tmp_path / 'labels/a/two.png')
     with pytest.raises(UserError, match=r'of the same name, got such as a/two\.png'):

@@ -51,7 +51,7 @@ def test_epochs(length: Length) -> None:
 
 
 def test_a_run_by_epoch_whose_scheduler_counts_iterations() -> None:
-    """The base's 526 are for its own 300 pictures."""
+    """The base's 526 are for its own 300 images."""
     schedule = plan(load('mask_rcnn_convnext_atto_samples'), 1000, None, 1, Length())
     warm_up, poly = schedule.entries['param_scheduler']
     assert warm_up['end'] == 51, 'short enough'

@@ -63,7 +63,7 @@ def test_fewer_pictures_than_a_batch_leave_nothing_to_train_on(
     config.train_dataloader.update(batch_size=4, drop_last=True)
     require_data(config, 'train')
     monkeypatch.setenv('WORLD_SIZE', '2')
-    with pytest.raises(UserError, match=r'expected 8 pictures or more, .* found 4 in .*batch_size'):
+    with pytest.raises(UserError, match=r'expected 8 images or more, .* found 4 in .*batch_size'):
         require_data(config, 'train')
     config.train_dataloader.drop_last = False
     require_data(config, 'train')

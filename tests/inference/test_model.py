@@ -23,7 +23,7 @@ def test_pictures_smaller_than_the_backbone_takes_are_padded(shape, segmentor, d
 
 
 def test_a_picture_at_which_the_model_fails_is_told(segmentor) -> None:
-    with pytest.raises(UserError, match=r'picture of 70 × 50 pixels and 4 channels'):
+    with pytest.raises(UserError, match=r'image of 70 × 50 pixels and 4 channels'):
         segmentor.predict(np.zeros((50, 70, 4), np.uint8))
 
 

@@ -103,8 +103,8 @@ DEFECTS = {
     other_size: ('sizes of labels', 'another size'),
     sixteen_bits: ('ids beyond 255', 'modulo 256'),
     beyond: ('ids without class', 'expected 1…6 or 255 (reduce_zero_label=True)'),
-    broken_picture: ('unreadable pictures', 'cut off'),
-    turned: ('turned pictures', 'EXIF'),
+    broken_picture: ('unreadable images', 'cut off'),
+    turned: ('turned images', 'EXIF'),
 }
 
 
@@ -172,7 +172,7 @@ def test_labels_of_no_picture_and_nothing_labelled(root: Path, check) -> None:
     shutil.copy(root / LABELS, root / 'annotations/training/other.png')
     write(root / LABELS, np.zeros((64, 64), np.uint8))
     found = check()
-    assert found['labels without picture'].offenders[0].endswith('other.png')
+    assert found['labels without image'].offenders[0].endswith('other.png')
     assert 'training_0000' in found['nothing labelled'].offenders[0]
 
 
@@ -180,4 +180,4 @@ def test_an_ending_that_no_picture_has(check) -> None:
     def configure(config: Config) -> None:
         config.train_dataloader.dataset.img_suffix = '.tif'
 
-    assert 'no *.tif in ' in check(configure)['no pictures'].message
+    assert 'no *.tif in ' in check(configure)['no images'].message

@@ -24,12 +24,12 @@ def test_a_broken_picture_is_listed_after_the_others_are_written(
     """And the labels are those that tools/test.py writes."""
     pictures = tmp_path / 'pictures'
     shutil.copytree(samples / 'images' / 'validation', pictures)
-    (pictures / 'broken.jpg').write_bytes(b'no picture')
+    (pictures / 'broken.jpg').write_bytes(b'no image')
     command = ['tools/infer.py', SEGMENTATION, checkpoint, pictures]
     result = run_tool(*command, '--out', tmp_path / 'found', '--json')
     assert result.returncode == 1
     assert result.stderr.splitlines()[-2:] == [
-        f'not read: {pictures / "broken.jpg"}: is no picture that OpenCV reads, or is cut short',
+        f'not read: {pictures / "broken.jpg"}: is no image that OpenCV reads, or is cut short',
         'error: 1 of 5 not read; all else is written',
     ]
     told = json.loads(result.stdout)
@@ -62,7 +62,7 @@ def test_a_detector_prints_a_table_and_writes_predictions(run_tool, tmp_path) ->
     assert 'instances' in result.stdout
     assert f'written: {tmp_path / "found"}' in result.stdout
     assert json.loads((tmp_path / 'found' / 'predictions.json').read_text())['images']
-    assert cv2.imread(str(tmp_path / 'found' / 'pictures' / 'a.png')) is not None
+    assert cv2.imread(str(tmp_path / 'found' / 'images' / 'a.png')) is not None
 
 
 def test_mistakes_get_one_line_before_anything_is_written(checkpoint, run_tool, tmp_path) -> None:

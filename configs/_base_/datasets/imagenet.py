@@ -1,4 +1,4 @@
-"""ImageNet-1K at 224²: 1,281,167 pictures to train on, 50,000 to validate, 1,000 folders.
+"""ImageNet-1K at 224²: 1,281,167 images to train on, 50,000 to validate, 1,000 folders.
 
 Training: a crop of 8 to 100 % of the area, flip, RandAugment(9, .5), a rectangle erased in one of
 four; test: short side to 256, central crop. Source: facebookresearch/ConvNeXt @048efce, main.py and

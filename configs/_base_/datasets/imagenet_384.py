@@ -1,4 +1,4 @@
-"""ImageNet-1K at 384²; test pictures are resized to it as a whole, without a crop.
+"""ImageNet-1K at 384²; test images are resized to it as a whole, without a crop.
 
 Source: facebookresearch/ConvNeXt @048efce, datasets.py ("warping"). The rest as for 224².
 """

@@ -1,9 +1,9 @@
-"""300 epochs of ImageNet-1K, 8 GPUs × 128 pictures × 4 iterations = 4096 a step, AdamW, cosine.
+"""300 epochs of ImageNet-1K, 8 GPUs × 128 images × 4 iterations = 4096 a step, AdamW, cosine.
 
 Iteration t of T, of which W warm up (20 epochs): the learning rate is 4e-3 × t / (W − 1) for t < W,
 then 1e-6 + (4e-3 − 1e-6) × (1 + cos(π (t − W) / (T − W))) / 2. Biases and parameters of one
 dimension are not decayed. Source: arXiv 2201.03545, table 5; facebookresearch/ConvNeXt, main.py and
-utils.py @048efce, TRAINING.md @f8a0e97. There t counts steps of 4096 pictures; here it counts
+utils.py @048efce, TRAINING.md @f8a0e97. There t counts steps of 4096 images; here it counts
 iterations, four to such a step, which brings no more than three of them forward.
 """
 
@@ -40,5 +40,5 @@ train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 log_processor = dict(by_epoch=True)
-# Of an iteration: 8 GPUs × 128 pictures. --auto-scale-lr knows nothing of accumulation.
+# Of an iteration: 8 GPUs × 128 images. --auto-scale-lr knows nothing of accumulation.
 auto_scale_lr = dict(enable=False, base_batch_size=1024)

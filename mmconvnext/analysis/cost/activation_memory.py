@@ -32,7 +32,7 @@ COUNTED = (
 
 
 class KeptMemory(NamedTuple):
-    """Bytes kept by a training step of pictures of a size in pixels."""
+    """Bytes kept by a training step of images of a size in pixels."""
 
     fast: int
     plain: int  # with fast=False
@@ -121,7 +121,7 @@ def _forward(model: Any, image: Tensor, heads: list[tuple[nn.Module, torch.Size]
     if hasattr(model, 'roi_head'):
         return _forward_detector(model, image)
     if hasattr(model, 'classify'):
-        # Of the classes' number a picture: its loss keeps as good as nothing.
+        # Of the classes' number an image: its loss keeps as good as nothing.
         return [model.classify(image)]
     if not isinstance(getattr(model, 'decode_head', None), nn.Module):
         raise UserError('expected a model with a decode_head, a roi_head or classify')

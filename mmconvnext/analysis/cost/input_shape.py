@@ -1,4 +1,4 @@
-"""The sizes of pictures that a config names: the one that costs are given for, and the crop."""
+"""The sizes of images that a config names: the one that costs are given for, and the crop."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,9 +28,9 @@ def counted_shape(config: Config) -> tuple[int, int]:
 
 
 def training_shape(config: Config) -> tuple[int, int]:
-    """Height and width in pixels of the largest training picture, padding included.
+    """Height and width in pixels of the largest training image, padding included.
 
-    Of several scales it is the largest one, lying, since most pictures lie; where the training
+    Of several scales it is the largest one, lying, since most images lie; where the training
     pipeline changes no sizes, the test scale. Raises UserError where the config names no size.
     """
     preprocessor = config.model.get('data_preprocessor') or config.get('data_preprocessor') or {}
@@ -39,7 +39,7 @@ def training_shape(config: Config) -> tuple[int, int]:
     shapes = [*_shapes(config, 'train')][-1:] or [*_shapes(config, 'test')]
     if not shapes:
         raise UserError(
-            'size of the pictures: expected a resize or a crop in the pipelines of the config, or '
+            'size of the images: expected a resize or a crop in the pipelines of the config, or '
             'a size of its data_preprocessor, found none; give --shape HEIGHT WIDTH'
         )
     divisor = preprocessor.get('pad_size_divisor', 1)

@@ -18,10 +18,10 @@ from mmconvnext.errors import UserError, first_line
 
 @dataclass(frozen=True)
 class ModelCost:
-    """Costs of one forward pass of one picture, and of one training step."""
+    """Costs of one forward pass of one image, and of one training step."""
 
     name: str
-    height: int  # of the picture, in pixels
+    height: int  # of the image, in pixels
     width: int
     parts: dict[str, Complexity]
     memory: KeptMemory | None
@@ -49,7 +49,7 @@ class ModelCost:
 
     def render(self) -> RenderableType:
         """Table and sentences for a terminal."""
-        title = f'{self.name}, one picture of {self.height} × {self.width} (height × width)'
+        title = f'{self.name}, one image of {self.height} × {self.width} (height × width)'
         table = Table('part')
         for header in ('parameters, M', '', 'GMACs', ''):
             table.add_column(header, justify='right')

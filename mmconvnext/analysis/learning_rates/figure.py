@@ -1,4 +1,4 @@
-"""The table and the picture of a config's learning rates."""
+"""The table and the image of a config's learning rates."""
 
 from collections.abc import Iterable
 from pathlib import Path

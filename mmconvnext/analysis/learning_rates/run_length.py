@@ -54,9 +54,9 @@ def run_length(config: Config, *, per_epoch: int | None = None, processes: int =
     notice, assumed = f'{per_epoch} iterations an epoch, as given', False
     if per_epoch is None:
         try:
-            pictures = _count_pictures(config)
-            per_epoch = _batches(pictures, config.train_dataloader, processes)
-            notice = f'{per_epoch} iterations an epoch: {pictures} pictures'
+            images = _count_images(config)
+            per_epoch = _batches(images, config.train_dataloader, processes)
+            notice = f'{per_epoch} iterations an epoch: {images} images'
         except UserError as error:
             per_epoch, assumed = _assume(config, train.max_epochs), True
             notice = (
@@ -66,7 +66,7 @@ def run_length(config: Config, *, per_epoch: int | None = None, processes: int =
     return RunLength(train.max_epochs * per_epoch, per_epoch, notice, assumed)
 
 
-def _count_pictures(config: Config) -> int:
+def _count_images(config: Config) -> int:
     """Length of the training set, filtered and wrapped as it is in training."""
     if not (config.get('train_dataloader') or {}).get('dataset'):
         raise UserError('the config has no train_dataloader')
@@ -92,8 +92,8 @@ def _count_pictures(config: Config) -> int:
         ) from error
 
 
-def _batches(pictures: int, loader: Mapping[str, Any], processes: int) -> int:
-    each = math.ceil(pictures / processes)
+def _batches(images: int, loader: Mapping[str, Any], processes: int) -> int:
+    each = math.ceil(images / processes)
     batch = loader.get('batch_size', 1)
     return max(1, each // batch if loader.get('drop_last') else math.ceil(each / batch))
 

@@ -33,7 +33,7 @@ class Task(NamedTuple):
 
 @dataclass(frozen=True)
 class Speed:
-    """Measured of one model; pictures a second are the batch over a step's seconds."""
+    """Measured of one model; images a second are the batch over a step's seconds."""
 
     seconds: Spread  # a step's
     pictures_per_second: Spread
@@ -41,7 +41,7 @@ class Speed:
 
 
 def task_of(config: Config, size: tuple[int, int], batch: int, training: bool, device: str) -> Task:
-    """What is measured of a config: a segmentor sees its picture as a whole."""
+    """What is measured of a config: a segmentor sees its image as a whole."""
     model = config.model.to_dict()
     if 'decode_head' in model:
         model['test_cfg'] = dict(mode='whole')

@@ -47,7 +47,7 @@ def panels(rows: Sequence[Row], sizes: Mapping[str, str]) -> list[Panel]:
     height, width = MODELS[rows[0].model].counted
     found = [Panel(f'counted here: GMACs at {width} × {height}', _gmacs)]
     for mode, images in sizes.items():
-        label = f'measured here: seconds a picture,\n{mode} of {images}'
+        label = f'measured here: seconds an image,\n{mode} of {images}'
         found.append(Panel(label, partial(_seconds, mode=mode)))
     return found
 

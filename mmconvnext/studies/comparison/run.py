@@ -75,7 +75,7 @@ class Settings:
     device: str = 'cpu'
 
     def size_of(self, model: str) -> tuple[int, int]:
-        """Height and width of the measured pictures, in pixels."""
+        """Height and width of the measured images, in pixels."""
         default = QUICK_SIZES[model] if self.quick else MODELS[model].measured
         return self.image_size or default
 

@@ -13,20 +13,20 @@ from mmconvnext.studies.comparison.run import Row
 NOTHING = '–'  # not published, or not measured
 
 
-def comparison_table(rows: Sequence[Row], pictures: Mapping[str, str]) -> Table:
+def comparison_table(rows: Sequence[Row], images: Mapping[str, str]) -> Table:
     """One row for each backbone in one model: published, counted here, measured here.
 
-    ``pictures`` says by mode what was measured, such as ``2 × 512²``.
+    ``images`` says by mode what was measured, such as ``2 × 512²``.
     """
     model = rows[0].model
     height, width = MODELS[model].counted
     metrics = METRICS[model]
     on_a100 = any(row.published and row.published.speed for row in rows)
     headers = [f'published\n{" / ".join(metrics)}, %', 'published\nM / GFLOPs']
-    headers += ['published\nA100\npictures/s'] if on_a100 else []
+    headers += ['published\nA100\nimages/s'] if on_a100 else []
     headers.append(f'counted here\nM / GMACs\nat {width} × {height}')
-    for mode in pictures:
-        headers += [f'measured here\n{mode}\n{unit}' for unit in ('pictures/s', 'peak MiB')]
+    for mode in images:
+        headers += [f'measured here\n{mode}\n{unit}' for unit in ('images/s', 'peak MiB')]
     title = f'{MODELS[model].title}: the same head, another backbone'
     table = _empty(title, ['backbone', 'published\nby: trained with'], headers)
     for place, row in enumerate(rows):
@@ -34,14 +34,14 @@ def comparison_table(rows: Sequence[Row], pictures: Mapping[str, str]) -> Table:
             table.add_section()
         cells = _published(row.published, metrics)[: None if on_a100 else -1]
         cells.append(f'{row.counted.parameters / 1e6:.2f} / {row.counted.macs / 1e9:,.1f}')
-        for mode in pictures:
+        for mode in images:
             cells += _measured(row.measured.get(mode))
         table.add_row(row.backbone.label, *cells)
     table.caption = _sources(row.published for row in rows)
     if any(row.published and '640²' in row.published.setting for row in rows):
         table.caption += '\nPublished GFLOPs of 640² rows are at 2560 × 640'
-    if pictures:
-        words = ', '.join(f'{mode} {pictures[mode]}' for mode in pictures)
+    if images:
+        words = ', '.join(f'{mode} {images[mode]}' for mode in images)
         table.caption += f'\nMeasured: {words}; medians and quartiles; memory beyond the model'
     return table
 
@@ -53,8 +53,8 @@ def imagenet_table(labels: Iterable[str]) -> Table | None:
     if not found:
         return None
     title = 'ImageNet-1K, the classifiers at 224²: all published, nothing measured here'
-    headers = ['top-1, 1K', 'top-1, 22K to 1K', 'M', 'GFLOPs', 'V100, pictures/s']
-    headers.append('A100, pictures/s')
+    headers = ['top-1, 1K', 'top-1, 22K to 1K', 'M', 'GFLOPs', 'V100, images/s']
+    headers.append('A100, images/s')
     table = _empty(title, ['backbone'], [f'published\n{header}' for header in headers])
     for label, one in found.items():
         values = [one.accuracy.get('1K'), one.accuracy.get('22K to 1K')]

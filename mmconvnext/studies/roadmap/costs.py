@@ -11,7 +11,7 @@ from mmconvnext.analysis.benchmark.step import ModelStep, Step
 from mmconvnext.analysis.benchmark.timing import Report, Spread, repeats_of, time_rounds
 from mmconvnext.analysis.cost.complexity import Complexity, count
 
-# What the paper counts: ImageNet-1K's pictures and classes.
+# What the paper counts: ImageNet-1K's images and classes.
 SIZE, CLASSES = 224, 1000
 
 

@@ -47,7 +47,7 @@ class RoadmapNet(Backbone):
         frozen_stages: -1 freezes nothing, 0 the stem, k also the stages before k with what
             leads to them and their output norms. It holds through ``train()``.
         norm_eval: BatchNorms use their running statistics in training too, as detectors with few
-            pictures on a GPU want it.
+            images on a GPU want it.
         with_cp: Recompute every block in the backward pass: same gradients, less memory.
         init_cfg: ``dict(type='Pretrained', checkpoint=FILE or URL)``, with ``prefix``, ``ema``
             and ``sha256``, loads a RoadmapNet's own weights strictly, most often those of a

@@ -99,7 +99,7 @@ def test_explains_each_kind_with_their_numbers() -> None:
 
 def test_a_batch_size_scales_and_a_frozen_parameter_is_left_out() -> None:
     config = small()
-    config.auto_scale_lr = dict(enable=True, base_batch_size=16)  # 8 pictures × 4 processes
+    config.auto_scale_lr = dict(enable=True, base_batch_size=16)  # 8 images × 4 processes
     rates = count_rates(config, processes=4)
     assert rates.factor == 2
     assert rates.base_lr == 2 * 2e-3 == max(one.lr for one in rates.groups)
