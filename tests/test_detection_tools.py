@@ -78,7 +78,7 @@ def test_training_validates_and_logs(trained) -> None:
 
 def test_writes_pictures_json_and_a_table(trained, samples, run_tool, tmp_path) -> None:
     config, checkpoint, _ = trained
-    folders = ('--show-dir', tmp_path / 'images', '--out', tmp_path / 'out')
+    folders = ('--show-dir', tmp_path / 'pictures', '--out', tmp_path / 'out')
     result = run_test(run_tool, samples, tmp_path / 'run', config, checkpoint, *folders)
     assert 'coco/segm_mAP ' in last_scores(result)
     pictures = sorted((tmp_path / 'pictures').glob('*'))

@@ -187,7 +187,7 @@ def test_a_checkpoint_that_would_run_code_runs_nothing(tool, samples, run_tool, 
         'resume': ['tools/train.py', SAMPLES_CONFIG, '--resume', tmp_path / 'evil.pth'],
     }[tool]
     result = run_tool(*command, '--work-dir', tmp_path / 'run', *short_run(samples))
-    assert_one_line_error(result, 'refused, nothing in it was run', 'mkdir')
+    assert_one_line_error(result, 'refused, no code in it was run', 'mkdir')
     assert not target.exists()
 
 
@@ -269,7 +269,7 @@ def test_convert_checkpoint(run_tool, tmp_path) -> None:
 
 
 BAD_FILES = {
-    'code': 'refused, nothing in it was run',
+    'code': 'refused, no code in it was run',
     'truncated': 'not a readable checkpoint',
     'page': 'not a readable checkpoint',
     'text': 'not a readable checkpoint',

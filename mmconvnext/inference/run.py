@@ -57,7 +57,7 @@ def run(
     """
     outcomes, unreadable = [], []
     for source in inputs:
-        one = _Single(predictor, results, source, folder / 'images' / source.name, advance)
+        one = _Single(predictor, results, source, folder / 'pictures' / source.name, advance)
         outcome, reason = one.video() if source.is_video else one.picture()
         if outcome is not None:
             outcomes.append(outcome)

@@ -71,7 +71,7 @@ def unusual(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / 'pictures').mkdir()
     for number, (name, (mode, ending, size, found)) in enumerate(PICTURES.items(), 1):
         file = f'{name}.{ending}'
-        write_image(root / 'images' / file, mode, size)
+        write_image(root / 'pictures' / file, mode, size)
         images.append(dict(id=number * 7, file_name=file, width=size[0], height=size[1]))
         for annotation in found:
             mask = annotation['segmentation'] or upper_half(*size)

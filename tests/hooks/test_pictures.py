@@ -53,7 +53,7 @@ def picture(tmp_path) -> str:
 
 
 def written(tmp_path) -> np.ndarray:
-    return cv2.imread(str(tmp_path / 'images' / 'street.png'))
+    return cv2.imread(str(tmp_path / 'pictures' / 'street.png'))
 
 
 def test_writes_the_picture_the_truth_and_what_was_found(tmp_path, picture) -> None:
@@ -192,5 +192,5 @@ def test_a_segmentor_s_pictures_are_written_one_a_sample(tmp_path) -> None:
     SegmentationPictureHook(draw=True, interval=2).after_test_iter(runner, 0, outputs=[sample])
     assert not (tmp_path / 'pictures').exists()
     SegmentationPictureHook(draw=True).after_test_iter(runner, 0, outputs=[sample])
-    written = cv2.imread(str(tmp_path / 'images' / 'street.png'))
+    written = cv2.imread(str(tmp_path / 'pictures' / 'street.png'))
     assert written.shape == (24 + 256 + 24, 2 * 300 + 8, 3)

@@ -62,7 +62,7 @@ def test_a_detector_prints_a_table_and_writes_predictions(run_tool, tmp_path) ->
     assert 'instances' in result.stdout
     assert f'written: {tmp_path / "found"}' in result.stdout
     assert json.loads((tmp_path / 'found' / 'predictions.json').read_text())['images']
-    assert cv2.imread(str(tmp_path / 'found' / 'images' / 'a.png')) is not None
+    assert cv2.imread(str(tmp_path / 'found' / 'pictures' / 'a.png')) is not None
 
 
 def test_mistakes_get_one_line_before_anything_is_written(checkpoint, run_tool, tmp_path) -> None:

@@ -73,7 +73,7 @@ def test_no_layer_decay_is_one_rate() -> None:
     (group,) = count_rates(config).groups
     assert (group.layer, group.lr, group.weight_decay) == (None, 2e-3, 0.05)
     assert layer_names([group], group) == ['backbone', 'decode_head']
-    assert 'no layer id' in explain(config, count_rates(config))
+    assert 'does not depend on the layer id' in explain(config, count_rates(config))
     config.optim_wrapper.paramwise_cfg = dict(norm_decay_mult=0.0)
     plain, decayed = count_rates(config).groups
     assert (plain.weight_decay, decayed.weight_decay) == (0, 0.05)
