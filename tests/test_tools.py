@@ -413,7 +413,7 @@ def test_two_processes_train_and_test_over_gloo(samples, tmp_path) -> None:
         )
         assert result.returncode == 0, result.stderr
         output = result.stdout + result.stderr
-        assert 'processes talk over gloo' in output
+        assert 'processes communicate over gloo' in output
         assert 'mIoU' in output
     assert 'Distributed launcher: pytorch' in output
     assert re.search(r'GPU number: 2|world_size.*2', output)

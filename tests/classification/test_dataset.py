@@ -66,7 +66,7 @@ def test_lazily_it_knows_its_classes_and_lists_nothing(root: Path) -> None:
         ),
         (
             dict(data_prefix=dict(img_path='train/n01')),
-            'n01: expected one folder a class, found no',
+            'n01: expected one folder per class, found no',
         ),
         (dict(data_prefix=dict(img='train')), r'data_prefix: expected dict\(img_path=…\), got'),
         (dict(class_names='none.txt'), r'class_names: .*none\.txt: expected a text file'),

@@ -26,7 +26,7 @@ def test_without_a_batch_size_in_the_base_the_rate_stays() -> None:
     base.pop('auto_scale_lr')
     schedule = plan(base, 100000, 4, 1, Length())
     assert 'optim_wrapper' not in schedule.entries
-    assert 'left as it is' in schedule.notices[0]
+    assert 'the rate was not changed' in schedule.notices[0]
 
 
 @pytest.mark.parametrize('length', [Length(iterations=2000), Length(epochs=8)])

@@ -152,7 +152,7 @@ def test_a_picture_without_room_for_an_anchor_is_named(unusual: Path, run_tool, 
         *('tools/train.py', 'configs/cascade_mask_rcnn_convnext_atto_samples.py'),
         *('--work-dir', tmp_path / 'run', '--cfg-options', *options),
     )
-    assert_one_line_error(result, 'tiny.png: expected room for an anchor, got 3 × 5 pixels')
+    assert_one_line_error(result, 'tiny.png: expected space for an anchor, got 3 × 5 pixels')
 
 
 def test_a_data_set_without_any_object_is_evaluated(unusual: Path, tmp_path: Path) -> None:
