@@ -86,5 +86,5 @@ def test_a_config_of_neither_kind_is_refused() -> None:
 def test_devices_that_are_not_there_are_named() -> None:
     assert usable_device('cpu') == torch.device('cpu')
     for name in ('abacus', 'meta'):
-        with pytest.raises(UserError, match=f'got {name} .*leave it out to have'):
+        with pytest.raises(UserError, match=f'got {name} .*leave it out to use'):
             usable_device(name)

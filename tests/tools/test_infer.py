@@ -29,7 +29,7 @@ def test_a_broken_picture_is_listed_after_the_others_are_written(
     result = run_tool(*command, '--out', tmp_path / 'found', '--json')
     assert result.returncode == 1
     assert result.stderr.splitlines()[-2:] == [
-        f'not read: {pictures / "broken.jpg"}: is no image that OpenCV reads, or is cut short',
+        f'not read: {pictures / "broken.jpg"}: is not an image that OpenCV reads, or is cut short',
         'error: 1 of 5 not read; all else is written',
     ]
     told = json.loads(result.stdout)
