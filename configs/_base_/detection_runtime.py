@@ -1,4 +1,4 @@
-"""The default runtime by epochs, with mmdet's scope and images of what was predicted."""
+"""The default runtime by epochs, with mmdet's scope and images of the predictions."""
 
 _base_ = './default_runtime.py'
 default_scope = 'mmdet'

@@ -1,4 +1,4 @@
-"""Plots of a dataset: how often each class occurs, and how large objects and images are."""
+"""Plot a dataset's class frequencies, and the sizes of its objects and images."""
 
 import warnings
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from mmconvnext.figures import COLOURS, bare, new_figure, save
 from mmconvnext.preflight.findings import Summary
 
-_LOOKS = tuple(zip(COLOURS, 'oDs^'))  # shapes tell them apart in print
+_LOOKS = tuple(zip(COLOURS, 'oDs^'))  # markers are distinct in black and white
 _GREY = '#888888'
 _ROWS = 50  # classes in a column
 _ROW_HEIGHT = 0.19  # inches
@@ -23,10 +23,10 @@ _COCO_SIZES = (32, 96)  # pixels: bounds of COCO's small, medium and large
 
 
 def draw_plots(summaries: Sequence[Summary], folder: Path) -> list[Path]:
-    """Write the plots for which there is something to draw, and return their paths.
+    """Write the plots that have data, and return their paths.
 
-    ``classes.png`` has the share of each class in each dataset, the commonest on top;
-    ``sizes.png`` the sizes of objects, where there are boxes, and of images.
+    ``classes.png`` shows the share of each class in each dataset, the most frequent on top;
+    ``sizes.png`` shows the sizes of images and, with boxes, of objects.
     """
     written = []
     counted = [summary for summary in summaries if sum(summary.counts)]
@@ -53,7 +53,7 @@ def _draw_classes(summaries: Sequence[Summary], path: Path) -> None:
         some = order[place * rows : (place + 1) * rows]
         _draw_column(panel, shares[:, some], same, lowest)
         panel.set_yticks(range(len(some)), [_shortened(names[i]) for i in some], fontsize=8)
-        panel.set_ylim(rows - 0.4, -0.6)  # the commonest on top
+        panel.set_ylim(rows - 0.4, -0.6)  # the most frequent on top
         panel.set_xscale('log')
         panel.set_xlim(lowest * 0.8, 130)
         _name_decades(panel)
@@ -69,7 +69,7 @@ def _draw_classes(summaries: Sequence[Summary], path: Path) -> None:
 
 
 def _draw_column(panel: Axes, shares: np.ndarray, summaries: list[Summary], lowest: float) -> None:
-    """Shares (datasets, classes); a cross at ``lowest`` where there is none, grey if nowhere."""
+    """Plot shares (datasets, classes); missing ones are crosses at ``lowest``, grey if in none."""
     places = np.arange(shares.shape[1])
     seen = shares > 0
     both = seen.sum(axis=0) > 1
@@ -96,7 +96,7 @@ def _draw_column(panel: Axes, shares: np.ndarray, summaries: list[Summary], lowe
 
 
 def _shortened(name: str) -> str:
-    # A dollar sign would begin a formula.
+    # A dollar sign would start a formula.
     name = name.replace('$', r'\$')
     return name if len(name) <= _LONGEST else f'{name[: _LONGEST - 1]}…'
 
@@ -115,7 +115,7 @@ def _draw_sizes(summaries: Sequence[Summary], path: Path) -> None:
 def _draw_objects(panel: Axes, summaries: Sequence[Summary]) -> None:
     shown = [summary for summary in summaries if len(summary.object_sizes)]
     every = np.concatenate([summary.object_sizes for summary in shown])
-    # A bin for some ten boxes, down to a few and up to thirty.
+    # About one bin for ten boxes, from a few to thirty bins.
     count = int(np.clip(len(every) / 10, 6, 30))
     low, high = max(every.min(), 1) / 1.05, every.max() * 1.05 + 1
     bins = np.geomspace(min(low, _COCO_SIZES[0] / 2), max(high, _COCO_SIZES[1] * 2), count)
@@ -170,15 +170,15 @@ def _name_decades(panel: Axes) -> None:
 
 
 def _new_figure(width: float, height: float, columns: int) -> tuple[Figure, Sequence[Axes]]:
-    """Sides in inches; one row of panels."""
+    """Return a figure with one row of panels; sides in inches."""
     figure = new_figure(width, height, dpi=200, layout=None)
     return figure, figure.subplots(1, columns, squeeze=False)[0]
 
 
 def _save(figure: Figure, path: Path, below: float = 0) -> None:
-    """Lay out and write a figure as a whole; ``below`` inches at its top are kept free."""
+    """Lay out and write a figure; ``below`` inches at its top stay free."""
     with warnings.catch_warnings():
-        # A name in a script that the font lacks is drawn as boxes, and not worth the noise.
+        # Characters that the font lacks are drawn as boxes; the warning does not help.
         warnings.filterwarnings('ignore', 'Glyph .* missing from font')
         figure.tight_layout(rect=(0, 0, 1, 1 - below / figure.get_figheight()))
         save(figure, path)

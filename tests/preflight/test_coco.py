@@ -121,7 +121,7 @@ def test_polygons_without_a_pixel_are_empty(polygon: list[int]) -> None:
 
 def test_crowds_are_no_objects(check) -> None:
     found = kinds(check(lambda c: [a.update(iscrowd=1) for a in c['annotations']]))
-    assert 'neither learnt from' in found['crowds'].message
+    assert 'ignored in training' in found['crowds'].message
     assert found['no boxes'].level == 'error'
 
 
@@ -244,9 +244,9 @@ def test_the_evaluator_reads_what_its_data_set_reads(check, detection: Path) -> 
     [
         ('<html>', 'expected JSON'),
         ('', 'expected JSON'),
-        ('[]', 'got no images (there is: list)'),
-        ('{"shapes": []}', 'got no images (there is: shapes)'),
-        ('{"images": [], "annotations": []}', 'got no categories'),
+        ('[]', 'found no images (only list)'),
+        ('{"shapes": []}', 'found no images (only shapes)'),
+        ('{"images": [], "annotations": []}', 'found no categories'),
     ],
 )
 def test_other_files_are_one_line(text: str, part: str, tmp_path: Path) -> None:

@@ -153,5 +153,5 @@ def test_refuses_what_it_cannot_check(tmp_path: Path) -> None:
     (tmp_path / 'train' / 'cat').mkdir(parents=True)
     loader = dict(dataset=dict(type='mmconvnext.ImageFolder', data_root=str(tmp_path)))
     config = Config(dict(model=dict(type='mmconvnext.ImageClassifier'), train_dataloader=loader))
-    with pytest.raises(UserError, match=r'expected COCO json or label files, got .*ImageF'):
+    with pytest.raises(UserError, match=r'expected COCO json or label maps, got .*ImageF'):
         preflight(config)

@@ -1,4 +1,4 @@
-"""One defect at a time in label files, or in what the config says of them."""
+"""One defect at a time in label maps, or in the config's entries about them."""
 
 import shutil
 from collections.abc import Callable
@@ -97,13 +97,13 @@ def turned(root: Path) -> None:
 
 
 DEFECTS = {
-    missing: ('label files', 'without label file'),
+    missing: ('label files', 'without label map'),
     cut_off: ('label files', 'truncated'),
     colours: ('label files', '3 channels: expected one'),
     other_size: ('sizes of labels', 'another size'),
     sixteen_bits: ('ids beyond 255', 'modulo 256'),
     beyond: ('ids without class', 'expected 1…6 or 255 (reduce_zero_label=True)'),
-    broken_picture: ('unreadable images', 'cut off'),
+    broken_picture: ('unreadable images', 'incomplete'),
     turned: ('turned images', 'EXIF'),
 }
 
@@ -137,7 +137,7 @@ def without_reduction(config: Config) -> None:
 
 def test_0_and_255_are_explained(root: Path, check) -> None:
     rewrite(root, lambda pixels: np.where(pixels > 1, 255, 0))
-    assert 'write 1 in place of 255' in check(without_reduction)['0 and 255'].message
+    assert 'write 1 instead of 255' in check(without_reduction)['0 and 255'].message
 
 
 def test_ids_that_want_reduce_zero_label(check) -> None:

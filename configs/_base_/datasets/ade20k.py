@@ -2,7 +2,7 @@
 
 dataset_type = 'ADE20KDataset'
 data_root = 'data/ade/ADEChallengeData2016'
-# Said where the data are missing.
+# Printed if the data are missing.
 data_hint = 'get it with: python tools/prepare_ade20k.py'
 train_pipeline = [
     dict(type='LoadImageFromFile'),
@@ -20,8 +20,8 @@ test_pipeline = [
     dict(type='LoadAnnotations', reduce_zero_label=True),
     dict(type='PackSegInputs'),
 ]
-# The ratios apply to the base scale (2048, 512), as published; mmseg 1.x applies them to the
-# image as it is on disk.
+# The ratios apply to the base scale (2048, 512), as published; mmseg 1.x applies them to the size
+# of the image file.
 tta_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(

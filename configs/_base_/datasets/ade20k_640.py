@@ -17,8 +17,8 @@ test_pipeline = [
     dict(type='LoadAnnotations', reduce_zero_label=True),
     dict(type='PackSegInputs'),
 ]
-# The ratios apply to the base scale (2560, 640), as published; mmseg 1.x applies them to the
-# image as it is on disk.
+# The ratios apply to the base scale (2560, 640), as published; mmseg 1.x applies them to the size
+# of the image file.
 tta_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(

@@ -7,7 +7,7 @@ facebookresearch/ConvNeXt @048efce, object_detection/configs/convnext/.
 
 dataset_type = 'CocoDataset'
 data_root = 'data/coco'
-# Said where the data are missing.
+# Printed if the data are missing.
 data_hint = 'get it with: python tools/prepare_coco.py'
 multi_scale = dict(
     type='RandomChoiceResize',

@@ -2,7 +2,7 @@
 
 During the first 500 iterations the learning rate is × (0.001 + 0.999 · t / 500):
 facebookresearch/ConvNeXt @048efce, object_detection/configs/. mmengine's schedulers reach their
-end one step early, hence the 1 in `end`.
+end one step early, so `end` is 1 larger.
 """
 
 max_epochs = 36

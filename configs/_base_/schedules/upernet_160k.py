@@ -3,7 +3,7 @@
 At iteration t the learning rate is the base one × (1 − t / 160000), and during the warm-up
 (t < 1500) also × (1e-6 + (1 − 1e-6) · t / 1500): facebookresearch/ConvNeXt @048efce,
 semantic_segmentation/configs/convnext/. mmengine's schedulers reach their end one step early,
-hence the 1 in each `end`.
+so each `end` is 1 larger.
 """
 
 max_iters = 160000

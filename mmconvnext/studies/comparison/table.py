@@ -1,4 +1,4 @@
-"""The comparison as tables for a terminal; each column says whose numbers it has."""
+"""The comparison as tables for a terminal; each column names its source."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple
@@ -14,9 +14,9 @@ NOTHING = '–'  # not published, or not measured
 
 
 def comparison_table(rows: Sequence[Row], images: Mapping[str, str]) -> Table:
-    """One row for each backbone in one model: published, counted here, measured here.
+    """Return one row per backbone in one model: published, counted here, measured here.
 
-    ``images`` says by mode what was measured, such as ``2 × 512²``.
+    ``images`` is the measured batch by mode, such as ``2 × 512²``.
     """
     model = rows[0].model
     height, width = MODELS[model].counted
@@ -42,12 +42,12 @@ def comparison_table(rows: Sequence[Row], images: Mapping[str, str]) -> Table:
         table.caption += '\nPublished GFLOPs of 640² rows are at 2560 × 640'
     if images:
         words = ', '.join(f'{mode} {images[mode]}' for mode in images)
-        table.caption += f'\nMeasured: {words}; medians and quartiles; memory beyond the model'
+        table.caption += f'\nMeasured: {words}; medians and quartiles; memory without the model'
     return table
 
 
 def imagenet_table(labels: Iterable[str]) -> Table | None:
-    """The published classification results of some backbones; None where there are none."""
+    """Return the published classification results of some backbones, or None."""
     published = imagenet()
     found = {label: published[label] for label in labels if label in published}
     if not found:
@@ -65,7 +65,7 @@ def imagenet_table(labels: Iterable[str]) -> Table | None:
 
 
 def _empty(title: str, texts: Sequence[str], numbers: Sequence[str]) -> Table:
-    """A table with headers for columns of text, and for columns of numbers."""
+    """Return a table with headers for columns of text, and for columns of numbers."""
     table = Table(*texts, title=title, title_justify='left', caption_justify='left')
     table.caption_style = ''
     for header in numbers:
@@ -90,7 +90,7 @@ def _published(one: PublishedResult | None, metrics: Sequence[str]) -> list[str]
 
 
 def _measured(speed: Speed | None) -> list[str]:
-    """Median and quartiles of the images a second, and the peak memory."""
+    """Return median and quartiles of images per second, and the peak memory."""
     if speed is None:
         return [NOTHING, NOTHING]
     median, lower, upper = (
