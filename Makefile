@@ -3,7 +3,8 @@
 # make test            lint and the whole suite, in two processes (TEST_PROCESSES=N: in N)
 # make campaigns       the long proofs
 # make bench           times ConvNeXt and UperNet against other implementations, in minutes
-# make lint            ruff, the import contracts, types and the workflows
+# make lint            ruff, the import contracts, types, the workflows and the site
+# make docs            builds the site in site/; open site/index.html
 # make release         builds wheel and sdist in dist/ and checks them; uploads nothing
 #
 # Each makes the environment it needs in .venv. TORCH_INDEX_URL=URL takes torch from another
@@ -21,9 +22,11 @@ DEMO_CHECKPOINT := $(DEMO)/iter_800.pth
 DETECTION := work_dirs/demo-detection
 DETECTION_CONFIG := configs/mask_rcnn_convnext_atto_samples.py
 DETECTION_CHECKPOINT := $(DETECTION)/epoch_7.pth
+# All of it anew: Sphinx does not repeat the warnings of a page that has not changed.
+BUILD_SITE := rm -rf site && $(BIN)/python -m sphinx --fail-on-warning --quiet -c docs . site
 
 .DELETE_ON_ERROR:
-.PHONY: demo demo-detection test lint campaigns triton bench release
+.PHONY: demo demo-detection test lint campaigns triton bench docs release
 
 demo: $(DEMO_CHECKPOINT)
 	@$(BIN)/python tools/test.py $(DEMO_CONFIG) $(DEMO_CHECKPOINT) \
@@ -66,6 +69,10 @@ lint: .venv/installed-tests
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/*.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
+	$(BUILD_SITE)
+
+docs: .venv/installed-tests
+	$(BUILD_SITE)
 
 # Builds dist/ and checks it; uploads nothing.
 release: lint .release/installed
@@ -84,7 +91,7 @@ release: lint .release/installed
 
 .venv/installed-tests: .venv/installed
 	@echo 'Installing what the tests need into .venv …'
-	@$(PIP) --no-build-isolation --editable '.[openmmlab,lint,tests]'
+	@$(PIP) --no-build-isolation --editable '.[openmmlab,lint,docs,tests]'
 	@touch $@
 
 # In a folder of their own: only the oracle tests see them.

@@ -2,7 +2,7 @@
 
 Example:
     python benchmarks/gpu.py --out work_dirs/gpu
-    python benchmarks/gpu.py --out work_dirs/gpu --stages graphs compile triton profile
+    python benchmarks/gpu.py --out work_dirs/gpu --stages compile blocks --budget 280
     python benchmarks/gpu.py --out work_dirs/gpu --device cpu --tiny
 
 The stages run in order of worth, each within its own time: those of the first command end within
@@ -38,8 +38,9 @@ from benchmarks.gpu_runs import train, waits  # noqa: E402
 from benchmarks.gpu_setup import Setup  # noqa: E402
 from benchmarks.gpu_times import (  # noqa: E402
     backbones,
+    blocks,
     compiled,
-    graphs,
+    compiled_inference,
     micro,
     models,
     precision,
@@ -93,11 +94,12 @@ STAGES = {
     'machine': Stage(machine, 20),
     'correct': Stage(correct, 90),
     'backbones': Stage(backbones, 75),
-    'models': Stage(models, 60),
-    'train': Stage(train, 90),
+    'models': Stage(models, 100),
+    'train': Stage(train, 130),
     'waits': Stage(waits, 20),
-    'graphs': Stage(graphs, 30),
-    'compile': Stage(compiled, 180),
+    'compile': Stage(compiled, 200),
+    'compile-inference': Stage(compiled_inference, 110),
+    'blocks': Stage(blocks, 80),
     'precision': Stage(precision, 25),
     'profile': Stage(profile, 20),
     'micro': Stage(micro, 10),

@@ -144,13 +144,3 @@ class Setup(NamedTuple):
             facts['first_s'] = round(one.first_seconds, 1)
         facts['difference'] = float(f'{one.difference:.1e}')
         self.findings.say(one.name, case=case, **facts)
-
-
-@contextmanager
-def on_side_stream() -> Iterator[None]:
-    """What is run before it is recorded as a CUDA graph has to run on a stream of its own."""
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        yield
-    torch.cuda.current_stream().wait_stream(stream)

@@ -13,7 +13,7 @@ from torch.profiler import profile as profiler
 
 from benchmarks import rivals
 from benchmarks.case import Variant
-from benchmarks.gpu_setup import DETECTOR, SEGMENTOR, Setup, on_side_stream
+from benchmarks.gpu_setup import DETECTOR, SEGMENTOR, Setup
 from benchmarks.task import Task, backbone_config, prepare
 from mmconvnext.analysis.benchmark.step import Step
 
@@ -78,78 +78,60 @@ def _rivals(
     return [one for one in found if one.tuned or one.rival in ('timm', 'mmseg', 'mmdet')]
 
 
-def _graph(task: Task) -> Step:
-    """Ours as a CUDA graph, whose launches are recorded once; a training step draws as it goes on.
-
-    Its memory is held from the recording on, so that no peak is seen.
-    """
-    step = prepare(task)
-    graph, outputs = torch.cuda.CUDAGraph(), {}
-    step(0)  # which makes the gradients of the maps
-
-    def run() -> None:
-        inference, dtype = torch.inference_mode(not task.training), task.dtype
-        with inference, torch.autocast('cuda', dtype, cache_enabled=False):
-            outputs.update(step.forward())
-        if task.training:
-            torch.autograd.backward(list(outputs.values()), step.weights)
-
-    with on_side_stream():
-        for _ in range(3):
-            step.model.zero_grad(set_to_none=True)
-            run()
-    step.model.zero_grad(set_to_none=True)
-    with torch.cuda.graph(graph):
-        run()
-
-    def replay(_: int) -> dict[str, Tensor]:
-        graph.replay()
-        return {name: value.detach() for name, value in outputs.items()}
-
-    return replay
-
-
-def graphs(setup: Setup) -> None:
-    """Our steps as CUDA graphs: what they take where the host is not waited for."""
-    if setup.device == 'cpu':
-        setup.findings.say('CUDA graphs', measured='only on CUDA')
-        return
-    for use_grn, training in CASES:
-        task = _backbone_task(setup, use_grn, training, 'bf16')
-        case = f'{_title(setup, use_grn)}, {task.title}, CUDA graph'
-        with setup.case(case):
-            setup.time(case, {'ours, CUDA graph': _graph(task)})
+def _graph(task: Task) -> Variant:
+    """Ours, recorded; its memory is held from the recording on, so that no peak is seen."""
+    return Variant('ours, CUDA graph', partial(prepare, task, options={'cuda_graph': True}))
 
 
 def models(setup: Setup) -> None:
     """Whole models under mixed precision, as they train and predict, against mmseg and mmdet."""
     small, names = setup.tiny, {'segmentor': 'UperNet', 'detector': 'Mask R-CNN'}
     cases = [
-        ('segmentor', SEGMENTOR, (64, 96) if small else (512, 512), 2 if small else 8),
+        ('segmentor', SEGMENTOR, (64, 96) if small else (512, 512), 2 if small else 16),
         ('detector', DETECTOR, (128, 128) if small else (800, 1344), 2),
     ]
     for training in (True, False):
         for kind, config, size, batch in cases:
-            task = setup.task(kind, config, size, batch, training, 'fp16')
+            task = setup.task(kind, config, size, batch, training, 'bf16')
             given = _rivals(task, ('mmseg',) if kind == 'segmentor' else ('mmdet',))
-            setup.compare(names[kind], task, [*_ours(task), *given])
+            setup.compare(names[kind], task, [*_ours(task), _graph(task), *given])
 
 
 def compiled(setup: Setup) -> None:
-    """The same backbones compiled, beside eager ones: what is best, and the seconds it takes."""
+    """Training steps of the same backbones, compiled or recorded, and the seconds it takes."""
+    for use_grn in (False, True):
+        task = _backbone_task(setup, use_grn, True, 'bf16')
+        _compare_compiled(setup, task, use_grn, [])
+
+
+def compiled_inference(setup: Setup) -> None:
+    """The same of inference, where ours pays to be compiled too."""
+    for use_grn in (False, True):
+        task = _backbone_task(setup, use_grn, False, 'bf16')
+        whole = partial(prepare, task, compiled=True)
+        ours = [Variant('ours, compiled', whole)]
+        if setup.device != 'cpu':
+            recorded = partial(whole, mode='reduce-overhead')
+            ours.append(Variant('ours, compiled, CUDA graphs', recorded))
+        _compare_compiled(setup, task, use_grn, ours)
+
+
+def _compare_compiled(setup: Setup, task: Task, use_grn: bool, ours: list[Variant]) -> None:
     # A rival's blocks are one class: each drop rate makes torch compile it anew.
     torch._dynamo.config.recompile_limit = 64
-    for use_grn, training in CASES:
-        task = _backbone_task(setup, use_grn, training, 'bf16')
-        blocks = partial(prepare, task, options={'compile_blocks': True})
-        theirs = [one for one in _rivals(task, ('timm',), compiled=True) if one.tuned]
-        variants = [
-            Variant('ours', partial(prepare, task)),
-            *theirs,
-            Variant('ours, compiled', partial(prepare, task, compiled=True)),
-            Variant('ours, blocks compiled', blocks),
-        ]
-        setup.compare(f'{_title(setup, use_grn)}, compiled', task, variants)
+    eager = [Variant('ours', partial(prepare, task)), _graph(task)]
+    theirs = [one for one in _rivals(task, ('timm',), compiled=True) if one.tuned]
+    setup.compare(f'{_title(setup, use_grn)}, compiled', task, [*eager, *ours, *theirs])
+    torch.compiler.reset()
+
+
+def blocks(setup: Setup) -> None:
+    """Training with blocks that are compiled by themselves, and the seconds it takes."""
+    for use_grn in (False, True):
+        task = _backbone_task(setup, use_grn, True, 'bf16')
+        compiled = partial(prepare, task, options={'compile_blocks': True})
+        variants = [*_ours(task)[:1], Variant('ours, blocks compiled', compiled)]
+        setup.compare(f'{_title(setup, use_grn)}, blocks', task, variants)
         torch.compiler.reset()
 
 

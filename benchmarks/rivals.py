@@ -261,8 +261,11 @@ def variants(
             name, build = f'{name}, fast norm', partial(build_backbone, rival=rival, fast_norm=True)
         tuned = partial(prepare, task, build, channels_last=True)
         found.append(Variant(name, tuned, rival, True))
-        if compiled:
-            found.append(Variant(f'{name}, compiled', partial(tuned, compiled=True), rival, True))
+        modes = {'compiled': None, 'compiled, CUDA graphs': 'reduce-overhead'}
+        for title, mode in modes.items() if compiled else ():
+            if mode is None or task.device != 'cpu':
+                step = partial(tuned, compiled=True, mode=mode)
+                found.append(Variant(f'{name}, {title}', step, rival, True))
     return found, left_out
 
 

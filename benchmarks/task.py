@@ -105,10 +105,14 @@ def prepare(
     *,
     channels_last: bool = False,
     compiled: bool = False,
+    mode: str | None = None,
     fast: bool = True,
     options: dict[str, object] | None = None,
 ) -> ModelStep:
-    """Return a step of our model or of the rival from ``build``; ``options``: our backbone's."""
+    """Return a step of our model or of the rival from ``build``; ``options``: our backbone's.
+
+    ``mode`` is torch.compile's.
+    """
     torch.manual_seed(0)
     layout = torch.channels_last if channels_last else torch.contiguous_format
     with DefaultScope.overwrite_default_scope(SCOPES[task.kind]):
@@ -130,7 +134,7 @@ def prepare(
             inductor: Any = importlib.import_module('torch._inductor.config')
             inductor.fallback_random = True
             for part in (model.backbone, model.neck) if task.kind == 'detector' else (model,):
-                part.compile()
+                part.compile(mode=mode)
         torch.manual_seed(1)
         return _step(model, names, task, layout)
 

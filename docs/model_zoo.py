@@ -33,6 +33,12 @@ multiply-accumulates (MACs) are counted from the configs. Weights are their auth
 `tools/test.py` reads them as they are, and `tools/reproduce.py` prints our result beside the
 published one. Where a model has no weights, none were published. The licence is that of the
 weights.
+
+Conv and linear MACs are counted at 2048 × 512 for UperNet (2560 × 640 for crops of 640²), at
+1280 × 800 with 1000 proposals and 100 masks for detectors, and at the resolution of the test for
+classifiers. Parameters include the auxiliary head. The V2 paper gives ranges for its dense recipes;
+the values chosen are marked "ours" in the configs. `convnext_xl_in1k` and the V1 classifiers at
+384² were trained on ImageNet-22K first, those of V2 by FCMAE.
 """
 BACKBONES = """\
 ## Backbones

@@ -20,6 +20,7 @@ def _doubling(depths: tuple[int, ...], width: int, eps: float = 1e-6) -> Archite
     return Architecture(depths, tuple(width * 2**stage for stage in range(4)), eps)
 
 
+#: The sizes by name.
 ARCHITECTURES: dict[str, Architecture] = {
     'atto': _doubling((2, 2, 6, 2), 40),
     'femto': _doubling((2, 2, 6, 2), 48),

@@ -59,8 +59,9 @@ def test_the_citation_is_of_this_version_and_licence() -> None:
     assert papers == {one['Paper'] for one in metafile['Collections']}
 
 
-def test_lint_is_pinned_as_setup_says() -> None:
+def test_lint_and_docs_are_pinned_as_setup_says() -> None:
     setup = ConfigParser()
     setup.read(ROOT / 'setup.cfg')
     pins = set(read('requirements/constraints.txt').splitlines())
-    assert set(setup['options.extras_require']['lint'].split()) <= pins
+    extras = setup['options.extras_require']
+    assert {*extras['lint'].split(), *extras['docs'].split()} <= pins

@@ -454,8 +454,8 @@ def test_an_option_without_a_value_gets_argparse_s_answer(run_tool) -> None:
     assert 'Traceback' not in result.stderr
 
 
-def test_readme_s_drop_in_trains_in_mmseg_s_own_tool(samples, run_tool, tmp_path) -> None:
-    """The README's block over a stock config, and only what makes it small enough for a test."""
+def test_drop_in_trains_in_mmseg_s_own_tool(samples, run_tool, tmp_path) -> None:
+    """The block of docs/own_project.md over a stock config, made small enough for a test."""
     import mmseg
 
     mim = Path(mmseg.__file__).parent / '.mim'
@@ -463,8 +463,8 @@ def test_readme_s_drop_in_trains_in_mmseg_s_own_tool(samples, run_tool, tmp_path
     backbone = ConvNeXt('tiny')
     state = {k: v for k, v in backbone.state_dict().items() if not k.startswith('norm')}
     torch.save({'model': {**state, 'head.weight': torch.zeros(1)}}, tmp_path / 'official.pth')
-    readme = (ROOT / 'README.md').read_text()
-    block = next(b for b in re.findall(r'```python\n(.*?)```', readme, re.S) if 'init_cfg' in b)
+    page = (ROOT / 'docs/own_project.md').read_text()
+    block = next(b for b in re.findall(r'```python\n(.*?)```', page, re.S) if 'init_cfg' in b)
     block = re.sub(r'https://\S+convnext_tiny_1k_224.pth', str(tmp_path / 'official.pth'), block)
     loaders = ''.join(
         f'{split}_dataloader = dict(num_workers=0, persistent_workers=False,\n'

@@ -16,6 +16,7 @@ from mmconvnext.backbones import arguments
 from mmconvnext.backbones.arguments import STAGES
 from mmconvnext.backbones.backbone import Backbone
 from mmconvnext.backbones.block import ConvNeXtBlock, has_plain_kind
+from mmconvnext.backbones.cuda_graph import CUDAGraphs
 from mmconvnext.backbones.deploy import Replaced, fold_norm, restore
 from mmconvnext.backbones.forms import output_map
 from mmconvnext.backbones.layers import LayerNorm2d
@@ -57,6 +58,11 @@ class ConvNeXt(Backbone):
         triton_kernels: Use the Triton kernels of :mod:`mmconvnext.backbones.triton_kernels` for
             blocks and norms in 16 bits on CUDA (sm_80 or later), if Triton and a C compiler are
             installed and ``fast`` is True; no effect otherwise.
+        cuda_graph: On CUDA, record the forward and the backward pass as CUDA graphs and replay
+            them: the same results in far fewer calls, for hosts that launch kernels slowly. An
+            input size is recorded when it comes for the fourth time, and at most four are. A
+            recording keeps its memory. A backward pass must come before the next forward pass of
+            the same size. Not together with ``with_cp`` or ``compile_blocks``.
         init_cfg: ``dict(type='Pretrained', checkpoint=FILE or URL)`` loads strictly in
             :meth:`init_weights`, with ``prefix``, ``ema``, ``sha256``, ``norm3``, ``stem`` as in
             :func:`~mmconvnext.checkpoints.load.load`; None draws truncated normal
@@ -72,6 +78,8 @@ class ConvNeXt(Backbone):
     LOADING_OPTIONS = (*Backbone.LOADING_OPTIONS, 'norm3', 'stem')
     STEM = 'downsample_layers.0'
     STAGE_PARTS = ('downsample_layers', 'stages')
+    # Of a model that was pickled before there was the option.
+    _graphs: CUDAGraphs | None = None
 
     def __init__(
         self,
@@ -86,6 +94,7 @@ class ConvNeXt(Backbone):
         fast: bool = True,
         compile_blocks: bool = False,
         triton_kernels: bool = True,
+        cuda_graph: bool = False,
         init_cfg: dict | list[dict] | None = None,
         gap_before_final_norm: bool = False,
     ) -> None:
@@ -94,6 +103,10 @@ class ConvNeXt(Backbone):
             raise ArgumentError(
                 'gap_before_final_norm: expected False, got True: a backbone for dense '
                 'prediction returns maps; leave the argument out'
+            )
+        if cuda_graph and (with_cp or compile_blocks):
+            raise ArgumentError(
+                'cuda_graph: expected False with with_cp or compile_blocks, got True; leave one out'
             )
         arguments.require_possible(
             in_channels=in_channels,
@@ -107,6 +120,7 @@ class ConvNeXt(Backbone):
         self.out_indices = arguments.resolve_out_indices(out_indices)
         self.fast = fast
         self.triton_kernels = triton_kernels
+        self._graphs = CUDAGraphs() if cuda_graph else None
         self.frozen_stages = frozen_stages
         if layer_scale_init_value is None:
             layer_scale_init_value = 0.0 if use_grn else 1e-6
@@ -175,6 +189,9 @@ class ConvNeXt(Backbone):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         arguments.require_size(x.shape[-2:], 4 * 2 ** (len(self.stages) - 1))
+        return self._graphs(self, self._maps, x) if self._graphs else self._maps(x)
+
+    def _maps(self, x: Tensor) -> tuple[Tensor, ...]:
         if self.fast:
             # All layers take and return channels-last maps.
             x = x.contiguous(memory_format=torch.channels_last)

@@ -182,6 +182,7 @@ HF_DINOV3 = Format(
     body_prefix='model.',
 )
 
+#: All of them.
 FORMATS = (OFFICIAL, MMPRETRAIN, TIMM, TORCHVISION, HF, HF_DINOV3)
 
 

@@ -20,7 +20,7 @@ from mmconvnext.checkpoints.formats import FORMATS, Format
 from mmconvnext.checkpoints.read import HEADER_KEY, find_tensors, read_checkpoint
 from mmconvnext.errors import CheckpointError, first_line
 
-# Formats by their names on the command line.
+#: Formats by their names on the command line.
 TARGETS = {format.name: format for format in FORMATS}
 
 

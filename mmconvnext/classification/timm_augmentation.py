@@ -15,6 +15,7 @@ from torch import Tensor
 from mmconvnext.errors import ArgumentError, first_line
 from mmconvnext.registry import TRANSFORMS
 
+#: Arguments of timm's ``Mixup`` that a config may give.
 MIXING_OPTIONS = ('mixup_alpha', 'cutmix_alpha', 'cutmix_minmax', 'prob', 'switch_prob', 'mode')
 
 # ImageNet's mean, RGB, 0 to 255.

@@ -24,7 +24,7 @@ try:
 except ModuleNotFoundError:  # reported when the metric is built; only the metric needs it
     faster_coco_eval = None
 
-# mmdet's names: (curve, IoU threshold or all, area range, place in the sorted proposal_nums).
+#: By mmdet's names, (curve, IoU threshold or all, area range, place in the sorted proposal_nums).
 SUMMARY: dict[str, tuple[str, float | None, str, int | str]] = {
     'mAP': ('precision', None, 'all', 'at 100'),
     'mAP_50': ('precision', 0.5, 'all', 2),
@@ -39,6 +39,7 @@ SUMMARY: dict[str, tuple[str, float | None, str, int | str]] = {
     'AR_m@1000': ('recall', None, 'medium', 2),
     'AR_l@1000': ('recall', None, 'large', 2),
 }
+#: Those of them that are an average precision.
 AP_ITEMS = [item for item, (curve, *_) in SUMMARY.items() if curve == 'precision']
 AR_ITEMS = [item for item, (curve, *_) in SUMMARY.items() if curve == 'recall']
 AREAS = ['all', 'small', 'medium', 'large']
@@ -113,8 +114,8 @@ class CocoMetric(MMDetCocoMetric):
     ``CocoDataset``. With several metrics the ``NAME_precision`` keys of ``classwise`` are from the
     last metric, as in mmdet.
 
-    Raises :class:`ArgumentError` for metric items, proposal_nums, labels, images and annotations
-    that cannot be evaluated, and :class:`UserError` if faster-coco-eval is not installed.
+    Raises :class:`.ArgumentError` for metric items, proposal_nums, labels, images and annotations
+    that cannot be evaluated, and :class:`.UserError` if faster-coco-eval is not installed.
     """
 
     def __init__(self, *args: object, **kwargs: object) -> None:

@@ -32,7 +32,7 @@ class CheckpointHook(MMEngineCheckpointHook):
     - If the first process cannot write, all processes end.
     - A new best checkpoint does not cause the last checkpoint to be written again.
 
-    It needs :class:`mmconvnext.Runner`. For a remote folder (``s3://…``) it behaves like mmengine's
+    It needs :class:`.Runner`. For a remote folder (``s3://…``) it behaves like mmengine's
     hook.
     """
 

@@ -11,7 +11,7 @@ class DeployHook(Hook):
     """Switches modules to their deploy form for the test, and back afterwards.
 
     These are modules with ``switch_to_deploy``, ``switch_back`` and ``is_deployed``, such as
-    :class:`~mmconvnext.backbones.ConvNeXt`. A module that is already deployed stays deployed.
+    :class:`~mmconvnext.ConvNeXt`. A module that is already deployed stays deployed.
     Training and validation are not affected.
     """
 

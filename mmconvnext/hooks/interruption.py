@@ -32,7 +32,7 @@ _PATIENCE = 25  # seconds that a process waits, in an evaluation, until another 
 
 @HOOKS.register_module()
 class InterruptionHook(Hook):
-    """Handles the signals that :class:`mmconvnext.Runner` receives.
+    """Handles the signals that :class:`.Runner` receives.
 
     SIGTERM and SIGINT save after the next optimizer step, at which all processes stop together, and
     end the run with :class:`~mmconvnext.hooks.signals.Stopped`. SIGUSR1 saves and continues.

@@ -21,7 +21,7 @@ _PANELS = {'gt_sem_seg': 'ground truth', 'pred_sem_seg': 'prediction'}
 class PictureHook(Hook):
     """Writes one PNG for each tested image, under the image's name.
 
-    A subclass's method ``picture`` returns the pixels to write, uint8 BGR, for a data sample, its
+    A subclass's method ``image`` returns the pixels to write, uint8 BGR, for a data sample, its
     dataset and the original image, (H, W, 3) uint8 BGR.
 
     Args:

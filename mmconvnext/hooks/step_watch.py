@@ -33,9 +33,9 @@ class StepWatchHook(Hook):
       :class:`~mmconvnext.errors.DivergenceError`. Under mixed precision, if only the norm is not
       finite, the scaler handles it: the step is skipped and counted in the log.
     - A signal is stored in ``agreed`` after the step, for
-      :class:`~mmconvnext.hooks.InterruptionHook`.
+      :class:`.InterruptionHook`.
 
-    It needs mmconvnext's optimizer wrappers, which :class:`mmconvnext.Runner` uses automatically.
+    It needs mmconvnext's optimizer wrappers, which :class:`.Runner` uses automatically.
 
     Args:
         tolerate: Maximal number of consecutive steps that are skipped because they are not

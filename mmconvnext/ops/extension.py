@@ -46,8 +46,8 @@ def _serve(ours: Callable, theirs: Callable, is_theirs: Callable[..., bool]) -> 
     return operator
 
 
-# The compiled operators that mmdet's two-stage detectors call, in PyTorch; on CUDA torchvision's,
-# if it has them.
+#: The compiled operators that mmdet's two-stage detectors call, in PyTorch; on CUDA torchvision's,
+#: if it has them.
 OPERATORS: Mapping[str, Callable] = MappingProxyType(
     {
         'nms': _serve(nms, cuda.nms, cuda.serves_nms),

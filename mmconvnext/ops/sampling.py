@@ -10,10 +10,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-# Maximal number of taps in memory, with four times as many features of bins. A tap takes up to 40
-# bytes, including temporary values, a feature 4. Extra memory in the forward pass: an NHWC copy of
-# the feature map, 160 MiB of taps and 2 × 64 MiB of features; in the backward pass one more copy.
-# A single RoI may need more.
+#: Maximal number of taps in memory, with four times as many features of bins. A tap takes up to 40
+#: bytes, including temporary values, a feature 4. Extra memory in the forward pass: an NHWC copy of
+#: the feature map, 160 MiB of taps and 2 × 64 MiB of features; in the backward pass one more copy.
+#: A single RoI may need more.
 TAPS_AT_A_TIME = 1 << 22
 FEATURES_A_TAP = 4
 

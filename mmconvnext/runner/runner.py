@@ -53,9 +53,8 @@ class Runner(MMEngineRunner):
     - A checkpoint is plain data (:mod:`~mmconvnext.checkpoints.training_state`), complete or absent
       (:mod:`~mmconvnext.checkpoints.whole`), and has finite weights.
     - Resuming uses the newest undamaged checkpoint, and the config's schedule.
-    - Each step is checked before it is taken (:class:`~mmconvnext.hooks.StepWatchHook`), and
-    signals
-      save the run (:class:`~mmconvnext.hooks.InterruptionHook`).
+    - Each step is checked before it is taken (:class:`.StepWatchHook`), and signals save the run
+      (:class:`.InterruptionHook`).
     - A test writes its config next to its log, and does not overwrite the training's config.
     """
 

@@ -17,7 +17,7 @@ from mmconvnext.segmentation.resized_conv import conv_of_resized
 
 @MODELS.register_module()
 class FCNHead(FastPixelLoss, PlainFCNHead):
-    """mmseg's FCNHead, with the same arguments and parameters, and :class:`FastPixelLoss`."""
+    """mmseg's FCNHead, with the same arguments and parameters, and :class:`.FastPixelLoss`."""
 
 
 @MODELS.register_module()

@@ -29,10 +29,10 @@ class EncoderDecoder(PlainEncoderDecoder):
     A prediction keeps the head's logits at their own size, usually a quarter of the input's size.
     In ``slide`` mode it keeps only the rows of windows that are still needed. Tile by tile, logits
     are resized, averaged, unpadded, flipped back, resized to ``ori_shape`` and turned into labels
-    (see :class:`View`). The labels equal mmseg's up to rounding.
+    (see :class:`.View`). The labels equal mmseg's up to rounding.
 
     The data samples therefore have no ``seg_logits``, unless ``test_cfg`` has ``seg_logits=True``:
-    mmseg's SegTTAModel needs them, :class:`WholePictureTTAModel` does not. In this case, without
+    mmseg's SegTTAModel needs them, :class:`.WholePictureTTAModel` does not. In this case, without
     data samples, or for a head with its own ``predict``, whole maps are built as in mmseg, except
     that windows are added in place.
 

@@ -150,7 +150,7 @@ _then(
     separate_downsampling=True,
     layer_scale=True,  # in ConvNeXt's recipe, table 5; adding it in this step is our choice
 )
-ROADMAP = tuple(_STEPS)
+ROADMAP = tuple(_STEPS)  #: The steps in order, from a ResNet to ConvNeXt.
 
 
 def find_design(step: str, regime: str) -> Design:
