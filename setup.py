@@ -1,6 +1,6 @@
-"""Puts what mim and its tools expect into mmconvnext/.mim of what is built.
+"""Add the files that mim and its tools expect to the built package, in mmconvnext/.mim.
 
-All metadata stands in setup.cfg.
+All metadata is in setup.cfg.
 """
 
 import shutil

@@ -1,7 +1,7 @@
-"""Fair timings: several implementations of one thing, in turns, on one machine.
+"""Fair timing: several implementations of one task, in turns, on one machine.
 
-Import this before mmconvnext, which sets a torchvision aside whose operators do not load beside
-this torch: its models are measured nevertheless.
+Import this before mmconvnext, which ignores a torchvision whose operators do not load with this
+torch: its models can still be measured.
 """
 
 import importlib
@@ -9,12 +9,12 @@ import sys
 
 import torch
 
-_LIBRARY = torch.library.Library('torchvision', 'FRAGMENT')  # definitions live as long as it
+_LIBRARY = torch.library.Library('torchvision', 'FRAGMENT')  # keeps the definitions alive
 try:
     importlib.import_module('torchvision')
 except ModuleNotFoundError:
     pass
-except RuntimeError:  # it asks for the schemas of two operators when it is imported
+except RuntimeError:  # importing torchvision needs the schemas of two operators
     for _name in [name for name in sys.modules if name.split('.')[0] == 'torchvision']:
         del sys.modules[_name]
     for _name in ('nms', 'qnms'):

@@ -1,10 +1,9 @@
-"""Several implementations of the same thing, compared and then timed; it knows none of them.
+"""Compare the results of several implementations of one task, and then time them.
 
-The first variant is the reference. All get the same inputs, weights and random draws, and their
-results are compared before anything is timed. Rounds are interleaved: each round runs every
-variant once, in an order drawn anew and with a seed of its own. Ratios are paired within rounds,
-so that a machine's drift cancels, and the reference is measured twice: the ratio of the two is
-what this machine makes of no difference at all.
+The first variant is the reference. All get the same inputs, weights and random numbers, and their
+results are compared before the timing. Rounds are interleaved: each round runs every variant once,
+in a new random order and with a new seed. Ratios are computed within rounds, so that a machine's
+drift cancels. The reference is measured twice: the ratio of the two shows the measurement error.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -31,24 +30,24 @@ class Variant(NamedTuple):
     """One implementation."""
 
     name: str
-    prepare: Callable[[], Step]  # builds model and inputs; picklable, since memory has a process
-    rival: str = ''  # whose it is, '' for our own
-    tuned: bool = False  # at its best, apart from the rival as shipped
+    prepare: Callable[[], Step]  # builds model and inputs; picklable, for the memory's process
+    rival: str = ''  # name of the other implementation, '' for ours
+    tuned: bool = False  # with tuned settings instead of the rival as shipped
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What was measured of a variant; ratios are its time over the reference's."""
+    """Measurements of a variant; ratios are its time over the reference's."""
 
     name: str
     rival: str
     tuned: bool
     seconds: timing.Spread
     ratio: timing.Spread
-    gemm_fraction: float | None  # of the time at the GEMM ceiling; None without a count of MACs
-    peak_bytes: int | None  # beyond the model and its inputs; None where not taken
-    difference: float  # of its results from the reference's, the larger of `differences`
-    first_seconds: float = 0.0  # of its first step, compiling included
+    gemm_fraction: float | None  # of the GEMM ceiling; None without a count of MACs
+    peak_bytes: int | None  # without the model and its inputs; None if not measured
+    difference: float  # from the reference's results, the larger of `differences`
+    first_seconds: float = 0.0  # seconds of its first step, including compilation
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ class Case:
     measurements: list[Measurement]
 
     def best_of_rivals(self) -> dict[str, Measurement]:
-        """For each rival the faster of its variants."""
+        """Return the faster variant of each rival."""
         best: dict[str, Measurement] = {}
         for one in self.measurements:
             if one.rival and one.ratio.median <= best.get(one.rival, one).ratio.median:
@@ -86,8 +85,8 @@ def measure_case(
 ) -> Case:
     """Check, warm up and time the variants, and take their peak memory.
 
-    ``drop`` is told a rival that fails or whose results differ, and why, and it is left out.
-    Without it this ends the whole: other results than the reference's are a UserError.
+    If a rival fails or its results differ, ``drop`` is called with its name and the reason, and the
+    rival is skipped. Without ``drop`` this raises UserError.
     """
     peaks = {}
     if memory:
@@ -105,7 +104,7 @@ def measure_case(
             steps[variant.name], facts[variant.name] = found
             if memory:
                 facts[variant.name]['peak_bytes'] = peaks[variant.name]
-        except Exception as error:  # whatever another implementation raises
+        except Exception as error:  # other implementations may raise anything
             if drop is None or not steps:
                 raise
             drop(variant.name, f'{type(error).__name__}: {error}')
@@ -126,7 +125,7 @@ def measure_case(
 
 
 def work(variants: int, *, rounds: int, warm_up: int = 1, memory: object = None) -> int:
-    """Reports that :func:`measure_case` makes."""
+    """Return the number of reports that :func:`measure_case` makes."""
     return variants * (2 if memory else 1) + (variants + 1) * (rounds + warm_up)
 
 
@@ -153,7 +152,7 @@ def _first_step(
 def _require_alike(
     reference: str, expected: Mapping[str, Tensor], got: Mapping[str, Tensor], bounds: Tolerances
 ) -> float:
-    """The larger of the two differences; a UserError where one is beyond its bound."""
+    """Return the larger of the two differences; raise UserError if one exceeds its bound."""
     pair = differences(expected, got)
     for what, difference, bound in zip(Tolerances._fields, pair, bounds):
         if not difference <= bound:
@@ -165,12 +164,12 @@ def _require_alike(
 
 
 def differences(expected: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> tuple[float, float]:
-    """Largest differences of the outputs and of the gradients; shapes may differ by ones.
+    """Return the largest differences of outputs and of gradients; shapes may differ by ones.
 
-    Of an output ``max|a - b| / max|a|``; of integers, such as labels, the share that differs. Of a
-    gradient ``‖a - b‖ / ‖a‖``, in which a ReLU that rounding switches on or off does not decide
-    alone; its norm counts as at least a thousandth of the largest, since some gradients are zero
-    but for rounding. A UserError where a result is missing or of another size.
+    For an output it is ``max|a - b| / max|a|``; for integers, such as labels, the fraction that
+    differs. For a gradient it is ``‖a - b‖ / ‖a‖``, which a single ReLU switched by rounding does
+    not dominate; the norm counts as at least a thousandth of the largest norm, because some
+    gradients are zero up to rounding. Raises UserError if a result is missing or has another size.
     """
     gradients = {name: x for name, x in expected.items() if name.startswith('gradient of ')}
     floor = 1e-3 * max((x.norm().item() for x in gradients.values()), default=0.0)
@@ -182,13 +181,13 @@ def differences(expected: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> tu
             raise UserError(f'{name}: expected shape {tuple(a.shape)}, got {shape}')
         one = _difference(a, b.reshape(a.shape), floor if name in gradients else None)
         found[name in gradients].append(one)
-    # Not Python's own maximum, which may pass a nan over.
+    # Python's own maximum may ignore nan.
     largest = (torch.tensor(x, dtype=torch.float64).max().item() for x in found.values())
     return next(largest), next(largest)
 
 
 def _difference(a: Tensor, b: Tensor, floor: float | None) -> float:
-    """Of a gradient, with the least that its norm counts as, or of an output, without."""
+    """Return the difference of a gradient (``floor`` is its minimal norm) or an output (None)."""
     if not a.numel():
         return 0.0
     if not a.is_floating_point():

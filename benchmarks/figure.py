@@ -1,4 +1,4 @@
-"""The table and the bar chart of measured cases."""
+"""Table and bar chart of measured cases."""
 
 from collections.abc import Sequence
 from dataclasses import astuple
@@ -12,7 +12,7 @@ from mmconvnext.figures import COLOURS, bare, new_figure, save
 
 
 def table(case: Case) -> Table:
-    """One row for each variant; the quartiles stand in brackets."""
+    """Return a table with one row for each variant; quartiles are in brackets."""
     with_first = any('compiled' in one.name for one in case.measurements)
     headers = ['ms', 'time ÷ ours', 'peak memory, MiB', 'of GEMM ceiling', 'difference']
     headers += ['first step, s'] * with_first
@@ -38,7 +38,7 @@ def _three_digits(value: float) -> str:
 
 
 def caption(case: Case) -> str:
-    """What the numbers of a case are of, and ours against each rival's best."""
+    """Return a description of a case's numbers, and the ratio of each rival's best to ours."""
     macs = f'; nominal {case.macs / 1e9:.1f} GMAC a step' if case.macs else ''
     lines = [
         f'{case.rounds} interleaved rounds, medians and quartiles; ratios paired within a round',
@@ -64,7 +64,7 @@ def draw(cases: Sequence[Case], path: Path) -> None:
 
 
 def _draw_case(panel: Axes, case: Case) -> None:
-    """Ours are dark, rivals as shipped grey, and tuned ones light."""
+    """Draw bars: ours dark, rivals as shipped grey, tuned rivals light."""
     longest = max(one.seconds.upper for one in case.measurements)
     for place, one in enumerate(case.measurements):
         median, low, high = (1e3 * value for value in astuple(one.seconds))
@@ -78,6 +78,6 @@ def _draw_case(panel: Axes, case: Case) -> None:
     panel.set_yticks(range(len(case.measurements)), [one.name for one in case.measurements])
     panel.invert_yaxis()  # ours on top
     panel.set_xlim(0, 1.16e3 * longest)
-    panel.set_xlabel('ms a step (beside the bar: time ÷ ours)')
+    panel.set_xlabel('ms per step (next to the bar: time ÷ ours)')
     panel.set_title(case.title, loc='left', fontsize=11)
     bare(panel, axis='x')

@@ -1,4 +1,4 @@
-"""What a run on a GPU finds: a JSON line a finding, written at once, and the page made of them."""
+"""Findings of a run on a GPU: one JSON line per finding, written at once, and a page of them."""
 
 import gc
 import json
@@ -13,7 +13,7 @@ import torch
 
 
 class Findings:
-    """Writes findings to a file as they come; knows the stage, and when its time is up."""
+    """Writes findings to a file one by one, and keeps the stage and its deadline."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -29,7 +29,7 @@ class Findings:
         return time.monotonic() - self._started
 
     def late(self) -> bool:
-        """Whether the stage's time is up."""
+        """Return whether the stage's time is up."""
         return time.monotonic() > self._end
 
     def say(self, name: str, **facts: object) -> None:
@@ -43,7 +43,7 @@ class Findings:
 
     @contextmanager
     def case(self, name: str) -> Iterator[None]:
-        """Within it, what goes wrong is a finding and not the end of the run."""
+        """Turn errors inside into findings, so that the run continues."""
         try:
             yield
         except Exception as error:
@@ -54,13 +54,13 @@ class Findings:
         finally:
             gc.collect()
             if torch.cuda.is_available():
-                # After an error of the device, which every later call of CUDA meets too.
+                # After a device error every later CUDA call fails too.
                 with suppress(RuntimeError):
                     torch.cuda.empty_cache()
 
 
 def page(lines: Sequence[dict]) -> str:
-    """The findings as Markdown: the machine, what is right and wrong, times, and the rest."""
+    """Return the findings as Markdown: machine, correctness, times, and the rest."""
     machine = next((line for line in lines if line['name'] == 'machine'), {})
     facts = ('device', 'driver', 'torch', 'python', 'date')
     parts = ['# On a GPU', ', '.join(f'{fact} {machine.get(fact, "?")}' for fact in facts) + '.']

@@ -1,4 +1,4 @@
-"""The cases that tools/benchmark.py measures, from its arguments."""
+"""Build the cases that tools/benchmark.py measures, from its arguments."""
 
 import re
 from argparse import Namespace
@@ -17,34 +17,33 @@ from mmconvnext.command_line.measuring import watch
 from mmconvnext.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
-# Of each kind: the config file, and the sizes in full and with --quick.
+# For each kind: the config file, and the sizes without and with --quick.
 DEFAULTS = {
     'backbone': ('', ['224', '512'], ['224']),
     'head': ('upernet_convnext_t_ade20k.py', ['512'], ['128']),
     'segmentor': ('upernet_convnext_t_ade20k.py', ['512'], ['128']),
     'detector': ('mask_rcnn_convnext_t_coco.py', ['800x1344'], ['320']),
 }
-# In full and with --quick.
+# Without and with --quick.
 ROUNDS = (9, 3)
-WARM_UP = (1, 0)  # the comparison of the results is a step too
-# The rivals have one epsilon built in.
+WARM_UP = (1, 0)  # comparing the results also runs a step
 ARCHS = [name for name, architecture in ARCHITECTURES.items() if architecture.eps == 1e-6]
 
 
 class Job(NamedTuple):
-    """A case that is still to be measured, and who is left out of it, and why."""
+    """A case to measure, and the rivals that are skipped, with reasons."""
 
     kind: str
     title: str
     variants: list[Variant]
     left_out: dict[str, str]
-    options: dict[str, Any]  # more of measure_case's
+    options: dict[str, Any]  # further options of measure_case
 
     def measure(self, number: str, given: Namespace, memory: MemoryMeter | None) -> Case:
         counts: dict[str, Any] = dict(
             rounds=given.rounds or ROUNDS[given.quick],
             warm_up=WARM_UP[given.quick],
-            # Of a training step where it has to be quick: there it decides what fits.
+            # With --quick only for training steps, where memory decides which batch fits.
             memory=None if given.quick and 'inference' in self.title else memory,
         )
         with watch(f'{number} {self.title}', work(len(self.variants), **counts)) as report:
@@ -71,7 +70,7 @@ def jobs(given: Namespace) -> Iterator[Job]:
 
 
 def _configs(kind: str, given: Namespace) -> list[tuple[str, dict]]:
-    """Of the models of a kind, with a name."""
+    """Return the configs of a kind's models, with names."""
     if kind != 'backbone':
         path = Path(given.config or ROOT / 'configs' / DEFAULTS[kind][0])
         return [(f'{kind.capitalize()} of {path.stem}', model_config(kind, path))]
@@ -90,7 +89,7 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def _job(title: str, task: Task, given: Namespace) -> Job:
-    """Ours first, then ours without rewrites, then the rivals."""
+    """Return the job: ours first, then ours with fast=False or compiled, then the rivals."""
     plain = plain_model(task)
     ours: dict[str, dict[str, Any]] = {'ours': {}}
     if any(hasattr(module, 'fast') for module in plain.modules()):

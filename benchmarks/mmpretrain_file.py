@@ -1,6 +1,7 @@
-"""mmpretrain 1.2.0's ConvNeXt: two of its files, read into this module.
+"""mmpretrain 1.2.0's ConvNeXt: two of its files, executed in this module.
 
-Without what they import from the rest, which does not import beside transformers 5 and a CPU torch.
+Their imports from the rest of mmpretrain, which fails with transformers 5 and a CPU torch, are
+removed.
 """
 
 import importlib.util

@@ -13,17 +13,17 @@ from mmconvnext.analysis.benchmark.step import Step
 from mmconvnext.ops import cuda, nms, roi_align
 
 HEIGHT, WIDTH = 800, 1344
-# Of a module with the operators: what they give.
+# Runs a module's operators and returns their results.
 Run = Callable[[ModuleType], dict[str, Tensor]]
 
 
 def variants(
     device: str, rivals: Sequence[str] | None = None
 ) -> tuple[dict[str, list[Variant]], dict[str, str]]:
-    """Ours and torchvision's by case, and why the latter is left out."""
+    """Return ours and torchvision's variants by case, and why torchvision is skipped, if so."""
     names, left_out = [''], {}
     if not operates(device):
-        left_out['torchvision'] = f'its operators do not load beside this torch, or not on {device}'
+        left_out['torchvision'] = f'its operators do not load with this torch, or not on {device}'
     elif rivals is None or 'torchvision' in rivals:
         names.append('torchvision')
     found = {
@@ -34,7 +34,7 @@ def variants(
 
 
 def operates(device: str) -> bool:
-    """Whether torchvision's operators run on the device."""
+    """Return whether torchvision's operators run on the device."""
     try:
         prepare('nms, 2000 boxes', device, 'torchvision')(0)
     except (ImportError, AttributeError, NotImplementedError, RuntimeError):
@@ -43,7 +43,7 @@ def operates(device: str) -> bool:
 
 
 def prepare(title: str, device: str, rival: str = '') -> Step:
-    """A step of a case by our operators or by torchvision's; the same boxes for both."""
+    """Return a step of a case with our operators or torchvision's, on the same boxes."""
     ours, make = CASES[title]
     torch.manual_seed(0)
     with torch.device(device):
@@ -57,7 +57,7 @@ def _nms() -> Run:
 
 
 def _roi_align() -> Run:
-    """One image, four levels of 256 channels; the RoIs as mmdet's SingleRoIExtractor has them."""
+    """One image, four levels of 256 channels; RoIs are assigned as in SingleRoIExtractor."""
     boxes = _random_boxes(512)
     scale = (boxes[:, 2:] - boxes[:, :2]).prod(1).sqrt()
     levels = (scale / 56 + 1e-6).log2().floor().clamp(0, 3).long()
@@ -83,14 +83,14 @@ def _roi_align() -> Run:
 
 
 def _random_boxes(count: int) -> Tensor:
-    """Spread over the image, from 16 to 600 pixels wide, like proposals."""
+    """Return boxes like proposals: anywhere in the image, 16 to 600 pixels wide."""
     sides = 16 * (600 / 16) ** torch.rand(count, 1) * 2.0 ** torch.randn(count, 2).mul(0.4)
     centres = torch.rand(count, 2) * torch.tensor([WIDTH, HEIGHT])
     boxes = torch.cat([centres - sides / 2, centres + sides / 2], 1)
     return boxes.clamp(min=0).minimum(torch.tensor([WIDTH, HEIGHT] * 2))
 
 
-# Who serves each here, and what makes it.
+# Our operator and the inputs of each case.
 CASES: dict[str, tuple[ModuleType, Callable[[], Run]]] = {
     'nms, 2000 boxes': (nms, _nms),
     'RoIAlign 7×7, 512 RoIs, 4 levels, forward and backward': (roi_align, _roi_align),

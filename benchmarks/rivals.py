@@ -1,8 +1,8 @@
-"""Other implementations of ConvNeXt, and of heads and models on it, made with our weights.
+"""Build other implementations of ConvNeXt, and of heads and models with it, with our weights.
 
-A builder takes our model and its config and returns the rival with our weights in it, and our
-name of each of its parameters. Nothing of a rival is imported before it is asked for; one that is
-not there, or has no such model, is left out with a message.
+A builder takes our model and its config, and returns the rival with our weights and our name for
+each of its parameters. A rival is imported only when needed; a rival that is not installed, or has
+no such model, is skipped with a message.
 """
 
 import copy
@@ -46,7 +46,7 @@ def timm(
     from timm.models.convnext import ConvNeXt as Timm
 
     size = find_size(depths, channels[0])
-    options = dict(conv_mlp=size in TIMM.convolutional) | options  # as timm ships these sizes
+    options = dict(conv_mlp=size in TIMM.convolutional) | options  # timm's setting for the size
     scale = None if use_grn else 1.0
     set_fast_norm(fast_norm)  # read when a norm is made
     rival = Timm(depths=depths, dims=channels, use_grn=use_grn, ls_init_value=scale, **options)
@@ -67,7 +67,7 @@ def torchvision(
 def transformers(
     kind: str, depths: Shape, channels: Shape, use_grn: bool = False, **options
 ) -> nn.Module:
-    """The class whose name ends in ``kind``, such as ``Backbone``."""
+    """Return the class whose name ends in ``kind``, such as ``Backbone``."""
     theirs = importlib.import_module('transformers')
     family = 'ConvNextV2' if use_grn else 'ConvNext'
     options |= dict(depths=list(depths), hidden_sizes=list(channels))
@@ -82,14 +82,14 @@ def mmpretrain(depths: Shape, channels: Shape, use_grn: bool = False, **options)
 
 
 def _outputs(layers: Iterable[Any], x: Tensor) -> list[Tensor]:
-    """Of each of some layers one behind the other."""
+    """Return the output of each layer in a sequence."""
     return list(accumulate(layers, lambda y, layer: layer(y), initial=x))[1:]
 
 
 _hf_backbone = partial(transformers, 'Backbone')
 _HF_OPTIONS = dict(out_features=['stage1', 'stage2', 'stage3', 'stage4'])
 _MMPRETRAIN_OPTIONS = dict(out_indices=(0, 1, 2, 3), gap_before_final_norm=False)
-# How each is made, with which options, its names, and the maps of its stages.
+# For each rival: builder, options, names, and the maps of its stages.
 BACKBONES: dict[str, tuple[Callable[..., Any], dict[str, Any], Format, Callable]] = {
     'timm': (timm, dict(num_classes=0), TIMM, lambda m, x: _outputs(m.stages, m.stem(x))),
     'torchvision': (torchvision, {}, TORCHVISION, lambda m, x: _outputs(m.features, x)[1::2]),
@@ -99,7 +99,7 @@ BACKBONES: dict[str, tuple[Callable[..., Any], dict[str, Any], Format, Callable]
 
 
 class StageMaps(nn.Module):
-    """A rival that gives the maps of its stages, and output norms for one that has none."""
+    """A rival that returns its stages' maps, with output norms added if it has none."""
 
     def __init__(self, rival: nn.Module, maps: Callable, norms: Iterable[nn.Module]) -> None:
         super().__init__()
@@ -121,7 +121,7 @@ def _layer_norm(norm: Any, x: Tensor) -> Tensor:
 def build_backbone(
     ours: Any, config: dict, rival: str, **options: object
 ) -> tuple[nn.Module, Names]:
-    """A key of :data:`BACKBONES`, with our output norms behind it where it has none."""
+    """Build a key of :data:`BACKBONES`, with our output norms if it has none."""
     construct, fixed, format, maps = BACKBONES[rival]
     options |= fixed | dict(drop_path_rate=config.get('drop_path_rate', 0.0))
     model = construct(ours.depths, ours.channels, config.get('use_grn', False), **options)
@@ -139,7 +139,7 @@ def build_backbone(
 
 
 class DividedMap(StochasticDepth):
-    """mmcv's and transformers' arithmetic: the map is divided, not what multiplies it."""
+    """Stochastic depth as in mmcv and transformers: it divides the map, not the factor."""
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.drops():
@@ -149,9 +149,9 @@ class DividedMap(StochasticDepth):
 
 
 def draw_alike(model: nn.Module) -> nn.Module:
-    """Let a rival's stochastic depth keep the samples that ours does.
+    """Make a rival's stochastic depth keep the same samples as ours.
 
-    mmcv and transformers draw with ``rand``, others with ``bernoulli_`` in the map's dtype.
+    mmcv and transformers draw with ``rand``, other rivals with ``bernoulli_`` in the map's dtype.
     """
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
@@ -164,9 +164,9 @@ def draw_alike(model: nn.Module) -> nn.Module:
 
 
 def build_official_like(ours: nn.Module, config: dict) -> tuple[nn.Module, Names]:
-    """As the papers' code goes about it, on our modules' weights.
+    """Compute like the papers' code, with our modules' weights.
 
-    Maps stay NCHW, each block turns to NHWC and back: figure 4 of arXiv 2201.03545; with GRN
+    Maps are NCHW, and each block permutes to NHWC and back: figure 4 of arXiv 2201.03545; with GRN
     figure 5 and algorithm 1 of arXiv 2301.00808, line by line.
     """
     names = {f'rival.{name}': name for name, _ in ours.named_parameters()}
@@ -183,7 +183,7 @@ def _official_like(ours: Any, x: Tensor) -> Iterator[Tensor]:
 
 
 def _channel_norm(norm: Any, x: Tensor) -> Tensor:
-    """LayerNorm over dimension 1 of a map, its statistics taken there."""
+    """Apply LayerNorm over dimension 1 of a map, without permuting it."""
     centred = x - x.mean(1, keepdim=True)
     variance = centred.square().mean(1, keepdim=True)
     y = centred / (variance + norm.eps).sqrt()
@@ -202,7 +202,7 @@ def _branch(block: Any, x: Tensor) -> Tensor:
 
 
 def stock(config: Any) -> Any:
-    """The config with mmseg's and mmdet's own types where it names ours."""
+    """Return the config with our types replaced by mmseg's and mmdet's."""
     if isinstance(config, list | tuple):
         return type(config)(stock(value) for value in config)
     if not isinstance(config, dict):
@@ -215,7 +215,7 @@ def stock(config: Any) -> Any:
 
 
 def build_stock(ours: Any, config: dict, scope: str) -> tuple[nn.Module, Names]:
-    """Mmseg's head, or its or mmdet's whole model on mmpretrain's backbone."""
+    """Build mmseg's head, or mmseg's or mmdet's whole model with mmpretrain's backbone."""
     behind = {key: config[key] for key in ('backbone',) if key in config}
     with DefaultScope.overwrite_default_scope(scope):
         rival = MODELS.build(ConfigDict(stock(config) | behind))
@@ -241,7 +241,7 @@ BUILDERS: Mapping[str, Mapping[str, Builder]] = {
 def available(
     kind: str, rivals: Sequence[str] | None = None, use_grn: bool = False
 ) -> tuple[dict[str, Builder], dict[str, str]]:
-    """Builders of a kind's rivals, all or those named, and why others are left out."""
+    """Return builders of a kind's rivals (all or those named), and why others are skipped."""
     wanted = list(BUILDERS[kind]) if rivals is None else rivals
     reasons = {name: _reason_against(name, kind, use_grn) for name in wanted}
     found = {name: BUILDERS[kind][name] for name, reason in reasons.items() if not reason}
@@ -251,7 +251,7 @@ def available(
 def variants(
     task: Task, rivals: Sequence[str] | None = None, compiled: bool = False
 ) -> tuple[list[Variant], dict[str, str]]:
-    """Rivals of a task as shipped and tuned, ``compiled`` too, and why others are left out."""
+    """Return a task's rivals as shipped, tuned and ``compiled``, and why others are skipped."""
     found = []
     builders, left_out = available(task.kind, rivals, task.config.get('use_grn', False))
     for rival, build in builders.items():
@@ -278,7 +278,7 @@ def _reason_against(rival: str, kind: str, use_grn: bool) -> str | None:
         try:
             for module in NEEDED[name]:
                 importlib.import_module(module)
-        except Exception as error:  # whatever a broken installation raises
+        except Exception as error:  # a broken installation may raise anything
             missing = isinstance(error, ModuleNotFoundError) and error.name == name
             reason = 'is not on the path' if missing else first_line(error)
             return reason if name == rival else f'its backbone: {reason}'

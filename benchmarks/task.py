@@ -1,4 +1,4 @@
-"""What is measured of a model: ours, or what a rival's builder makes of ours, on fixed inputs."""
+"""Steps of a model to measure, ours or a rival's with our weights, on fixed inputs."""
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
@@ -20,25 +20,25 @@ from mmconvnext.config.config_file import read_config
 from mmconvnext.errors import UserError
 from mmconvnext.registry import MODELS as OUR_MODELS
 
-# Of our model and its config: another's with our weights, and our name of each of its parameters.
+# Takes our model and its config; returns a rival with our weights, and our parameters' names.
 Builder = Callable[[nn.Module, dict], tuple[nn.Module, Mapping[str, str]]]
 SCOPES = {'backbone': 'mmengine', 'head': 'mmseg', 'segmentor': 'mmseg', 'detector': 'mmdet'}
 STRIDES = (4, 8, 16, 32)
 DTYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
-# Random weights give classes and boxes of almost equal scores: some of these change places. And
-# among a million ReLUs rounding switches a few on or off.
+# With random weights, classes and boxes have almost equal scores, and some change places. Also,
+# rounding switches a few of a million ReLUs on or off.
 TOLERANCES = {
     'backbone': Tolerances(),
     'head': Tolerances(gradients=1e-2),
     'segmentor': Tolerances(outputs=1e-3, gradients=1e-2),
     'detector': Tolerances(outputs=1e-2),
 }
-# Of mixed precision: two implementations that round at different places.
+# For mixed precision, where implementations round at different places.
 ROUNDED = Tolerances(outputs=5e-2, gradients=1e-1)
 
 
 class Task(NamedTuple):
-    """What all variants of a case have in common; picklable."""
+    """The settings shared by all variants of a case; picklable."""
 
     kind: str
     config: dict  # of the model
@@ -67,17 +67,17 @@ class Task(NamedTuple):
 
 
 def backbone_config(arch: str, use_grn: bool, drop_path_rate: float) -> dict:
-    """Config of our backbone; V1's layer scale begins at 1, so that every branch matters."""
+    """Return our backbone's config; V1's layer scale starts at 1, so that branches matter."""
     options = dict(use_grn=use_grn, drop_path_rate=drop_path_rate)
     scale = None if use_grn else 1.0
     return dict(type='mmconvnext.ConvNeXt', arch=arch, layer_scale_init_value=scale, **options)
 
 
 def model_config(kind: str, path: Path) -> dict:
-    """Config of a config file's head, segmentor or detector, whose backbone loads nothing.
+    """Return the config of a file's head, segmentor or detector, without pretrained weights.
 
-    It says all channels, which a head by itself and other implementations cannot ask a backbone.
-    A UserError tells that there is no such file, or that its model is of another kind.
+    All ``in_channels`` are filled in, because a separate head and other implementations cannot get
+    them from a backbone. Raises UserError if the file does not exist, or has another kind of model.
     """
     if not path.is_file():
         raise UserError(f'--config: expected a config file, got {path}')
@@ -109,7 +109,7 @@ def prepare(
     fast: bool = True,
     options: dict[str, object] | None = None,
 ) -> ModelStep:
-    """A step of ours, or of what ``build`` makes of ours; ``options`` are our backbone's.
+    """Return a step of our model or of the rival from ``build``; ``options``: our backbone's.
 
     ``mode`` is torch.compile's.
     """
@@ -122,14 +122,15 @@ def prepare(
         model = revert_sync_batchnorm(model)
         for module in model.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                # The usual one magnifies rounding where a pooled pixel's two values almost agree.
+                # The usual epsilon magnifies rounding if a pooled pixel's two values are almost
+                # equal.
                 module.eps = 0.1
         model.train(task.training)
         model.to(task.device)
         if channels_last:
             model.to(memory_format=layout)
         if compiled:
-            # On CUDA inductor would draw otherwise what stochastic depth drops.
+            # On CUDA inductor would draw other random numbers for stochastic depth.
             inductor: Any = importlib.import_module('torch._inductor.config')
             inductor.fallback_random = True
             for part in (model.backbone, model.neck) if task.kind == 'detector' else (model,):
@@ -139,7 +140,7 @@ def prepare(
 
 
 def _ours(task: Task, fast: bool, options: dict[str, object]) -> Any:
-    """Our model, with random weights of which each matters."""
+    """Return our model, with random weights that all have an effect."""
     config = task.config | options
     if 'backbone' in task.config:
         config = task.config | dict(backbone=task.config['backbone'] | options)
@@ -149,14 +150,14 @@ def _ours(task: Task, fast: bool, options: dict[str, object]) -> Any:
             module.fast = module.fast and fast
     randomise_vectors(model)
     for head in box_heads(model) if task.kind == 'detector' else ():
-        # Of random weights no class is likelier than the threshold: nothing would be left to mask.
+        # With random weights no score exceeds the threshold, and there would be no masks.
         head.fc_cls.weight.data.mul_(30)
     return model
 
 
 @torch.no_grad()
 def randomise_vectors(model: nn.Module) -> None:
-    """Move norms, scales and biases off their ones and zeros, so that each of them matters."""
+    """Change norms, scales and biases from ones and zeros, so that they have an effect."""
     for parameter in model.parameters():
         if parameter.squeeze().ndim <= 1:
             parameter.add_(torch.randn_like(parameter), alpha=0.1)
@@ -165,7 +166,7 @@ def randomise_vectors(model: nn.Module) -> None:
 def _step(
     model: nn.Module, names: Mapping[str, str] | None, task: Task, layout: torch.memory_format
 ) -> ModelStep:
-    """A step of the model on random inputs: of a head maps, which get gradients too."""
+    """Return a step on random inputs: images, or a head's maps, which get gradients too."""
     drawn = (torch.randn(shape).to(task.device) for shape in _shapes(task))
     inputs = [x.contiguous(memory_format=layout) for x in drawn]
     make = partial(ModelStep, amp=task.dtype)
@@ -182,13 +183,13 @@ def _step(
     samples = [sample.to(task.device) for sample in samples]
     forward = partial(loss if task.training else _predict, model, x, samples)
     if task.kind == 'detector':
-        # Boxes are chosen by score: gradients of two equal models differ where two almost tie.
+        # Boxes are chosen by score: gradients of equal models differ if scores almost tie.
         return make(model, _with_pyramid(model, forward), {})
     return make(model, forward, names)
 
 
 def _shapes(task: Task) -> list[tuple[int, ...]]:
-    """Of the inputs: images, or a head's maps."""
+    """Return the shapes of the inputs: images, or a head's maps."""
     if task.kind != 'head':
         return [(task.batch, 3, *task.size)]
     maps = zip(task.config['in_channels'], STRIDES)
@@ -196,30 +197,30 @@ def _shapes(task: Task) -> list[tuple[int, ...]]:
 
 
 def _predict(model: nn.Module, images: Tensor, samples: list) -> dict[str, Tensor]:
-    """A segmentor's labels; nothing of a detector, whose boxes may differ."""
+    """Return a segmentor's labels; nothing for a detector, whose boxes may differ."""
     found = enumerate(model(images, samples, mode='predict'))
     return {f'labels {i}': x.pred_sem_seg.data for i, x in found if 'pred_sem_seg' in x}
 
 
 def _with_pyramid(model: Any, forward: Callable[[], dict[str, Tensor]]) -> Callable:
-    """The forward that gives the maps of the model's neck as well."""
+    """Return a forward that also returns the maps of the model's neck."""
     pyramid: dict[str, Tensor] = {}
 
     def keep(_module: nn.Module, _inputs: object, maps: Sequence[Tensor]) -> None:
         pyramid.update({f'pyramid {i}': y.detach() for i, y in enumerate(maps)})
 
-    model.neck.register_forward_hook(keep)  # once: each new one would be compiled anew
+    model.neck.register_forward_hook(keep)  # once, because each new hook would be compiled
     return lambda: pyramid | forward()
 
 
 def plain_model(task: Task) -> nn.Module:
-    """Ours layer by layer, on the meta device."""
+    """Return our model, layer by layer, on the meta device."""
     config = dict(model=task.config, default_scope=SCOPES[task.kind])
     return complexity.build_on_meta(Config(config))
 
 
 def count_macs(task: Task, model: nn.Module) -> int | None:
-    """Nominal multiply-accumulates of a step of a :func:`plain_model`; None where RoIs decide."""
+    """Return a step's nominal MACs, from :func:`plain_model`; None if they depend on RoIs."""
     if task.kind == 'detector' and task.training:
         return None
     if task.kind in ('segmentor', 'detector'):
@@ -229,4 +230,4 @@ def count_macs(task: Task, model: nn.Module) -> int | None:
         inputs: list[Any] = [torch.empty(shape, device='meta') for shape in shapes]
         passes = [(model, *([inputs] if task.kind == 'head' else inputs))]
     macs = task.batch * sum(complexity.count_macs(*one) for one in passes)
-    return macs * (3 if task.training else 1)  # two gradients cost a forward pass each
+    return macs * (3 if task.training else 1)  # each of two gradients costs a forward pass

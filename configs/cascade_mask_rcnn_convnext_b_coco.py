@@ -5,7 +5,7 @@ Published: box AP 52.7, mask AP 45.6; 146M parameters, 964G FLOPs at 1280×800
 Starts from https://dl.fbaipublicfiles.com/convnext/convnext_base_1k_224.pth
 Published model:
     https://dl.fbaipublicfiles.com/convnext/coco/cascade_mask_rcnn_convnext_base_1k_3x.pth
-8 GPUs × 2 pictures = 16, mixed precision:
+8 GPUs × 2 images = 16, mixed precision:
     tools/dist_train.sh configs/cascade_mask_rcnn_convnext_b_coco.py 8
 """
 

@@ -5,7 +5,7 @@ Published: box AP 54.0, mask AP 46.9; 146M parameters, 964G FLOPs at 1280×800
 Starts from https://dl.fbaipublicfiles.com/convnext/convnext_base_22k_224.pth
 Published model:
     https://dl.fbaipublicfiles.com/convnext/coco/cascade_mask_rcnn_convnext_base_22k_3x.pth
-8 GPUs × 2 pictures = 16, mixed precision:
+8 GPUs × 2 images = 16, mixed precision:
     tools/dist_train.sh configs/cascade_mask_rcnn_convnext_b_in22k_coco.py 8
 """
 

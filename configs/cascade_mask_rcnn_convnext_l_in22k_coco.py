@@ -5,7 +5,7 @@ Published: box AP 54.8, mask AP 47.6; 255M parameters, 1354G FLOPs at 1280×800
 Starts from https://dl.fbaipublicfiles.com/convnext/convnext_large_22k_224.pth
 Published model:
     https://dl.fbaipublicfiles.com/convnext/coco/cascade_mask_rcnn_convnext_large_22k_3x.pth
-8 GPUs × 2 pictures = 16, float32:
+8 GPUs × 2 images = 16, float32:
     tools/dist_train.sh configs/cascade_mask_rcnn_convnext_l_in22k_coco.py 8
 """
 

@@ -5,7 +5,7 @@ Published: box AP 50.4, mask AP 43.7; 86M parameters, 741G FLOPs at 1280×800
 Starts from https://dl.fbaipublicfiles.com/convnext/convnext_tiny_1k_224.pth
 Published model:
     https://dl.fbaipublicfiles.com/convnext/coco/cascade_mask_rcnn_convnext_tiny_1k_3x.pth
-8 GPUs × 2 pictures = 16, mixed precision:
+8 GPUs × 2 images = 16, mixed precision:
     tools/dist_train.sh configs/cascade_mask_rcnn_convnext_t_coco.py 8
 """
 

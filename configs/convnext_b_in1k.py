@@ -3,7 +3,7 @@
 Published: top-1 83.8; 89M parameters, 15.4G FLOPs at 224² (arXiv 2201.03545, tables 1 and 5;
 facebookresearch/ConvNeXt @048efce). Not reproduced here.
 Published model: https://dl.fbaipublicfiles.com/convnext/convnext_base_1k_224_ema.pth
-8 GPUs × 128 pictures × 4 iterations = 4096, float32:
+8 GPUs × 128 images × 4 iterations = 4096, float32:
     tools/dist_train.sh configs/convnext_b_in1k.py 8
 """
 

@@ -3,7 +3,7 @@
 Published: top-1 84.3; 198M parameters, 34.4G FLOPs at 224² (arXiv 2201.03545, tables 1 and 5;
 facebookresearch/ConvNeXt @048efce). Not reproduced here.
 Published model: https://dl.fbaipublicfiles.com/convnext/convnext_large_1k_224_ema.pth
-8 GPUs × 64 pictures × 8 iterations = 4096, float32:
+8 GPUs × 64 images × 8 iterations = 4096, float32:
     tools/dist_train.sh configs/convnext_l_in1k.py 8
 """
 
@@ -20,4 +20,4 @@ custom_hooks = [
     dict(type='mmconvnext.LayerLearningRatesHook'),
     dict(type='EMAHook', momentum=1e-4, interval=8),
 ]
-auto_scale_lr = dict(base_batch_size=512)  # of an iteration: 8 GPUs × 64 pictures
+auto_scale_lr = dict(base_batch_size=512)  # of an iteration: 8 GPUs × 64 images

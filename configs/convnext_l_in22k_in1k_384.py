@@ -4,7 +4,7 @@ Published: top-1 87.5; 198M parameters, 101.0G FLOPs at 384² (arXiv 2201.03545,
 facebookresearch/ConvNeXt @048efce). Not reproduced here.
 Starts from https://dl.fbaipublicfiles.com/convnext/convnext_large_22k_224.pth
 Published model: https://dl.fbaipublicfiles.com/convnext/convnext_large_22k_1k_384.pth
-8 GPUs × 16 pictures × 4 iterations = 512, float32:
+8 GPUs × 16 images × 4 iterations = 512, float32:
     tools/dist_train.sh configs/convnext_l_in22k_in1k_384.py 8
 """
 

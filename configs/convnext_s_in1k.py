@@ -3,7 +3,7 @@
 Published: top-1 83.1; 50M parameters, 8.7G FLOPs at 224² (arXiv 2201.03545, tables 1 and 5;
 facebookresearch/ConvNeXt @048efce). Not reproduced here.
 Published model: https://dl.fbaipublicfiles.com/convnext/convnext_small_1k_224_ema.pth
-8 GPUs × 128 pictures × 4 iterations = 4096, float32:
+8 GPUs × 128 images × 4 iterations = 4096, float32:
     tools/dist_train.sh configs/convnext_s_in1k.py 8
 """
 

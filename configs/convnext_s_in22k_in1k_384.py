@@ -5,7 +5,7 @@ facebookresearch/ConvNeXt @048efce). Not reproduced here.
 Its TRAINING.md begins at B, the rest is ours: drop path 0.1 continues the series, else as B.
 Starts from https://dl.fbaipublicfiles.com/convnext/convnext_small_22k_224.pth
 Published model: https://dl.fbaipublicfiles.com/convnext/convnext_small_22k_1k_384.pth
-8 GPUs × 16 pictures × 4 iterations = 512, float32:
+8 GPUs × 16 images × 4 iterations = 512, float32:
     tools/dist_train.sh configs/convnext_s_in22k_in1k_384.py 8
 """
 

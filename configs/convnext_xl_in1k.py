@@ -4,7 +4,7 @@ Published: top-1 87.0; 350M parameters, 60.9G FLOPs at 224² (arXiv 2201.03545, 
 facebookresearch/ConvNeXt @048efce). Not reproduced here.
 Starts from https://dl.fbaipublicfiles.com/convnext/convnext_xlarge_22k_224.pth
 Published model: https://dl.fbaipublicfiles.com/convnext/convnext_xlarge_22k_1k_224_ema.pth
-8 GPUs × 16 pictures × 4 iterations = 512, float32:
+8 GPUs × 16 images × 4 iterations = 512, float32:
     tools/dist_train.sh configs/convnext_xl_in1k.py 8
 """
 

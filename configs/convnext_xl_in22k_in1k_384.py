@@ -4,7 +4,7 @@ Published: top-1 87.8; 350M parameters, 179.0G FLOPs at 384² (arXiv 2201.03545,
 facebookresearch/ConvNeXt @048efce). Not reproduced here.
 Starts from https://dl.fbaipublicfiles.com/convnext/convnext_xlarge_22k_224.pth
 Published model: https://dl.fbaipublicfiles.com/convnext/convnext_xlarge_22k_1k_384_ema.pth
-8 GPUs × 8 pictures × 8 iterations = 512, float32:
+8 GPUs × 8 images × 8 iterations = 512, float32:
     tools/dist_train.sh configs/convnext_xl_in22k_in1k_384.py 8
 """
 
@@ -32,4 +32,4 @@ custom_hooks = [
     dict(type='mmconvnext.LayerLearningRatesHook'),
     dict(type='EMAHook', momentum=1e-4, interval=8),
 ]
-auto_scale_lr = dict(base_batch_size=64)  # of an iteration: 8 GPUs × 8 pictures
+auto_scale_lr = dict(base_batch_size=64)  # of an iteration: 8 GPUs × 8 images

@@ -5,7 +5,7 @@ facebookresearch/ConvNeXt-V2 @1e48272). Not reproduced here. TRAINING.md gives n
 atto's is taken, which is ours. Weights: CC-BY-NC.
 Starts from https://dl.fbaipublicfiles.com/convnext/convnextv2/pt_only/convnextv2_nano_1k_224_fcmae.pt
 Published model: https://dl.fbaipublicfiles.com/convnext/convnextv2/im1k/convnextv2_nano_1k_224_ema.pt
-8 GPUs × 32 pictures × 4 iterations = 1024, mixed precision:
+8 GPUs × 32 images × 4 iterations = 1024, mixed precision:
     tools/dist_train.sh configs/convnextv2_nano_in1k.py 8
 """
 

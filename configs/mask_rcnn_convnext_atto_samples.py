@@ -1,6 +1,6 @@
 """Mask R-CNN, ConvNeXt-atto, generated samples: the whole chain on a CPU (`make demo-detection`).
 
-7 epochs of 300 pictures from scratch; held-out AP50: see benchmarks/demo.md.
+7 epochs of 300 images from scratch; held-out AP50: see benchmarks/demo.md.
 """
 
 _base_ = [

@@ -6,7 +6,7 @@ Published: box AP 55.7, mask AP 48.9 at test with soft-NMS; 2525G FLOPs at 1280�
 the same way: layer-wise decay over 12 layers, warm-up of 1000 iterations, milestones, mixed
 precision, hard NMS of proposals. Weights: CC-BY-NC.
 Starts from https://dl.fbaipublicfiles.com/convnext/convnextv2/pt_only/convnextv2_huge_1k_224_fcmae.pt
-8 GPUs × 4 pictures = 32:
+8 GPUs × 4 images = 32:
     tools/dist_train.sh configs/mask_rcnn_convnextv2_h_coco_lsj.py 8
 """
 

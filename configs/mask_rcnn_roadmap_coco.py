@@ -5,7 +5,7 @@ Any step, or the way to ConvNeXt-B: `--cfg-options model.backbone.step=depthwise
 models: train the backbone first, with configs/roadmap_resnet50_in1k.py, and name it here; its
 BatchNorms keep the statistics they have from there. The recipe is that of
 mask_rcnn_convnext_t_coco.py.
-8 GPUs × 2 pictures = 16, mixed precision:
+8 GPUs × 2 images = 16, mixed precision:
     tools/dist_train.sh configs/mask_rcnn_roadmap_coco.py 8 --pretrained classifier.pth
 """
 

@@ -4,7 +4,7 @@ Any step: `--cfg-options model.backbone.step=depthwise`; by default the last one
 Published: top-1 83.60 of that one, without an average of weights (arXiv 2201.03545,
 tables 5 and 11; the others: tools/roadmap.py). Not reproduced here.
 Drop path .5 is what table 5 has for ConvNeXt-B; for the steps before it, that is ours.
-8 GPUs × 128 pictures × 4 iterations = 4096, float32:
+8 GPUs × 128 images × 4 iterations = 4096, float32:
     tools/dist_train.sh configs/roadmap_resnet200_in1k.py 8
 """
 

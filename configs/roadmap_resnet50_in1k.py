@@ -3,7 +3,7 @@
 Any step: `--cfg-options model.backbone.step=depthwise`; by default the last one, ConvNeXt-T.
 Published: top-1 81.97 ± .06 of that one, without an average of weights (arXiv 2201.03545,
 tables 5 and 10; the others: tools/roadmap.py). Not reproduced here.
-8 GPUs × 128 pictures × 4 iterations = 4096, float32:
+8 GPUs × 128 images × 4 iterations = 4096, float32:
     tools/dist_train.sh configs/roadmap_resnet50_in1k.py 8
 """
 

@@ -1,6 +1,6 @@
-"""A step of the way from ResNet-50 to ConvNeXt-T, generated samples: minutes on a CPU.
+"""A step from ResNet-50 to ConvNeXt-T, on generated samples: minutes on a CPU.
 
-3 epochs of 2000 pictures from scratch, at any step: `--cfg-options model.backbone.step=depthwise`.
+3 epochs of 2000 images from scratch, at any step: `--cfg-options model.backbone.step=depthwise`.
 """
 
 _base_ = [

@@ -1,6 +1,6 @@
 """UperNet, ConvNeXt-atto, generated samples: the whole chain on a CPU, in minutes (`make demo`).
 
-800 iterations of 8 pictures from scratch; held-out mIoU: see benchmarks/demo.md.
+800 iterations of 8 images from scratch; held-out mIoU: see benchmarks/demo.md.
 """
 
 _base_ = [

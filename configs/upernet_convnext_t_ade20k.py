@@ -4,7 +4,7 @@ Published: mIoU 46.0 single-scale, 46.7 multi-scale + flip; 60M parameters, 939G
 2048×512 (arXiv 2201.03545, table 4; facebookresearch/ConvNeXt @048efce). Not reproduced here.
 Starts from https://dl.fbaipublicfiles.com/convnext/convnext_tiny_1k_224.pth
 Published model: https://dl.fbaipublicfiles.com/convnext/ade20k/upernet_convnext_tiny_1k_512x512.pth
-8 GPUs × 2 pictures = 16, mixed precision:
+8 GPUs × 2 images = 16, mixed precision:
     tools/dist_train.sh configs/upernet_convnext_t_ade20k.py 8
 """
 

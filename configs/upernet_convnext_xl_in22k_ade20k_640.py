@@ -4,7 +4,7 @@ Published: mIoU 53.6 single-scale, 54.0 multi-scale + flip; 391M parameters, 333
 2560×640 (arXiv 2201.03545, table 4; facebookresearch/ConvNeXt @048efce). Not reproduced here.
 Starts from https://dl.fbaipublicfiles.com/convnext/convnext_xlarge_22k_224.pth
 Published model: https://dl.fbaipublicfiles.com/convnext/ade20k/upernet_convnext_xlarge_22k_640x640.pth
-8 GPUs × 2 pictures = 16, float32:
+8 GPUs × 2 images = 16, float32:
     tools/dist_train.sh configs/upernet_convnext_xl_in22k_ade20k_640.py 8
 """
 

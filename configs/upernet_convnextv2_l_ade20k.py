@@ -5,7 +5,7 @@ Conv + linear MACs at 2048×512: 1573G, computed. The paper gives ranges alone: 
 lr 1e-4 to 3e-4, drop path .1 to .4; the values of V1, which lie inside, are ours, as are
 stage-wise decay and float32. Weights: CC-BY-NC.
 Starts from https://dl.fbaipublicfiles.com/convnext/convnextv2/im1k/convnextv2_large_1k_224_ema.pt
-8 GPUs × 2 pictures = 16:
+8 GPUs × 2 images = 16:
     tools/dist_train.sh configs/upernet_convnextv2_l_ade20k.py 8
 """
 

@@ -5,7 +5,7 @@ Any step, or the way to ConvNeXt-B: `--cfg-options model.backbone.step=depthwise
 models: train the backbone first, with configs/roadmap_resnet50_in1k.py, and name it here. The
 recipe is that of upernet_convnext_t_ade20k.py, but for the layer decay, which is stage_wise there
 and layer_wise here (ours): every step has layers, and only ConvNeXt has the official stages.
-8 GPUs × 2 pictures = 16, mixed precision:
+8 GPUs × 2 images = 16, mixed precision:
     tools/dist_train.sh configs/upernet_roadmap_ade20k.py 8 --pretrained classifier.pth
 """
 

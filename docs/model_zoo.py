@@ -1,4 +1,4 @@
-"""Writes docs/model_zoo.md from configs/metafile.yml and the names of published backbones.
+"""Write docs/model_zoo.md from configs/metafile.yml and the names of published backbones.
 
 Example:
     python docs/model_zoo.py

@@ -1,4 +1,7 @@
-"""ConvNeXt for OpenMMLab. Importing it registers everything that needs neither mmdet nor mmseg."""
+"""ConvNeXt for OpenMMLab.
+
+Importing this package registers everything that needs neither mmdet nor mmseg.
+"""
 
 import sys
 
@@ -9,7 +12,7 @@ except ModuleNotFoundError as error:
         'mmconvnext: expected OpenMMLab beside it, found no mmengine; '
         'pip install "mmconvnext[openmmlab]" (or, for the maintained forks, [onedl])'
     )
-    if sys.argv[:1] == ['-m']:  # `python -m mmconvnext` asks for just this
+    if sys.argv[:1] == ['-m']:  # `python -m mmconvnext` reports a missing package in one line
         sys.exit(f'error: {message} ({error})')
     raise ModuleNotFoundError(message) from error
 
@@ -40,6 +43,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> type:
-    if name == 'RoadmapNet':  # by the registry: the package imports no study
+    if name == 'RoadmapNet':  # imported on demand, for the registry: the package imports no study
         return MODELS.get(name)
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -1,4 +1,4 @@
-"""What is installed, what is compiled, what would fail; exit code 1 where something would."""
+"""Report what is installed, what is compiled and what would fail; exit code 1 for failures."""
 
 from mmconvnext.doctor.report import main
 

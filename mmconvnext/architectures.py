@@ -1,4 +1,4 @@
-"""The sizes of ConvNeXt.
+"""The published sizes of ConvNeXt.
 
 V1: section 3 of arXiv 2201.03545; atto to nano and huge: table 1 of arXiv 2301.00808; xxlarge:
 OpenCLIP's trunk.
@@ -37,7 +37,7 @@ ARCHITECTURES: dict[str, Architecture] = {
 
 
 def find_size(depths: Sequence[int], width: int) -> str | None:
-    """Return the size with these blocks and first channels, such as ``'tiny'``, or None."""
+    """Return the size with these depths and this width, such as ``'tiny'``, or None."""
     wanted = tuple(depths), width
     sizes = ARCHITECTURES.items()
     return next((name for name, one in sizes if (one.depths, one.channels[0]) == wanted), None)

@@ -1,7 +1,7 @@
-"""What the OpenMMLab stack (mmcv 2.1, mmengine 0.10, mmdet 3.3, mmseg 1.2) needs on today's torch.
+"""Fixes for the OpenMMLab stack (mmcv 2.1, mmengine 0.10, mmdet 3.3, mmseg 1.2) on current torch.
 
-Each function answers one failure and does nothing where the failure cannot happen;
-:func:`apply` runs them all when mmconvnext is imported.
+Each function prevents one failure, and does nothing if that failure cannot happen.
+:func:`apply` calls all of them when mmconvnext is imported.
 """
 
 import argparse
@@ -23,14 +23,14 @@ from mmconvnext.config import plain_numpy, safe_formats
 from mmconvnext.errors import first_line
 from mmconvnext.ops import extension
 
-# Packages that are installed but treated as not, and why.
+# Installed packages that are treated as missing, and the reasons.
 set_aside: dict[str, str] = {}
 
 
 def apply() -> None:
-    """Apply every repair that this environment calls for; safe to call again."""
+    """Apply all fixes that this environment needs; safe to call again."""
     extension.install()
-    safe_formats.register()  # mmengine's own run what a file names
+    safe_formats.register()  # mmengine's own readers run code that a file names
     allow_mmengine_checkpoints()
     set_aside_broken_torchvision()
     keep_optimizers_uncompiled()
@@ -38,23 +38,24 @@ def apply() -> None:
 
 
 def allow_mmengine_checkpoints() -> None:
-    """Let ``torch.load(weights_only=True)`` read what mmengine writes beside the weights.
+    """Let ``torch.load(weights_only=True)`` read the training state in mmengine's checkpoints.
 
-    The message hub of a checkpoint holds HistoryBuffer objects of numpy arrays, which torch's
+    The message hub of a checkpoint contains HistoryBuffer objects with numpy arrays, which torch's
     safe loader (the default since 2.6) refuses, so that resuming and testing fail
-    (open-mmlab/mmengine #1655). The allowed types build plain data and run nothing; ``getattr``,
-    by which the buffers refer to their own methods, is replaced by one that gives no other, and
-    numpy's functions by those of :mod:`~mmconvnext.config.plain_numpy`.
+    (open-mmlab/mmengine #1655). The types allowed here build plain data and run no code. The
+    buffers refer to their own methods by ``getattr``, which is replaced by a function that returns
+    only these methods. numpy's functions are replaced by those of
+    :mod:`~mmconvnext.config.plain_numpy`.
     """
     torch.serialization.add_safe_globals(
         [
             HistoryBuffer,
-            argparse.Namespace,  # the official and timm's training write their arguments
+            argparse.Namespace,  # the arguments, in official and timm's checkpoints
             (plain_numpy.PlainDtype, 'numpy.dtype'),
             (plain_numpy.array_class, 'numpy.ndarray'),
-            (plain_numpy.PlainArray, 'state'),  # has a state; without a dot, no file can name it
+            (plain_numpy.PlainArray, 'state'),  # a name without a dot, which no file can contain
             (_history_statistic, 'builtins.getattr'),
-            # numpy 2 and numpy 1 write the same functions under different names.
+            # numpy 1 and numpy 2 use different names for the same functions.
             (plain_numpy.empty_array, 'numpy._core.multiarray._reconstruct'),
             (plain_numpy.empty_array, 'numpy.core.multiarray._reconstruct'),
             (plain_numpy.number, 'numpy._core.multiarray.scalar'),
@@ -72,11 +73,11 @@ def _history_statistic(owner: Any = None, name: object = None, *rest: object) ->
 
 
 def set_aside_broken_torchvision() -> None:
-    """Treat a torchvision that cannot load beside this torch as not installed.
+    """Treat a torchvision that does not load with this torch as not installed.
 
-    torchvision's wheels belong to one build of torch; beside another, importing it raises
-    RuntimeError (pytorch/pytorch #157648), and mmengine's ``collect_env``, which expects
-    ModuleNotFoundError alone, takes every Runner down with it.
+    A torchvision wheel works with one build of torch; with another, importing it raises
+    RuntimeError (pytorch/pytorch #157648). mmengine's ``collect_env`` expects only
+    ModuleNotFoundError, so that every Runner would fail.
     """
     if 'torchvision' in sys.modules or find_spec('torchvision') is None:
         return
@@ -85,23 +86,23 @@ def set_aside_broken_torchvision() -> None:
     except (RuntimeError, ImportError, OSError, AttributeError) as error:
         for name in [name for name in sys.modules if name.split('.')[0] == 'torchvision']:
             del sys.modules[name]
-        sys.modules['torchvision'] = None  # type: ignore[assignment]  # says: not installed
+        sys.modules['torchvision'] = None  # type: ignore[assignment]  # means: not installed
         set_aside['torchvision'] = first_line(error)
         if os.environ.get('RANK', '0') == '0':
             logging.getLogger('mmconvnext').warning(
-                'torchvision cannot load beside torch %s and is set aside (%s); install the build '
-                'made for this torch, or none',
+                'torchvision does not load with torch %s and is ignored (%s); install the build '
+                'made for this torch, or uninstall torchvision',
                 torch.__version__,
                 first_line(error),
             )
 
 
 def keep_optimizers_uncompiled() -> None:
-    """Let ``compile=True`` in a config compile the model and leave the optimizer's step alone.
+    """Let ``compile=True`` in a config compile the model, but not the optimizer's step.
 
-    mmengine compiles the whole ``train_step``. torch's compiler then meets the optimizer, whose
-    parameter groups are ConfigDicts, and fails (``'UserDefinedDictVariable' object has no
-    attribute 'items'``, torch 2.13); where it does not, every new learning rate compiles anew.
+    mmengine compiles the whole ``train_step``, optimizer included. torch's compiler fails on the
+    optimizer's parameter groups, which are ConfigDicts (``'UserDefinedDictVariable' object has no
+    attribute 'items'``, torch 2.13), or compiles again for every new learning rate.
     """
     plain = Runner._maybe_compile
     if hasattr(plain, '__wrapped__'):

@@ -1,17 +1,17 @@
-"""What stands in any config: types by name or as classes, wrapped datasets, steps within steps."""
+"""Helpers for entries of any config: types, wrapped datasets, nested pipeline steps."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 
 def type_name(entry: Mapping) -> str:
-    """The bare class name of an entry's ``type``, or ''."""
+    """Return the class name of an entry's ``type`` without its scope, or ''."""
     kind = entry.get('type') or ''
     return (kind if isinstance(kind, str) else kind.__name__).rsplit('.', 1)[-1]
 
 
 def wrapped_datasets(dataset: Mapping) -> Iterator[Any]:
-    """The datasets that read files: those within wrappers such as RepeatDataset."""
+    """Yield the datasets that read files, from inside wrappers such as RepeatDataset."""
     inner = [*filter(None, [dataset.get('dataset'), *(dataset.get('datasets') or [])])]
     for one in inner:
         yield from wrapped_datasets(one)
@@ -20,7 +20,7 @@ def wrapped_datasets(dataset: Mapping) -> Iterator[Any]:
 
 
 def pipeline_steps(pipeline: Sequence | Mapping) -> Iterator[Any]:
-    """The transforms of a pipeline in order, those within others, as in RandomChoice, too."""
+    """Yield the transforms of a pipeline in order, including nested ones, as in RandomChoice."""
     for step in [pipeline] if isinstance(pipeline, Mapping) else pipeline:
         if isinstance(step, Mapping):
             yield step

@@ -1,4 +1,4 @@
-"""Errors that a person can put right, and how the tools say them."""
+"""Errors that users can fix, and how the tools print them."""
 
 import errno
 import logging
@@ -14,16 +14,16 @@ _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
 
 class UserError(Exception):
-    """The input, not the program, is wrong; the message is one line: expected, got, what to do.
+    """The input is wrong, not the program; the one-line message says what to do.
 
-    ``everywhere`` says that all processes of the run raise it alike, so that it is printed once.
+    ``everywhere`` means that all processes of the run raise it, so that it is printed once.
     """
 
     everywhere = False
 
 
 class ArgumentError(UserError, ValueError):
-    """An argument, most often a value of a config, is not possible."""
+    """An argument, usually a value in a config, is not allowed."""
 
 
 class CheckpointError(UserError):
@@ -31,35 +31,35 @@ class CheckpointError(UserError):
 
 
 class DivergenceError(UserError):
-    """A loss, gradients or weights are NaN or infinite, so that going on would train nothing."""
+    """A loss, gradient or weight is NaN or infinite, so that training cannot continue."""
 
 
 class MissingOperatorError(UserError):
-    """One of mmcv's compiled operators was called, and neither mmcv nor this package has it."""
+    """A compiled operator of mmcv was called that neither mmcv nor this package provides."""
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, in one line, or its kind where it says nothing."""
+    """Return the first line of an error's message, or the error's type if it has none."""
     lines = str(error).strip().splitlines()
     return lines[0].strip() if lines else type(error).__name__
 
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turn a :class:`UserError` into one line on stderr and exit code 1.
+    """Print a :class:`UserError` as one line on stderr and exit with code 1.
 
-    An interrupt and a closed pipe end without a traceback.
+    An interrupt or a closed pipe also ends the program without a traceback.
     """
-    logging.raiseExceptions = False  # a log that cannot be written is no reason for tracebacks
+    logging.raiseExceptions = False  # no traceback if a log cannot be written
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, 'reconfigure'):  # such as half of a surrogate pair in a class name
+        if hasattr(stream, 'reconfigure'):  # for characters such as half of a surrogate pair
             stream.reconfigure(errors='backslashreplace')
     try:
         yield
     except KeyboardInterrupt:
-        sys.exit(130)  # as shells have it
+        sys.exit(130)  # the exit code that shells use
     except BrokenPipeError:
-        # Whoever read has enough; Python would complain again on closing.
+        # The reader has closed the pipe; Python would fail again when it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except OSError as error:
@@ -67,14 +67,14 @@ def one_line_errors() -> Iterator[None]:
             raise
         where = error.filename or 'a file'
         if error.errno == errno.EACCES:
-            sys.exit(f'error: {where}: {error.strerror}; change its permissions or give another')
+            sys.exit(f'error: {where}: {error.strerror}; change its permissions or choose another')
         sys.exit(
-            f'error: {where}: could not be written: {error.strerror}; make room or write elsewhere'
+            f'error: {where}: could not be written: {error.strerror}; free space or write elsewhere'
         )
     except UserError as error:
         if error.everywhere and not is_first_process():
             sys.exit(1)
-        # From a worker of a data loader it comes with the worker's traceback before it.
+        # An error from a data loader's worker starts with the worker's traceback.
         told = re.fullmatch(
             r'Caught \w+ in DataLoader worker .*\n[\w.]+Error: (.*)\n?', str(error), re.S
         )

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and the folders that options name."""
+"""Write files completely or not at all, and make the folders that options name."""
 
 import json
 import os
@@ -11,13 +11,13 @@ from mmconvnext.errors import UserError
 
 @contextmanager
 def whole_file(path: Path, refusal: str = 'could not be written') -> Iterator[Path]:
-    """Yield a path to write to, of the same suffix, which takes the place of ``path`` at the end.
+    """Yield a temporary path with the same suffix, and move it to ``path`` at the end.
 
-    Folders are made. After an error nothing is left, and an older file stays as it was.
+    Missing folders are made. After an error no partial file is left, and an older file is kept.
 
     Args:
         path: File to write or replace.
-        refusal: What a message says of a path that cannot be written to.
+        refusal: Message for a path that cannot be written.
 
     Raises:
         UserError: the file could not be written.
@@ -35,17 +35,17 @@ def whole_file(path: Path, refusal: str = 'could not be written') -> Iterator[Pa
 
 
 def write_json(path: Path, content: object) -> None:
-    """Write plain values, indented, as :func:`whole_file` does."""
+    """Write plain values as indented JSON, completely or not at all."""
     with whole_file(path, 'expected a file to write') as partial:
         text = json.dumps(content, indent=1, ensure_ascii=False)
         partial.write_text(text + '\n', encoding='utf-8')
 
 
 def make_folder(option: str, folder: Path) -> None:
-    """Make the folder that an option names, before any work is done.
+    """Make the folder that an option names, before work begins.
 
     Raises:
-        UserError: it cannot be made or written to.
+        UserError: the folder cannot be made or written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -53,5 +53,5 @@ def make_folder(option: str, folder: Path) -> None:
         raise UserError(f'{option}: {folder}: expected a folder to write to ({error})') from error
     if not os.access(folder, os.W_OK):
         raise UserError(
-            f'{option}: {folder}: expected a folder to write to, got one without rights'
+            f'{option}: {folder}: expected a folder to write to, got one without write permission'
         )

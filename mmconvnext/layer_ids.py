@@ -1,7 +1,7 @@
 """Layer ids of a ConvNeXt's parameters, for layer-wise learning-rate decay.
 
-``name`` is a parameter's name inside of the backbone. What is in no layer, such as an output norm,
-has the last id, as the heads have. The ids stand as a table in
+``name`` is a parameter's name in the backbone. Parameters outside all layers, such as output norms,
+have the last id, like the heads. For a table of the ids see
 :class:`~mmconvnext.optim.layer_decay.LayerDecayOptimWrapperConstructor`.
 
 Sources: facebookresearch/ConvNeXt @048efce,
@@ -14,12 +14,12 @@ from collections.abc import Sequence
 
 
 def suited_layers(depths: Sequence[int]) -> int:
-    """N for a ConvNeXt of these depths: 12 where the third stage has more than 9 blocks, else 6."""
+    """Return N for these depths: 12 if the third stage has more than 9 blocks, else 6."""
     return 12 if depths[2] > 9 else 6
 
 
 def layer_wise(name: str, layers: int) -> int:
-    """0 to ``layers`` + 1; every three blocks of the third stage have an id of their own."""
+    """Return an id from 0 to ``layers`` + 1; every three blocks of the third stage share an id."""
     part, numbers = _parse(name)
     if part == 'downsample_layers':
         return (0, 2, 3, layers)[numbers[0]]
@@ -29,7 +29,7 @@ def layer_wise(name: str, layers: int) -> int:
 
 
 def stage_wise(name: str, layers: int) -> int:
-    """0 to 4, and ``layers`` + 1; every stage has an id of its own."""
+    """Return an id from 0 to 4, or ``layers`` + 1; each stage has one id."""
     part, numbers = _parse(name)
     if part == 'downsample_layers':
         return 0
@@ -37,7 +37,7 @@ def stage_wise(name: str, layers: int) -> int:
 
 
 def block_wise(name: str, depths: Sequence[int]) -> int:
-    """1 to the number of blocks + 1; every block has an id of its own."""
+    """Return an id from 1 to the number of blocks + 1; each block has one id."""
     part, numbers = _parse(name)
     if part not in ('downsample_layers', 'stages'):
         return sum(depths) + 1

@@ -1,4 +1,4 @@
-"""Which of a run's processes this one is, before they are joined."""
+"""Find out which of a run's processes this is, before they are connected."""
 
 import os
 
@@ -6,11 +6,11 @@ _RANKS = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
 
 
 def is_first_process(launcher: str = 'any') -> bool:
-    """Whether no other process of the run is before this one.
+    """Return whether this is the first process of the run.
 
     Args:
-        launcher: Who started the processes; ``'none'`` for a run of one process, which may be one
-            of many runs that Slurm started.
+        launcher: The launcher of the processes; ``'none'`` for a run of one process, even if Slurm
+            started many such runs.
     """
     rank = next((os.environ[name] for name in _RANKS if name in os.environ), '0')
     return launcher == 'none' or rank == '0'

@@ -1,8 +1,8 @@
-"""Child registries of mmengine's roots, scope ``mmconvnext``.
+"""Child registries of mmengine's root registries, with the scope ``mmconvnext``.
 
-The prefix joins this package to any other: ``type='mmconvnext.ConvNeXt'`` builds from the
-mmseg, mmdet or mmengine scope, and no name is taken in the root registry, where mmdet's or
-mmseg's own names would silently shadow ours. ``locations`` are imported at the first look-up.
+With the prefix, ``type='mmconvnext.ConvNeXt'`` works in the mmseg, mmdet and mmengine scopes.
+Nothing is registered in the root registries, where names of mmdet or mmseg would silently shadow
+ours. ``locations`` are imported at the first look-up.
 """
 
 from importlib.util import find_spec
@@ -19,7 +19,7 @@ from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import Registry
 
 _CLASSIFICATION = ['mmconvnext.classification']
-# Modules for mmseg or mmdet are imported only where that is installed.
+# Modules for mmseg or mmdet are imported only if mmseg or mmdet is installed.
 _SEGMENTATION = ['mmconvnext.segmentation'] if find_spec('mmseg') else []
 _DETECTION = ['mmconvnext.detection'] if find_spec('mmdet') else []
 
@@ -37,7 +37,7 @@ MODELS = Registry(
     ],
 )
 
-# What turns a model and `paramwise_cfg` into an optimizer with parameter groups.
+# Constructors that build an optimizer with parameter groups from a model and `paramwise_cfg`.
 OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     'optimizer wrapper constructor',
     parent=MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
@@ -45,7 +45,7 @@ OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     locations=['mmconvnext.optim'],
 )
 
-# What steps an optimizer, after a look at the loss and the gradients.
+# Optimizer wrappers, which step an optimizer after they have checked the loss and gradients.
 OPTIM_WRAPPERS = Registry(
     'optimizer wrapper',
     parent=MMENGINE_OPTIM_WRAPPERS,
@@ -53,7 +53,7 @@ OPTIM_WRAPPERS = Registry(
     locations=['mmconvnext.optim'],
 )
 
-# What runs a training or a test, and its loops.
+# Runners of training and testing, and their loops.
 RUNNERS = Registry(
     'runner',
     parent=MMENGINE_RUNNERS,
@@ -75,7 +75,7 @@ METRICS = Registry(
     locations=[*_CLASSIFICATION, *_SEGMENTATION, *_DETECTION],
 )
 
-# Data sets, and the transforms of their pipelines.
+# Datasets, and the transforms of their pipelines.
 DATASETS = Registry(
     'dataset', parent=MMENGINE_DATASETS, scope='mmconvnext', locations=_CLASSIFICATION
 )

@@ -4,12 +4,12 @@ from torch import nn
 
 
 def stages(roi_head: nn.Module, kind: str) -> list[tuple[nn.Module, nn.Module]]:
-    """What extracts the features of RoIs, and the head that takes them, stage by stage.
+    """Return the RoI extractor and the head of each stage.
 
-    A cascade has several, any other detector one; none where there is no such head.
+    A cascade has several stages, any other detector one. The list is empty without such a head.
 
     Args:
-        roi_head: Of mmdet.
+        roi_head: RoI head of mmdet.
         kind: ``'bbox'`` or ``'mask'``.
     """
     parts = [getattr(roi_head, f'{kind}_{part}', None) for part in ('roi_extractor', 'head')]

@@ -1,3 +1,3 @@
-"""The version, alone in a file so that building reads it without importing torch."""
+"""The version, in a separate file so that the build reads it without importing torch."""
 
 __version__ = '0.1.0'

@@ -13,7 +13,7 @@ from tests.tool_process import run_script
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / 'configs'
-# Optional: real labelled pictures, and compiled wheels of mmcv as oracles.
+# Optional: real labelled images, and compiled wheels of mmcv as oracles.
 SAMPLES = Path(os.environ.get('MMCONVNEXT_SAMPLES') or ROOT.parent / 'shared' / 'data')
 WHEELS = Path(os.environ.get('MMCONVNEXT_WHEELS') or ROOT.parent / 'shared' / 'wheels')
 SMALL = dict(depths=(1, 1, 2, 1), channels=(8, 16, 24, 32))
@@ -62,7 +62,7 @@ def small_backbone() -> Callable[..., torch.nn.Module]:
 
 @pytest.fixture(scope='session')
 def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny generated dataset in ADE20K's layout: 8 + 4 pictures of 64 px."""
+    """A tiny generated dataset in ADE20K's layout: 8 + 4 images of 64 px."""
     from mmconvnext.data.samples import write_segmentation_samples
 
     root = tmp_path_factory.mktemp('data') / 'samples'
@@ -71,9 +71,9 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope='session')
 def real_samples() -> Path:
-    """Real labelled pictures: ade20k_sample and coco_sample below one folder."""
+    """Real labelled images: ade20k_sample and coco_sample below one folder."""
     if not (SAMPLES / 'ade20k_sample').is_dir():
-        pytest.skip(f'no real pictures in {SAMPLES}: set MMCONVNEXT_SAMPLES to have these tests')
+        pytest.skip(f'no real images in {SAMPLES}: set MMCONVNEXT_SAMPLES to have these tests')
     return SAMPLES
 
 

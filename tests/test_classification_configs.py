@@ -226,7 +226,7 @@ def test_biases_and_norms_of_every_step_are_not_decayed(step: str) -> None:
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory) -> Path:
-    """ImageNet's layout: two classes of one picture each, not square, one of them grey."""
+    """ImageNet's layout: two classes of one image each, not square, one of them grey."""
     root = tmp_path_factory.mktemp('imagenet')
     pixels = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
     for split in ('train', 'val'):
@@ -266,7 +266,7 @@ def test_leaf_is_a_record_and_a_difference(path: Path) -> None:
     assert ('Starts from' in docstring) == bool(init)
     assert not init or f'Starts from {init.checkpoint}' in docstring
     per_gpu, steps = config.train_dataloader.batch_size, config.optim_wrapper.accumulative_counts
-    arithmetic = f'8 GPUs × {per_gpu} pictures × {steps} iterations = {8 * per_gpu * steps}'
+    arithmetic = f'8 GPUs × {per_gpu} images × {steps} iterations = {8 * per_gpu * steps}'
     assert arithmetic in docstring
     assert ('CC-BY-NC' in docstring) == ('v2' in path.stem)
     assert config.custom_imports.imports == ['mmconvnext']

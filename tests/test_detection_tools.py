@@ -131,7 +131,7 @@ def test_a_broken_picture_is_named(samples, run_tool, tmp_path) -> None:
         picture.write_bytes(b'')
     command = ('tools/train.py', CONFIGS['mask_rcnn'], '--work-dir', tmp_path / 'run')
     result = run_tool(*command, *short_run(root, 'train_dataloader.num_workers=1'))
-    assert_one_line_error(result, 'train2017/', '.jpg: expected a readable picture')
+    assert_one_line_error(result, 'train2017/', '.jpg: expected a readable image')
 
 
 def test_missing_coco_is_one_line(run_tool, tmp_path) -> None:

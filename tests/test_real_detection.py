@@ -1,4 +1,4 @@
-"""On real labelled pictures in COCO's layout, where they are found (see ``real_samples``)."""
+"""On real labelled images in COCO's layout, where they are found (see ``real_samples``)."""
 
 import json
 import os
@@ -154,7 +154,7 @@ def eight_pictures(annotations: Path) -> list[int]:
 
 
 def overfitting_config(coco: Path, work_dir: Path) -> Config:
-    """Atto on eight training pictures, which are also those it is tested on."""
+    """Atto on eight training images, which are also those it is tested on."""
     config = Config.fromfile(CONFIGS / 'mask_rcnn_convnext_atto_samples.py')
     annotations = COCO(coco / 'annotations' / 'instances_train2017.json')
     chosen = eight_pictures(coco / 'annotations' / 'instances_train2017.json')
@@ -178,7 +178,7 @@ def overfitting_config(coco: Path, work_dir: Path) -> Config:
         ann_file=str(ann_file),
     )
     test = [*load, dict(type='PackDetInputs', meta_keys=meta)]
-    # Resized with the picture in training.
+    # Resized with the image in training.
     train = [load[0], load[2], load[1], dict(type='PackDetInputs')]
     config.train_dataloader.dataset = dict(**dataset, pipeline=train)
     config.train_dataloader.batch_size = 2
@@ -190,7 +190,7 @@ def overfitting_config(coco: Path, work_dir: Path) -> Config:
     model.rpn_head.anchor_generator.scales = [6]
     model.train_cfg.rpn_proposal.max_per_img = 150
     model.train_cfg.rcnn.sampler.num = 64
-    epochs = 100  # of 8 pictures / 2 = 4 iterations
+    epochs = 100  # of 8 images / 2 = 4 iterations
     config.train_cfg.max_epochs = config.train_cfg.val_interval = epochs
     config.param_scheduler[1].end = 4 * epochs + 1
     config.default_hooks.checkpoint.interval = epochs
@@ -208,7 +208,7 @@ def test_atto_learns_eight_real_pictures(coco: Path, tmp_path: Path) -> None:
         for kind in ('bbox', 'segm')
     }
     seconds = time.monotonic() - started
-    print(f'AP50 on the eight pictures themselves: {scores}, {seconds:.0f} s')
+    print(f'AP50 on the eight images themselves: {scores}, {seconds:.0f} s')
     assert seconds <= 600
     assert scores['bbox'] >= 0.8
     assert scores['segm'] >= 0.7

@@ -1,4 +1,4 @@
-"""On real labelled pictures in ADE20K's layout, where they are found (see ``real_samples``)."""
+"""On real labelled images in ADE20K's layout, where they are found (see ``real_samples``)."""
 
 import os
 import signal
@@ -88,7 +88,7 @@ def test_t_config_at_half_the_crop_on_all_validation_pictures(
 
 
 def overfitting_config(root: Path, work_dir: Path) -> Config:
-    """Atto on the twelve training pictures, which are also those it is tested on."""
+    """Atto on the twelve training images, which are also those it is tested on."""
     config = Config.fromfile(CONFIGS / 'upernet_convnext_atto_samples.py')
     load = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', reduce_zero_label=True)]
     resize = dict(type='Resize', scale=(896, 224), keep_ratio=True)
@@ -120,7 +120,7 @@ def test_atto_learns_twelve_real_pictures(real_samples: Path, tmp_path: Path) ->
     runner = Runner.from_cfg(overfitting_config(real_samples, tmp_path))
     runner.train()
     mean_iou = runner.message_hub.get_scalar('val/mIoU').current()
-    print(f'mIoU on the twelve pictures themselves: {mean_iou}')
+    print(f'mIoU on the twelve images themselves: {mean_iou}')
     assert mean_iou >= 45
 
 

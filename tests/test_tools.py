@@ -97,7 +97,7 @@ def test_training_says_what_it_does(trained) -> None:
     # stage_wise, rate .9, N = 6: the stem is seven powers below the heads.
     assert stem == pytest.approx(base * 0.9**7, rel=1e-3)
     assert float(rates['lr']) == base
-    # --auto-scale-lr: 2 pictures instead of 8.
+    # --auto-scale-lr: 2 images instead of 8.
     assert base < 2e-3 / 4 * 1.001
 
 
@@ -187,7 +187,7 @@ def test_a_checkpoint_that_would_run_code_runs_nothing(tool, samples, run_tool, 
         'resume': ['tools/train.py', SAMPLES_CONFIG, '--resume', tmp_path / 'evil.pth'],
     }[tool]
     result = run_tool(*command, '--work-dir', tmp_path / 'run', *short_run(samples))
-    assert_one_line_error(result, 'refused, nothing in it was run', 'mkdir')
+    assert_one_line_error(result, 'refused, no code in it was run', 'mkdir')
     assert not target.exists()
 
 
@@ -269,7 +269,7 @@ def test_convert_checkpoint(run_tool, tmp_path) -> None:
 
 
 BAD_FILES = {
-    'code': 'refused, nothing in it was run',
+    'code': 'refused, no code in it was run',
     'truncated': 'not a readable checkpoint',
     'page': 'not a readable checkpoint',
     'text': 'not a readable checkpoint',
@@ -413,7 +413,7 @@ def test_two_processes_train_and_test_over_gloo(samples, tmp_path) -> None:
         )
         assert result.returncode == 0, result.stderr
         output = result.stdout + result.stderr
-        assert 'processes talk over gloo' in output
+        assert 'processes communicate over gloo' in output
         assert 'mIoU' in output
     assert 'Distributed launcher: pytorch' in output
     assert re.search(r'GPU number: 2|world_size.*2', output)

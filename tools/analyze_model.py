@@ -1,6 +1,6 @@
 """Count a config's parameters, multiply-accumulates and training memory, part by part.
 
-Neither data nor weights nor a GPU are needed, and nothing is computed.
+No data, weights or GPU are needed, and nothing is computed.
 
 Example:
     python tools/analyze_model.py configs/upernet_convnext_t_ade20k.py
@@ -29,10 +29,10 @@ def parse_arguments() -> argparse.Namespace:
         nargs=2,
         type=int,
         metavar=('HEIGHT', 'WIDTH'),
-        help="of the picture in pixels; by default the papers', which is the test scale "
+        help='size of the image in pixels; by default the test scale, as in the papers '
         '(COCO: 800 1280)',
     )
-    parser.add_argument('--json', action='store_true', help='print JSON alone')
+    parser.add_argument('--json', action='store_true', help='print only JSON')
     return parser.parse_args()
 
 

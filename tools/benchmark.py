@@ -1,12 +1,12 @@
-"""Time and memory against other implementations, their results asserted equal first.
+"""Compare time and memory with other implementations, after checking that results are equal.
 
 Example:
     python tools/benchmark.py backbone --arch tiny --versions v1 v2 --sizes 224 512
     python tools/benchmark.py head segmentor --train --rivals mmseg --json segmentor.json
     python tools/benchmark.py backbone --device cuda --amp bf16 --batch 16 --sizes 512 --compile
 
-Each is measured as shipped and tuned (channels_last); what is not installed is skipped with a
-message. Writes a bar chart for each kind.
+Each implementation is measured as shipped and tuned (channels_last); implementations that are not
+installed are skipped with a message. Writes a bar chart for each kind.
 """
 
 import argparse
@@ -48,24 +48,24 @@ def parse_arguments() -> argparse.Namespace:
     add('--sizes', nargs='+', metavar='SIDE|HxW', help='inputs in pixels; each kind has its own')
     add('--batch', type=int, help='default: 2 in training, 1 in inference')
     modes = parser.add_mutually_exclusive_group()
-    modes.add_argument('--train', action='store_true', help='training steps alone')
-    modes.add_argument('--infer', action='store_true', help='inference alone')
-    add('--rivals', help='names with commas between, or none; default: all there')
+    modes.add_argument('--train', action='store_true', help='only training steps')
+    modes.add_argument('--infer', action='store_true', help='only inference')
+    add('--rivals', help='names separated by commas, or none; default: all installed')
     add('--compile', action='store_true',
-        help='torch.compile as well, of whole models and of our blocks alone; minutes')  # fmt: skip
+        help='also torch.compile, for whole models and for our blocks; takes minutes')  # fmt: skip
     add('--amp', choices=DTYPES, help='mixed precision; default: float32')
-    add('--tf32', action='store_true', help='let CUDA round float32 products')
+    add('--tf32', action='store_true', help='allow TF32 for float32 products on CUDA')
     add('--device', default='cpu', help='cpu (default) or cuda')
     add('--rounds', type=int, help=f'default: {ROUNDS[0]}, quick {ROUNDS[1]}')
     add('--quick', action='store_true', help='fewer rounds, smaller inputs')
-    add('--no-memory', action='store_true', help='leave the peak memory out')
+    add('--no-memory', action='store_true', help='do not measure peak memory')
     add('--json', type=Path, metavar='FILE', help='write the numbers')
     add('--out', type=Path, default=Path('work_dirs/benchmark'), help='folder of the bar charts')
     return parser.parse_args()
 
 
 def check_arguments(arguments: argparse.Namespace) -> None:
-    """Refuse what cannot be measured; the rivals asked for become a list, or None for all."""
+    """Check the arguments; turn --rivals into a list, or None for all."""
     measuring.require_device(arguments.device)
     measuring.make_folders(arguments.out, arguments.json)
     measuring.require_at_least(1, {'rounds': arguments.rounds, 'batch': arguments.batch})
@@ -82,7 +82,7 @@ def main() -> None:
     check_arguments(arguments)
     todo = list(jobs(arguments))
     left_out = {name: why for job in todo for name, why in job.left_out.items()}
-    # float32 of all, as the ceiling's, if nothing else is asked for.
+    # float32 for everything, also for the GEMM ceiling, unless an option says otherwise.
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = arguments.tf32
     here = machine(arguments.device)._asdict()
     del here['load']
@@ -91,7 +91,7 @@ def main() -> None:
     for name, reason in left_out.items():
         console.print(f'left out: {name}: {reason}', highlight=False)
     cases: dict[str, list[Case]] = {}
-    os.environ['PYTHONPATH'] = os.pathsep.join(sys.path)  # of the process that imports
+    os.environ['PYTHONPATH'] = os.pathsep.join(sys.path)  # for processes that measure memory
     theirs = [name for names in NEEDED.values() for name in names if name in sys.modules]
     wanted = arguments.device == 'cpu' and not arguments.no_memory
     memory = MemoryMeter(['benchmarks.rivals', *theirs]) if wanted else None

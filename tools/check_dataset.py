@@ -1,7 +1,7 @@
-"""Check a config's data before hours of training are lost.
+"""Check a config's data before training.
 
-Opens every picture and label file once and compares them with the annotations, the classes and
-the heads of the model. Exit code 1 where training or evaluation would fail or silently be wrong.
+Opens every image and label map once and compares them with the annotations, the classes and the
+heads of the model. The exit code is 1 if training or evaluation would fail or silently be wrong.
 
 Example:
     python tools/check_dataset.py configs/upernet_convnext_t_ade20k.py
@@ -36,14 +36,14 @@ def parse_arguments() -> argparse.Namespace:
         '--out',
         type=Path,
         metavar='DIR',
-        help='plots go here; work_dirs/check_dataset/CONFIG by default',
+        help='folder of the plots; default: work_dirs/check_dataset/CONFIG',
     )
     parser.add_argument(
         '--jobs',
         type=options.positive,
         default=multiprocessing.cpu_count(),
         metavar='N',
-        help='processes that read pictures; one for each CPU by default',
+        help='number of processes that read images; default: one for each CPU',
     )
     return parser.parse_args()
 
@@ -61,7 +61,7 @@ def main() -> int:
 
         def show(name: str, done: int, total: int) -> None:
             if name not in tasks:
-                tasks[name] = progress.add_task(f'{name} pictures', total=total)
+                tasks[name] = progress.add_task(f'{name} images', total=total)
             progress.update(tasks[name], completed=done)
 
         checked = preflight(config, jobs=arguments.jobs, report=show)

@@ -1,8 +1,8 @@
-"""ConvNeXt beside Swin and ResNet in UperNet and Mask R-CNN: what they cost, what they reach.
+"""Compare costs and accuracy of ConvNeXt, Swin and ResNet in UperNet and Mask R-CNN.
 
-The same head, another backbone: parameters and multiply-accumulates are counted, time and memory
-are measured on this machine, accuracy is as published; each column says which. Without
---no-bench minutes to an hour, by size.
+Only the backbone differs. Parameters and multiply-accumulates are counted, time and memory are
+measured on this machine, accuracy is as published; each column names its source. Without --no-bench
+it takes minutes to an hour, depending on the size.
 
 Example:
     python tools/compare_backbones.py --sizes T S B L --no-bench
@@ -50,26 +50,26 @@ def parse_arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('--sizes', nargs='+', default=['T'], choices=SIZES,
-                        help='default T; ResNet-50, 101, 152 stand beside T, S, B')  # fmt: skip
+                        help='default T; for ResNet T, S, B mean 50, 101, 152')  # fmt: skip
     parser.add_argument('--models', nargs='+', default=list(MODELS), choices=MODELS)
     parser.add_argument('--families', nargs='+', default=list(FAMILIES[:3]), choices=FAMILIES,
                         help=f'default {" ".join(FAMILIES[:3])}; convnext_plain is ConvNeXt layer '
                         'by layer')  # fmt: skip
     modes = parser.add_mutually_exclusive_group()
-    modes.add_argument('--infer', action='store_true', help='measure inference alone')
-    modes.add_argument('--train', action='store_true', help='measure training steps alone')
-    modes.add_argument('--no-bench', action='store_true', help='measure nothing; seconds')
+    modes.add_argument('--infer', action='store_true', help='measure only inference')
+    modes.add_argument('--train', action='store_true', help='measure only training steps')
+    modes.add_argument('--no-bench', action='store_true', help='measure nothing; takes seconds')
     parser.add_argument('--image-size', type=image_size, metavar='SIDE|HxW',
-                        help='of what is measured; default 512, Mask R-CNN 800x1344')  # fmt: skip
+                        help='measured image size; default 512, Mask R-CNN 800x1344')  # fmt: skip
     parser.add_argument('--batch', type=int, help='default: 2 in training, 1 in inference')
     parser.add_argument('--rounds', type=int, help=f'default: {ROUNDS[0]}, quick {ROUNDS[1]}')
-    parser.add_argument('--quick', action='store_true', help='fewer rounds, smaller pictures')
+    parser.add_argument('--quick', action='store_true', help='fewer rounds, smaller images')
     parser.add_argument('--device', default='cpu', help='cpu (default) or cuda')
-    parser.add_argument('--no-memory', action='store_true', help='leave the peak memory out')
+    parser.add_argument('--no-memory', action='store_true', help='do not measure peak memory')
     parser.add_argument('--json', type=Path, metavar='FILE',
-                        help='where the numbers go; default OUT/comparison.json')  # fmt: skip
+                        help='file of the numbers; default OUT/comparison.json')  # fmt: skip
     parser.add_argument('--out', type=Path, default=Path('work_dirs/comparison'), metavar='FOLDER',
-                        help='where the picture comparison.png is written')  # fmt: skip
+                        help='folder of the plot comparison.png')  # fmt: skip
     arguments = parser.parse_args()
     arguments.json = arguments.json or arguments.out / 'comparison.json'
     return arguments
@@ -86,7 +86,7 @@ def image_size(text: str) -> tuple[int, int]:
 
 
 def check_arguments(arguments: argparse.Namespace) -> None:
-    """Refuse what cannot be measured or written, before minutes of measuring."""
+    """Check the arguments before minutes of measuring."""
     for name in ('sizes', 'models', 'families'):
         setattr(arguments, name, list(dict.fromkeys(getattr(arguments, name))))
     require_packages(arguments.models)
@@ -94,8 +94,8 @@ def check_arguments(arguments: argparse.Namespace) -> None:
     require_at_least(1, {'rounds': arguments.rounds, 'batch': arguments.batch})
     if arguments.batch == 1 and 'upernet' in arguments.models and 'training' in modes_of(arguments):
         raise UserError(
-            '--batch: expected 2 or more to train UperNet, whose batch norms see one pixel a '
-            'picture, got 1; or give --infer'
+            '--batch: expected 2 or more to train UperNet, whose batch norms see one pixel per '
+            'image, got 1; or give --infer'
         )
     if not any(chosen(model, arguments.families, arguments.sizes) for model in arguments.models):
         raise UserError('--families resnet: has sizes T, S and B (ResNet-50, 101, 152), got L')
@@ -124,7 +124,7 @@ def open_meter(arguments: argparse.Namespace) -> MemoryMeter | None:
 def main() -> None:
     arguments = parse_arguments()
     check_arguments(arguments)
-    torch.backends.cudnn.allow_tf32 = False  # float32 of all
+    torch.backends.cudnn.allow_tf32 = False  # float32 for all
     here = machine(arguments.device)
     settings = settings_of(arguments)
     rows: list[Row] = []
@@ -139,7 +139,7 @@ def main() -> None:
         found = compare(model, config, settings, memory, watch, keep)
         if found:
             console.print(comparison_table(found, settings.in_words(model)), highlight=False)
-            sys.stdout.flush()  # minutes before the next one, even into a file
+            sys.stdout.flush()  # the next output comes minutes later
         rows += found
     if classifiers := imagenet_table(dict.fromkeys(row.backbone.label for row in rows)):
         console.print(classifiers, highlight=False)

@@ -23,10 +23,10 @@ def main() -> None:
         default='official',
         help="family to write (timm: as timm's plain model of that size)",
     )
-    parser.add_argument('--family', choices=TARGETS, help='of the source; recognised by default')
-    parser.add_argument('--ema', action='store_true', help='take the weights averaged in training')
+    parser.add_argument('--family', choices=TARGETS, help="source's family; default: recognised")
+    parser.add_argument('--ema', action='store_true', help='use the weights averaged in training')
     parser.add_argument('--force', action='store_true', help='replace an existing destination')
-    parser.add_argument('--report', action='store_true', help='list every tensor left aside')
+    parser.add_argument('--report', action='store_true', help='list every tensor not converted')
     arguments = parser.parse_args()
     recognised = convert_checkpoint(
         arguments.source,

@@ -1,7 +1,7 @@
-r"""Write a config for your own data: classes, paths, heads, learning rate; then train it.
+r"""Write a config for a custom dataset, with classes, paths, heads and learning rate.
 
-COCO json files suit the Mask R-CNN and Cascade Mask R-CNN configs, folders of label pictures (one
-channel, ids of 0 to 255) the UPerNet ones. Exit code 1 where the data would not train.
+Use COCO json files with Mask R-CNN and Cascade Mask R-CNN configs, and folders of label maps (one
+channel, ids from 0 to 255) with UperNet configs. The exit code is 1 if training would fail.
 
 Example:
     python tools/custom_dataset.py configs/mask_rcnn_convnext_t_coco.py configs/mine.py \
@@ -35,25 +35,25 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument('base', metavar='BASE_CONFIG', help='config file, or mmconvnext::NAME.py')
     parser.add_argument('out', metavar='OUT.py', type=Path, help='config to write')
     for split, use in (('train', 'to train on'), ('val', 'held out')):
-        parser.add_argument(f'--{split}-images', required=True, help=f'folder of pictures {use}')
+        parser.add_argument(f'--{split}-images', required=True, help=f'folder of images {use}')
         parser.add_argument(f'--{split}-ann', metavar='FILE', default='', help='their COCO json')
-        parser.add_argument(f'--{split}-labels', metavar='DIR', default='', help='or their labels')
+        parser.add_argument(f'--{split}-labels', metavar='DIR', default='', help='or label maps')
     parser.add_argument(
-        '--classes', nargs='+', metavar='NAME', help='of labels; or one file, a name on each line'
+        '--classes', nargs='+', metavar='NAME', help='class names, or a file with one per line'
     )
     parser.add_argument(
         '--reduce-zero-label',
         action=argparse.BooleanOptionalAction,
-        help='label 0 is unlabelled and label k is class k - 1; by default told from the labels',
+        help='label 0 is unlabelled and label k is class k - 1; default: found from the labels',
     )
     parser.add_argument(
-        '--ignore-index', type=int, metavar='ID', help='label that does not count; 255 by default'
+        '--ignore-index', type=int, metavar='ID', help='ignored label; default: 255'
     )
-    parser.add_argument('--batch-size', type=positive, help="pictures a GPU; the base's by default")
-    parser.add_argument('--devices', type=positive, default=1, help='number of GPUs; 1 by default')
+    parser.add_argument('--batch-size', type=positive, help="images per GPU; default: the base's")
+    parser.add_argument('--devices', type=positive, default=1, help='number of GPUs; default: 1')
     length = parser.add_mutually_exclusive_group()
-    length.add_argument('--iters', type=positive, help="length of the run; the base's by default")
-    length.add_argument('--epochs', type=positive, help='or this')
+    length.add_argument('--iters', type=positive, help="length of the run; default: the base's")
+    length.add_argument('--epochs', type=positive, help='length of the run in epochs')
     parser.add_argument('--force', action='store_true', help='overwrite OUT.py')
     return parser.parse_args()
 
@@ -72,7 +72,7 @@ def main() -> int:
     print(f'written: {out}')
     for notice in notices:
         print(f'note: {notice}')
-    # All but the pictures, which are for check_dataset.py to open.
+    # Checks all but the images, which check_dataset.py opens.
     checked = preflight(read_config(out), open_files=False)
     report.print_findings(checked, Console(width=None if sys.stdout.isatty() else 120))
     print(f'next:\n  python tools/check_dataset.py {out}\n  {train_command(out, devices)}')

@@ -1,17 +1,16 @@
-"""Segment or detect what is in pictures and videos: overlays, label pictures, COCO json.
+"""Segment or detect what is in images and videos: overlays, label maps, COCO json.
 
-Pictures are files, folders (searched with all folders below) and quoted globs; videos are files
-and globs. Written to --out:
+Images are given as files, folders (including subfolders) and quoted globs, videos as files and
+globs. The results in --out are:
 
-  pictures/NAME.png   the picture under its labels or detections, with a legend; a video as .mp4
-  labels/NAME.png     segmentation: ids as in the dataset's annotations and as tools/test.py --out
-                      writes them (1 for the first class where the config says reduce_zero_label,
-                      else 0), 8 bits or, where an id is above 255, 16; of a video the frames
-                      in NAME.frames/
+  pictures/NAME.png   the image under its labels or detections, with a legend; a video as .mp4
+  labels/NAME.png     segmentation: ids as in the dataset's annotations and in tools/test.py --out
+                      (the first class is 1 with reduce_zero_label, else 0), with 8 bits, or 16
+                      bits if an id is above 255; frames of a video in NAME.frames/
   predictions.json    detection: COCO's images, categories and annotations with scores
 
-NAME is the file's path below the folder that was named. What cannot be read is listed at the end,
-after all else is written, and the exit code is 1.
+NAME is the file's path below the given folder. Unreadable inputs are listed at the end, after all
+other results are written, and the exit code is 1.
 
 Example:
     python tools/infer.py configs/upernet_convnext_t_ade20k.py iter_160000.pth photos/ --out found
@@ -44,30 +43,30 @@ def parse_arguments() -> argparse.Namespace:
     options.add_config_arguments(parser)
     parser.add_argument('checkpoint', help='checkpoint file, URL or hf://OWNER/REPOSITORY/FILE')
     parser.add_argument(
-        'inputs', nargs='+', metavar='images', help='pictures, folders, globs, videos'
+        'inputs', nargs='+', metavar='images', help='images, folders, globs, videos'
     )
     parser.add_argument(
         '--out',
         type=Path,
         default=Path('work_dirs/infer'),
         metavar='DIR',
-        help='the results go here; work_dirs/infer by default',
+        help='folder of the results; default: work_dirs/infer',
     )
-    parser.add_argument('--device', help="such as cpu or cuda:1; this machine's best by default")
+    parser.add_argument('--device', help="such as cpu or cuda:1; default: this machine's best")
     parser.add_argument(
         '--score-thr',
         type=_share,
         default=0.3,
         metavar='SHARE',
-        help='least score of a detection that is drawn and written, 0 to 1 (0.3 by default); no '
-        "lower than the config's own score_thr",
+        help='minimal score of detections, 0 to 1; default: 0.3; values below the '
+        "config's score_thr have no effect",
     )
     parser.add_argument(
         '--opacity',
         type=_share,
         default=0.5,
         metavar='SHARE',
-        help='of the class colours over the picture, 0 to 1; 0.5 by default',
+        help='opacity of the class colours, 0 to 1; default: 0.5',
     )
     parser.add_argument('--json', action='store_true', help='print a summary as JSON')
     return parser.parse_intermixed_args()
@@ -79,7 +78,7 @@ def _share(text: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f'expected a number of 0 to 1, got {text}')
+        raise argparse.ArgumentTypeError(f'expected a number from 0 to 1, got {text}')
     return value
 
 
@@ -87,7 +86,7 @@ def list_unreadable(unreadable: Sequence[Unreadable], number: int) -> None:
     for one in unreadable:
         print(f'not read: {one.path}: {one.reason}', file=sys.stderr)
     if unreadable:
-        sys.exit(f'error: {len(unreadable)} of {number} not read; all else is written')
+        sys.exit(f'error: {len(unreadable)} of {number} not read; all others are written')
 
 
 def main() -> None:

@@ -21,10 +21,10 @@ WRITERS = {
     'classification': write_classification_samples,
 }
 NUMBERS = {
-    'training': 'pictures to train on',
-    'validation': 'pictures held out',
-    'size': 'side of a picture, pixels',
-    'seed': 'seed of the whole set',
+    'training': 'number of training images',
+    'validation': 'number of validation images',
+    'size': 'side of an image in pixels',
+    'seed': 'seed of the dataset',
 }
 
 
@@ -36,14 +36,14 @@ def main() -> None:
     parser.add_argument('--kind', choices=WRITERS, default='segmentation', help='kind of labels')
     for name, meaning in NUMBERS.items():
         defaults = ', '.join(f'{k} {(w.__kwdefaults__ or {})[name]}' for k, w in WRITERS.items())
-        # Left out where not given, so that each kind's own default holds.
+        # Suppressed if not given, so that the default of each kind is used.
         parser.add_argument(
             f'--{name}', type=int, default=argparse.SUPPRESS, help=f'{meaning} ({defaults})'
         )
     arguments = vars(parser.parse_args())
     write = WRITERS[arguments.pop('kind')]
     with Progress() as progress:
-        task = progress.add_task('pictures', total=None)
+        task = progress.add_task('images', total=None)
         try:
             root = write(
                 arguments.pop('root'),

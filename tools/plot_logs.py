@@ -1,6 +1,6 @@
-"""Plot the logs of one or several trainings: loss, learning rates, metrics, classes.
+"""Plot the logs of one or several training runs: loss, learning rates, metrics, classes.
 
-Writes loss.png, lr.png, metrics.png and, where the logs have scores of classes, classes_….png.
+Writes loss.png, lr.png, metrics.png and, if the logs have scores of classes, classes_….png.
 
 Example:
     python tools/plot_logs.py work_dirs/demo
@@ -20,26 +20,26 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('work_dirs', nargs='+', metavar='WORK_DIR', help='of tools/train.py')
+    parser.add_argument('work_dirs', nargs='+', metavar='WORK_DIR', help='of a training run')
     parser.add_argument(
         '--out',
         type=Path,
         metavar='DIR',
-        help='folder of the pictures; WORK_DIR/plots by default, of several work_dirs/plots',
+        help='folder of the plots; default: WORK_DIR/plots, or work_dirs/plots for several runs',
     )
     parser.add_argument(
         '--metric',
         nargs='+',
         metavar='NAME',
-        help='what metrics.png shows, any scalar of the logs; by default mIoU, or box and mask AP',
+        help='scalars in metrics.png; default: mIoU, or box and mask AP',
     )
     parser.add_argument(
         '--smooth',
         type=int,
         metavar='N',
-        help="average N logged losses, by default a fiftieth of a run's; 1 shows them as they are",
+        help="average N logged losses; default: a fiftieth of the run's; 1: no average",
     )
-    parser.add_argument('--json', action='store_true', help='print JSON alone: results and files')
+    parser.add_argument('--json', action='store_true', help='print only JSON: results and files')
     return parser.parse_args()
 
 

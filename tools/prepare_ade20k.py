@@ -1,8 +1,8 @@
-"""Unpack ADE20K's official archive to the layout the configs expect, and count its files.
+"""Unpack ADE20K's official archive into the layout of the configs, and count its files.
 
-Without ARCHIVE, the one in the data root is taken; where there is none, the answer is its address,
-its size and where to put it. What is unpacked already is left as it is. Exits with 0 where all
-20,210 + 2,000 pictures and their labels are there, and with 1 otherwise.
+Without ARCHIVE, the archive in the data root is used. If it is missing, its address, its size and
+where to put it are printed. Files that exist are not unpacked again. The exit code is 0 if all
+20,210 + 2,000 images and their label maps exist, else 1.
 
 Example:
     python tools/prepare_ade20k.py ADEChallengeData2016.zip
@@ -27,7 +27,7 @@ def main() -> None:
         '--data-root', type=Path, default=Path('data/ade'), help='folder to unpack in (data/ade)'
     )
     parser.add_argument(
-        '--download', action='store_true', help='fetch the archive first, about 967 MB'
+        '--download', action='store_true', help='download the archive first, about 967 MB'
     )
     arguments = parser.parse_args()
     archives = [arguments.archive] if arguments.archive else []

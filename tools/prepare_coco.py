@@ -1,9 +1,9 @@
-"""Unpack COCO 2017's official archives to the layout the configs expect, and count their files.
+"""Unpack COCO 2017's official archives into the layout of the configs, and count their files.
 
-They are train2017.zip, val2017.zip and annotations_trainval2017.zip. Those in the data root need
-not be named; for those that are nowhere, the answer is their address, their size and where to put
-them. What is unpacked already is left as it is. Exits with 0 where all 118,287 + 5,000 pictures and
-their annotations are there, and with 1 otherwise.
+They are train2017.zip, val2017.zip and annotations_trainval2017.zip. Archives in the data root are
+found automatically. For missing archives their address, their size and where to put them are
+printed. Files that exist are not unpacked again. The exit code is 0 if all 118,287 + 5,000 images
+and their annotations exist, else 1.
 
 Example:
     python tools/prepare_coco.py train2017.zip val2017.zip annotations_trainval2017.zip
@@ -28,7 +28,7 @@ def main() -> None:
         '--data-root', type=Path, default=Path('data/coco'), help='folder to unpack in (data/coco)'
     )
     parser.add_argument(
-        '--download', action='store_true', help='fetch what is missing first, 20.4 GB in all'
+        '--download', action='store_true', help='download missing archives first, 20.4 GB in all'
     )
     arguments = parser.parse_args()
     if not prepare(COCO, arguments.data_root, arguments.archives, fetch=arguments.download):

@@ -1,7 +1,7 @@
-"""Write the weights of a checkpoint for others: without the optimizer, with classes and config.
+"""Write a checkpoint's weights for publication: without optimizer, with classes and config.
 
-The file's SHA-256 stands in its name, so that a download of it is checked. tools/test.py and
-tools/infer.py take it as they take a checkpoint of training.
+The file's name contains its SHA-256, so that downloads are checked. tools/test.py and
+tools/infer.py load it like a training checkpoint.
 
 Example:
     python tools/publish_model.py work_dirs/upernet/iter_160000.pth published/upernet_convnext_t.pth
@@ -25,17 +25,15 @@ def parse_arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('checkpoint', help='file, URL or hf://OWNER/REPOSITORY/FILE')
-    parser.add_argument(
-        'out', help='NAME.pth or NAME.safetensors; the hash is put between name and ending'
-    )
-    parser.add_argument('--config', help="config to store in place of the checkpoint's own")
+    parser.add_argument('out', help='NAME.pth or NAME.safetensors; the hash is added to NAME')
+    parser.add_argument('--config', help="config to store instead of the checkpoint's own")
     parser.add_argument(
         '--ema',
         action='store_true',
-        help='refuse weights that are not averaged; those of EMAHook are taken without it too',
+        help="require averaged weights; EMAHook's are always used, also without this option",
     )
     parser.add_argument('--force', action='store_true', help='replace a broken file of that name')
-    parser.add_argument('--json', action='store_true', help='tell it as json, alone on stdout')
+    parser.add_argument('--json', action='store_true', help='print only JSON')
     return parser.parse_args()
 
 

@@ -1,4 +1,4 @@
-"""Test published models here, and print our results beside the published ones.
+"""Test published models, and print our results next to the published results.
 
 Example:
     python tools/reproduce.py upernet_convnext_tiny_1k_512x512.pth mask_rcnn_convnext_tiny_1k_3x.pth
@@ -40,20 +40,20 @@ def find(file: str) -> tuple[Path, Release]:
         raise UserError(
             f'{path.name}: expected the name of a published model, one of {", ".join(RELEASES)}'
         )
-    read_checkpoint(str(path), map_location='meta')  # a broken one is told before hours of testing
+    read_checkpoint(str(path), map_location='meta')  # reports a broken file before hours of tests
     return path, RELEASES[path.name]
 
 
 def measure(
     path: Path, published: Release, arguments: argparse.Namespace
 ) -> dict[str, float] | None:
-    """Results in percent by name; None where the test failed, and said why."""
+    """Return results in percent by name; None if the test failed and printed the reason."""
     config = TOOLS.parent / 'configs' / f'{published.config}.py'
     command = [sys.executable, TOOLS / 'test.py', config, path]
     command += ['--work-dir', arguments.work_dir / path.stem]
     command += ['--tta'] if arguments.tta else []
     command += ['--cfg-options', *arguments.cfg_options] if arguments.cfg_options else []
-    # The test's progress is for the person at the terminal; its last lines are for us.
+    # The progress is shown on the terminal; the last lines are parsed here.
     with subprocess.Popen(
         [str(part) for part in command], stdout=subprocess.PIPE, text=True
     ) as run:
@@ -64,7 +64,7 @@ def measure(
     printed = dict(re.findall(r'([\w/]+) ([\d.-]+)(?:, |$)', ''.join(output), re.M))
     if run.returncode or not published.results.keys() <= printed.keys():
         return None
-    # COCO's AP are fractions.
+    # COCO's APs are fractions.
     return {
         name: float(printed[name]) * (100 if name.startswith('coco/') else 1)
         for name in published.results
@@ -86,7 +86,7 @@ def main() -> None:
             table.add_row(path.name, published.config, name, measured, figure, published.publisher)
     Console(width=200 if not sys.stdout.isatty() else None).print(table)
     if failed:
-        sys.exit(1)  # each test has said why
+        sys.exit(1)  # each failed test has printed its reason
 
 
 if __name__ == '__main__':

@@ -1,8 +1,8 @@
-"""The way from ResNet to ConvNeXt: what each step costs, and what it reaches.
+"""Show costs and accuracy of each step from ResNet to ConvNeXt.
 
-Prints a table and draws the paper's figure 2 anew: multiply-accumulates and parameters counted
-here beside the published figures, and with --results the accuracy of your own runs. --bench adds
-the time of inference and of a training step on this machine; all steps are in memory then.
+Prints a table and draws the paper's figure 2, with multiply-accumulates and parameters counted here
+next to the published figures, and with --results the accuracy of your own runs. --bench adds the
+time of inference and of a training step on this machine, with all steps in memory.
 
 Example:
     python tools/roadmap.py
@@ -34,7 +34,7 @@ from mmconvnext.studies.roadmap.runs import OwnResults, own_results, read_own_ru
 from mmconvnext.studies.roadmap.steps import REGIMES, ROADMAP, Step
 from mmconvnext.studies.roadmap.table import Way, make_way
 
-# In full and with --quick.
+# Without and with --quick.
 ROUNDS, SIZES = (9, 3), (SIZE, 64)
 BATCHES = (1, 2)  # of inference and training
 
@@ -48,7 +48,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     names = [step.name for step in ROADMAP]
     parser.add_argument(
-        '--steps', nargs='+', metavar='STEP', help=f'of {", ".join(names)}; default: all'
+        '--steps', nargs='+', metavar='STEP', help=f'some of {", ".join(names)}; default: all'
     )
     parser.add_argument(
         '--results',
@@ -57,21 +57,21 @@ def parse_arguments() -> argparse.Namespace:
         metavar='FILE|DIR',
         help='work dirs of your own runs, folders of them, or single logs; configs are not run',
     )
-    parser.add_argument('--bench', action='store_true', help='measure times; minutes')
-    parser.add_argument('--image-size', type=int, help=f'of --bench: {SIZES[0]}, quick {SIZES[1]}')
-    parser.add_argument('--batch', type=int, help='of --bench: 1 in inference, 2 in training')
-    parser.add_argument('--rounds', type=int, help=f'of --bench: {ROUNDS[0]}, quick {ROUNDS[1]}')
-    parser.add_argument('--device', default='cpu', help='of --bench: cpu (default) or cuda')
-    parser.add_argument('--quick', action='store_true', help='fewer rounds, smaller pictures')
+    parser.add_argument('--bench', action='store_true', help='measure times; takes minutes')
+    parser.add_argument('--image-size', type=int, help=f'for --bench: {SIZES[0]}, quick {SIZES[1]}')
+    parser.add_argument('--batch', type=int, help='for --bench: 1 in inference, 2 in training')
+    parser.add_argument('--rounds', type=int, help=f'for --bench: {ROUNDS[0]}, quick {ROUNDS[1]}')
+    parser.add_argument('--device', default='cpu', help='for --bench: cpu (default) or cuda')
+    parser.add_argument('--quick', action='store_true', help='fewer rounds, smaller images')
     parser.add_argument(
         '--json',
         nargs='?',
         const='-',
         metavar='FILE',
-        help='write the numbers, or print JSON alone',
+        help='write the numbers to FILE, or print only JSON',
     )
     parser.add_argument(
-        '--out', type=Path, default=Path('work_dirs/roadmap'), help='folder of the picture'
+        '--out', type=Path, default=Path('work_dirs/roadmap'), help='folder of the figure'
     )
     return parser.parse_args()
 

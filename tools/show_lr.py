@@ -1,6 +1,6 @@
-"""Show the learning rates of a config: every group of parameters, and the schedule.
+"""Show the learning rates of a config: every parameter group, and the schedule.
 
-Needs no data and trains nothing. The picture goes to work_dirs/show_lr/CONFIG.png.
+Needs no data and trains nothing. The plot goes to work_dirs/show_lr/CONFIG.png.
 
 Example:
     python tools/show_lr.py configs/upernet_convnext_t_ade20k.py
@@ -27,22 +27,20 @@ def parse_arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     options.add_config_arguments(parser)
-    parser.add_argument('--out', type=Path, metavar='FILE.png', help='the picture')
+    parser.add_argument('--out', type=Path, metavar='FILE.png', help='file of the plot')
     parser.add_argument(
         '--iters-per-epoch',
         type=int,
         metavar='N',
-        help='of a config that counts epochs; by default those of its data, if they are here',
+        help='iterations of an epoch, if the config counts epochs; default: those of its data',
     )
     parser.add_argument(
         '--auto-scale-lr', action='store_true', help='scale the learning rate by the batch size'
     )
     parser.add_argument(
-        '--processes', type=int, default=1, metavar='N', help='that train together (default 1)'
+        '--processes', type=int, default=1, metavar='N', help='training processes; default: 1'
     )
-    parser.add_argument(
-        '--json', action='store_true', help='print JSON alone; a picture only with --out'
-    )
+    parser.add_argument('--json', action='store_true', help='print only JSON; plot only with --out')
     return parser.parse_args()
 
 

@@ -1,4 +1,4 @@
-"""Evaluate a segmentor's or a detector's checkpoint.
+"""Evaluate a checkpoint of a segmentor, detector or classifier.
 
 Example:
     python tools/test.py configs/upernet_convnext_t_ade20k.py work_dirs/upernet/iter_160000.pth
@@ -26,13 +26,13 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument('checkpoint', help='checkpoint file or URL')
     parser.add_argument('--tta', action='store_true', help='multi-scale and flip testing')
     parser.add_argument(
-        '--deploy', action='store_true', help='fold what inference need not compute first'
+        '--deploy', action='store_true', help='fold constant factors into the weights first'
     )
-    parser.add_argument('--show-dir', metavar='DIR', help='write a picture of every prediction')
+    parser.add_argument('--show-dir', metavar='DIR', help='draw every prediction into DIR')
     parser.add_argument(
         '--out',
         metavar='DIR|FILE.pkl',
-        help='keep the predictions: label PNGs or COCO json in a folder, or pickled',
+        help='write predictions: a folder for label maps or COCO json, or a .pkl file',
     )
     return parser.parse_args()
 
@@ -45,7 +45,7 @@ def main() -> None:
     config.resume = False
     resuming.set_checkpoint(config, arguments.checkpoint)
     if arguments.show_dir:
-        testing.set_pictures(config, arguments.show_dir)
+        testing.set_image_folder(config, arguments.show_dir)
     if arguments.out:
         testing.set_predictions(config, arguments.out)
     if arguments.tta:

@@ -1,4 +1,4 @@
-"""Train a segmentor or a detector.
+"""Train a segmentor, detector or classifier.
 
 Example:
     python tools/train.py configs/upernet_convnext_t_ade20k.py
@@ -30,22 +30,22 @@ def parse_arguments() -> argparse.Namespace:
         nargs='?',
         const='auto',
         metavar='auto|FILE',
-        help='go on from a checkpoint; without FILE, from the newest whole one in the work dir',
+        help='resume from FILE; without FILE, from the newest undamaged checkpoint in the work dir',
     )
     parser.add_argument(
         '--overwrite',
         action='store_true',
-        help='start although the work dir has checkpoints; they go when this run has its first',
+        help="replace another run's checkpoints in the work dir, after this run's first checkpoint",
     )
     parser.add_argument(
         '--pretrained',
         metavar='FILE|URL|hf://OWNER/REPOSITORY/FILE|none',
-        help="the backbone's weights, in place of the config's; none: from scratch",
+        help="the backbone's weights instead of the config's; none: from scratch",
     )
     parser.add_argument(
         '--amp',
         action=argparse.BooleanOptionalAction,
-        help="mixed precision; by default the config's choice",
+        help="mixed precision; default: the config's choice",
     )
     parser.add_argument(
         '--auto-scale-lr', action='store_true', help='scale the learning rate by the batch size'
@@ -55,7 +55,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def main() -> int:
-    """Train; the exit code."""
+    """Train, and return the exit code."""
     arguments = parse_arguments()
     options.force_safe_loading()
     config = options.load_config(arguments)
@@ -73,13 +73,13 @@ def _train(config: Config, arguments: argparse.Namespace) -> int:
     if not config.get('resume'):
         notices += options.set_pretrained(config, arguments.pretrained)
     elif arguments.pretrained:
-        notices.append('--pretrained is left aside: the checkpoint has all weights')
+        notices.append('--pretrained is ignored: the checkpoint has all weights')
     notices += fit_to_hardware(config)
     name_unreadable_images()
     if config.get('default_scope') == 'mmdet':
-        from mmconvnext.detection.anchors import name_pictures_without_anchors
+        from mmconvnext.detection.anchors import name_images_without_anchors
 
-        name_pictures_without_anchors()
+        name_images_without_anchors()
     runner = Runner.from_cfg(config)
     for notice in notices:
         runner.logger.warning(notice)

@@ -1,4 +1,4 @@
-"""The default runtime by epochs, with mmengine's own scope; the best top-1 is kept."""
+"""The default runtime by epochs, with mmengine's scope; it keeps the best top-1 checkpoint."""
 
 _base_ = './default_runtime.py'
 default_scope = 'mmengine'

@@ -1,4 +1,4 @@
-"""The classification runtime with an average of the weights, .9999 a step, which is evaluated.
+"""The classification runtime with averaged weights (EMA, .9999 per step), which are evaluated.
 
 Source: facebookresearch/ConvNeXt @048efce, main.py (--model_ema). `interval` is the number of
 iterations that accumulate to a step, so that the average moves once a step.

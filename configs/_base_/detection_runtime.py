@@ -1,4 +1,4 @@
-"""The default runtime by epochs, with mmdet's scope and pictures of what was predicted."""
+"""The default runtime by epochs, with mmdet's scope and images of the predictions."""
 
 _base_ = './default_runtime.py'
 default_scope = 'mmdet'
@@ -10,4 +10,4 @@ default_hooks = dict(
     checkpoint=dict(by_epoch=True, interval=1, max_keep_ckpts=3),
     visualization=dict(type='mmconvnext.DetectionPictureHook'),
 )
-env_cfg = dict(cudnn_benchmark=False)  # the pictures differ in size
+env_cfg = dict(cudnn_benchmark=False)  # the images differ in size

@@ -1,4 +1,4 @@
-"""The default runtime with mmseg's scope and pictures of what was predicted."""
+"""The default runtime with mmseg's scope and images of the predictions."""
 
 _base_ = './default_runtime.py'
 default_scope = 'mmseg'

@@ -1,1 +1,1 @@
-"""What a model costs, and how it trains: counts, figures, fair timing."""
+"""Model costs, learning rates, training logs and timing: numbers and figures."""

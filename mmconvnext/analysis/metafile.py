@@ -1,4 +1,4 @@
-"""What configs/metafile.yml says of a config: costs and results as published."""
+"""Published costs and results of configs, from configs/metafile.yml."""
 
 from functools import cache
 from pathlib import Path
@@ -10,12 +10,12 @@ import mmconvnext
 from mmconvnext.errors import UserError, first_line
 
 NAME = 'metafile.yml'
-# As the papers print them, rounded; `Parameters` and `GMACs` are counted from the configs.
+# Rounded, as printed in the papers; `Parameters` and `GMACs` are counted from the configs.
 _PUBLISHED = ('Published Parameters (M)', 'Published GFLOPs')
 
 
 class Record(NamedTuple):
-    """An entry of the metafile; what it does not say is None or empty."""
+    """An entry of the metafile; missing values are None or empty."""
 
     parameters_m: float | None
     gmacs: float | None
@@ -24,10 +24,10 @@ class Record(NamedTuple):
 
 
 def read_record(config: str | Path) -> Record | None:
-    """The record of a config file, from the metafile in its folder; None where there is none.
+    """Return the record of a config file from the metafile in its folder, or None.
 
     Raises:
-        UserError: the metafile is not what it should be.
+        UserError: the metafile does not have the expected format.
     """
     config = Path(config)
     path = config.parent / NAME
@@ -42,19 +42,19 @@ def read_record(config: str | Path) -> Record | None:
     except (OSError, ValueError, yaml.YAMLError, LookupError, TypeError, AttributeError) as error:
         raise UserError(
             f'{path}: expected a metafile of OpenMMLab, got {type(error).__name__} '
-            f'({first_line(error)}); mend it or move it away'
+            f'({first_line(error)}); repair it or move it away'
         ) from error
 
 
 @cache
 def own_record(name: str) -> Record:
-    """The record of one of this project's configs, by its name.
+    """Return the record of one of this project's configs, by its name.
 
     Raises:
-        UserError: the metafile is not there, or not what it should be.
+        UserError: the metafile is missing or does not have the expected format.
     """
     package = Path(mmconvnext.__file__).parent
-    installed = package / '.mim' / 'configs'  # as mim has it; beside the package in a checkout
+    installed = package / '.mim' / 'configs'  # in an installed package; a checkout has configs/
     configs = installed if installed.is_dir() else package.parent / 'configs'
     record = read_record(configs / f'{name}.py')
     if record is None:

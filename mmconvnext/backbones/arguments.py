@@ -1,4 +1,4 @@
-"""Arguments that every backbone here takes, checked and put into one form."""
+"""Check and normalise the arguments that all backbones of this package share."""
 
 from collections.abc import Sequence
 
@@ -8,10 +8,10 @@ STAGES = 4
 
 
 def resolve_out_indices(out_indices: int | Sequence[int]) -> tuple[int, ...]:
-    """The stages asked for, counted from 0.
+    """Return the requested stages as indices from 0 to 3.
 
     Raises:
-        ArgumentError: (a ValueError) there is no such stage, or one is named twice.
+        ArgumentError: (a ValueError) a stage does not exist, or occurs twice.
     """
     given = (out_indices,) if isinstance(out_indices, int) else integers(out_indices)
     resolved = tuple(index + STAGES if index < 0 else index for index in given)
@@ -24,7 +24,7 @@ def resolve_out_indices(out_indices: int | Sequence[int]) -> tuple[int, ...]:
 
 
 def integers(values: object) -> tuple[int, ...]:
-    """The values as they are, or none where they are not a sequence of integers."""
+    """Return the values, or an empty tuple if they are not a sequence of integers."""
     if isinstance(values, Sequence) and all(isinstance(value, int) for value in values):
         return tuple(values)
     return ()
@@ -37,10 +37,10 @@ def require_possible(
     layer_scale_init_value: float | None,
     frozen_stages: int,
 ) -> None:
-    """Check the numbers.
+    """Check that numeric arguments are in their ranges.
 
     Raises:
-        ArgumentError: (a ValueError) one is out of its range.
+        ArgumentError: (a ValueError) an argument is out of its range.
     """
     if in_channels < 1:
         raise ArgumentError(f'in_channels: expected 1 or more, got {in_channels}')
@@ -58,7 +58,7 @@ def require_possible(
 
 
 def drop_path_rates(rate: float, blocks: int) -> list[float]:
-    """The rate of each block: that of block k of n is rate · k / (n - 1), the official linspace."""
+    """Return the drop rate of each block: rate · k / (n - 1) for block k of n, as in the papers."""
     return [rate * block / max(blocks - 1, 1) for block in range(blocks)]
 
 
@@ -66,7 +66,7 @@ def require_size(size: Sequence[int], smallest: int) -> None:
     """Check that both sides of an input, in pixels, are ``smallest`` or more.
 
     Raises:
-        ArgumentError: (a ValueError) one is not.
+        ArgumentError: (a ValueError) a side is smaller.
     """
     if min(size) < smallest:
         raise ArgumentError(

@@ -1,4 +1,4 @@
-"""What the backbones of this package have in common."""
+"""The base class of all backbones in this package."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
@@ -16,7 +16,7 @@ _NO_NORM = nn.Identity()
 
 
 class Backbone(BaseModule):
-    """A backbone of four stages that draws its weights or loads them strictly.
+    """A backbone of four stages that initialises its weights randomly or loads them strictly.
 
     A subclass sets ``channels`` of the four stages, ``out_indices``, ``frozen_stages`` and
     ``stages``; its output norms are ``norm0`` to ``norm3``.
@@ -27,18 +27,18 @@ class Backbone(BaseModule):
     frozen_stages: int
     stages: nn.ModuleList
     STEM: ClassVar[str]  # the stem's name
-    # What an ``init_cfg`` of type 'Pretrained' may say beside the checkpoint.
+    # Options of an ``init_cfg`` of type 'Pretrained', besides the checkpoint.
     LOADING_OPTIONS: ClassVar[tuple[str, ...]] = ('prefix', 'ema', 'sha256')
     # Containers with an entry for each stage that is built.
     STAGE_PARTS: ClassVar[tuple[str, ...]]
 
     def __init__(self, init_cfg: dict | list[dict] | None) -> None:
         super().__init__(init_cfg=init_cfg)
-        self._handed_over: list[nn.Module] = []  # in a list, so that they are no part of this one
+        self._handed_over: list[nn.Module] = []  # in a list, so that they are not registered here
 
     @property
     def out_channels(self) -> tuple[int, ...]:
-        """Channels of the maps that are returned, in their order."""
+        """Channels of each returned feature map."""
         return tuple(self.channels[stage] for stage in self.out_indices)
 
     @property
@@ -47,11 +47,11 @@ class Backbone(BaseModule):
         return tuple(4 * 2**stage for stage in self.out_indices)
 
     def init_weights(self) -> None:
-        """Draw the weights, or load the file that ``init_cfg`` names.
+        """Initialise the weights randomly, or load the file that ``init_cfg`` names.
 
         Raises:
-            CheckpointError: the file is missing, unsafe, or does not fit the model. Its weights
-                are then unchanged; other entries of a list in ``init_cfg`` were applied before.
+            CheckpointError: the file is missing, unsafe, or does not fit the model. The weights
+                are then unchanged, except by earlier entries of an ``init_cfg`` that is a list.
         """
         if self._is_init:
             return
@@ -67,15 +67,15 @@ class Backbone(BaseModule):
         self._is_init: bool = True
 
     def take_last_norm(self) -> nn.Module:
-        """Hand the output norm of the last stage over; its map is returned raw from then on.
+        """Return the last stage's output norm and stop applying it in ``forward``.
 
-        For a classifier, which applies the norm after the pooling, as in the papers. An
-        ``init_cfg`` of type ``'Pretrained'`` goes on to load that norm as well, where the file
-        has one: as the official fine-tuning does, for other classes too.
+        A classifier applies this norm after the pooling, as in the papers. An ``init_cfg`` of
+        type ``'Pretrained'`` still loads the norm if the file has it, as the official fine-tuning
+        does, for other classes too.
 
         Raises:
-            ArgumentError: (a ValueError) other maps are returned too, or instead; their norms
-                would then have no use.
+            ArgumentError: (a ValueError) ``out_indices`` is not the last stage alone; the norms
+                of other maps would be unused.
         """
         last = STAGES - 1
         if self.out_indices != (last,):
@@ -96,24 +96,24 @@ class Backbone(BaseModule):
         return getattr(self, f'norm{stage}', _NO_NORM)
 
     def _load(self, checkpoint: str, options: Mapping[str, Any]) -> None:
-        """Load a file strictly, but for :meth:`_new` and :meth:`_unused`."""
+        """Load a file strictly, with the exceptions of :meth:`_new` and :meth:`_unused`."""
         options = {**options, 'new': self._new(), 'unused': self._unused()}
         norms = [norm for norm in self._handed_over if not isinstance(norm, nn.Identity)]
         if not norms:
             load(self, checkpoint, **options)
             return
-        self.norm3 = norms[0]  # to be loaded with the rest
+        self.norm3 = norms[0]  # so that it is loaded with the rest
         try:
             load(self, checkpoint, **{'norm3': 'from_file', **options})
         finally:
             del self.norm3
 
     def _new(self) -> list[str]:
-        """Beginnings of the names that a file may lack: fine-tuning starts output norms anew."""
+        """Return prefixes of names that a file may lack: output norms, which fine-tuning adds."""
         return [f'norm{stage}.' for stage in self.out_indices]
 
     def _unused(self) -> list[str]:
-        """Beginnings of names that have no use here: a classifier's top, and what is not built."""
+        """Return prefixes of names that are ignored: the classifier's head and stages not built."""
         unbuilt = range(len(self.stages), STAGES)
         return [
             *('norm.', 'head.'),
@@ -126,7 +126,7 @@ class Backbone(BaseModule):
             module.eval().requires_grad_(False)
 
     def train(self, mode: bool = True) -> Self:
-        """As torch's, except that frozen parts stay in eval mode; returns self."""
+        """Like ``nn.Module.train``, but frozen parts stay in eval mode."""
         super().train(mode)
         for module in self._frozen_modules():
             module.eval()
@@ -142,15 +142,15 @@ class Backbone(BaseModule):
         return modules
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """Depth of a parameter for layer-wise learning-rate decay, and the number of depths.
+        """Return the layer id of a parameter, for layer-wise learning-rate decay, and their number.
 
         Args:
-            param_name: Name of the parameter, as the whole model sees it.
-            prefix: What stands before this backbone's own names, such as ``'backbone.'``.
+            param_name: Name of the parameter in the whole model.
+            prefix: Prefix of this backbone's parameters there, such as ``'backbone.'``.
 
         Returns:
-            (depth, count): 0 is the stem; ``count - 1`` everything after the last stage. The
-            scale of a learning rate is ``decay ** (count - 1 - depth)``.
+            (depth, count): depth 0 is the stem, ``count - 1`` is everything after the last stage.
+            The learning rate is multiplied by ``decay ** (count - 1 - depth)``.
 
         The ids are the ``layer_wise`` ones of :mod:`mmconvnext.layer_ids`; the form is that of
         mmpretrain 1.2.0's ``get_layer_depth``.
@@ -160,16 +160,16 @@ class Backbone(BaseModule):
         return layer_wise(self._convnext_name(name), layers), layers + 2
 
     def _layers(self) -> int:
-        """Last layer id of the stages."""
+        """Return the last layer id of the stages."""
         raise NotImplementedError
 
     def _convnext_name(self, name: str) -> str:
-        """What a parameter is called in ConvNeXt, whose names layer ids are for."""
+        """Return the parameter's ConvNeXt name, which determines its layer id."""
         return name
 
 
 def _draw(module: nn.Module) -> None:
-    # The official code's; biases where there are such.
+    # As in the official code; not every layer has a bias.
     if isinstance(module, nn.Conv2d | nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:

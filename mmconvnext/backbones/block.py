@@ -15,7 +15,7 @@ from mmconvnext.backbones.fused_block import BlockSettings, BlockWeights, fused_
 from mmconvnext.backbones.layers import GlobalResponseNorm, LayerNorm, StochasticDepth
 from mmconvnext.backbones.lean_block import LeanSettings, lean_block
 
-# The kinds of layers whose arithmetic the fused block repeats.
+# The layer types whose computation the fused block reimplements.
 FUSED: dict[str, tuple[type[nn.Module], ...]] = {
     'dwconv': (nn.Conv2d,),
     'norm': (LayerNorm,),
@@ -36,7 +36,7 @@ class ConvNeXtBlock(nn.Module):
     Source: arXiv 2201.03545, figure 4; with GRN: arXiv 2301.00808, figure 5.
     """
 
-    # Of a model that was pickled before there were the options.
+    # Defaults for models that were pickled before these options existed.
     compiled = False
     triton_kernels = False
 
@@ -74,8 +74,8 @@ class ConvNeXtBlock(nn.Module):
         return block(x)
 
     def _in_form(self, x: Tensor) -> Callable[[Tensor], Tensor]:
-        # A hook wants its module to be called, and a module that somebody put in place of ours
-        # does something else.
+        # Hooks run only if their module is called, and a replaced module may compute something
+        # else.
         plain = not self.fast or _has_any_global_hook() or not self._is_as_built()
         return getattr(self, f'_{"plain" if plain else form_for(x, self.compiled)}')
 
@@ -83,7 +83,7 @@ class ConvNeXtBlock(nn.Module):
         return x + self._branch(x)
 
     def _weights(self) -> BlockWeights:
-        # From the dictionaries: a GPU would wait for the attributes of a few hundred modules.
+        # Dictionary access: attribute access on a few hundred modules would keep a GPU waiting.
         modules: dict[str, Any] = self._modules
         layers = [modules[name]._parameters for name in ('dwconv', 'norm', 'pwconv1', 'pwconv2')]
         affine = [layer[name] for layer in layers for name in ('weight', 'bias')]
@@ -113,7 +113,7 @@ class ConvNeXtBlock(nn.Module):
         return self.grn.eps if isinstance(self.grn, GlobalResponseNorm) else 0.0
 
     def _is_as_built(self) -> bool:
-        """Whether all layers are of the kind they were, and nobody waits for their calls."""
+        """Return whether no layer was replaced by another type and no layer has hooks."""
         modules: dict[str, Any] = self._modules
         conv = modules['dwconv']
         kernel = conv.weight.shape[2:]
@@ -128,9 +128,9 @@ class ConvNeXtBlock(nn.Module):
         )
 
     def fold(self) -> list[Replaced]:
-        """Fold LayerNorm's affine part and layer scale into the linear layers next to them.
+        """Fold LayerNorm's affine part and layer scale into the adjacent linear layers.
 
-        Not where a layer was replaced or is waited for: who did that expects its own factors.
+        A block with replaced layers or with hooks is left unchanged.
         """
         if not self._is_as_built():
             return []
@@ -149,7 +149,7 @@ class ConvNeXtBlock(nn.Module):
 
 
 def has_plain_kind(module: nn.Module, kinds: tuple[type[nn.Module], ...]) -> bool:
-    """Return whether a module is exactly of one of the kinds and has no hooks of its own."""
+    """Return whether a module's type is exactly one of ``kinds`` and it has no hooks."""
     return (
         type(module) in kinds
         and 'forward' not in vars(module)

@@ -1,8 +1,7 @@
-"""The block compiled by itself, once for all blocks of a stage: seconds, not minutes of compiling.
+"""The compiled block: compiled once for all blocks of a stage, in seconds instead of minutes.
 
-``torch.compile`` of a whole model takes the blocks as often as they are there. Here the blocks' own
-operations are one function, and what differs between blocks (weights, what stochastic depth drew)
-are its arguments.
+``torch.compile`` of a whole model compiles every block separately. Here the block is one function,
+whose arguments are what differs between blocks: the weights and the samples of stochastic depth.
 """
 
 import functools
@@ -22,7 +21,7 @@ BACKEND = 'inductor'
 def compiled_block(
     x: Tensor, weights: BlockWeights, eps: float, grn_eps: float, factor: Tensor | None
 ) -> Tensor:
-    """``x + branch(x) · factor``, the plain block's arithmetic.
+    """Return ``x + branch(x) · factor``, computed as in the plain block.
 
     Shapes: x (N, C, H, W) → the same; factor (N, 1, 1, 1).
     """
@@ -31,7 +30,7 @@ def compiled_block(
 
 @functools.cache
 def _compiled(channels: int) -> Callable[..., Tensor]:
-    # Of one function torch compiles a few variants alone; stages would be each other's.
+    # torch limits how often one function is recompiled; each stage has its own function.
     function = FunctionType(_block.__code__.replace(), globals(), f'block_of_{channels}')
     return torch.compile(function, backend=BACKEND)
 

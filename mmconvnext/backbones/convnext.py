@@ -28,15 +28,15 @@ from mmconvnext.registry import MODELS
 
 @MODELS.register_module()
 class ConvNeXt(Backbone):
-    """ConvNeXt V1 and V2, giving one normalised feature map for each stage asked for.
+    """ConvNeXt V1 and V2, which returns one normalised feature map for each requested stage.
 
-    ``forward`` maps (N, in_channels, H, W), H and W at least 32 and otherwise free, to a tuple
-    of (N, C_i, ⌊H / s_i⌋, ⌊W / s_i⌋) maps, one for each entry of ``out_indices`` and in its
-    order, at strides s = 4, 8, 16, 32 (each stride-2 step rounds down on its own).
-    Each map goes through an output LayerNorm of its own, ``norm0`` to ``norm3``; a
-    stage beyond the last of ``out_indices`` is not built, so every parameter is used. On a CPU, and
-    where mmcv's compiled operators are installed, which misread others (open-mmlab/mmcv #2203), the
-    maps are contiguous in memory; elsewhere they are channels-last.
+    ``forward`` maps (N, in_channels, H, W), with H and W of 32 or more, to a tuple of
+    (N, C_i, ⌊H / s_i⌋, ⌊W / s_i⌋) maps in the order of ``out_indices``, at strides s = 4, 8, 16,
+    32 (each stride-2 step rounds down separately).
+    Each map has its own output LayerNorm, ``norm0`` to ``norm3``. Stages after the last of
+    ``out_indices`` are not built, so every parameter is used. Maps are contiguous in memory on a
+    CPU, and if mmcv's compiled operators are installed, which misread other layouts
+    (open-mmlab/mmcv #2203); otherwise they are channels-last.
 
     Args:
         arch: A key of :data:`~mmconvnext.architectures.ARCHITECTURES`, or ``dict(depths=…,
@@ -44,20 +44,20 @@ class ConvNeXt(Backbone):
         in_channels: Channels of the input.
         out_indices: Stages whose maps are returned, 0 to 3, or -4 to -1 from the end.
         drop_path_rate: Stochastic depth of the last block; it grows linearly from 0.
-        layer_scale_init_value: Start of the layer scale; 0 builds none. None means 1e-6
-            without GRN and none with it.
-        use_grn: Global Response Normalization in every block: ConvNeXt V2.
-        frozen_stages: -1 freezes nothing, 0 the stem, k also the stages before k with their
-            downsampling layers and output norms. It holds through ``train()``.
+        layer_scale_init_value: Initial value of the layer scale; 0 disables it. None means 1e-6
+            without GRN and 0 with GRN.
+        use_grn: Use Global Response Normalization in every block (ConvNeXt V2).
+        frozen_stages: -1 freezes nothing, 0 the stem, k also the first k stages with their
+            downsampling layers and output norms. ``train()`` keeps them frozen.
         with_cp: Recompute every block in the backward pass: same gradients, less memory.
-        fast: Run each block in the form that is meant for the device, which
-            :mod:`mmconvnext.backbones.forms` chooses: the same numbers to rounding, in fewer passes
-            over memory. False computes layer by layer, so that a doubt can be settled in one run.
-        compile_blocks: Compile the blocks by ``torch.compile``, those of a stage once; needs
+        fast: Compute each block in the form for the device, chosen by
+            :mod:`mmconvnext.backbones.forms`: the same numbers up to rounding, in fewer passes over
+            memory. False computes layer by layer, for comparison.
+        compile_blocks: Compile the blocks with ``torch.compile``, once for each stage; needs
             ``fast``.
-        triton_kernels: Let blocks and norms in 16 bits on CUDA (sm_80 or later) run the Triton
-            kernels of :mod:`mmconvnext.backbones.triton_kernels`, where Triton and a C compiler for
-            it are installed and ``fast`` is True; it changes nothing elsewhere.
+        triton_kernels: Use the Triton kernels of :mod:`mmconvnext.backbones.triton_kernels` for
+            blocks and norms in 16 bits on CUDA (sm_80 or later), if Triton and a C compiler are
+            installed and ``fast`` is True; no effect otherwise.
         cuda_graph: On CUDA, record the forward and the backward pass as CUDA graphs and replay
             them: the same results in far fewer calls, for hosts that launch kernels slowly. An
             input size is recorded when it comes for the fourth time, and at most four are. A
@@ -67,12 +67,12 @@ class ConvNeXt(Backbone):
             :meth:`init_weights`, with ``prefix``, ``ema``, ``sha256``, ``norm3``, ``stem`` as in
             :func:`~mmconvnext.checkpoints.load.load`; None draws truncated normal
             weights, σ = .02.
-        gap_before_final_norm: Accepted because the stock configs of mmdet and mmseg pass it;
-            a dense backbone has no pooled output, so only False is possible.
+        gap_before_final_norm: Accepted because mmdet's and mmseg's configs set it; must be False,
+            because a backbone for dense prediction has no pooled output.
 
     Raises:
-        ArgumentError: (a ValueError) an argument is not one of the above, an input is too
-            small for the last stage that is built.
+        ArgumentError: (a ValueError) an argument is not one of the above, or an input is too
+            small for the last stage.
     """
 
     LOADING_OPTIONS = (*Backbone.LOADING_OPTIONS, 'norm3', 'stem')
@@ -146,12 +146,12 @@ class ConvNeXt(Backbone):
 
         Args:
             name: One of :func:`mmconvnext.list_models`, such as ``'convnext_t_in22k'``.
-            options: The constructor's, such as ``out_indices`` and ``drop_path_rate``; and
-                ``norm3`` and ``stem`` of :func:`~mmconvnext.checkpoints.load.load`.
+            options: Arguments of the constructor, such as ``out_indices`` and ``drop_path_rate``,
+                and ``norm3`` and ``stem`` of :func:`~mmconvnext.checkpoints.load.load`.
 
         Raises:
-            ArgumentError: (a ValueError) there is no such name, or an option is wrong.
-            CheckpointError: the file cannot be had; the message says where it could be put.
+            ArgumentError: (a ValueError) the name is unknown, or an option is wrong.
+            CheckpointError: the file cannot be downloaded; the message says where to put it.
         """
         weights = find_pretrained(name)
         init_cfg: dict[str, Any] = dict(type='Pretrained', checkpoint=weights.checkpoint)
@@ -193,7 +193,7 @@ class ConvNeXt(Backbone):
 
     def _maps(self, x: Tensor) -> tuple[Tensor, ...]:
         if self.fast:
-            # Every layer takes channels-last maps as they are and returns them so.
+            # All layers take and return channels-last maps.
             x = x.contiguous(memory_format=torch.channels_last)
         outputs = {}
         for stage, (downsample, blocks) in enumerate(zip(self.downsample_layers, self.stages)):
@@ -203,13 +203,13 @@ class ConvNeXt(Backbone):
         return tuple(outputs[stage] for stage in self.out_indices)
 
     def switch_to_deploy(self) -> None:
-        """Fold what inference need not compute; outputs stay the same to rounding.
+        """Fold constant factors into the weights; outputs stay the same up to rounding.
 
-        The affine part of each LayerNorm before a linear layer or a downsampling convolution goes
-        into that layer, and every layer scale into the one before it. The model is then for
-        inference, in eval mode, and its state dict lacks what was folded: load checkpoints first.
-        :meth:`switch_back` restores the very parameters; until then they are kept in memory.
-        Layers that were replaced or that hooks wait for are left as they are.
+        The affine part of each LayerNorm before a linear layer or a downsampling convolution is
+        folded into that layer, and every layer scale into the layer before it. The model is then in
+        eval mode, for inference only, and its state dict lacks the folded parameters: load
+        checkpoints first. :meth:`switch_back` restores the original parameters, which stay in
+        memory. Replaced layers and layers with hooks are not changed.
         """
         if self.is_deployed():
             return
@@ -222,16 +222,16 @@ class ConvNeXt(Backbone):
                 self._before_deploy += block.fold()
 
     def switch_back(self) -> None:
-        """Undo :meth:`switch_to_deploy`, but for the eval mode."""
+        """Undo :meth:`switch_to_deploy`; the model stays in eval mode."""
         restore(self._before_deploy)
         self._before_deploy = []
 
     def is_deployed(self) -> bool:
-        """Whether it is in the deploy form."""
+        """Whether the model is in its deploy form."""
         return bool(self._before_deploy)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        # What moves or converts a model, `to` and `half`, goes through here.
+        # Called by all methods that move or convert a model, such as `to` and `half`.
         for replaced in self._before_deploy:
             replaced.original.data = fn(replaced.original.data)
         return super()._apply(fn, recurse)
@@ -248,7 +248,7 @@ class ConvNeXt(Backbone):
             )
 
     def train(self, mode: bool = True) -> Self:
-        """As torch's, except that frozen parts stay in eval mode; returns self.
+        """Like ``nn.Module.train``, but frozen parts stay in eval mode.
 
         Raises:
             ArgumentError: (a ValueError) the model is in its deploy form.

@@ -1,4 +1,4 @@
-"""The deploy form: factors that inference would apply again and again, folded into weights."""
+"""The deploy form: constant factors of inference, folded into the weights."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Replaced(NamedTuple):
-    """A parameter that another one, or None, stands in for."""
+    """A parameter that was replaced by a constant or by None."""
 
     module: nn.Module
     name: str
@@ -15,7 +15,7 @@ class Replaced(NamedTuple):
 
 
 def replace(module: nn.Module, name: str, value: Tensor | None) -> Replaced:
-    """Put ``value`` where a parameter is, as a constant; None leaves the module without it."""
+    """Replace a parameter by a constant; None removes it."""
     replaced = Replaced(module, name, getattr(module, name))
     if value is not None:
         value = nn.Parameter(value.to(replaced.original), requires_grad=False)
@@ -24,13 +24,13 @@ def replace(module: nn.Module, name: str, value: Tensor | None) -> Replaced:
 
 
 def _exact(x: Tensor) -> Tensor:
-    # On the CPU, since not every device has float64.
+    # On the CPU, because not every device supports float64.
     return x.detach().cpu().double()
 
 
 @torch.no_grad()
 def fold_norm(norm: nn.LayerNorm, layer: nn.Linear | nn.Conv2d) -> list[Replaced]:
-    """Fold the affine part of a LayerNorm into the layer after it, which must not pad.
+    """Fold the affine part of a LayerNorm into the next layer, which must not pad.
 
     ``W (w · x + b) + c = (W · w) x + (W b + c)``, with w and b for each input channel.
     """
@@ -49,7 +49,7 @@ def fold_norm(norm: nn.LayerNorm, layer: nn.Linear | nn.Conv2d) -> list[Replaced
 
 @torch.no_grad()
 def fold_layer_scale(layer: nn.Linear, owner: nn.Module, name: str) -> list[Replaced]:
-    """Fold the layer scale ``owner.name``, (C,), into the linear layer before it."""
+    """Fold the layer scale ``owner.name``, (C,), into the previous linear layer."""
     scale = _exact(getattr(owner, name))
     return [
         replace(layer, 'weight', _exact(layer.weight) * scale[:, None]),
@@ -59,6 +59,6 @@ def fold_layer_scale(layer: nn.Linear, owner: nn.Module, name: str) -> list[Repl
 
 
 def restore(replaced: list[Replaced]) -> None:
-    """Put every original back: the same objects, so that an optimizer still knows them."""
+    """Restore the original parameters: the same objects, so that optimizers stay valid."""
     for module, name, original in replaced:
         setattr(module, name, original)

@@ -1,4 +1,4 @@
-"""Which form of the block runs where: the one place that decides."""
+"""Choose the form of the block for a device, a dtype and a compiler."""
 
 from importlib.util import find_spec
 from typing import Literal, NamedTuple
@@ -12,10 +12,10 @@ Form = Literal['compiled', 'fused', 'lean', 'plain']
 
 
 class _Row(NamedTuple):
-    """A kind of device, the branch's dtype, who compiles it; None is any of them.
+    """A device type, the branch's dtype, and who compiles the block; None matches any.
 
-    ``compiler``: ``'whole'``, where something around the block is compiled or exported;
-    ``'block'``, where the blocks are to be compiled by themselves; or ``'none'``.
+    ``compiler`` is ``'whole'`` if code around the block is compiled or exported, ``'block'`` if
+    each block is compiled separately, or ``'none'``.
     """
 
     device: str | None
@@ -24,12 +24,12 @@ class _Row(NamedTuple):
     form: Form
 
 
-# The first row that fits.
+# The first matching row counts.
 #
-# plain: layer by layer. Compilers and exporters want that, and make their own kernels of it.
-# fused: in parts that stay in a CPU's cache, with what is dropped left out.
-# lean: the whole batch at once, in few passes over memory and fixed shapes.
-# compiled: by torch's compiler, once for the blocks of a stage.
+# plain: layer by layer. Compilers and exporters need it and generate their own kernels from it.
+# fused: in parts that fit into a CPU's cache; dropped samples are not computed.
+# lean: the whole batch at once, in few passes over memory and with fixed shapes.
+# compiled: by torch's compiler, once for all blocks of a stage.
 FORMS = (
     _Row(device=None, dtype=None, compiler='whole', form='plain'),
     _Row(device=None, dtype=None, compiler='block', form='compiled'),
@@ -39,29 +39,29 @@ FORMS = (
 )
 
 
-# Asked once: a compiler cannot trace how modules are found.
+# Looked up once, because a compiler cannot trace the search for modules.
 _MMCV_IS_COMPILED = bool(find_spec('mmcv')) and is_compiled()
 
 
 def form_for(x: Tensor, compiled: bool = False) -> Form:
-    """The form for an input, of a block that is as it was built.
+    """Return the form in which an unmodified block computes an input.
 
     Args:
         x: The block's input.
-        compiled: Whether blocks are to be compiled by themselves.
+        compiled: Whether each block is compiled separately.
     """
     compiler = 'whole' if is_traced(x) else 'block' if compiled else 'none'
     return next(row.form for row in FORMS if _fits(row, x, compiler))
 
 
 def norm_is_lean(x: Tensor) -> bool:
-    """Whether a LayerNorm outside of the blocks takes the form for 16 bits on a GPU."""
+    """Return whether a LayerNorm outside the blocks uses the 16-bit form for GPUs."""
     sixteen = x.dtype in (torch.float16, torch.bfloat16)
     return sixteen and x.device.type != 'cpu' and not is_traced(x)
 
 
 def is_traced(x: Tensor) -> bool:
-    """Whether a compiler or an exporter looks, or nothing is computed."""
+    """Return whether the input is traced by a compiler or exporter, or has no values."""
     return torch.compiler.is_compiling() or torch.jit.is_tracing() or x.is_meta
 
 
@@ -69,23 +69,23 @@ def _fits(row: _Row, x: Tensor, compiler: str) -> bool:
     return (
         row.compiler in (None, compiler)
         and row.device in (None, x.device.type)
-        # Last, and only where it matters: torch 2.11's compiler cannot trace what it asks.
+        # Checked last and only if needed: torch 2.11's compiler cannot trace this query.
         and row.dtype in (None, row.dtype and branch_dtype(x))
     )
 
 
 def branch_dtype(x: Tensor) -> torch.dtype:
-    """What the branch of a block is computed in: autocast's dtype where that is on."""
+    """Return the dtype of the block's branch: autocast's dtype if autocast is enabled."""
     device = x.device.type
     casts = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
     return torch.get_autocast_dtype(device) if casts and x.dtype != torch.float64 else x.dtype
 
 
 def output_map(x: Tensor) -> Tensor:
-    """An output map in the memory layout that heads want; a copy where that is another.
+    """Return an output map in the memory layout that heads need, copied if necessary.
 
-    On a CPU, and where mmcv's own compiled operators are installed, which misread any other
-    (open-mmlab/mmcv #2203), that is contiguous. Elsewhere channels-last maps stay so.
+    The layout is contiguous on a CPU, and if mmcv's compiled operators are installed: they misread
+    any other layout (open-mmlab/mmcv #2203). Otherwise channels-last maps stay channels-last.
     """
     if x.device.type == 'cpu' or _MMCV_IS_COMPILED:
         return x.contiguous()

@@ -1,4 +1,4 @@
-"""The layers ConvNeXt adds to torch's own: LayerNorm over channels, GRN, stochastic depth."""
+"""ConvNeXt's layers that torch lacks: LayerNorm over channels, GRN, stochastic depth."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,17 +15,17 @@ from mmconvnext.errors import ArgumentError
 
 
 def layer_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
-    """What :class:`LayerNorm` does."""
+    """Apply LayerNorm as :class:`LayerNorm` does."""
     dtype = exact(x.dtype)
     weight, bias = (p if p is None else p.to(dtype) for p in (weight, bias))
     return F.layer_norm(x.to(dtype), x.shape[-1:], weight, bias, eps).to(x.dtype)
 
 
 class LayerNorm(nn.LayerNorm):
-    """LayerNorm over the last dimension, its statistics never below float32.
+    """LayerNorm over the last dimension, with statistics in float32 or more.
 
-    Shapes: (..., C) → (..., C), same dtype as the input. Under float16 or bfloat16, mixed
-    precision included, mean and variance are taken in float32.
+    Shapes: (..., C) → (..., C), same dtype as the input. For float16 and bfloat16, including
+    mixed precision, mean and variance are computed in float32.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -33,10 +33,10 @@ class LayerNorm(nn.LayerNorm):
 
 
 def lean_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-    """LayerNorm of (..., C) in 16 bits, in its dtype, no float32 copies; differentiable once.
+    """Apply LayerNorm to a 16-bit (..., C) tensor without float32 copies; differentiable once.
 
-    The kernel takes its statistics in float32, but accepts only weights in the dtype of ``x``: the
-    affine part is a pass of its own and keeps its dtype.
+    The kernel computes statistics in float32, but accepts only weights in the dtype of ``x``:
+    the affine part is a separate pass and keeps its dtype.
     """
     with torch.autocast(x.device.type, enabled=False):
         return _LeanNorm.apply(x.contiguous(), weight, bias, eps)
@@ -56,12 +56,13 @@ class _LeanNorm(torch.autograd.Function):
         grad = grad.contiguous()
         with torch.autocast(grad.device.type, enabled=False):
             pixels = tuple(range(grad.ndim - 1))
-            # The zeros make it float32: products of scaled gradients leave float16's range.
+            # The float32 zeros set the dtype: products of scaled gradients exceed float16's range.
             zeros = torch.zeros_like(weight, dtype=exact(grad.dtype))
             of_weight = torch.addcmul(zeros, grad, normed).sum(pixels)
             of_bias = grad.sum(pixels, dtype=exact(grad.dtype))
             upper = torch.mul(grad, weight, out=torch.empty_like(grad))
-            # What is normed has mean 0 and deviation 1: its own backward pass, over the deviation.
+            # The normalised values have mean 0 and deviation 1, so their backward pass over the
+            # deviation is the backward pass of the input.
             of_x, _, _ = torch.ops.aten.native_layer_norm_backward(
                 *(upper, normed, normed.shape[-1:], torch.zeros_like(rstd), torch.ones_like(rstd)),
                 *(None, None, [True, False, False]),
@@ -70,20 +71,19 @@ class _LeanNorm(torch.autograd.Function):
 
 
 class LayerNorm2d(LayerNorm):
-    """:class:`LayerNorm` over the channels of a map.
+    """:class:`LayerNorm` over the channels of a feature map.
 
-    Shapes: (N, C, H, W) → (N, C, H, W). The result is channels-last in memory: the
-    normalisation runs on an (N, H, W, C) view, and no copy is made to come back.
+    Shapes: (N, C, H, W) → (N, C, H, W). The result is channels-last in memory, because the
+    normalisation runs on an (N, H, W, C) view.
 
     Args:
-        channels: Of the map.
+        channels: Channels of the map.
         eps: Added to the variance.
-        fast: Take the form that is meant for the device; for 16 bits on a GPU that is one that is
-            differentiable once.
-        triton_kernels: Prefer the Triton kernel where it can run.
+        fast: Use the form for the device. For 16 bits on a GPU this form is differentiable once.
+        triton_kernels: Use the Triton kernel if it can run.
     """
 
-    # Of a model that was pickled before there were the options.
+    # Defaults for models that were pickled before these options existed.
     fast = False
     triton_kernels = False
 
@@ -108,7 +108,7 @@ class LayerNorm2d(LayerNorm):
 
 
 def _norm_in_triton(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-    # Not at the top: Triton is no dependency.
+    # Not imported at the top, because Triton is optional.
     from mmconvnext.backbones.triton_kernels.layer_norm import layer_norm
 
     with torch.autocast(x.device.type, enabled=False):
@@ -116,7 +116,7 @@ def _norm_in_triton(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tens
 
 
 def global_response_norm(x: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> Tensor:
-    """What :class:`GlobalResponseNorm` does."""
+    """Apply Global Response Normalization as :class:`GlobalResponseNorm` does."""
     dtype = exact(x.dtype)
     response = torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True, dtype=dtype)
     response = response / (response.mean(dim=-1, keepdim=True) + eps)
@@ -128,8 +128,8 @@ class GlobalResponseNorm(nn.Module):
     """Global Response Normalization, ``γ · (x · N(G(x))) + β + x``.
 
     ``G`` is the L2 norm of each channel over the map and ``N`` divides it by its mean over the
-    channels. The norm is taken in float32 under float16 and bfloat16, where a sum of squares
-    overflows or loses its last digits.
+    channels. For float16 and bfloat16 the norm is computed in float32, because a sum of squares
+    would overflow or lose precision.
 
     Shapes: (N, H, W, C) → (N, H, W, C); ``gamma`` and ``beta`` are (C,).
 
@@ -147,10 +147,10 @@ class GlobalResponseNorm(nn.Module):
 
 
 class StochasticDepth(nn.Module):
-    """Drops whole residual branches, sample by sample, in training.
+    """Drop whole residual branches at random, sample by sample, in training.
 
-    A sample's branch is zeroed with probability ``p`` and otherwise divided by ``1 - p``, so
-    that its expectation stays. The identity in ``eval()``.
+    A sample's branch is zeroed with probability ``p`` and otherwise divided by ``1 - p``, which
+    preserves its expectation. In eval mode it is the identity.
 
     Shapes: (N, ...) → (N, ...).
 
@@ -170,11 +170,11 @@ class StochasticDepth(nn.Module):
         return x * self.factor(x) if self.drops() else x
 
     def drops(self) -> bool:
-        """Whether it does anything now."""
+        """Return whether branches may be dropped: in training, with ``p`` above 0."""
         return self.training and self.p > 0
 
     def factor(self, x: Tensor) -> Tensor:
-        """What the branch of each sample is multiplied by, drawn on its device.
+        """Draw the factor on the branch of each sample, on the device of ``x``.
 
         Shapes: (N, ...) → (N, 1, ...), same dtype.
         """
@@ -182,7 +182,7 @@ class StochasticDepth(nn.Module):
         return kept.view(-1, *(1 for _ in x.shape[1:]))
 
     def draw(self, samples: int, device: torch.device | str = 'cpu') -> Tensor:
-        """One draw for each sample, 1 where its branch is kept and 0 where it is dropped.
+        """Draw 1 for each sample whose branch is kept and 0 for each that is dropped.
 
         Shapes: → (samples,), float32.
         """

@@ -1,1 +1,1 @@
-"""Reading checkpoints: fetched once, opened safely, loaded completely or not at all."""
+"""Checkpoints: downloaded once, opened safely, loaded completely or not at all."""

@@ -1,4 +1,4 @@
-"""Whether officially named tensors are a whole backbone."""
+"""Check that officially named tensors make up a complete backbone."""
 
 from collections.abc import Mapping
 
@@ -10,10 +10,10 @@ from mmconvnext.errors import CheckpointError
 
 
 def require_complete(state: Mapping[str, Tensor], source: str) -> None:
-    """Check that officially named tensors are a whole backbone, in their names and shapes.
+    """Check that officially named tensors make up a complete backbone, by name and shape.
 
     Raises:
-        CheckpointError: with the names of what is missing or of another shape.
+        CheckpointError: tensors are missing or have another shape; the message names them.
     """
     depths, channels = dimensions(state)
     if 0 in depths or 0 in channels:
@@ -34,7 +34,7 @@ def require_complete(state: Mapping[str, Tensor], source: str) -> None:
 def _expected_shapes(
     state: Mapping[str, Tensor], depths: list[int], channels: list[int]
 ) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of a whole backbone, and of the optional parts that ``state`` begins."""
+    """Return names and shapes of a complete backbone, with the optional parts of ``state``."""
     shapes = _layer('downsample_layers.0.0', channels[0], state[STEM].shape[1], 4, 4)
     shapes |= _layer('downsample_layers.0.1', channels[0])
     for i, width in enumerate(channels):

@@ -1,6 +1,6 @@
-"""The text of a config, without what only the machine it ran on knows.
+"""Remove paths and other traces of the machine from a config's text.
 
-The text is read as Python's syntax and never run: a checkpoint's may be anybody's.
+The text is parsed as Python and never run: a checkpoint's config may come from anybody.
 """
 
 import ast
@@ -11,7 +11,7 @@ from pathlib import PureWindowsPath
 from mmconvnext.config.literal_source import LiteralError, parse
 from mmconvnext.config.python_source import literal
 
-# Where the run was, what it started from and how it was launched.
+# Entries about one run: its folder, its starting point and how it was launched.
 # fmt: off
 _OF_THE_RUN = frozenset([
     'experiment_name', 'gpu_ids', 'launcher', 'load_from', 'randomness', 'resume', 'resume_from',
@@ -23,19 +23,19 @@ _ABSOLUTE = re.compile(r'/[^/]|~|[A-Za-z]:[\\/]|\\\\|file:')
 
 
 def without_machine(text: str) -> str | None:
-    """A config's text without the entries of one run, absolute paths cut to their last part.
+    """Return a config's text without the entries of one run, absolute paths cut to the last part.
 
-    The rest stays letter for letter, but for line breaks, which become those of Unix. Names of
-    classes stay whatever they look like.
+    The rest stays unchanged, except that line breaks become those of Unix. Class names are never
+    changed.
 
     Returns:
-        The text, or None where it is not Python.
+        The text, or None if it is not Python.
     """
     try:
         tree = parse(text)
     except LiteralError:
         return None
-    text = text.replace('\r\n', '\n').replace('\r', '\n')  # as Python counts lines
+    text = text.replace('\r\n', '\n').replace('\r', '\n')  # the lines that Python counts
     # ast counts columns in bytes.
     lines = text.encode().split(b'\n')
     changes = sorted(_changes(tree), key=lambda c: (c[0].lineno, c[0].col_offset), reverse=True)
@@ -48,7 +48,7 @@ def without_machine(text: str) -> str | None:
 
 
 def _changes(tree: ast.Module) -> Iterator[tuple[ast.stmt | ast.expr, str]]:
-    """Nodes and what takes their place; none is inside another."""
+    """Yield nodes and their replacements; no node is inside another."""
     for statement in tree.body:
         targets = statement.targets if isinstance(statement, ast.Assign) else ()
         if any(isinstance(target, ast.Name) and target.id in _OF_THE_RUN for target in targets):
@@ -60,7 +60,7 @@ def _changes(tree: ast.Module) -> Iterator[tuple[ast.stmt | ast.expr, str]]:
 
 
 def _strings(statement: ast.stmt) -> Iterator[tuple[ast.Constant, str]]:
-    """Strings in a statement, but for names of classes, keys, and parts of other strings."""
+    """Yield strings in a statement, except class names, keys and parts of other strings."""
     waiting: list[ast.AST] = [statement]
     while waiting:
         match waiting.pop():

@@ -1,4 +1,4 @@
-"""From any family's names and shapes to the official ones, and back."""
+"""Convert names and shapes of any family's tensors to the official ones, and back."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,17 +23,17 @@ _VECTORS = {'.grn.gamma': 'grn_gamma', '.grn.beta': 'grn_beta', '.gamma': 'gamma
 
 
 class Recognised(NamedTuple):
-    """The family of a state dict, what stands before its keys, and its tensors officially named."""
+    """The family of a state dict, the prefix of its keys, and its tensors officially named."""
 
     format: Format
     prefix: str
     state: dict[str, Tensor]
-    unknown: dict[str, Tensor]  # below the prefix, and nothing that the family has
+    unknown: dict[str, Tensor]  # below the prefix, but not known in the family
     outside: dict[str, Tensor]  # not below the prefix: heads of a whole model
-    aside: dict[str, Tensor]  # below the prefix, what the family has and a backbone no use for
+    aside: dict[str, Tensor]  # below the prefix, known in the family, not used in a backbone
 
     def without(self, keys: Iterable[str]) -> Self:
-        """The same with these tensors left aside."""
+        """Return a copy with these tensors moved to ``aside``."""
         aside = {key: self.state[key] for key in keys}
         state = {key: value for key, value in self.state.items() if key not in aside}
         return self._replace(state=state, aside=self.aside | aside)
@@ -42,13 +42,13 @@ class Recognised(NamedTuple):
 def to_official(
     state: Mapping[str, Tensor], source: str, formats: Sequence[Format] = FORMATS
 ) -> Recognised:
-    """Recognise a family, one of ``formats``, by its keys, wherever they stand, and rename it.
+    """Recognise the family, one of ``formats``, by its keys under any prefix, and rename them.
 
-    FCMAE's sparse layout is made dense first. ``source`` is what a message calls the file.
+    FCMAE's sparse layout is made dense first. ``source`` is the file's name in messages.
 
     Raises:
-        CheckpointError: the keys are of no family, there are several ConvNeXts, or one's tensors
-            are not ordinary floating-point ones.
+        CheckpointError: the keys belong to no family, there are several ConvNeXts, or tensors are
+            not dense floating-point tensors.
     """
     state = _dense(state)
     best: dict[str, Recognised] = {}  # by prefix
@@ -75,12 +75,12 @@ def to_official(
 
 
 def from_official(state: Mapping[str, Tensor], format: Format) -> dict[str, Tensor]:
-    """Officially named tensors by a family's names, in its shapes.
+    """Return officially named tensors under a family's names, in its shapes.
 
-    A state dict with a head is written as the family writes classifiers, prefixes included.
+    A state dict with a head gets the names of the family's classifiers, with their prefixes.
 
     Raises:
-        CheckpointError: the family has no place for a tensor.
+        CheckpointError: the family has no name for a tensor.
     """
     names = {official: theirs for theirs, official in key_map(format, _DEEPEST).items()}
     if missing := [key for key in state if key not in names]:
@@ -89,8 +89,8 @@ def from_official(state: Mapping[str, Tensor], format: Format) -> dict[str, Tens
         )
     if format.norm_is_norm3 and {'norm.weight', 'norm3.weight'} <= state.keys():
         raise CheckpointError(
-            f'{format.name} has one name for norm and norm3, and both are there; convert a '
-            'classifier or a dense backbone, not a mixture'
+            f'{format.name} has one name for norm and norm3: expected one of them, found both; '
+            'convert a classifier or a dense backbone, not a mixture'
         )
     is_v2 = any('.grn.' in key for key in state)
     prefix = format.classifier_prefix[is_v2] if 'head.weight' in state else ''
@@ -107,7 +107,7 @@ def from_official(state: Mapping[str, Tensor], format: Format) -> dict[str, Tens
 
 
 def _shape(key: str, value: Tensor, format: Format, convolutional: bool) -> tuple[int, ...]:
-    """Shape in a family of a tensor by its official name."""
+    """Return the shape that a family gives to an officially named tensor."""
     if '.pwconv' in key and key.endswith('.weight'):
         return (*value.shape[:2], 1, 1) if convolutional else tuple(value.shape[:2])
     for ending, part in _VECTORS.items():
@@ -117,9 +117,9 @@ def _shape(key: str, value: Tensor, format: Format, convolutional: bool) -> tupl
 
 
 def fit_shape(value: Tensor, shape: Sequence[int]) -> Tensor:
-    """Reshape a tensor whose dimensions differ from ``shape`` by ones alone.
+    """Reshape a tensor whose shape differs from ``shape`` only by dimensions of one.
 
-    So differ a linear layer and a 1×1 convolution, (C,) and (C, 1, 1) layer scales, and GRN's
+    Examples: a linear layer and a 1×1 convolution, layer scales (C,) and (C, 1, 1), and GRN's
     (4C,) and (1, 1, 1, 4C).
     """
     theirs, ours = ([n for n in dims if n != 1] for dims in (value.shape, shape))
@@ -127,7 +127,7 @@ def fit_shape(value: Tensor, shape: Sequence[int]) -> Tensor:
 
 
 def _prefixes(state: Mapping[str, Tensor], format: Format) -> list[str]:
-    """What stands before the family's own keys, wherever there is a stem of it."""
+    """Return the prefixes of the family's keys: one for each stem in the file."""
     prefixes = []
     for templates in (format.parts, format.aliases):
         stem = templates.get('stem_conv', '\0').format(p='weight')
@@ -141,7 +141,7 @@ def _rename(state: Mapping[str, Tensor], format: Format, prefix: str) -> Recogni
     for key, value in state.items():
         inside = key.startswith(prefix)
         name = key[len(prefix) :] if inside else key
-        # A classifier's last norm and head stand outside of its backbone's prefix.
+        # A classifier's last norm and head are outside its backbone's prefix.
         official = names.get(name, name)
         known = name in names and (inside or official.startswith(_CLASSIFIER))
         if known and official not in renamed:
@@ -156,8 +156,8 @@ def _rename(state: Mapping[str, Tensor], format: Format, prefix: str) -> Recogni
 
 
 def _classifier_norm(recognised: Recognised) -> Recognised:
-    # Beside norm0–2 or the heads of a dense model, mmpretrain's norm3 is the fourth stage's output
-    # norm; alone it is a classifier's last one.
+    # mmpretrain's norm3 is the fourth stage's output norm if the file has norm0–2 or the heads of a
+    # dense model; otherwise it is a classifier's last norm.
     state = recognised.state
     alone = 'norm3.weight' in state and not any(f'norm{i}.weight' in state for i in range(3))
     dense = describe_whole(recognised.outside)
@@ -167,7 +167,7 @@ def _classifier_norm(recognised: Recognised) -> Recognised:
 
 
 def rename_norm(state: Mapping[str, Tensor], old: str, new: str) -> dict[str, Tensor]:
-    """Officially named tensors, those of the norm ``old`` by the name ``new``."""
+    """Return officially named tensors, with the norm ``old`` renamed to ``new``."""
     return {
         new + key.removeprefix(old) if key.startswith(old) else key: value
         for key, value in state.items()
@@ -175,19 +175,19 @@ def rename_norm(state: Mapping[str, Tensor], old: str, new: str) -> dict[str, Te
 
 
 def _without_mlp_head(recognised: Recognised) -> Recognised:
-    # The head of timm's convnext_large_mlp means nothing without its hidden layer, which no
-    # other family has.
+    # The head of timm's convnext_large_mlp is useless without its hidden layer, which no other
+    # family has.
     if not any(key.startswith('head.pre_logits.') for key in recognised.aside):
         return recognised
     return recognised.without(key for key in recognised.state if key.startswith('head.'))
 
 
 def _dense(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """FCMAE's sparse layout in the dense names and shapes; anything else as it is.
+    """Return FCMAE's sparse layout in the dense names and shapes; other layouts unchanged.
 
-    A depthwise kernel is (k², C), another one (k², in, out), x before y in both; norms and linear
-    layers have an infix; biases are (1, C). Source: facebookresearch/ConvNeXt-V2, utils.py,
-    ``remap_checkpoint_keys``.
+    A depthwise kernel is (k², C), any other kernel (k², in, out), x before y in both; names of
+    norms and linear layers have an infix; biases are (1, C). Source: facebookresearch/ConvNeXt-V2,
+    utils.py, ``remap_checkpoint_keys``.
     """
     if not any(key.endswith('.kernel') for key in state):
         return state
@@ -205,7 +205,7 @@ def _dense(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
 def _dense_kernel(value: Tensor) -> Tensor:
     size = math.isqrt(len(value)) if value.ndim in (2, 3) else 0
     if not size or size**2 != len(value) or value.layout != torch.strided:
-        return value  # of no known layout: the check of shapes will tell
+        return value  # an unknown layout: the check of shapes reports it
     weight = value.T[:, None] if value.ndim == 2 else value.permute(2, 1, 0)
     return weight.reshape(*weight.shape[:2], size, size).transpose(2, 3)
 
@@ -222,5 +222,5 @@ def _require_plain(state: Mapping[str, Tensor], source: str) -> None:
     if strange:
         raise CheckpointError(
             f'{source}: expected dense float16, bfloat16, float32 or float64 tensors, found '
-            f'{strange[0]} and {len(strange) - 1} more such; convert them where they were made'
+            f'{strange[0]} and {len(strange) - 1} more; convert them where they were made'
         )

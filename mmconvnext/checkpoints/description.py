@@ -1,4 +1,4 @@
-"""What the names and shapes of tensors tell of a model, in words."""
+"""Describe a model in words, by the names and shapes of its tensors."""
 
 import functools
 from collections.abc import Iterable, Mapping
@@ -11,7 +11,7 @@ from mmconvnext.architectures import find_size
 
 STEM = 'downsample_layers.0.0.weight'
 
-# Pieces of keys that tell what else is in a file, and whose keys these are.
+# Parts of keys that identify other contents of a file, and other models.
 _WHOLE = {
     'roi_head.': 'detector',
     'rpn_head.': 'detector',
@@ -33,12 +33,12 @@ _TO_THE_BACKBONE = (
 
 
 def backbone_of(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A whole model's tensors below ``backbone.``, by their names there."""
+    """Return a whole model's tensors below ``backbone.``, without that prefix."""
     return {k.removeprefix('backbone.'): v for k, v in state.items() if k.startswith('backbone.')}
 
 
 def dimensions(state: Mapping[str, Tensor]) -> tuple[list[int], list[int]]:
-    """Blocks and channels of each stage of officially named tensors; 0 for unknown ones."""
+    """Return each stage's blocks and channels, from officially named tensors; 0 if unknown."""
     depths, channels = [], []
     for stage in range(4):
         depths.append(len({k.split('.')[2] for k in state if k.startswith(f'stages.{stage}.')}))
@@ -48,13 +48,13 @@ def dimensions(state: Mapping[str, Tensor]) -> tuple[list[int], list[int]]:
 
 
 def size_name(state: Mapping[str, Tensor]) -> str | None:
-    """The size that officially named tensors are of, such as ``'tiny'``; None for another."""
+    """Return the size of officially named tensors, such as ``'tiny'``, or None."""
     depths, channels = dimensions(state)
     return find_size(depths, channels[0])
 
 
 def describe_size(state: Mapping[str, Tensor]) -> str:
-    """Depths and channels that officially named tensors speak of, in a few words."""
+    """Return depths and channels of officially named tensors, in a few words."""
     depths, channels = dimensions(state)
     told = f'depths {"-".join(map(str, depths))}'
     told += f', channels {"-".join(str(n or "?") for n in channels)}'
@@ -64,7 +64,7 @@ def describe_size(state: Mapping[str, Tensor]) -> str:
 
 
 def describe_whole(keys: Iterable[str]) -> str:
-    """What whole model has keys beside a backbone's, such as ``'a whole detector'``, or ''."""
+    """Return which whole model has these keys, such as ``'a whole detector'``, or ''."""
     for piece, name in _WHOLE.items():
         if any(piece in key for key in keys):
             return f'a whole {name}'
@@ -72,12 +72,12 @@ def describe_whole(keys: Iterable[str]) -> str:
 
 
 def other_model(keys: Iterable[str]) -> str:
-    """Whose keys these are rather than a ConvNeXt's, such as ``'Swin'``, or ''."""
+    """Return which model other than ConvNeXt has these keys, such as ``'Swin'``, or ''."""
     return next((name for piece, name in _OTHERS.items() if any(piece in key for key in keys)), '')
 
 
 def resemblance(keys: Iterable[str]) -> str:
-    """What model has keys that are no ConvNeXt's, such as ``' (these look like Swin)'``, or ''."""
+    """Return a hint on unknown keys, such as ``' (these look like Swin)'``, or ''."""
     other, whole = other_model(keys), describe_whole(keys)
     if not other:
         return f' (this is {whole})' if whole else ''
@@ -86,7 +86,7 @@ def resemblance(keys: Iterable[str]) -> str:
 
 
 def backbone_misfit(state: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> str:
-    """Why a file's backbone most likely does not fit a module's, both officially named, or ''."""
+    """Return the likely reason why a file's backbone does not fit; both officially named; or ''."""
     if STEM not in state:
         return ''
     if state[STEM].shape[2:] != (4, 4):
@@ -103,7 +103,7 @@ def backbone_misfit(state: Mapping[str, Tensor], target: Mapping[str, Tensor]) -
 
 
 def classifier_misfit(state: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> str:
-    """Why a file most likely does not fit an ``ImageClassifier``, both by its names, or ''."""
+    """Return the likely reason why a file does not fit an ``ImageClassifier``, or ''."""
     if whole := describe_whole(state):
         return f'this is {whole}, not a classifier; {_TO_THE_BACKBONE}'
     if body := backbone_misfit(*(backbone_of(tensors) for tensors in (state, target))):
@@ -116,10 +116,10 @@ def classifier_misfit(state: Mapping[str, Tensor], target: Mapping[str, Tensor])
 
 
 def announce_licence(family: str, keys: Iterable[str], source: str) -> None:
-    """Log, once in a process, what the weights of a family may not be used for.
+    """Log, once per process, the licence restrictions on a family's weights.
 
-    ``keys`` are the official ones and those left aside; by the name of the file, ``source``, timm's
-    copies of DINOv3's weights are known, which have its ordinary ones.
+    ``keys`` are the official ones and those left aside. timm's copies of DINOv3's weights have
+    timm's usual keys; they are recognised by the name of the file, ``source``.
     """
     if family == 'hf-dinov3' or 'norms.3.weight' in keys or 'dinov3' in Path(source).name.lower():
         _announce(_DINOV3)

@@ -1,4 +1,4 @@
-"""A checkpoint's file on this machine, downloaded if need be."""
+"""Get a checkpoint's file onto this machine, downloading it if necessary."""
 
 import hashlib
 import re
@@ -14,8 +14,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColu
 
 from mmconvnext.errors import CheckpointError, first_line
 
-# torch hub's convention: a file name ending in -<8 or more hex digits>.<ending> holds the
-# beginning of its SHA-256. Digits alone are a date or a counter.
+# torch hub's convention: a file name ending in -<8 or more hex digits>.<ending> contains the
+# beginning of its SHA-256. Decimal digits alone are a date or a counter.
 _HASH = re.compile(r'-(?=\d*[a-f])([a-f0-9]{8,})\.')
 
 _PATIENCE = 60  # seconds that a server may stay silent
@@ -23,27 +23,27 @@ _COLUMNS = ('{task.description}', BarColumn(), DownloadColumn(), TimeRemainingCo
 
 
 def is_url(checkpoint: str) -> bool:
-    """Whether ``checkpoint`` is an http(s) address rather than a path."""
+    """Return whether ``checkpoint`` is an http(s) address rather than a path."""
     return urlparse(str(checkpoint)).scheme in ('http', 'https')
 
 
 def named_hash(name: str) -> str | None:
-    """The beginning of a SHA-256 that a file name claims for the file, or None."""
+    """Return the beginning of the SHA-256 in a file name, or None."""
     found = _HASH.search(name)
     return found[1] if found else None
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, in hex digits."""
+    """Return the SHA-256 of a file, in hex digits."""
     with path.open('rb') as file:
         return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
 def cache_path(url: str) -> Path:
-    """Where the download of ``url`` is kept: ``checkpoints/`` in torch hub's folder.
+    """Return the path of the download of ``url``, below ``checkpoints/`` in torch hub's folder.
 
-    A file of this name that was downloaded from elsewhere (``model.safetensors`` is a frequent
-    name) keeps its place, and ``url`` gets a folder of its own.
+    If a file of this name was downloaded from another address (``model.safetensors`` is a
+    frequent name), that file stays and ``url`` gets a separate folder.
 
     Raises:
         CheckpointError: the address has no file name.
@@ -59,23 +59,23 @@ def cache_path(url: str) -> Path:
 
 
 def _origin(path: Path) -> Path:
-    """The file beside a download that holds its address."""
+    """Return the file next to a download that stores its address."""
     return path.with_name(f'{path.name}.url')
 
 
 def fetch(checkpoint: str, *, sha256: str | None = None, progress: bool = True) -> Path:
-    """Path of a checkpoint given as a path, an http(s) URL or hf://OWNER/REPOSITORY/FILE.
+    """Return the local path of a checkpoint: a path, http(s) URL or hf://OWNER/REPOSITORY/FILE.
 
-    The last is left to huggingface_hub and its cache. A URL is downloaded once into torch hub's.
-    The file appears there complete or not at all: the download goes to a temporary file, is
-    checked against the length the server announced and the hash in the file's name, where there
-    are such, and is then moved. Processes of one machine wait for each other. Of a file that is
-    there already, ``sha256``, which may be the beginning of one, alone is checked. ``progress``
-    shows a bar.
+    hf:// addresses use huggingface_hub and its cache. A URL is downloaded once, into torch hub's
+    cache.
+    The file is complete or absent: a download goes to a temporary file, is checked against the
+    server's length and the hash in the file name, if given, and is then moved. Processes on one
+    machine wait for each other. A file that already exists is checked only against ``sha256``,
+    which may be the beginning of a hash. ``progress`` shows a progress bar.
 
     Raises:
-        CheckpointError: there is no such file, the download failed, or the file is another one
-            than ``sha256`` says.
+        CheckpointError: the file does not exist, the download failed, or the file's hash is not
+            ``sha256``.
     """
     if str(checkpoint).startswith('hf://'):
         path = _fetch_from_hub(checkpoint)
@@ -102,7 +102,7 @@ def _fetch_from_url(url: str, sha256: str | None, progress: bool) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f'{path}.lock'):
-            path = cache_path(url)  # another process may have taken the name for its own
+            path = cache_path(url)  # again: another process may have used the name meanwhile
             if not path.is_file():
                 _download(url, path, sha256, progress)
     except (OSError, HTTPException, ValueError) as error:
@@ -127,7 +127,7 @@ def _fetch_from_hub(address: str) -> Path:
         ) from error
     try:
         return Path(hf_hub_download(f'{owner}/{repository}', file))
-    except Exception as error:  # the hub's client raises errors of its own and of its transport
+    except Exception as error:  # errors of huggingface_hub and of its HTTP library
         raise CheckpointError(
             f'{address}: the download failed ({first_line(error)}); put the file on this machine '
             'and name it'
@@ -158,7 +158,7 @@ def _download(url: str, path: Path, sha256: str | None, progress: bool) -> None:
 
 
 def discard(path: Path) -> bool:
-    """Remove a download that proved broken; a file put into the cache by hand stays."""
+    """Remove a broken download; keep a file that a user put into the cache."""
     if not _origin(path).is_file():
         return False
     path.unlink(missing_ok=True)

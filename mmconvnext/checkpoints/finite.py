@@ -1,4 +1,4 @@
-"""Nothing with NaN or infinity is saved, or gone on from."""
+"""Checks that no checkpoint with NaN or infinity is saved or resumed from."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -10,19 +10,19 @@ from torch import Tensor
 
 from mmconvnext.errors import CheckpointError, DivergenceError
 
-# What torch's optimizers keep of a parameter that has its shape.
+# Optimizer state in torch that has the shape of its parameter.
 _AVERAGES = {'exp_avg', 'exp_avg_sq', 'max_exp_avg_sq', 'momentum_buffer', 'square_avg'}
-# Others, such as an optimizer's in 8 bits, have no minimum that torch could take.
+# torch cannot compute the minimum of other types, such as an 8-bit optimizer's.
 _CHECKED = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-# Weights, counters of batches and masks.
+# Types of weights, batch counters and masks.
 _READABLE = {*_CHECKED, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool}
 
 
 def require_readable(state: Mapping[str, Tensor], source: str) -> None:
-    """Check that tensors are dense and of the types that weights and counters have.
+    """Check that tensors are dense and have the usual types of weights and counters.
 
     Raises:
-        CheckpointError: with the name and kind of one that is not, such as a sparse one.
+        CheckpointError: a tensor is sparse or has an unusual type; the message names it.
     """
     for key, value in state.items():
         if value.is_meta or value.layout != torch.strided or value.dtype not in _READABLE:
@@ -34,11 +34,11 @@ def require_readable(state: Mapping[str, Tensor], source: str) -> None:
 
 
 def require_finite(state: Mapping[str, Tensor], source: str) -> None:
-    """Check that a checkpoint holds numbers.
+    """Check that a checkpoint has finite numbers.
 
     Raises:
-        CheckpointError: with the names of tensors that hold NaN, infinity or nothing that could
-            be looked at.
+        CheckpointError: tensors contain NaN or infinity, or cannot be read; the message names
+            them.
     """
     require_readable(state, source)
     if broken := [*_not_finite(state, 'state_dict')]:
@@ -49,12 +49,12 @@ def require_finite(state: Mapping[str, Tensor], source: str) -> None:
 
 
 def require_finite_run(content: Mapping, path: Path) -> None:
-    """Check what was trained of a checkpoint that is to be written.
+    """Check the trained tensors of a checkpoint before it is written.
 
-    Weights, averaged ones too, and the optimizer's averages.
+    These are the weights, averaged weights included, and the optimizer's averages.
 
     Raises:
-        DivergenceError: some are NaN or infinite.
+        DivergenceError: tensors contain NaN or infinity.
     """
     parts = ('state_dict', 'ema_state_dict', 'optimizer')
     if broken := [name for part in parts for name in _not_finite(content.get(part), part)]:
@@ -66,12 +66,12 @@ def require_finite_run(content: Mapping, path: Path) -> None:
 
 
 def require_optimizer_state(wrapper: OptimWrapper | OptimWrapperDict, source: str) -> None:
-    """Check what an optimizer was given of a checkpoint: its averages are the parameters' own.
+    """Check that the optimizer state from a checkpoint fits the parameters and is finite.
 
-    torch looks at neither their shapes nor their values.
+    torch checks neither shapes nor values.
 
     Raises:
-        CheckpointError: a shape is another than its parameter's, or there is NaN or infinity.
+        CheckpointError: a shape differs from the parameter's, or a value is NaN or infinite.
     """
     wrappers = wrapper.optim_wrappers if isinstance(wrapper, OptimWrapperDict) else {'': wrapper}
     states = [pair for one in wrappers.values() for pair in one.optimizer.state.items()]
@@ -92,7 +92,7 @@ def require_optimizer_state(wrapper: OptimWrapper | OptimWrapperDict, source: st
 
 
 def _not_finite(tensors: object, part: str) -> Iterator[str]:
-    """Names of the tensors, in dicts at any depth, that are not finite."""
+    """Yield the names of tensors, in dicts at any depth, with NaN or infinity."""
     for key, value in tensors.items() if isinstance(tensors, Mapping) else ():
         if isinstance(value, Mapping):
             yield from (f'{part}.{name}' for name in _not_finite(value, str(key)))
@@ -101,5 +101,5 @@ def _not_finite(tensors: object, part: str) -> Iterator[str]:
 
 
 def _is_finite(value: Tensor) -> bool:
-    # The extremes take no memory, unlike isfinite(); NaN makes both of them NaN.
+    # Unlike isfinite(), minimum and maximum take no memory; NaN makes both of them NaN.
     return not value.numel() or all(math.isfinite(x) for x in value.detach().aminmax())

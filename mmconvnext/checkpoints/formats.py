@@ -1,9 +1,9 @@
-"""How each family of ConvNeXt files names its tensors: data, strings only.
+"""The tensor names of each family of ConvNeXt files, as data.
 
-A format gives, for each part of the network, the template of its keys. ``{i}`` is the stage,
-``{j}`` the block, ``{p}`` weight or bias; for formats that count otherwise, ``{i1}`` is i + 1,
-``{even}`` 2i and ``{odd}`` 2i + 1. The official names are the pivot: converting from one format
-to another goes through them.
+A format has, for each part of the network, the template of its keys. ``{i}`` is the stage,
+``{j}`` the block, ``{p}`` weight or bias; for formats with other numbering, ``{i1}`` is i + 1,
+``{even}`` 2i and ``{odd}`` 2i + 1. Conversion from one format to another goes through the
+official names.
 
 To add a family, add a :class:`Format` to :data:`FORMATS` and a sample of its keys to
 tests/checkpoints/test_formats.py.
@@ -17,8 +17,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-# Parts that occur at each stage after the first, and in each block. The others occur at each stage,
-# or once: then their templates have no number, and give one key whatever the stage.
+# Parts that occur at each stage after the first, and in each block. Other parts occur at each
+# stage, or once: then their templates have no number and give the same key for every stage.
 DOWNSAMPLING = ('down_norm', 'down_conv')
 BLOCK = ('dwconv', 'block_norm', 'pwconv1', 'pwconv2', 'gamma', 'grn_gamma', 'grn_beta')
 
@@ -27,22 +27,22 @@ _FLAT = MappingProxyType({'gamma': (-1,), 'grn_gamma': (-1,), 'grn_beta': (-1,)}
 
 
 class Format(NamedTuple):
-    """A family's key templates by part; a part left out does not exist in the family."""
+    """A family's key templates by part; a missing part does not exist in the family."""
 
     name: str
     parts: Mapping[str, str]
-    # Templates that other files of the family have for a part: read, and never written.
+    # Alternative templates in other files of the family: read, but never written.
     aliases: Mapping[str, str] = MappingProxyType({})
-    aside: tuple[str, ...] = ()  # beginnings of keys that a backbone has no use for
-    # Of the vectors that some families give dimensions of one besides.
+    aside: tuple[str, ...] = ()  # prefixes of keys that a backbone does not use
+    # Shapes of vectors to which some families add dimensions of one.
     shapes: Mapping[str, tuple[int, ...]] = _FLAT
-    # Sizes whose linear layers, (out, in) in the official files, are 1×1 convolutions.
+    # Sizes whose linear layers, (out, in) in the official files, are 1×1 convolutions here.
     convolutional: tuple[str, ...] = ()
-    # What a classifier's file has before all keys but the head's: V1, V2.
+    # Prefix of all keys except the head's in a classifier's file: V1, V2.
     classifier_prefix: tuple[str, str] = ('', '')
-    # What any file of it has before all keys but the last norm's and the head's.
+    # Prefix, in any file of the family, of all keys except the last norm's and the head's.
     body_prefix: str = ''
-    # Whether a classifier's last norm goes by the name of the fourth stage's output norm.
+    # Whether a classifier's last norm has the name of the fourth stage's output norm.
     norm_is_norm3: bool = False
 
 
@@ -72,9 +72,9 @@ _OFFICIAL_PARTS = {
 OFFICIAL = Format(
     'official',
     _OFFICIAL_PARTS,
-    # `norms`: DINOv3's own files have the last norm there once more. Distilled from several
-    # teachers (EUPE), a file has norms and projectors of the distillation as well. The rest are
-    # FCMAE's, of the pre-training alone.
+    # `norms`: DINOv3's own files contain the last norm twice. Files distilled from several teachers
+    # (EUPE) also have norms and projectors of the distillation. The rest is FCMAE's and used in
+    # pre-training only.
     aside=('norms.', 'projectors.', 'decoder.', 'proj.', 'pred.', 'mask_token'),
     shapes={**_FLAT, 'grn_gamma': (1, 1, 1, -1), 'grn_beta': (1, 1, 1, -1)},
 )
@@ -112,7 +112,7 @@ TIMM = Format(
     'timm',
     _TIMM_PARTS,
     aliases={
-        # With features_only=True the containers are flattened.
+        # features_only=True flattens the containers.
         **{
             part: template.replace('stem.', 'stem_').replace('stages.', 'stages_')
             for part, template in _TIMM_PARTS.items()
@@ -187,9 +187,9 @@ FORMATS = (OFFICIAL, MMPRETRAIN, TIMM, TORCHVISION, HF, HF_DINOV3)
 
 
 def key_map(format: Format, depths: tuple[int, ...]) -> dict[str, str]:
-    """Official key of every key that a format can have, for the given blocks in each stage.
+    """Return the official key for every possible key of a format, given the blocks of each stage.
 
-    Of several keys for a tensor, the one that the family writes now comes last.
+    If a tensor has several keys, the one that the family writes today comes last.
     """
     keys = {}
     for part, template in [*format.aliases.items(), *format.parts.items()]:

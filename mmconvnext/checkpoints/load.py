@@ -1,8 +1,8 @@
-"""Strict loading of a module's weights, with a report.
+"""Load a module's weights strictly, and report what was loaded.
 
-mmengine's own ``Pretrained`` initialisation loads with ``strict=False`` and knows no ``model``
-wrapper, so that an official ConvNeXt file loads nothing there and training starts from noise.
-Here every tensor is accounted for or the load raises.
+mmengine's ``Pretrained`` initialisation loads with ``strict=False`` and does not know the ``model``
+wrapper, so that an official ConvNeXt file loads nothing and training starts from random weights.
+Here every tensor is accounted for, or loading raises an error.
 """
 
 import zlib
@@ -31,18 +31,18 @@ _POLICIES = {
 
 @dataclass
 class LoadReport:
-    """A file's tensors beside a module's, by the module's names, and what a load does."""
+    """A comparison of a file's tensors with a module's, by the module's names."""
 
-    source: str  # what messages call the file
-    called: str  # and the module
-    state: dict[str, Tensor]  # the file's, in the module's shapes
-    target: dict[str, Tensor]  # the module's
+    source: str  # the file's name in messages
+    called: str  # the module's name in messages
+    state: dict[str, Tensor]  # the file's tensors, in the module's shapes
+    target: dict[str, Tensor]  # the module's tensors
     cause: str = ''  # why they may not fit
     contents: str = ''  # the file's family and size
     recognised: Recognised | None = None
-    aside: Sequence[str] = ()  # what else is in the file
+    aside: Sequence[str] = ()  # other names in the file
     notes: Sequence[str] = ()
-    prefix: str = ''  # what stands before the names in the file
+    prefix: str = ''  # prefix of the names in the file
 
     def __post_init__(self) -> None:
         self.loaded = {key: value for key, value in self.state.items() if key in self.target}
@@ -66,13 +66,13 @@ class LoadReport:
         return '; '.join([*told, *self.notes])
 
     def require_fit(self, new: Sequence[str] = (), unused: Sequence[str] = ()) -> None:
-        """Check that the file has what the module has, by name and shape, and in finite numbers.
+        """Check that the file has all tensors of the module, in their shapes and finite.
 
         Raises:
-            CheckpointError: with the names of all that does not fit, but for those that begin as
-                ``new`` and ``unused`` say.
+            CheckpointError: tensors do not fit; the message names them. Names with a prefix in
+                ``new`` may be missing, names with a prefix in ``unused`` are ignored.
         """
-        # A part that may be missing is missing as a whole.
+        # An optional part is either complete or missing completely.
         new = tuple(part for part in new if not any(key.startswith(part) for key in self.state))
         unexpected = [key for key in self.state if key not in self.target]
         shapes = {k: (tuple(v.shape), tuple(self.target[k].shape)) for k, v in self.loaded.items()}
@@ -95,11 +95,11 @@ def read_init_cfg(config: Mapping[str, Any], known: Sequence[str]) -> tuple[str,
     """Return the checkpoint and the options of an ``init_cfg`` of type ``'Pretrained'``.
 
     Raises:
-        ArgumentError: it names no checkpoint, or an option that is not ``known``.
+        ArgumentError: the checkpoint is missing, or an option is not in ``known``.
     """
     if not config.get('checkpoint'):
         raise ArgumentError("init_cfg of type 'Pretrained': expected a checkpoint, got none")
-    # map_location is mmengine's; the file is read on the CPU and copied to where the model is.
+    # map_location is mmengine's; here the file is read on the CPU and copied to the model's device.
     read = ('type', 'checkpoint', 'map_location')
     options = {key: value for key, value in config.items() if key not in read}
     if unknown := sorted(set(options) - set(known)):
@@ -120,22 +120,22 @@ def load(
     unused: Sequence[str] = (),
     **options: Any,
 ) -> LoadReport:
-    """Load a file's weights in place, every tensor accounted for.
+    """Load a file's weights in place, strictly.
 
     Args:
         module: A backbone, or an ``ImageClassifier``.
         checkpoint: File or URL.
-        ema: Take the weights averaged over training.
+        ema: Use the weights averaged over training.
         sha256: SHA-256 of the file, or its beginning.
         whole: Whether the module is a whole classifier.
-        new: Beginnings of the names that the file may lack; these parameters stay as they are.
-        unused: Beginnings of the names that the module may lack.
-        options: Of :func:`compare_backbone`.
+        new: Prefixes of names that the file may lack; these parameters are not changed.
+        unused: Prefixes of names in the file that the module may lack.
+        options: Options of :func:`compare_backbone`.
 
     Raises:
-        ArgumentError: an option is not possible.
-        CheckpointError: anything else is missing, unexpected, of another shape or not finite.
-            The module is unchanged then.
+        ArgumentError: the value of an option is not allowed.
+        CheckpointError: any other tensor is missing, unexpected, of another shape or not finite.
+            The module is then unchanged.
     """
     for option, named in _POLICIES.items():
         if (given := options.get(option, named[0])) not in named:
@@ -162,23 +162,23 @@ def compare_backbone(
     stem: str = 'repeat',
     own: str = '',
 ) -> LoadReport:
-    """Compare a backbone with a file's tensors, of any family in ``formats``, or in a whole model.
+    """Compare a backbone with a file's tensors, of any family in ``formats``.
 
     Args:
         module: The backbone.
-        found: The tensors.
-        source: What messages call the file.
-        prefix: What to take from the file, such as ``'backbone.'``; recognised where it is None.
-        norm3: ``'fresh'`` leaves the output norm of the last stage new where the file has only a
-            classifier's, as the official recipes do; ``'from_classifier'`` starts from that;
-            ``'from_file'`` too, where the file has it.
-        stem: How a stem for three channels serves another number of them: ``'repeat'`` takes
-            them in turn and ``'mean'`` their mean, both scaled to keep the sum; ``'zero_extra'``
-            adds zeros; ``'random'`` draws a new stem.
-        own: What messages call a network that is of no family; its files have its own names.
+        found: The file's tensors; they may be part of a whole model.
+        source: The file's name in messages.
+        prefix: Prefix of the tensors to load, such as ``'backbone.'``; None finds it.
+        norm3: The last stage's output norm, if the file has only a classifier's norm:
+            ``'fresh'`` initialises it anew, as the official recipes do; ``'from_classifier'``
+            copies the classifier's norm; ``'from_file'`` copies it if the file has one.
+        stem: How to adapt a stem of three channels to another number: ``'repeat'`` repeats the
+            channels and ``'mean'`` repeats their mean, both scaled to keep the sum;
+            ``'zero_extra'`` adds zeros; ``'random'`` draws a new stem.
+        own: Name in messages of a network that belongs to no family; its files have its own names.
 
     Raises:
-        CheckpointError: the file has no such tensors, or several ConvNeXts.
+        CheckpointError: the file has no ConvNeXt, or several.
     """
     target = module.state_dict()
     if own:
@@ -212,12 +212,12 @@ def compare_backbone(
 def compare_whole(
     module: nn.Module, found: Found, source: str, called: str = 'the classifier', heads: bool = True
 ) -> LoadReport:
-    """Compare a whole model with the tensors of the file ``source``, officially named.
+    """Compare a whole model with the officially named tensors of the file ``source``.
 
-    Without ``heads``, what is outside of the ``backbone`` is left out where it does not fit.
+    Without ``heads``, tensors outside the ``backbone`` are ignored if they do not fit.
 
     Raises:
-        CheckpointError: a tensor is sparse or of an unusual type.
+        CheckpointError: a tensor is sparse or has an unusual type.
     """
     require_readable(found.tensors, source)
     target, other = module.state_dict(), description.other_model(found.tensors)
@@ -234,7 +234,7 @@ def compare_whole(
 
 
 def is_classifier(state: Mapping[str, Tensor]) -> bool:
-    """Whether a model's state dict is one of ``ImageClassifier``: a backbone under a head."""
+    """Return whether a state dict is that of an ``ImageClassifier``: a backbone with a head."""
     top = {key for key in state if not key.startswith('backbone.')}
     return 'head.weight' in top and top <= _TOP
 
@@ -242,10 +242,11 @@ def is_classifier(state: Mapping[str, Tensor]) -> bool:
 def with_official_names(
     state: Mapping[str, Tensor], *, classifier: bool
 ) -> tuple[dict[str, Tensor], Recognised | None]:
-    """A whole model's tensors, its ConvNeXt's officially named below ``backbone.``, and its family.
+    """Return a whole model's tensors, with the ConvNeXt officially named, and its family.
 
-    A model that has none stays as it is, and nothing is dropped. A classifier may be of any family;
-    of other models what is below ``backbone.`` alone is renamed.
+    The ConvNeXt's names are below ``backbone.``. A model without a ConvNeXt is returned unchanged,
+    and no tensor is dropped. A classifier may belong to any family; in other models only tensors
+    below ``backbone.`` are renamed.
     """
     inside = state if classifier else backbone_of(state)
     try:
@@ -257,7 +258,7 @@ def with_official_names(
         top = {key: named.pop(key) for key in recognised.state if key in _TOP}
         others = recognised.outside | top
     else:
-        # Among the output norms of a whole model, norm3 is one of them even where it is alone.
+        # In a whole model, norm3 is an output norm even if it is the only one.
         named = rename_norm(named, 'norm.', 'norm3.') | recognised.outside
         others = {key: value for key, value in state.items() if not key.startswith('backbone.')}
     named |= recognised.aside
@@ -279,7 +280,7 @@ def _in_shape(state: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> dict
 
 
 def _with_norm3(state: dict[str, Tensor], target: Mapping, norm3: str) -> dict[str, Tensor]:
-    """With a classifier's norm as that of the last stage, where there is none and it is wanted."""
+    """Add the classifier's norm as the last stage's output norm, if it is missing and wanted."""
     if norm3 == 'fresh' or 'norm3.weight' not in target.keys() - state.keys():
         return state
     if 'norm.weight' in state:
@@ -293,7 +294,7 @@ def _with_norm3(state: dict[str, Tensor], target: Mapping, norm3: str) -> dict[s
 
 
 def _origin(recognised: Recognised, place: str) -> str:
-    """Family, and where in the file its keys stand."""
+    """Return the family, and where in the file its keys are."""
     whole = description.describe_whole(recognised.outside)
     prefix = f'{recognised.prefix!r} of {whole}' if whole else repr(recognised.prefix)
     places = [repr(place)] * bool(place) + [prefix] * bool(recognised.prefix)
@@ -301,7 +302,7 @@ def _origin(recognised: Recognised, place: str) -> str:
 
 
 def _adapted(stem: Tensor, channels: int, policy: str) -> Tensor:
-    """A stem's weight, (C, c, 4, 4), for another number of channels."""
+    """Adapt a stem's weight, (C, c, 4, 4), to another number of channels."""
     given = stem.shape[1]
     turns = stem[:, [i % given for i in range(channels)]]
     if policy == 'repeat':

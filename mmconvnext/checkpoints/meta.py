@@ -1,19 +1,19 @@
-"""What stands beside the weights in a checkpoint: classes, palette, config."""
+"""The metadata in a checkpoint: classes, palette, config."""
 
 from collections.abc import Mapping
 
 
 def find_meta(content: object) -> Mapping:
-    """The ``meta`` in a checkpoint's content; an empty one where there is none."""
+    """Return the ``meta`` in a checkpoint's content; empty if there is none."""
     meta = content.get('meta') if isinstance(content, Mapping) else None
     return meta if isinstance(meta, Mapping) else {}
 
 
 def described(meta: Mapping) -> dict[str, object]:
-    """What a ``meta``, as any version of OpenMMLab writes it, says of its model.
+    """Return the model's description in a ``meta`` of any OpenMMLab version.
 
-    Those of ``classes`` (names), ``palette`` (RGB, one for each class) and ``cfg`` (text of the
-    config, which is Python: not to be run where the file is not trusted) that are there.
+    The keys, if present: ``classes`` (names), ``palette`` (an RGB colour for each class) and
+    ``cfg`` (the config's text, which is Python: do not run it unless you trust the file).
     """
     dataset = meta.get('dataset_meta')
     dataset = dataset if isinstance(dataset, Mapping) else {}

@@ -1,4 +1,4 @@
-"""Which checkpoints a work dir holds, and which of them a run goes on from."""
+"""Find the checkpoints in a work dir, and the one to resume from."""
 
 import os
 import re
@@ -14,10 +14,10 @@ from mmconvnext.checkpoints.whole import require_intact
 from mmconvnext.errors import CheckpointError
 
 TEMPLATES = ('iter_{}.pth', 'epoch_{}.pth')
-LAST = 'last_checkpoint'  # what mmengine writes beside them: the name of the newest one
-# What is written beside them: after how many iterations the last evaluation came to its end.
+LAST = 'last_checkpoint'  # mmengine's file next to the checkpoints: the name of the newest
+# File next to the checkpoints: the iteration at which the last evaluation finished.
 EVALUATED = 'last_evaluation'
-# Where those of a run before go when another run takes its work dir, until that has its first.
+# Folder for an earlier run's checkpoints, until the new run in its work dir has its first one.
 OVERWRITTEN = 'overwritten'
 
 
@@ -29,7 +29,7 @@ class Place(NamedTuple):
 
 
 def checkpoint_place(config: Mapping, work_dir: str) -> Place:
-    """Where the checkpoints of a run are, as the CheckpointHook of its config says."""
+    """Return where the checkpoints of a run are, from the CheckpointHook of its config."""
     hook = _checkpoint_hook(config)
     own = hook.get('filename_tmpl')
     templates = TEMPLATES if own in (None, *TEMPLATES) else (own, *TEMPLATES)
@@ -39,7 +39,7 @@ def checkpoint_place(config: Mapping, work_dir: str) -> Place:
 
 
 def is_elsewhere(config: Mapping) -> bool:
-    """Whether a run's checkpoints go to another machine, such as ``s3://…``."""
+    """Return whether a run writes its checkpoints to another machine, such as ``s3://…``."""
     return '://' in str(_checkpoint_hook(config).get('out_dir'))
 
 
@@ -48,16 +48,16 @@ def _checkpoint_hook(config: Mapping) -> Mapping:
 
 
 class Newest(NamedTuple):
-    """The checkpoint to go on from, if any, and why others were passed over, a line each."""
+    """The checkpoint to resume from, if any, and the reasons why others were skipped."""
 
     path: Path | None
     passed_over: list[str]
 
 
 def step_of(name: str, templates: Iterable[str] = TEMPLATES) -> int | None:
-    """The iteration or epoch that a file name of a run's checkpoint tells; None for other files."""
+    """Return the iteration or epoch in a checkpoint's file name; None for other files."""
     for template in templates:
-        before, _, rest = template.partition('{')  # of `{}` and `{:06d}` alike
+        before, _, rest = template.partition('{')  # `{}` or `{:06d}`
         after = rest.partition('}')[2]
         if found := re.fullmatch(rf'{re.escape(before)}(\d+){re.escape(after)}', name):
             return int(found[1])
@@ -65,7 +65,7 @@ def step_of(name: str, templates: Iterable[str] = TEMPLATES) -> int | None:
 
 
 def run_checkpoints(folder: Path, templates: Sequence[str] = TEMPLATES) -> list[Path]:
-    """The checkpoints of training in a folder, by the number in their names."""
+    """Return the training checkpoints in a folder, sorted by the number in their names."""
     if not folder.is_dir():
         return []
     files = (path for path in folder.iterdir() if path.is_file())
@@ -74,10 +74,10 @@ def run_checkpoints(folder: Path, templates: Sequence[str] = TEMPLATES) -> list[
 
 
 def newest_whole(folder: Path, templates: Sequence[str] = TEMPLATES) -> Newest:
-    """Find the checkpoint with the most iterations that is complete and undamaged.
+    """Find the undamaged checkpoint with the most iterations.
 
-    The files' own names and content decide: it does not matter whether ``last_checkpoint`` is
-    there, nor where the folder was when they were written.
+    Only the files' names and contents count: ``last_checkpoint`` is not needed, and the folder may
+    have been moved.
     """
     iterations, passed_over = {}, []
     for path in run_checkpoints(folder, templates):
@@ -95,10 +95,10 @@ def newest_whole(folder: Path, templates: Sequence[str] = TEMPLATES) -> Newest:
 
 
 def iterations_of(path: Path) -> int:
-    """How many iterations of training a checkpoint has seen.
+    """Return the number of training iterations of a checkpoint.
 
     Raises:
-        CheckpointError: it is unreadable, or does not tell.
+        CheckpointError: the file is unreadable, or does not contain the number.
     """
     iteration = find_meta(read_checkpoint(str(path), 'meta')).get('iter')
     if not is_count(iteration):
@@ -110,10 +110,10 @@ def iterations_of(path: Path) -> int:
 
 
 def set_aside(place: Place, paths: Sequence[Path], *, whole_run: bool) -> None:
-    """Move checkpoints out of the way of another run, into a folder beside them.
+    """Move a run's checkpoints to a folder next to them, to make room for another run.
 
-    That run's CheckpointHook removes them there when its first checkpoint is complete. With
-    ``whole_run`` the best ones go too, and what tells of the last ones.
+    The new run's CheckpointHook removes that folder after its first complete checkpoint. With
+    ``whole_run`` the best checkpoints and the files about the last ones are moved too.
     """
     aside = place.folder / OVERWRITTEN
     aside.mkdir(exist_ok=True)

@@ -1,10 +1,10 @@
 """Published weights of ConvNeXt backbones, by name.
 
-Names are those of the classifiers in configs/metafile.yml, and in their form those of weights that
-have no classifier here: ``convnext_t_in22k``, ``convnextv2_t_fcmae``, ``convnext_t_dinov3``.
+Names are those of the classifiers in configs/metafile.yml. Weights without a classifier here have
+similar names: ``convnext_t_in22k``, ``convnextv2_t_fcmae``, ``convnext_t_dinov3``.
 
 Sources: facebookresearch/ConvNeXt @048efce and facebookresearch/ConvNeXt-V2 @1e48272, README.md;
-DINOv3's are timm's copies (timm 1.0.31, timm/models/convnext.py), which ask for no registration.
+DINOv3's are timm's copies (timm 1.0.31, timm/models/convnext.py), which need no registration.
 """
 
 import difflib
@@ -16,7 +16,7 @@ from mmconvnext.errors import ArgumentError
 
 
 class Pretrained(NamedTuple):
-    """Weights of a backbone: its size, where the file is and under which licence."""
+    """Published weights of a backbone: size, file and licence."""
 
     arch: str
     use_grn: bool
@@ -32,7 +32,7 @@ _V2_SIZES = ('atto', 'femto', 'pico', 'nano', 'tiny', 'base', 'large', 'huge')
 
 def _v1() -> Iterator[tuple[str, Pretrained]]:
     for size in ('tiny', 'small', 'base', 'large', 'xlarge'):
-        # Of XL no weights were trained on ImageNet-1K alone, and its fine-tuned ones are averages.
+        # XL has no weights trained on ImageNet-1K alone, and its fine-tuned weights are averages.
         largest = size == 'xlarge'
         ema = '_ema' if largest else ''
         files = {
@@ -77,10 +77,10 @@ def list_models(pattern: str = '*') -> list[str]:
 
 
 def find_pretrained(name: str) -> Pretrained:
-    """Return the weights of a name.
+    """Return the published weights with this name.
 
     Raises:
-        ArgumentError: (a ValueError) there are none.
+        ArgumentError: (a ValueError) there are no weights with this name.
     """
     if name not in PRETRAINED:
         near = difflib.get_close_matches(name, PRETRAINED, n=3)

@@ -1,4 +1,4 @@
-"""From a checkpoint of training to the file that others load."""
+"""Turn a training checkpoint into a file for publication."""
 
 import json
 import re
@@ -19,7 +19,7 @@ from mmconvnext.config.config_file import read_config
 from mmconvnext.errors import CheckpointError
 from mmconvnext.version import __version__
 
-# What is kept of a dataset's metainfo, and of a run's state.
+# Entries kept from a dataset's metainfo, and from a run's state.
 _OF_THE_DATA = ('classes', 'palette', 'reduce_zero_label')
 _OF_THE_RUN = ('epoch', 'iter')
 
@@ -29,9 +29,9 @@ class Publication(NamedTuple):
 
     path: Path  # with its hash in its name
     tensors: int  # number of them
-    before: int  # bytes of the checkpoint that it is from
-    averaged: bool  # whether the weights are those averaged in training
-    meta: dict[str, object]  # what was kept beside the weights
+    before: int  # bytes of the source checkpoint
+    averaged: bool  # whether the weights were averaged in training
+    meta: dict[str, object]  # the metadata that was kept
 
 
 def publish(
@@ -44,25 +44,25 @@ def publish(
 ) -> Publication:
     """Write a checkpoint's weights with their classes, palette and config, and nothing else.
 
-    The weights are those that tools/test.py measures: of a run with mmengine's EMAHook the averaged
-    ones, which it saves as ``state_dict``. They stay as they are to the last bit. Optimizer,
-    schedulers, log, seed, time and paths stay behind. The same checkpoint gives the same bytes,
-    whose SHA-256 stands in the file's name as torch.hub and mmengine want it, which
-    :func:`~mmconvnext.checkpoints.fetch.fetch` checks on downloading.
+    The weights are those that tools/test.py measures: for a run with mmengine's EMAHook these are
+    the averaged weights, which it saves as ``state_dict``. No value changes. Optimizer, schedulers,
+    log, seed, time and paths are dropped. The same checkpoint gives the same bytes. Their SHA-256
+    is part of the file name, as in torch.hub and mmengine, and
+    :func:`~mmconvnext.checkpoints.fetch.fetch` checks it after a download.
 
     Args:
         source: File, URL or hf:// address.
-        destination: ``NAME.pth`` or ``NAME.safetensors``, by which format is chosen; written is
-            ``NAME-<the hash's first digits>.pth``.
-        config: Config file to store in place of the checkpoint's own.
-        ema: Require averaged weights: of mmengine those above, of other files ``model_ema`` or
-            ``state_dict_ema``.
-        force: Replace a file of that name that is another one, such as a broken one.
+        destination: ``NAME.pth`` or ``NAME.safetensors``; the ending selects the format. The file
+            written is ``NAME-<first digits of the hash>.pth``.
+        config: Config file to store instead of the checkpoint's own.
+        ema: Require averaged weights: those above for mmengine, ``model_ema`` or ``state_dict_ema``
+            for other files.
+        force: Replace an existing file of that name with other contents, such as a broken one.
 
     Raises:
-        CheckpointError: the source is unreadable, has no weights or weights that are not finite, or
-            the destination has another ending or cannot be written.
-        UserError: the config is not usable.
+        CheckpointError: the source is unreadable, or its weights are missing or not finite, or the
+            destination has another ending or cannot be written.
+        UserError: the config cannot be used.
     """
     destination = Path(destination)
     if destination.suffix not in ('.pth', '.safetensors'):
@@ -83,14 +83,14 @@ def publish(
             partial.replace(written)
         elif sha256_of(written) != digest:
             raise CheckpointError(
-                f'{written}: expected the file of this name to be the one it names, found another; '
+                f'{written}: expected a file with the hash in its name, found other contents; '
                 'give --force to replace it'
             )
     return Publication(written, len(tensors), path.stat().st_size, averaged, meta)
 
 
 def _weights(content: object, source: str, ema: bool) -> tuple[dict[str, Tensor], bool]:
-    """The tensors that a test would take, and whether they are averaged."""
+    """Return the tensors that a test would use, and whether they are averaged."""
     if ema:
         return find_tensors(content, source, ema=True).tensors, True
     averaged = isinstance(content, Mapping) and {'state_dict', 'ema_state_dict'} <= content.keys()
@@ -98,7 +98,7 @@ def _weights(content: object, source: str, ema: bool) -> tuple[dict[str, Tensor]
 
 
 def _kept(meta: Mapping, config: str | None) -> dict[str, object]:
-    """What goes along, in values that json and ``torch.save`` hold alike."""
+    """Return the metadata to keep, as values that both json and ``torch.save`` can store."""
     dataset = meta.get('dataset_meta')
     dataset = {**(dataset if isinstance(dataset, Mapping) else {}), **described(meta)}
     text = read_config(config).pretty_text if config else dataset.get('cfg')
@@ -108,16 +108,16 @@ def _kept(meta: Mapping, config: str | None) -> dict[str, object]:
         'cfg': without_machine(text) if isinstance(text, str) else None,
         **{key: meta.get(key) for key in _OF_THE_RUN},
         'mmconvnext_version': __version__,
-        # mmengine appends the commit of whatever repository it ran in, or `unknown`.
+        # mmengine appends the commit of the repository it ran in, or `unknown`.
         'mmengine_version': re.sub(r'(unknown|[0-9a-f]{40})$', '', version),
     }
     kept = {key: value for key, value in kept.items() if value}
-    # A dataset's metainfo may have numbers and arrays of numpy.
+    # A dataset's metainfo may contain numpy numbers and arrays.
     plain = json.dumps(kept, default=lambda v: v.tolist() if hasattr(v, 'tolist') else str(v))
     return json.loads(plain)
 
 
 def _beginning(digest: str) -> str:
-    """Eight digits, or as many as it takes to have a letter: digits alone pass for a date."""
+    """Return eight digits, or more until there is a letter: decimal digits look like a date."""
     letter = re.search('[a-f]', digest)
     return digest[: max(8, letter.end() if letter else len(digest))]

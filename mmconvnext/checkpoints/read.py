@@ -1,4 +1,4 @@
-"""Opening a checkpoint safely and finding the tensors in it."""
+"""Open a checkpoint safely and find its tensors."""
 
 import codecs
 import json
@@ -19,39 +19,38 @@ from mmconvnext.checkpoints.fetch import discard, fetch, is_url
 from mmconvnext.checkpoints.whole import file_state, require_intact
 from mmconvnext.errors import CheckpointError, first_line
 
-# Under what the tensors stand, in the order it is looked for. `model`: official files and FCMAE;
-# `state_dict`: mmengine, mmpretrain, timm; `teacher`, `student`: self-distillation. mmengine's
-# EMAHook exchanges the two when it saves: its `state_dict` is the averaged one, and
-# `ema_state_dict`, where there is such, the other.
+# Keys of the state dict in a checkpoint, in the order of the search. `model`: official files and
+# FCMAE; `state_dict`: mmengine, mmpretrain, timm; `teacher`, `student`: self-distillation.
+# mmengine's EMAHook swaps the two when it saves: `state_dict` has the averaged weights, and
+# `ema_state_dict`, if present, the others.
 WRAPPERS = ('model', 'ema_state_dict', 'state_dict', 'teacher', 'student')
-# The same for weights averaged over training: official, timm, mmengine.
+# Keys of the weights averaged over training: official, timm, mmengine.
 EMA_WRAPPERS = ('model_ema', 'state_dict_ema', 'state_dict')
 _MOST_WRAPPERS = 4
-HEADER_KEY = 'mmconvnext.meta'  # in a .safetensors file's header, which holds strings: json
-_ahead: dict[tuple[int, ...], object] = {}  # what was read ahead of its use, by the file's state
+HEADER_KEY = 'mmconvnext.meta'  # json in a .safetensors file's header, which holds strings only
+_ahead: dict[tuple[int, ...], object] = {}  # contents that were read ahead, by the file's state
 
 
 def read_checkpoint(
     checkpoint: str, map_location: str = 'cpu', sha256: str | None = None, *, mapped: bool = True
 ) -> object:
-    """Content of a checkpoint file or URL, opened without running anything in it.
+    """Return the content of a checkpoint file or URL, without running any code in it.
 
-    Reads .safetensors, sharded too (its ``.safetensors.index.json``), and all that ``torch.load``
-    reads with ``weights_only=True``. What tools/publish_model.py wrote is a dict of ``state_dict``
-    and ``meta`` in either format. Wherever tensors are read, the file is checked against the CRCs
-    in it, which torch does not do.
+    Supported are .safetensors, sharded files included (``.safetensors.index.json``), and all files
+    that ``torch.load`` reads with ``weights_only=True``. Files from tools/publish_model.py give a
+    dict of ``state_dict`` and ``meta`` in both formats. When tensors are read, the file is checked
+    against its CRCs, which torch does not check.
 
     Args:
         checkpoint: File or URL.
-        map_location: Device of the tensors; on ``'meta'`` the file is checked without reading
-            them.
+        map_location: Device of the tensors; ``'meta'`` checks the file without reading tensors.
         sha256: SHA-256 of the file, or its beginning.
-        mapped: Map the file to memory where its format allows, in place of reading it. The tensors
-            are then good for copying from, and the file has to stay.
+        mapped: Map the file to memory, if its format allows, instead of reading it. Copy from the
+            tensors while the file exists; do not keep them.
 
     Raises:
-        CheckpointError: the file is missing, unreadable or damaged, has tensors of another size
-            than their bytes, or holds more than weights. Nothing in it has been run then.
+        CheckpointError: the file is missing, unreadable or damaged, has tensors whose size does not
+            match their bytes, or contains more than weights. No code in it was run.
     """
     path = fetch(checkpoint, sha256=sha256)
     if _ahead and mapped and map_location == 'cpu':
@@ -68,7 +67,7 @@ def read_checkpoint(
         return content
     except CheckpointError:
         raise
-    except Exception as error:  # a broken file makes the readers fail in any way
+    except Exception as error:  # the readers raise all kinds of errors for broken files
         message = _unreadable(path, error)
         if is_url(checkpoint) and discard(path):
             message += '; the download was removed from the cache'
@@ -76,9 +75,9 @@ def read_checkpoint(
 
 
 def read_ahead(checkpoint: str) -> object:
-    """As :func:`read_checkpoint`, which then gives the same content the next time, once.
+    """Read a checkpoint like :func:`read_checkpoint`, and keep the content for its next call.
 
-    So that a file is known to be good before hours of preparing, and yet parsed once.
+    A bad file is then reported before long preparations, and the file is parsed only once.
     """
     content = read_checkpoint(checkpoint)
     _ahead.clear()
@@ -90,15 +89,15 @@ def _load(path: Path, map_location: str, mapped: bool) -> object:
     zipped = is_zipfile(path)
     if zipped:
         with ZipFile(path) as archive:
-            # torch.save compresses nothing; what is compressed could unpack to any size.
+            # torch.save does not compress; a compressed file could unpack to any size.
             if any(entry.compress_type != ZIP_STORED for entry in archive.infolist()):
                 raise CheckpointError(
-                    f'{path}: refused: expected a file of torch.save, got a packed archive'
+                    f'{path}: refused: expected a file of torch.save, got a compressed archive'
                 )
         if map_location != 'meta':
             require_intact(path)
     mapped = mapped and zipped and map_location == 'cpu'
-    # A HistoryBuffer in a file adds what it calls its methods to those of all others.
+    # Loading a HistoryBuffer adds the method names in the file to the class, for all buffers.
     methods = dict(HistoryBuffer()._statistics_methods)
     try:
         return torch.load(path, map_location=map_location, weights_only=True, mmap=mapped)
@@ -108,10 +107,10 @@ def _load(path: Path, map_location: str, mapped: bool) -> object:
 
 
 def _require_all_bytes(content: object, path: Path) -> None:
-    """Refuse tensors that claim more elements than they have bytes for, by strides of 0.
+    """Refuse tensors with more elements than their bytes can hold, by strides of 0.
 
-    A few bytes could otherwise ask for any amount of memory when they are copied. Containers may
-    hold each other in circles, which the pickle format can express.
+    Otherwise copying a few bytes could take any amount of memory. Containers may contain each
+    other in cycles, which the pickle format allows.
     """
     waiting, seen = [content], set()
     while waiting:
@@ -129,19 +128,18 @@ def _require_all_bytes(content: object, path: Path) -> None:
             available = value.untyped_storage().nbytes() // value.element_size()
             if value.numel() > available:
                 raise CheckpointError(
-                    f'{path}: refused: expected a tensor of {available} elements, as many as it '
-                    f'has bytes for, found the shape {tuple(value.shape)}; convert it where it '
-                    'was made'
+                    f'{path}: refused: expected a tensor of {available} elements, as its bytes '
+                    f'hold, found the shape {tuple(value.shape)}; convert it where it was made'
                 )
 
 
 def _read_shards(checkpoint: str, index: Path, map_location: str) -> dict[str, Tensor]:
-    """Tensors of the files that an index names, which lie where the index was asked for."""
+    """Return the tensors of the files that an index names, from the index's folder or address."""
     tensors: dict[str, Tensor] = {}
     weight_map: dict[str, str] = json.loads(index.read_text())['weight_map']
     for shard in dict.fromkeys(weight_map.values()):
         if Path(shard).name != shard or shard.endswith('.index.json'):
-            raise CheckpointError(f'{index}: expected shards beside it, found {shard!r}')
+            raise CheckpointError(f'{index}: expected shards in its folder, found {shard!r}')
         content: Any = read_checkpoint(_beside(str(checkpoint), shard), map_location)
         tensors |= content
     if missing := [key for key in weight_map if key not in tensors]:
@@ -150,7 +148,7 @@ def _read_shards(checkpoint: str, index: Path, map_location: str) -> dict[str, T
 
 
 def _beside(checkpoint: str, name: str) -> str:
-    """Path or address of another file where a checkpoint lies; a URL keeps its query."""
+    """Return the path or URL of another file in a checkpoint's folder; a URL keeps its query."""
     if is_url(checkpoint):
         parts = urlsplit(checkpoint)
         return parts._replace(path=str(PurePosixPath(parts.path).with_name(name))).geturl()
@@ -158,7 +156,7 @@ def _beside(checkpoint: str, name: str) -> str:
 
 
 def _read_safetensors(path: Path, map_location: str) -> dict[str, Any]:
-    """Tensors by name; under ``state_dict``, beside ``meta``, where the file has such."""
+    """Return tensors by name, or ``state_dict`` and ``meta`` if the file has a ``meta``."""
     with safe_open(path, 'pt') as file:
         header = file.metadata() or {}
         shapes = {key: file.get_slice(key).get_shape() for key in file.keys()}  # noqa: SIM118
@@ -172,21 +170,21 @@ def _read_safetensors(path: Path, map_location: str) -> dict[str, Any]:
 
 
 def _unreadable(path: Path, error: Exception) -> str:
-    # torch names what it refused; the rest of its message tells how to let the file run code.
+    # torch names what it refused; the rest of its message explains how to allow code, so it is cut.
     if refused := re.search(r'GLOBAL (\S+)|Unsupported class (\S+)', str(error)):
         return (
-            f'{path}: refused, nothing in it was run: it holds more than weights '
-            f'({refused[1] or refused[2]}); convert it where you trust it, keeping tensors and '
-            'plain values only'
+            f'{path}: refused, no code in it was run: it contains more than weights '
+            f'({refused[1] or refused[2]}); if you trust it, convert it and keep only tensors and '
+            'plain values'
         )
     return (
         f'{path}: not a readable checkpoint ({_kind(path) or _detail(error)}); it may be '
-        'incomplete or of another kind: fetch it again'
+        'incomplete or another type of file: download it again'
     )
 
 
 def _kind(path: Path) -> str:
-    """What a file is that people take for a checkpoint, or ''."""
+    """Return what a file is if it is often mistaken for a checkpoint, or ''."""
     with path.open('rb') as file:
         beginning = file.read(256).strip()
     if not beginning:
@@ -195,11 +193,11 @@ def _kind(path: Path) -> str:
         return 'it is a web page'
     if beginning[8:10] == b'{"':
         return 'it is a .safetensors file under another name'
-    return 'it is a text' if path.suffix != '.json' and _is_text(beginning) else ''
+    return 'it is a text file' if path.suffix != '.json' and _is_text(beginning) else ''
 
 
 def _is_text(beginning: bytes) -> bool:
-    # The last character may be cut.
+    # The last character may be incomplete.
     text = codecs.getincrementaldecoder('utf-8')('replace').decode(beginning)
     return all(c in '\t\r\n\ufeff' or (c.isprintable() and c != '\ufffd') for c in text)
 
@@ -210,20 +208,20 @@ def _detail(error: Exception) -> str:
 
 
 class Found(NamedTuple):
-    """Tensors by name, and under what they stood in the file, ``''`` where under nothing."""
+    """Tensors by name, and the key under which the file has them; ``''`` at the top level."""
 
     tensors: dict[str, Tensor]
     place: str
 
 
 def find_tensors(content: Any, source: str, *, ema: bool = False) -> Found:
-    """The state dict in a checkpoint's content, whatever it is wrapped in.
+    """Return the state dict in a checkpoint's content, at any level.
 
-    With ``ema`` it is that of the weights averaged over training; the published dense-prediction
-    recipes start from those that are not. ``source`` is what a message calls the file.
+    ``ema`` selects the weights averaged over training; the published recipes for dense prediction
+    start from weights that are not averaged. ``source`` is the file's name in messages.
 
     Raises:
-        CheckpointError: there is no state dict, or no averaged one.
+        CheckpointError: there is no state dict, or no averaged state dict.
     """
     wrappers: Sequence[str] = _averaged_names(content) if ema else WRAPPERS
     if not wrappers:
@@ -237,7 +235,7 @@ def find_tensors(content: Any, source: str, *, ema: bool = False) -> Found:
             break
         name = next((n for n in wrappers if isinstance(content.get(n), Mapping)), None)
         if name is None:
-            # `module.` is what DataParallel and mmengine's averaged models put before every key.
+            # DataParallel and mmengine's averaged models put `module.` before every key.
             tensors = {
                 key.removeprefix('module.'): value
                 for key, value in content.items()
@@ -249,7 +247,7 @@ def find_tensors(content: Any, source: str, *, ema: bool = False) -> Found:
         content, wrappers = content[name], WRAPPERS
         places.append(name)
     averaged = any(isinstance(content.get(name), Mapping) for name in _averaged_names(content))
-    hint = ' but averaged weights, which ema=True takes' if averaged else ''
+    hint = ' but averaged weights, which ema=True loads' if averaged else ''
     raise CheckpointError(
         f'{source}: expected a dict of tensors, bare or under {" or ".join(WRAPPERS)}; found none'
         f'{hint}'
@@ -257,7 +255,7 @@ def find_tensors(content: Any, source: str, *, ema: bool = False) -> Found:
 
 
 def find_tested(content: object, source: str) -> Found:
-    """The tensors that a test takes: of mmengine what it saved as ``state_dict``, averaged or not.
+    """Return the tensors that a test uses: mmengine's ``state_dict``, averaged or not.
 
     Raises:
         CheckpointError: there is no state dict.
@@ -268,9 +266,9 @@ def find_tested(content: object, source: str) -> Found:
 
 
 def _averaged_names(content: object) -> list[str]:
-    """Under what a checkpoint has averaged weights."""
+    """Return the keys under which a checkpoint has averaged weights."""
     if not isinstance(content, Mapping):
         return []
-    # mmengine's state_dict is averaged only beside an ema_state_dict.
+    # mmengine's state_dict is averaged only if there is an ema_state_dict.
     possible = [n for n in EMA_WRAPPERS if n != 'state_dict' or 'ema_state_dict' in content]
     return [name for name in possible if name in content]

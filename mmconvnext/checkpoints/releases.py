@@ -1,4 +1,4 @@
-"""Published models by file name: the config they are of and what was published for them.
+"""Published models by file name: their config and their published results.
 
 Sources: facebookresearch/ConvNeXt @048efce, README.md, semantic_segmentation/README.md and
 object_detection/README.md; facebookresearch/ConvNeXt-V2 @1e48272, README.md; mmseg 1.2.2 and mmdet
@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 
 class Release(NamedTuple):
-    """Results in percent, by the names that a test prints, and who published them.
+    """Published results in percent, by the names that a test prints, and their publisher.
 
-    ``augmented`` is with multi-scale and flip, and empty where none was published.
+    ``augmented`` is with multi-scale and flip testing, and empty if nothing was published.
     """
 
     config: str

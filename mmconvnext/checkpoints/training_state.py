@@ -1,4 +1,4 @@
-"""What a checkpoint says of its run, as data: nothing in it is run, and no path leads elsewhere."""
+"""Read a run's state from a checkpoint as plain data: no code is run, no foreign path is used."""
 
 import math
 import re
@@ -13,25 +13,25 @@ from mmengine.logging import HistoryBuffer
 
 from mmconvnext.checkpoints.meta import find_meta
 
-# What the run that goes on sets itself, so that a file need not.
+# Entries that the resumed run sets itself.
 _SET_ANEW = frozenset(
     ['cfg', 'dataset_meta', 'experiment_name', 'last_ckpt', 'loop_stage']
     + ['mmengine_version', 'seed']
 )
-_DEEPEST = 8  # containers in containers, which no honest message hub comes near
-_MOST = 10**5  # values in an entry of a message hub
+_DEEPEST = 8  # nested containers; far more than in any real message hub
+_MOST = 10**5  # values in one entry of a message hub
 _PATH = re.compile(r'[/\\]|^~|^[A-Za-z]:')
 
 
 def as_data(checkpoint: Mapping, folder: Path) -> tuple[dict, list[str]]:
-    """Return a checkpoint without what mmengine would run, or use as a path, on resuming.
+    """Return a checkpoint without entries that mmengine would run or use as paths on resuming.
 
     mmengine 0.10.7 runs ``meta['config']`` as a config (runner.py, ``resume``), and its hooks
-    remove the files that ``best_ckpt`` and ``keep_ckpt_ids`` of the message hub name. A path counts
-    as the file of its name in ``folder``, where the run's checkpoints are.
+    delete the files that ``best_ckpt`` and ``keep_ckpt_ids`` of the message hub name. A path is
+    replaced by the file of the same name in ``folder``, where the run's checkpoints are.
 
     Returns:
-        The checkpoint with plain ``meta`` and ``message_hub``, and notices of what was dropped.
+        The checkpoint with plain ``meta`` and ``message_hub``, and a notice for each dropped entry.
     """
     content = dict(checkpoint)
     notices: list[str] = []
@@ -44,11 +44,11 @@ def as_data(checkpoint: Mapping, folder: Path) -> tuple[dict, list[str]]:
 
 
 def _plain_meta(meta: Mapping) -> dict[str, object]:
-    """Counters, seed and what is known of the data; no config in any form."""
+    """Return counters, seed and the data's metainfo, without any config."""
     counts = ('epoch', 'iter', 'epoch_length', 'seed')
     kept = {key: meta[key] for key in counts if is_count(meta.get(key))}
     if isinstance(meta.get('dataset_meta'), Mapping):
-        # Only compared with the run's own: a class may be called `n/a`.
+        # Only compared with the run's own classes: a class may be called `n/a`.
         kept['dataset_meta'] = _plain(meta['dataset_meta'], paths=True)
     return kept
 
@@ -61,7 +61,7 @@ def _plain_hub(hub: object, folder: Path, notices: list[str]) -> dict[str, dict]
         plain = _plain_history(history)
         if plain is None:
             notices.append(
-                f'message hub: {reprlib.repr(name)} is no history of numbers and is dropped'
+                f'message hub: {reprlib.repr(name)} is not a history of numbers; it is dropped'
             )
         else:
             kept['log_scalars'][name] = plain
@@ -83,7 +83,7 @@ def _plain_hub(hub: object, folder: Path, notices: list[str]) -> dict[str, dict]
 
 
 def _is_best(name: str, value: object) -> bool:
-    """Whether it is about the best checkpoints, which CheckpointHook finds in their folder."""
+    """Return whether an entry is about best checkpoints, which CheckpointHook finds itself."""
     if name.startswith('best_score'):
         return finite_number(value) is not None
     is_name = isinstance(value, str) and PureWindowsPath(value).name.startswith('best_')
@@ -97,7 +97,7 @@ def _mapping(hub: Mapping, name: str) -> dict[str, object]:
 
 
 def _plain_history(history: Any) -> HistoryBuffer | None:
-    """The same numbers in a new buffer: the unpickled one may carry anything as its methods."""
+    """Copy the numbers to a new buffer: an unpickled buffer may have anything as its methods."""
     if type(history) is not HistoryBuffer:
         return None
     state = vars(history)
@@ -115,9 +115,9 @@ def _plain_history(history: Any) -> HistoryBuffer | None:
 def _plain(
     value: object, paths: bool = False, depth: int = _DEEPEST, left: list[int] | None = None
 ) -> object:
-    """A copy in plain containers; None in place of all else, and of paths unless they are meant."""
+    """Copy to plain containers; other values become None, and so do paths unless ``paths``."""
     left = left or [_MOST]
-    left[0] -= 1  # containers that hold each other many times over would take for ever
+    left[0] -= 1  # containers that contain each other many times would take forever
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, str):
@@ -142,18 +142,18 @@ def _is_path(value: object) -> TypeGuard[str]:
 
 
 def _inside(path: str, folder: Path) -> str | None:
-    """The file of that name in the folder, which may have moved; None where there is none."""
-    place = folder / PureWindowsPath(path).name  # of either kind of path
+    """Return the file of that name in the folder, which may have moved, or None."""
+    place = folder / PureWindowsPath(path).name  # for Windows and POSIX paths
     return str(place) if place.is_file() and not place.is_symlink() else None
 
 
 def is_count(value: object) -> TypeGuard[int]:
-    """Whether it is a whole number of 0 or more."""
+    """Return whether a value is an integer of 0 or more."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def finite_number(value: object) -> float | None:
-    """A real number, of numpy too, as Python's; None for all else, and for NaN and infinity."""
+    """Return a real number, also numpy's, as a float; None for other values, NaN and infinity."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.number):
         return None
     number = float(value)

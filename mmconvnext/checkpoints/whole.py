@@ -1,4 +1,4 @@
-"""Checkpoint files that are whole or absent."""
+"""Write and check checkpoint files: complete or absent, never partial."""
 
 import errno
 import mmap
@@ -17,19 +17,20 @@ from mmconvnext.errors import CheckpointError, first_line
 
 _PARTIAL = '.partial'
 _LOCAL_HEADER = 30  # bytes of a zip entry's header before its name
-_CHUNK = 1 << 24  # bytes that a CRC is taken of at a time
-_intact: set[tuple[int, ...]] = set()  # files that were checked, by what `stat` says of them
-_LITTLE = 1 << 20  # bytes: with less than this left, a file system is full
+_CHUNK = 1 << 24  # bytes per CRC update
+_intact: set[tuple[int, ...]] = set()  # files that were checked, by their `stat` values
+_LITTLE = 1 << 20  # bytes: a file system with less free space is full
 
 
 def save_whole(content: object, path: Path, check: Callable[[], None] | None = None) -> None:
-    """Write by ``torch.save`` such that ``path`` is complete or stays as it was.
+    """Write with ``torch.save``; ``path`` is then complete, or unchanged after an error.
 
-    A temporary file in the same folder is written, flushed to the disk and renamed. ``check`` is
-    called while the disk is busy; what it raises undoes the writing.
+    A temporary file in the same folder is written, flushed to the disk and renamed. ``check`` runs
+    at the same time; if it raises, nothing is written.
 
     Raises:
-        CheckpointError: it could not be written, such as on a full disk. No partial file is left.
+        CheckpointError: the file could not be written, for example because the disk is full. No
+            partial file is left.
     """
     with _replacing(path) as partial, _checked(check):
         torch.save(content, partial)
@@ -37,10 +38,10 @@ def save_whole(content: object, path: Path, check: Callable[[], None] | None = N
 
 
 def write_text_whole(text: str, path: Path) -> None:
-    """Write a text file likewise.
+    """Write a text file like :func:`save_whole`.
 
     Raises:
-        CheckpointError: it could not be written.
+        CheckpointError: the file could not be written.
     """
     with _replacing(path) as partial:
         partial.write_text(text, encoding='utf-8')
@@ -49,7 +50,7 @@ def write_text_whole(text: str, path: Path) -> None:
 
 @contextmanager
 def _checked(check: Callable[[], None] | None) -> Iterator[None]:
-    """Call ``check`` meanwhile; without one, no thread is started."""
+    """Run ``check`` in a thread meanwhile; None starts no thread."""
     if check is None:
         yield
         return
@@ -65,7 +66,7 @@ def _replacing(path: Path) -> Iterator[Path]:
     try:
         yield partial
         os.replace(partial, path)
-        _sync(path.parent)  # the new name, too
+        _sync(path.parent)  # so that the new name is on the disk too
     except (OSError, RuntimeError) as error:  # torch's writer raises RuntimeError
         raise CheckpointError(_unwritable(path, error)) from error
     finally:
@@ -77,7 +78,7 @@ def _sync(path: Path) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        # Some network file systems have no such thing for folders.
+        # Some network file systems cannot flush folders.
         if error.errno not in (errno.EINVAL, errno.ENOTSUP) or not path.is_dir():
             raise
     finally:
@@ -91,14 +92,14 @@ def _unwritable(path: Path, error: Exception) -> str:
         full = False
     if full or getattr(error, 'errno', None) in (errno.ENOSPC, errno.EDQUOT):
         return (
-            f'{path}: could not be written: no space is left; what was there before is unharmed: '
-            'make room, then go on with --resume'
+            f'{path}: could not be written: no space is left; earlier files are unharmed: '
+            'free some space, then continue with --resume'
         )
-    return f'{path}: could not be written ({first_line(error)}); what was there before is unharmed'
+    return f'{path}: could not be written ({first_line(error)}); earlier files are unharmed'
 
 
 def remove_partial(folder: Path) -> list[Path]:
-    """Remove what an earlier process began to write here and did not finish."""
+    """Remove unfinished files of earlier processes from a folder."""
     found = sorted(folder.glob(f'.*{_PARTIAL}'))
     for path in found:
         path.unlink(missing_ok=True)
@@ -106,19 +107,19 @@ def remove_partial(folder: Path) -> list[Path]:
 
 
 def file_state(path: Path) -> tuple[int, ...]:
-    """Which file it is and of when; another one after every change."""
+    """Return values that identify a file's current state and change with every write."""
     status = path.stat()
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def require_intact(path: Path) -> None:
-    """Check the bytes of a file of ``torch.save`` against the CRC-32 that it holds of them.
+    """Check the bytes of a file of ``torch.save`` against the CRC-32 values in it.
 
-    torch's own reader does not look at them. The file is read once, on two threads. A file that was
-    written without CRCs (``torch.serialization.set_crc32_options(False)``), or in torch's format of
-    before 1.6, passes.
+    torch's own reader does not check them. The file is read once, by two threads. Files without
+    CRCs (``torch.serialization.set_crc32_options(False)``) and files in torch's format before 1.6
+    pass.
 
-    Once in a process for each file, as long as it does not change.
+    Each file is checked once per process, unless it changes.
 
     Raises:
         CheckpointError: the file is cut short or damaged.
@@ -140,13 +141,13 @@ def require_intact(path: Path) -> None:
             intact = list(threads.map(lambda entry: _crc(view, entry) == entry.CRC, entries))
     except (BadZipFile, ValueError, OSError) as error:
         raise CheckpointError(
-            f'{path}: not a complete checkpoint ({first_line(error)}); take another one, or fetch '
-            'it again'
+            f'{path}: not a complete checkpoint ({first_line(error)}); use another one, or '
+            'download it again'
         ) from error
     if damaged := [entry.filename for entry, good in zip(entries, intact) if not good]:
         raise CheckpointError(
-            f'{path}: damaged: the CRC-32 of {damaged[0].partition("/")[2]} is another than when '
-            'it was written; take another one, or fetch it again'
+            f'{path}: damaged: the CRC-32 of {damaged[0].partition("/")[2]} differs from the value '
+            'in the file; use another one, or download it again'
         )
     _intact.add(state)
 

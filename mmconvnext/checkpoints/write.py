@@ -1,4 +1,4 @@
-"""Writing tensors for others, and converted checkpoints."""
+"""Write tensors for publication, and converted checkpoints."""
 
 import json
 import re
@@ -33,26 +33,26 @@ def convert_checkpoint(
     ema: bool = False,
     force: bool = False,
 ) -> Recognised:
-    """Convert a file of any family, norm and head included, to another family's names and shapes.
+    """Convert a file of any family, with its norm and head, to another family's names and shapes.
 
-    The destination is written whole or not at all, as .safetensors or by ``torch.save``, by its
-    ending: a plain dict of tensors.
+    The destination, a plain dict of tensors, is written completely or not at all. Its ending
+    selects .safetensors or ``torch.save``.
 
     Args:
         source: File, URL or hf:// address.
         destination: File to write: .pth, .pt, .bin or .safetensors.
         to: A key of :data:`TARGETS`.
-        family: Of the source, likewise; recognised by its keys where it is None.
-        ema: Take the weights averaged over training.
+        family: The source's family, a key of :data:`TARGETS`; None recognises it by its keys.
+        ema: Use the weights averaged over training.
         force: Replace an existing destination.
 
     Returns:
-        What was recognised in the source.
+        The family and tensors recognised in the source.
 
     Raises:
-        CheckpointError: the source is unreadable, incomplete or of no family, has tensors that
-            neither family knows or that are not finite, or the destination exists, has another
-            ending or cannot be written.
+        CheckpointError: the source is unreadable, incomplete or belongs to no family; its tensors
+            are not finite or one of the families does not know them; or the destination exists,
+            has another ending or cannot be written.
     """
     destination = Path(destination)
     if destination.suffix not in ('.pth', '.pt', '.bin', '.safetensors'):
@@ -72,11 +72,11 @@ def convert_checkpoint(
     require_complete(recognised.state, source)
     require_finite(recognised.state, source)
     announce_licence(recognised.format.name, recognised.state | recognised.aside, source)
-    if 'output_norm' not in TARGETS[to].parts:  # no place for those of a dense backbone
+    if 'output_norm' not in TARGETS[to].parts:  # the family has no output norms
         norms = (key for key in recognised.state if re.match(r'norm\d\.', key))
         recognised = recognised.without(norms)
     _require_norms_told_apart(recognised, TARGETS[to])
-    destination = destination.resolve()  # a link goes on pointing to what is written
+    destination = destination.resolve()  # so that a link keeps pointing to the written file
     with writing(destination) as partial:
         save_tensors(from_official(recognised.state, TARGETS[to]), partial)
         partial.replace(destination)
@@ -88,16 +88,16 @@ def _require_norms_told_apart(recognised: Recognised, target: Format) -> None:
     if target.norm_is_norm3 and norms == ['norm3']:
         raise CheckpointError(
             f'{target.name}: expected all output norms or none, found that of the last stage '
-            "alone, which would be taken for a classifier's norm; convert to another family"
+            "only, which would look like a classifier's norm; convert to another family"
         )
 
 
 @contextmanager
 def writing(destination: Path) -> Iterator[Path]:
-    """Give a path in a new folder beside the destination, to write to and to move from.
+    """Yield a path in a new folder next to the destination, and move the written file from it.
 
     Raises:
-        CheckpointError: that could not be done. Nothing is left of it.
+        CheckpointError: the file could not be written or moved. No partial file is left.
     """
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
@@ -110,21 +110,21 @@ def writing(destination: Path) -> Iterator[Path]:
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path, meta: Mapping | None = None) -> None:
-    """Write tensors, beside ``meta`` where it is given: of the same content the same bytes.
+    """Write tensors and, if given, ``meta``; the same content gives the same bytes.
 
-    As .safetensors or by ``torch.save``, by the ending of the path.
+    The path's ending selects .safetensors or ``torch.save``.
     """
-    # One's own copies: parts of a shared or larger storage are not written safely or small.
+    # Copies, because a shared storage cannot be written, and a larger one is written in full.
     state = {
         key: value.clone(memory_format=torch.contiguous_format) for key, value in tensors.items()
     }
     if path.suffix == '.safetensors':
         path.touch()
-        mode = path.stat().st_mode  # safetensors makes files that nobody else may read
-        # A header of one entry: the order of several changes from call to call.
+        mode = path.stat().st_mode  # safetensors makes files that only their owner may read
+        # One entry in the header, because the order of several entries varies.
         header = {'format': 'pt'} if meta is None else {HEADER_KEY: json.dumps(meta)}
         save_file(state, path, metadata=header)
         path.chmod(mode)
     else:
-        with path.open('wb') as file:  # a path's name would become part of the bytes
+        with path.open('wb') as file:  # given a path, torch writes its name into the file
             torch.save(state if meta is None else {'meta': meta, 'state_dict': state}, file)

@@ -1,4 +1,4 @@
-"""What classifies whole pictures with mmengine alone: model, dataset, transforms, metric."""
+"""Image classification with mmengine alone: model, dataset, transforms, metric."""
 
 from mmconvnext.classification.classifier import ImageClassifier
 from mmconvnext.classification.dataset import ImageFolder

@@ -1,4 +1,4 @@
-"""A backbone under the classifier of the ConvNeXt papers."""
+"""A backbone with the classifier of the ConvNeXt papers."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -19,30 +19,34 @@ from mmconvnext.registry import MODELS
 class ImageClassifier(BaseModel):
     """Backbone → mean over the last map → LayerNorm → linear layer.
 
-    The state dict has the official classifier's names, those of the body below ``backbone.``.
+    The state dict has the official classifier's names; the backbone's are below ``backbone.``.
 
-    ``forward`` takes ``inputs``, (N, C, H, W), and by its ``mode`` gives the logits,
-    (N, num_classes) (``'tensor'``); ``dict(loss=…)`` (``'loss'``); or the data samples with
-    ``pred_score``, (num_classes,) probabilities in float32, and ``pred_label``, (1,)
-    (``'predict'``). A data sample is a ``BaseDataElement`` with ``gt_label``, (1,) int64.
+    ``forward`` takes ``inputs``, (N, C, H, W), and returns by ``mode``:
+
+    - ``'tensor'``: the logits, (N, num_classes);
+    - ``'loss'``: ``dict(loss=…)``;
+    - ``'predict'``: the data samples with ``pred_score``, (num_classes,) probabilities in
+      float32, and ``pred_label``, (1,).
+
+    A data sample is a ``BaseDataElement`` with ``gt_label``, (1,) int64.
 
     Args:
-        backbone: Config of a backbone, of which the last map is pooled. One with
-            ``take_last_norm`` hands over the norm of that map, which is applied after the pooling
-            as in the papers; any other's map is pooled as it comes, without a norm.
-        num_classes: Classes.
+        backbone: Config of a backbone, whose last map is pooled. If the backbone has
+            ``take_last_norm``, the norm of that map is applied after the pooling, as in the papers;
+            otherwise there is no norm after the pooling.
+        num_classes: Number of classes.
         in_channels: Channels of the last map; by default the backbone's ``channels[-1]``.
-        label_smoothing: Part of the target that is spread over all classes.
-        head_init_scale: Factor on the head's drawn weights; official fine-tuning takes 1e-3.
+        label_smoothing: Fraction of the target that is spread over all classes.
+        head_init_scale: Factor on the head's initial weights; official fine-tuning uses 1e-3.
         mixing: Options of timm's mixup and cutmix for training, such as
-            ``dict(mixup_alpha=0.8, cutmix_alpha=1.0)``; None for no mixing. Needs timm, but only
-            in training.
-        data_preprocessor: Config; mmengine's ``ImgDataPreprocessor``, as a rule.
+            ``dict(mixup_alpha=0.8, cutmix_alpha=1.0)``; None disables mixing. timm is needed only
+            for training.
+        data_preprocessor: Config, usually of mmengine's ``ImgDataPreprocessor``.
         init_cfg: ``dict(type='Pretrained', checkpoint=FILE or URL)`` loads a whole classifier of
             any family strictly, with ``ema`` and ``sha256`` as in
-            :func:`~mmconvnext.checkpoints.load.load`. For other classes give the
-            backbone an ``init_cfg`` instead: the head is then drawn, and the norm comes from the
-            file, as in the official fine-tuning. None draws truncated normal weights, σ = .02.
+            :func:`~mmconvnext.checkpoints.load.load`. For other classes set the backbone's
+            ``init_cfg`` instead: the head is then initialised randomly, and the norm is loaded, as
+            in the official fine-tuning. None draws truncated normal weights, σ = .02.
 
     Raises:
         ArgumentError: (a ValueError) an argument is not one of the above.
@@ -85,10 +89,10 @@ class ImageClassifier(BaseModel):
         nn.init.zeros_(self.head.bias)
 
     def init_weights(self) -> None:
-        """Draw the weights, or load the files that the ``init_cfg`` entries name.
+        """Initialise the weights randomly, or load the files that the ``init_cfg`` entries name.
 
         Raises:
-            ArgumentError: an entry names no checkpoint, or an option that is not known.
+            ArgumentError: an entry has no checkpoint, or an unknown option.
             CheckpointError: a file is missing, unsafe, or does not fit.
         """
         configs = self.init_cfg if isinstance(self.init_cfg, list) else [self.init_cfg]
@@ -115,21 +119,21 @@ class ImageClassifier(BaseModel):
         raise ArgumentError(f"mode: expected 'tensor', 'loss' or 'predict', got {mode!r}")
 
     def extract_feat(self, inputs: Tensor) -> Tensor:
-        """What the head sees: the last map's mean, normalised, (N, channels)."""
+        """Return the head's input: the last map's mean, normalised, (N, channels)."""
         outputs = self.backbone(inputs)
         last = outputs if isinstance(outputs, Tensor) else outputs[-1]
-        # The norm is one of maps, here of 1 × 1.
+        # The norm expects maps: here they are 1 × 1.
         return self.norm(last.mean((2, 3), keepdim=True)).flatten(1)
 
     def classify(self, inputs: Tensor) -> Tensor:
-        """Logits, (N, num_classes)."""
+        """Return the logits, (N, num_classes)."""
         return self.head(self.extract_feat(inputs))
 
     def loss(self, inputs: Tensor, data_samples: Sequence[BaseDataElement]) -> dict[str, Tensor]:
-        """Cross entropy with label smoothing; of mixed pictures against mixed labels.
+        """Return the cross entropy with label smoothing, with mixed images and labels if enabled.
 
         Raises:
-            ArgumentError: pictures cannot be mixed, for want of timm or of an even number.
+            ArgumentError: images cannot be mixed: timm is missing or the batch size is odd.
         """
         labels = torch.cat([sample.gt_label for sample in data_samples])
         if not self.mixing:
@@ -138,19 +142,19 @@ class ImageClassifier(BaseModel):
             return {'loss': loss}
         if len(inputs) % 2:
             raise ArgumentError(
-                f'mixing: expected an even number of pictures in a batch, got {len(inputs)}; '
+                f'mixing: expected an even number of images in a batch, got {len(inputs)}; '
                 'set an even train_dataloader.batch_size and drop_last=True'
             )
         if self._mix is None:
             self._mix = build_mixing(self.mixing, self.num_classes, self.label_smoothing)
-        # timm has the smoothing in its targets, and writes into what it is given.
+        # timm's targets include the smoothing; it changes its arguments in place.
         mixed, targets = self._mix(inputs.clone(), labels)
         return {'loss': F.cross_entropy(self.classify(mixed), targets)}
 
     def predict(
         self, inputs: Tensor, data_samples: Sequence[BaseDataElement] | None = None
     ) -> list[BaseDataElement]:
-        """Data samples with ``pred_score`` and ``pred_label``; new ones where none are given."""
+        """Return the data samples, or new ones, with ``pred_score`` and ``pred_label``."""
         scores = self.classify(inputs).float().softmax(1)
         samples = data_samples or [BaseDataElement() for _ in scores]
         for sample, score, label in zip(samples, scores, scores.argmax(1, keepdim=True)):
@@ -164,6 +168,6 @@ def _channels(backbone: nn.Module) -> int:
     if not channels:
         raise ArgumentError(
             f'in_channels: expected the channels of the last map of {type(backbone).__name__}, '
-            'which does not tell them; give in_channels'
+            'which has no attribute channels; set in_channels'
         )
     return channels[-1]

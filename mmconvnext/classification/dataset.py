@@ -1,4 +1,4 @@
-"""Pictures in one folder a class, as ImageNet's."""
+"""Images in one folder per class, as in ImageNet."""
 
 import os
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mmengine.dataset import BaseDataset
 
-from mmconvnext.data.class_folders import ENDINGS, class_folders, picture_names, read_class_names
+from mmconvnext.data.class_folders import ENDINGS, class_folders, image_names, read_class_names
 from mmconvnext.errors import ArgumentError
 from mmconvnext.registry import DATASETS
 
@@ -15,20 +15,20 @@ from mmconvnext.registry import DATASETS
 class ImageFolder(BaseDataset):
     """``ROOT/PREFIX/CLASS/NAME.jpg``; the class folders, sorted by name, are labels 0, 1, ….
 
-    Hidden files and folders are left out, and files of other endings than a picture's.
+    Hidden files and folders are ignored, and files without the ending of an image.
 
     Args:
         data_root: Folder of the data.
-        data_prefix: ``dict(img_path=…)``, the folder of the class folders within.
-        class_names: Text file with the classes, one a line, ``FOLDER NAME[, SYNONYM…]``, as
-            ImageNet's LOC_synset_mapping.txt; relative to ``data_root``. Its folders, sorted, are
-            then the labels, also where the data lack some of them. Without it, classes are called
-            as their folders.
+        data_prefix: ``dict(img_path=…)``, the folder that contains the class folders.
+        class_names: Text file with one class per line, ``FOLDER NAME[, SYNONYM…]``, like
+            ImageNet's LOC_synset_mapping.txt; relative to ``data_root``. Its sorted folders define
+            the labels, even if some are missing from the data. Without it, the folders' names are
+            the classes' names.
 
     Raises:
-        ArgumentError: (a ValueError) a folder or the file is not there, there are no class
-            folders, one of them holds no picture or is not in the file, or the classes of a
-            ``metainfo`` are of another number.
+        ArgumentError: (a ValueError) a folder or the file does not exist, there are no class
+            folders, a class folder has no image or is not in the file, or ``metainfo`` has another
+            number of classes.
     """
 
     def __init__(
@@ -64,14 +64,14 @@ class ImageFolder(BaseDataset):
             self.full_init()
 
     def load_data_list(self) -> list[dict]:
-        """Each picture's path and label."""
+        """Return the path and label of each image."""
         root, found = self.data_prefix['img_path'], []
         for folder in class_folders(root):
             label, place = self._labels[folder], os.path.join(root, folder)
-            names = sorted(picture_names(place))
+            names = sorted(image_names(place))
             if not names:
                 raise ArgumentError(
-                    f'{place}: expected pictures ({", ".join(ENDINGS)}), found none; fill the '
+                    f'{place}: expected images ({", ".join(ENDINGS)}), found none; fill the '
                     'class folder, or remove it from every split'
                 )
             found += [{'img_path': os.path.join(place, n), 'gt_label': label} for n in names]

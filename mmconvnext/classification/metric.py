@@ -8,19 +8,19 @@ from mmengine.evaluator import BaseMetric
 from mmconvnext.errors import ArgumentError
 from mmconvnext.registry import METRICS
 
-_NEVER = -1  # a rank that is in no top k
+_NEVER = -1  # a rank that never counts as correct
 
 
 @METRICS.register_module()
 class TopKAccuracy(BaseMetric):
-    """Percentage of images whose label is among the k classes of the highest scores.
+    """Percentage of images whose label is among the k classes with the highest scores.
 
-    Takes data samples with ``pred_score`` and ``gt_label``, and gives ``top1``, ``top5``, …. Of
-    equal scores the class of the lower number comes first; an image with a NaN among its scores
-    counts as wrong. ``topk`` has each k that is wanted; above the number of classes it is 100.
+    It takes data samples with ``pred_score`` and ``gt_label`` and returns ``top1``, ``top5``, ….
+    Among equal scores the lower class number comes first; an image with NaN in its scores counts
+    as wrong. ``topk`` lists the values of k; if k exceeds the number of classes, the result is 100.
 
     Raises:
-        ArgumentError: ``topk`` is empty or holds something other than positive integers.
+        ArgumentError: ``topk`` is empty or contains anything but positive integers.
     """
 
     default_prefix = ''
@@ -32,7 +32,7 @@ class TopKAccuracy(BaseMetric):
             raise ArgumentError(f'topk: expected integers of 1 or more, got {topk!r}')
 
     def process(self, data_batch: object, data_samples: Sequence[dict]) -> None:
-        # One result a picture: what a sampler added to even out the ranks is cut off by number.
+        # One result per image, so that images a sampler added to fill the last batch are cut off.
         self.results += [
             _rank(sample['pred_score'], int(sample['gt_label'])) for sample in data_samples
         ]
@@ -45,7 +45,7 @@ class TopKAccuracy(BaseMetric):
 
 
 def _rank(scores: torch.Tensor, label: int) -> int:
-    """How many classes come before the label's."""
+    """Return the number of classes ranked before the label."""
     if scores.isnan().any():
         return _NEVER
     own = scores[label]

@@ -1,6 +1,6 @@
-"""timm's mixup, cutmix, RandAugment and erasing: the one place that knows timm.
+"""timm's mixup, cutmix, RandAugment and random erasing.
 
-It is imported when something is first augmented, so that testing needs none of it.
+timm is imported when an augmentation is built, so that testing does not need it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,36 +18,36 @@ from mmconvnext.registry import TRANSFORMS
 #: Arguments of timm's ``Mixup`` that a config may give.
 MIXING_OPTIONS = ('mixup_alpha', 'cutmix_alpha', 'cutmix_minmax', 'prob', 'switch_prob', 'mode')
 
-# Of ImageNet, RGB, 0 to 255.
+# ImageNet's mean, RGB, 0 to 255.
 _MEAN = (123.675, 116.28, 103.53)
 _STD = (58.395, 57.12, 57.375)
-_TRANSLATION = 0.45  # of the shorter side, at the most: timm's create_transform
+_TRANSLATION = 0.45  # maximal, as a fraction of the shorter side: timm's create_transform
 
 
 def import_timm(what: str) -> ModuleType:
-    """The ``data`` package of timm, for ``what`` of the config, which the message names.
+    """Import timm's ``data`` package; ``what`` is the config's entry that needs it, for messages.
 
     Raises:
-        ArgumentError: it cannot be imported; it needs a torchvision that fits torch.
+        ArgumentError: timm cannot be imported; it needs a torchvision that fits torch.
     """
     try:
         import timm.data
 
         return timm.data
-    except Exception as error:  # not there, or a torchvision of another torch, which fails anyhow
+    except Exception as error:  # timm is missing, or torchvision does not fit torch
         raise ArgumentError(
             f'{what}: expected timm (pip install "mmconvnext[timm]"), got '
-            f'{type(error).__name__} ({first_line(error)}); or take it out of the config'
+            f'{type(error).__name__} ({first_line(error)}); or remove it from the config'
         ) from error
 
 
 def build_mixing(
     options: Mapping[str, object], num_classes: int, label_smoothing: float
 ) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """The ``Mixup`` of timm, which also cuts and mixes.
+    """Return timm's ``Mixup``, which does mixup and cutmix.
 
-    What ``options``, of :data:`MIXING_OPTIONS`, do not give is off, or else timm's default. Called
-    with (N, C, H, W) images and (N,) labels, N even, it writes into the images and returns them
+    Missing ``options`` (see :data:`MIXING_OPTIONS`) are off, or timm's defaults. Call it with
+    (N, C, H, W) images and (N,) labels, N even: it changes the images in place and returns them
     with (N, num_classes) targets.
 
     Raises:
@@ -60,10 +60,10 @@ def build_mixing(
 
 @TRANSFORMS.register_module()
 class TimmRandAugment(BaseTransform):
-    """timm's RandAugment of ``results['img']``, (H, W, 3) uint8 BGR.
+    """timm's RandAugment for ``results['img']``, (H, W, 3) uint8 BGR.
 
-    ``config`` is timm's name of a policy, the paper's by default. Shifted images are filled up with
-    ``mean``, RGB.
+    ``config`` is timm's name of a policy, by default the paper's. Empty areas of shifted images are
+    filled with ``mean``, RGB.
 
     Raises:
         ArgumentError: timm cannot be imported or does not know the policy.
@@ -74,7 +74,7 @@ class TimmRandAugment(BaseTransform):
         self.mean = tuple(round(value) for value in mean)
         self._build = import_timm('TimmRandAugment').rand_augment_transform
         self._by_side: dict[int, Callable[[Image.Image], Image.Image]] = {}
-        self._for_side(224)  # a wrong policy is to be told now
+        self._for_side(224)  # reports an unknown policy now
 
     def _for_side(self, side: int) -> Callable[[Image.Image], Image.Image]:
         if side not in self._by_side:
@@ -102,17 +102,17 @@ class TimmRandAugment(BaseTransform):
 
 @TRANSFORMS.register_module()
 class TimmRandomErasing(BaseTransform):
-    """timm's random erasing of ``results['img']``, (H, W, 3) BGR; it becomes float32.
+    """timm's random erasing for ``results['img']``, (H, W, 3) BGR; the result is float32.
 
-    timm erases after normalising, with noise of mean 0 and deviation 1. Here the model normalises,
-    so the noise is given the mean and the deviation that this takes away again.
+    timm erases normalised images, with noise of mean 0 and deviation 1. Here the model normalises
+    later, so the noise gets the mean and deviation that the normalisation removes.
 
     Args:
-        prob: Share of the pictures that something is erased in.
+        prob: Fraction of images with an erased area.
         mode: ``'pixel'`` for noise in each pixel, ``'rand'`` for one random colour, ``'const'``
             for the mean.
-        mean: Of the model's data_preprocessor, RGB.
-        std: Likewise.
+        mean: Mean of the model's data_preprocessor, RGB.
+        std: Standard deviation of the model's data_preprocessor, RGB.
 
     Raises:
         ArgumentError: timm cannot be imported.
@@ -134,7 +134,7 @@ class TimmRandomErasing(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         image = torch.from_numpy(np.ascontiguousarray(results['img'])).permute(2, 0, 1).float()
-        # What timm leaves alone stays NaN, and so is known.
+        # Pixels that timm does not erase stay NaN, which identifies them.
         noise = self._erase(torch.full_like(image, torch.nan))
         erased = torch.where(noise.isnan(), image, noise * self.std + self.mean)
         results['img'] = erased.permute(1, 2, 0).contiguous().numpy()

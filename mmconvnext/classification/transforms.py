@@ -1,7 +1,7 @@
-"""Cropping and packing of pictures for a classifier.
+"""Crop and pack images for a classifier.
 
-Resizing is Pillow's bicubic, which takes every pixel into account as it makes a picture smaller:
-the published accuracies were measured with it, and OpenCV's gives others.
+Images are resized with Pillow's bicubic filter, which is antialiased: the published accuracies were
+measured with it, and OpenCV's filter gives other accuracies.
 """
 
 import math
@@ -16,15 +16,16 @@ from mmconvnext.errors import ArgumentError
 from mmconvnext.registry import TRANSFORMS
 
 _TRIES = 10
-_WHOLE = 384  # from this size on the papers test the whole image
+_WHOLE = 384  # from this size the papers test the whole image
 
 
 @TRANSFORMS.register_module()
 class EvaluationCrop(BaseTransform):
-    """The picture as the papers test it: ``results['img']``, (H, W, C) uint8 → (size, size, C).
+    """Resize and crop as in the papers' tests: ``results['img']``, (H, W, C) → (size, size, C).
 
-    Below 384 the shorter side is resized to size / 0.875 and the centre cut out; from 384 on the
-    picture is resized to size × size, which changes its proportions, without a cut.
+    Below 384 the shorter side is resized to size / 0.875 and the centre is cropped. From 384 the
+    image is resized to size × size without a crop, which changes its aspect ratio. Images are
+    uint8.
 
     Raises:
         ArgumentError: the size is not positive.
@@ -53,14 +54,14 @@ class EvaluationCrop(BaseTransform):
 
 @TRANSFORMS.register_module()
 class RandomResizedCrop(BaseTransform):
-    """A random part of ``results['img']``, (H, W, C) uint8, resized to (size, size, C).
+    """Crop a random part of ``results['img']``, (H, W, C) uint8; resize it to (size, size, C).
 
-    Its share of the picture's area, in ``scale``, is uniform, and so is the logarithm of its
-    width / height, in ``ratio``. What does not fit is drawn again, ten times; then it is the
-    largest central part whose ratio is allowed.
+    Its fraction of the image's area is uniform in ``scale``, and the logarithm of its
+    width / height is uniform in ``ratio``. A crop that does not fit is drawn again, up to ten
+    times; then the largest central crop with an allowed ratio is used.
 
     Raises:
-        ArgumentError: the size is not positive, or a range is none.
+        ArgumentError: the size is not positive, or a range is invalid.
 
     Source: Szegedy et al., Going deeper with convolutions (arXiv 1409.4842), section 6.
     """
@@ -84,7 +85,7 @@ class RandomResizedCrop(BaseTransform):
         return _with_image(results, _resize(part, self.size, self.size))
 
     def _draw_box(self, height: int, width: int) -> tuple[int, int, int, int]:
-        """Top, left, height and width."""
+        """Return top, left, height and width of a random crop."""
         for _ in range(_TRIES):
             area = height * width * np.random.uniform(*self.scale)
             ratio = math.exp(np.random.uniform(math.log(self.ratio[0]), math.log(self.ratio[1])))
@@ -98,7 +99,7 @@ class RandomResizedCrop(BaseTransform):
 
 @TRANSFORMS.register_module()
 class PackImage(BaseTransform):
-    """``inputs``, (C, H, W) of the picture's type, and ``data_samples`` with ``gt_label``, (1,)."""
+    """Pack ``inputs``, (C, H, W) in the image's dtype, and ``data_samples``, ``gt_label`` (1,)."""
 
     def transform(self, results: dict) -> dict:
         image = np.ascontiguousarray(results['img'].transpose(2, 0, 1))
@@ -116,7 +117,7 @@ def _positive(size: int) -> int:
 
 
 def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    # Channels are treated alike, so that BGR may pass for RGB.
+    # All channels are treated the same, so that BGR can be passed as RGB.
     picture = Image.fromarray(np.ascontiguousarray(image))
     return np.asarray(picture.resize((width, height), Image.Resampling.BICUBIC))
 

@@ -1,1 +1,1 @@
-"""What a command line changes in a config, and what it needs before a run."""
+"""Apply command-line options to a config, and prepare a run."""

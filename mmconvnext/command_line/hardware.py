@@ -1,4 +1,4 @@
-"""What a config must give up on a machine without an accelerator."""
+"""Adapt a config to a machine without an accelerator."""
 
 import gc
 import os
@@ -12,29 +12,29 @@ from mmconvnext.errors import UserError
 
 
 def fit_to_hardware(config: Config) -> list[str]:
-    """Make a config, in place, run here: without an accelerator in float32, plain BN, over gloo.
+    """Adapt a config to this machine in place: without an accelerator float32, BN and gloo.
 
-    Returns notices for the log. Apple's mps counts as no accelerator: it has neither mmengine's
-    mixed precision nor SyncBN.
+    Returns notices for the log. Apple's mps does not count as an accelerator, because mmengine's
+    mixed precision and SyncBN do not support it.
 
     Raises:
-        UserError: the launcher cannot work here.
+        UserError: the launcher does not work on this machine.
     """
     if config.get('launcher') == 'pytorch':
         _require_torchrun()
     if get_device() not in ('cpu', 'mps'):
         return []
     notices = []
-    # AmpOptimWrapper asserts that there is an accelerator.
+    # AmpOptimWrapper requires an accelerator.
     if config.get('optim_wrapper', {}).get('type') == 'AmpOptimWrapper':
         disable_amp(config)
-        notices = ['No accelerator here: training in float32 instead of mixed precision']
-    # SyncBatchNorm refuses CPU tensors as soon as there is more than one process.
+        notices = ['No accelerator found: training in float32 instead of mixed precision']
+    # SyncBatchNorm refuses CPU tensors if there is more than one process.
     replaced = [one for one in _dicts(config.get('model', {})) if one.get('type') == 'SyncBN']
     for norm in replaced:
         norm['type'] = 'BN'
     if replaced:
-        notices.append('No accelerator here: BN instead of SyncBN')
+        notices.append('No accelerator found: BN instead of SyncBN')
     return [*notices, *_gloo(config)]
 
 
@@ -62,14 +62,14 @@ def _gloo(config: Config) -> list[str]:
             f'--launcher: expected pytorch (torchrun) on machines without an accelerator, got '
             f'{config.launcher}'
         )
-    # mmengine would call torch.cuda.set_device and hand DDP a GPU's number.
+    # mmengine would call torch.cuda.set_device and pass a GPU's number to DDP.
     if not torch.distributed.is_initialized():
         torch.distributed.init_process_group('gloo')
     wrapper = ConfigDict(type='MMDistributedDataParallel', broadcast_buffers=False)
     wrapper.update(config.get('model_wrapper_cfg') or {}, device_ids=None)
     wrapper.setdefault('find_unused_parameters', config.get('find_unused_parameters', False))
     config.model_wrapper_cfg = wrapper
-    return ['No accelerator here: processes talk over gloo']
+    return ['No accelerator found: processes communicate over gloo']
 
 
 def _require_torchrun() -> None:
@@ -83,12 +83,12 @@ def _require_torchrun() -> None:
 
 
 def leave_process_group() -> None:
-    """End the processes' communication before the interpreter goes; nothing with one process.
+    """Close the communication between processes before the interpreter exits.
 
-    Left to the interpreter's end, a thread of gloo now and then aborts a process whose work is
-    done (pytorch warns of it where it can). A model that is distributed holds on to them: call
-    this where nothing holds on to the runner any more.
+    Otherwise a gloo thread sometimes aborts a process that has finished its work (PyTorch warns
+    about this if it can). A distributed model keeps the communication open: call this when
+    nothing references the runner any more. With one process it does nothing.
     """
     if torch.distributed.is_available() and torch.distributed.is_initialized():
-        gc.collect()  # a runner and its hooks hold on to each other
+        gc.collect()  # a runner and its hooks reference each other
         torch.distributed.destroy_process_group()

@@ -1,7 +1,6 @@
-"""What the command line changes in a config.
+"""Apply the options of training and testing to a config.
 
-Each function changes the config in place; those that have something to tell return notices for
-the log.
+Each function changes the config in place; some return notices for the log.
 """
 
 import argparse
@@ -23,12 +22,12 @@ from mmconvnext.errors import UserError
 # Backbones and models that load their weights themselves, strictly.
 _OURS = ('mmconvnext.ConvNeXt', 'mmconvnext.ImageClassifier', 'mmconvnext.RoadmapNet')
 
-# Entries that mmengine looks up in the config itself.
+# Entries of a config that mmengine reads.
 _READ_BY_THE_RUNNER = ('compile', 'find_unused_parameters', 'model_wrapper_cfg', 'sync_bn')
 
 
 class _KeyValue(DictAction):
-    """mmengine's KEY=VALUE parser, answering what it cannot parse as argparse does."""
+    """mmengine's KEY=VALUE parser, with argparse's error for arguments that it cannot parse."""
 
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: object, values: object, option: str = ''
@@ -40,14 +39,14 @@ class _KeyValue(DictAction):
 
 
 def positive(text: str) -> int:
-    """A whole number of 1 or more, as argparse's ``type``."""
+    """Return an integer of 1 or more; a ``type`` for argparse."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f'expected a number of 1 or more, got {text}')
     return int(text)
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
-    """The config and what overrides it: all that a tool which runs nothing asks for."""
+    """Add the config and its overrides: all arguments of a tool that runs no training or test."""
     parser.add_argument('config', help='config file')
     parser.add_argument(
         '--cfg-options',
@@ -59,23 +58,23 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments that training and testing have in common, named as in mmdet and mmseg."""
+    """Add the shared arguments of training and testing, named as in mmdet and mmseg."""
     add_config_arguments(parser)
     parser.add_argument('--work-dir', help='logs and results go here; work_dirs/CONFIG by default')
     parser.add_argument(
         '--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none', help='who '
-        'starts the processes: pytorch is torchrun',
+        'how processes are started; pytorch means torchrun',
     )  # fmt: skip
-    # torch.distributed.launch passes one spelling or the other, depending on its version.
+    # The spelling depends on the version of torch.distributed.launch.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by the '
                         'launcher')  # fmt: skip
 
 
 def load_config(arguments: argparse.Namespace) -> Config:
-    """Read the config file and apply the shared arguments, of those that the tool has.
+    """Read the config file and apply those shared arguments that the tool has.
 
     Raises:
-        UserError: the file is missing or is no config.
+        UserError: the file is missing or is not a config.
     """
     if hasattr(arguments, 'local_rank'):
         os.environ.setdefault('LOCAL_RANK', str(arguments.local_rank))
@@ -84,7 +83,7 @@ def load_config(arguments: argparse.Namespace) -> Config:
     _check_keys(config, given)
     try:
         override(config, given)
-    except Exception as error:  # a config is Python, which fails in any way
+    except Exception as error:  # a config is Python and may raise anything
         raise UserError(unusable_config(arguments.config, error)) from error
     if not isinstance(config.get('model'), dict):
         raise UserError(f'{arguments.config}: expected a config with a model, found none')
@@ -108,21 +107,21 @@ def force_safe_loading() -> None:
     """Make every ``torch.load`` of this process read weights only, mmengine's included.
 
     Raises:
-        UserError: the environment asks for the opposite.
+        UserError: an environment variable demands the opposite.
     """
     if os.environ.get('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '0').lower() in ('1', 'y', 'yes', 'true'):
         raise UserError(
             'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD is set, which lets a checkpoint run code; unset it: '
-            'checkpoints written here load without it'
+            'checkpoints of this package load without it'
         )
     os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'
 
 
 def set_precision(config: Config, amp: bool | None) -> None:
-    """Turn mixed precision on or off; None leaves the config's choice.
+    """Turn mixed precision on or off; None keeps the config's choice.
 
     Raises:
-        UserError: the optimizer wrapper is one that has no mixed-precision form.
+        UserError: the optimizer wrapper has no mixed-precision form.
     """
     if amp is None:
         return
@@ -138,16 +137,16 @@ def set_precision(config: Config, amp: bool | None) -> None:
 
 
 def set_seed(config: Config, seed: int | None) -> None:
-    """Seed Python, numpy and torch on every process."""
+    """Seed Python, numpy and torch in every process."""
     if seed is not None:
         config.randomness = ConfigDict(config.get('randomness') or {}, seed=seed)
 
 
 def set_learning_rate_scaling(config: Config) -> None:
-    """Scale the learning rate by the total batch size over ``auto_scale_lr.base_batch_size``.
+    """Multiply the learning rate by total batch size / ``auto_scale_lr.base_batch_size``.
 
     Raises:
-        UserError: the config does not say for which batch size its learning rate is.
+        UserError: the config does not have ``base_batch_size``.
     """
     if 'base_batch_size' not in (config.get('auto_scale_lr') or {}):
         raise UserError('--auto-scale-lr: expected auto_scale_lr.base_batch_size in the config')
@@ -155,19 +154,19 @@ def set_learning_rate_scaling(config: Config) -> None:
 
 
 def set_pretrained(config: Config, pretrained: str | None) -> list[str]:
-    """Choose the backbone's weights, and see to it that the chosen ones are on this machine.
+    """Set the backbone's weights, and download them if necessary.
 
-    ``pretrained`` is a file, a URL, ``'none'``, or None for the config's own choice.
+    ``pretrained`` is a file, a URL, ``'none'``, or None for the config's choice.
 
     Raises:
-        UserError: the model has no backbone to give weights to.
+        UserError: the model has no backbone.
         CheckpointError: the weights are missing and could not be downloaded, or are unsafe.
     """
     found = list(backbones(config.model))
     if pretrained is not None:
         if not found:
-            raise UserError('--pretrained: expected a model with a backbone, the config has none')
-        config.model.pop('init_cfg', None)  # a whole model's file, which would hide this one
+            raise UserError('--pretrained: expected a model with a backbone, found none in config')
+        config.model.pop('init_cfg', None)  # a whole model's file would override this file
         for backbone in found:
             scratch = pretrained == 'none'
             backbone.init_cfg = None if scratch else _with_checkpoint(backbone, pretrained)
@@ -177,12 +176,12 @@ def set_pretrained(config: Config, pretrained: str | None) -> list[str]:
                 raise UserError("init_cfg of type 'Pretrained': expected a checkpoint, got none")
             read_checkpoint(entry.checkpoint, 'meta', entry.get('sha256'))
     if pretrained == 'none':
-        return ['NO PRETRAINED WEIGHTS: the backbone starts from scratch (--pretrained none)']
+        return ['NO PRETRAINED WEIGHTS: the backbone trains from scratch (--pretrained none)']
     return []
 
 
 def backbones(model: ConfigDict) -> Iterator[ConfigDict]:
-    """The entries called ``backbone`` of a model's config, wherever they stand."""
+    """Yield the ``backbone`` entries of a model's config, at any depth."""
     for name, value in model.items():
         if isinstance(value, dict):
             if name == 'backbone':
@@ -192,7 +191,7 @@ def backbones(model: ConfigDict) -> Iterator[ConfigDict]:
 
 
 def _pretrained_entries(model: ConfigDict) -> Iterator[ConfigDict]:
-    """Return what our backbone or classifier will load; other modules are not looked at."""
+    """Yield the entries whose weights a backbone or classifier of this package loads."""
     init = model.get('init_cfg') or []
     for entry in init if isinstance(init, list) else [init]:
         if model.get('type') in _OURS and entry.get('type') == 'Pretrained':
@@ -200,7 +199,7 @@ def _pretrained_entries(model: ConfigDict) -> Iterator[ConfigDict]:
 
 
 def _with_checkpoint(backbone: ConfigDict, checkpoint: str) -> ConfigDict:
-    # The config's options hold for any file, but for its hash.
+    # The config's options apply to any file, except for the hash.
     kept = ConfigDict()
     for entry in _pretrained_entries(backbone):
         kept.update(entry)

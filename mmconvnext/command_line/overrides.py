@@ -1,4 +1,4 @@
-"""Overriding a config's entries, the folder of the data among them."""
+"""Override entries of a config, including the folder of the data."""
 
 import os
 from collections.abc import Mapping
@@ -9,11 +9,11 @@ _SPLITS = ('train', 'val', 'test')
 
 
 def override(config: Config, options: Mapping[str, object]) -> None:
-    """Merge dotted options into a config, in place; what depends on the data's folder follows.
+    """Merge dotted options into a config in place, and update entries that use ``data_root``.
 
-    mmengine puts ``data_root`` into each dataset when it reads the file, so that overriding it
-    later changes nothing there; here the datasets that had it follow. An evaluator that read its
-    dataset's annotations goes on to read its dataset's.
+    mmengine copies ``data_root`` into each dataset when it reads the file, so that overriding it
+    later has no effect. Here the datasets with the old value get the new one. An evaluator that
+    used its dataset's annotation file still uses it.
     """
     root = config.get('data_root')
     at_root = [s for s in _SPLITS if root and _dataset(config, s).get('data_root') == root]
@@ -21,7 +21,7 @@ def override(config: Config, options: Mapping[str, object]) -> None:
     config.merge_from_dict(dict(options))
     for split in at_root:
         dataset = _dataset(config, split)
-        if dataset.get('data_root') == root:  # not overridden itself
+        if dataset.get('data_root') == root:  # not overridden separately
             dataset.data_root = config.data_root
     for split in followed:
         for evaluator in evaluators(config, split):
@@ -30,7 +30,7 @@ def override(config: Config, options: Mapping[str, object]) -> None:
 
 
 def evaluators(config: Config, split: str) -> list[ConfigDict]:
-    """The metrics of a split; none is an empty list."""
+    """Return the metrics of a split; an empty list if there are none."""
     given = config.get(f'{split}_evaluator') or []
     return given if isinstance(given, list) else [given]
 
@@ -46,6 +46,6 @@ def _follows(config: Config, split: str) -> bool:
 
 
 def annotation_file(dataset: Mapping) -> str:
-    """Path of a dataset's annotation file, or ''."""
+    """Return the path of a dataset's annotation file, or ''."""
     file = dataset.get('ann_file')
     return os.path.join(dataset.get('data_root') or '', file) if file else ''

@@ -1,4 +1,4 @@
-"""Where a run starts: from a checkpoint of its own, of another, or from the beginning."""
+"""Set where a run starts: its own checkpoint, another checkpoint, or from scratch."""
 
 from pathlib import Path
 
@@ -22,15 +22,15 @@ from mmconvnext.processes import is_first_process
 
 
 def set_resume(config: Config, resume: str | None, *, overwrite: bool = False) -> list[str]:
-    """Go on from a checkpoint, whose weights replace all others, or see that none is in the way.
+    """Resume from a checkpoint, or check that no checkpoint would be overwritten.
 
-    ``resume`` is a file or URL, ``'auto'`` for the newest whole checkpoint in the config's work dir
-    if there is one, or None. With ``overwrite`` those of another run in there may go.
+    ``resume`` is a file or URL, ``'auto'`` for the newest undamaged checkpoint in the config's work
+    dir, if there is one, or None. ``overwrite`` allows replacing another run's checkpoints.
 
     Raises:
         CheckpointError: the checkpoint is missing, unreadable or unsafe.
-        UserError: the work dir has checkpoints that this run would overwrite, or none that is
-            whole.
+        UserError: the work dir has checkpoints that this run would overwrite, or only damaged
+            ones.
     """
     if resume is None and config.get('resume'):
         resume = config.get('load_from') or 'auto'
@@ -38,7 +38,9 @@ def set_resume(config: Config, resume: str | None, *, overwrite: bool = False) -
     automatic = resume == 'auto'
     if automatic:
         if overwrite:
-            raise UserError('--overwrite: expected alone or with --resume FILE, got --resume too')
+            raise UserError(
+                '--overwrite: expected no --resume or --resume FILE, got --resume alone'
+            )
         if is_elsewhere(config):
             raise UserError(
                 f'{config.default_hooks.checkpoint.out_dir}: expected a folder of this machine to '
@@ -56,7 +58,7 @@ def set_resume(config: Config, resume: str | None, *, overwrite: bool = False) -
         return notices
     _set_loading(config, path)
     config.resume = True
-    # Its weights are all in the checkpoint: nothing else need be there or be downloaded.
+    # The checkpoint has all weights: no other file is needed or downloaded.
     config.model.pop('init_cfg', None)
     for backbone in backbones(config.model):
         backbone.init_cfg = None
@@ -65,12 +67,12 @@ def set_resume(config: Config, resume: str | None, *, overwrite: bool = False) -
 
 def _require_training_state(checkpoint: str) -> Path:
     path = fetch(checkpoint)
-    content = read_checkpoint(str(path), map_location='meta')  # no tensors, which is quick
+    content = read_checkpoint(str(path), map_location='meta')  # quick: reads no tensors
     found = content if isinstance(content, dict) else ()
     if missing := {'meta', 'optimizer', 'message_hub'}.difference(found):
         raise UserError(
-            f'{checkpoint}: expected a checkpoint of training, with its '
-            f'{", ".join(sorted(missing))}; to start from its weights alone, give '
+            f'{checkpoint}: expected a training checkpoint, found no '
+            f'{", ".join(sorted(missing))}; to load only its weights, give '
             '--cfg-options load_from=FILE'
         )
     find_tensors(content, str(path))
@@ -78,21 +80,21 @@ def _require_training_state(checkpoint: str) -> Path:
 
 
 def _newest(place: Place) -> tuple[str | None, list[str]]:
-    """The newest whole checkpoint of a work dir, and notices."""
+    """Return the newest undamaged checkpoint of a work dir, and notices."""
     newest = newest_whole(*place)
-    notices = [f'Passed over: {reason}' for reason in newest.passed_over]
+    notices = [f'Skipped: {reason}' for reason in newest.passed_over]
     if newest.path is not None:
         return str(newest.path), notices
     if notices:
         raise UserError(
-            f'{place.folder}: expected a whole checkpoint to go on from, found none '
+            f'{place.folder}: expected an undamaged checkpoint to resume from, found none '
             f'({newest.passed_over[-1]}); give --overwrite to start from the beginning'
         )
     return None, [f'Nothing to resume in {place.folder}: starting from the beginning']
 
 
 def _make_way(place: Place, resume: str | None, overwrite: bool, first: bool) -> list[str]:
-    """See that a run which starts, or starts again from earlier, overwrites nothing unasked."""
+    """Check that a run overwrites no checkpoint without ``overwrite``, or move them away."""
     in_the_way = run_checkpoints(*place)
     if resume is None:
         in_the_way = [*place.folder.glob('best_*.pth'), *in_the_way]
@@ -105,14 +107,14 @@ def _make_way(place: Place, resume: str | None, overwrite: bool, first: bool) ->
         instead = '--resume alone' if resume else '--resume'
         raise UserError(
             f'{place.folder}: expected no checkpoints of {"later" if resume else "another run"}, '
-            f'found {in_the_way[-1].name}; go on from it with {instead}, choose another '
+            f'found {in_the_way[-1].name}; resume from it with {instead}, choose another '
             '--work-dir, or give --overwrite'
         )
     if first:
         set_aside(place, in_the_way, whole_run=resume is None)
     return [
-        f'{len(in_the_way)} checkpoints of before were moved to {place.folder / OVERWRITTEN}; they '
-        'are removed when this run has one'
+        f'{len(in_the_way)} earlier checkpoints were moved to {place.folder / OVERWRITTEN}; they '
+        'are removed after the first checkpoint of this run'
     ]
 
 
@@ -124,12 +126,12 @@ def _is_later(path: Path, iterations: int) -> bool:
 
 
 def set_checkpoint(config: Config, checkpoint: str, *, heads: bool = True) -> None:
-    """Load a whole model's weights, which must fit it completely; without ``heads`` its backbone.
+    """Load a whole model's weights strictly; without ``heads`` only the backbone must fit.
 
     ``checkpoint`` is a file, a URL or an hf:// address.
 
     Raises:
-        CheckpointError: the checkpoint is missing, unreadable or unsafe, or holds no tensors.
+        CheckpointError: the checkpoint is missing, unreadable or unsafe, or has no tensors.
     """
     path = fetch(checkpoint)
     find_tensors(read_ahead(str(path)), str(path))

@@ -1,4 +1,4 @@
-"""What the command line of a test changes in a config, in place."""
+"""Apply the options of a test to a config, in place."""
 
 from pathlib import Path
 
@@ -10,27 +10,27 @@ from mmconvnext.files import make_folder
 
 
 def set_tta(config: Config) -> None:
-    """Test with augmentation, as the config's ``tta_model`` and ``tta_pipeline`` say.
+    """Test with augmentation, by the config's ``tta_model`` and ``tta_pipeline``.
 
     Raises:
-        UserError: the config has none.
+        UserError: the config does not have both.
     """
     if missing := [name for name in ('tta_model', 'tta_pipeline') if name not in config]:
-        raise UserError(f'--tta: expected {" and ".join(missing)} in the config')
+        raise UserError(f'--tta: expected {" and ".join(missing)} in the config, found none')
     config.test_dataloader.dataset.pipeline = config.tta_pipeline
     config.model = ConfigDict(**config.tta_model, module=config.model)
 
 
 def set_deploy(config: Config) -> None:
-    """Test the deploy form of the model."""
+    """Test the model in its deploy form."""
     config.custom_hooks = [*config.get('custom_hooks', []), dict(type='mmconvnext.DeployHook')]
 
 
-def set_pictures(config: Config, folder: str) -> None:
-    """Write a picture of every prediction.
+def set_image_folder(config: Config, folder: str) -> None:
+    """Write an image of every prediction.
 
     Raises:
-        UserError: the config's visualization hook is none that is known here.
+        UserError: the config's visualization hook is of an unknown type.
     """
     hook = config.get('default_hooks', {}).get('visualization') or {}
     folder_option = {
@@ -50,10 +50,10 @@ def set_pictures(config: Config, folder: str) -> None:
 
 
 def set_predictions(config: Config, out: str) -> None:
-    """Keep the predictions: pickled where ``out`` ends in .pkl, else as files in a folder.
+    """Write the predictions: a pickle file if ``out`` ends in .pkl, else files in a folder.
 
-    A folder gets one label PNG a picture (IoUMetric, ids as in the annotations) or COCO's json
-    files (CocoMetric).
+    A folder gets one label map (PNG) per image from IoUMetric, with ids as in the annotations, or
+    COCO json files from CocoMetric.
 
     Raises:
         UserError: no metric of the config can write predictions.

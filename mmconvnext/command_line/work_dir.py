@@ -1,4 +1,4 @@
-"""A work dir belongs to one training at a time."""
+"""Lock a work dir, so that only one training uses it at a time."""
 
 import errno
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 from mmconvnext.errors import UserError
 from mmconvnext.processes import is_first_process
 
-# Workers of a training that was killed have its lock for some seconds still.
+# Workers of a killed training keep its lock for some seconds.
 _PATIENCE = 10
 _LOCK = '.lock'
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EINVAL, errno.EIO)
@@ -18,13 +18,13 @@ _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EINVAL, errno.EIO)
 
 @contextmanager
 def hold(work_dir: str, launcher: str = 'none') -> Iterator[None]:
-    """Lock a work dir: two trainings in one would remove each other's checkpoints.
+    """Lock a work dir: two trainings in it would remove each other's checkpoints.
 
-    The first process of a run has the lock. Where the file system knows no locks, there is none. A
-    folder that nothing was written into does not stay.
+    The first process of a run holds the lock. File systems without locks are not locked. A folder
+    without files is removed at the end.
 
     Raises:
-        UserError: another training has it.
+        UserError: another training holds the lock.
         OSError: the folder cannot be written to.
     """
     if not is_first_process(launcher):
@@ -46,15 +46,15 @@ def hold(work_dir: str, launcher: str = 'none') -> Iterator[None]:
 
 def _locked(path: Path) -> FileLock | None:
     try:
-        # A marker in place of a lock would stay after a training that was killed.
+        # A marker file instead of a lock would remain after a killed training.
         lock = FileLock(path, fallback_to_soft=False)
-    except TypeError:  # filelock had no such option, nor markers
+    except TypeError:  # older filelock: without this option, and without marker files
         lock = FileLock(path)
     try:
         lock.acquire(timeout=_PATIENCE)
     except Timeout as error:
         raise UserError(
-            f'{path.parent}: expected no other training in it, one is running and has locked '
+            f'{path.parent}: expected no other training in it, found one that holds '
             f'{path.name}; wait for its end, or choose another --work-dir'
         ) from error
     except NotImplementedError:

@@ -1,1 +1,1 @@
-"""Config files: written so that no name in them is ever run, and read safely."""
+"""Config files: written so that no string in them is interpreted, and read safely."""

@@ -1,12 +1,12 @@
-"""Types that a config from anybody's file may have built: classes that open and run nothing.
+"""Types that a config from an untrusted file may build: classes that open and run nothing.
 
-None of their constructors reads a file or the network (weights come by ``init_cfg``, which is
-dropped), evaluates a string, imports what a string names, or needs another package. What does is
-not here: TIMMBackbone, VPD, BertModel, CLIPTextEncoder, DetectoRS_ResNet, LAD, Detectron2Wrapper,
-CameraMotionCompensation, Albu, LoadBiomedicalData, RandomSamplingNegPos and their like.
+Their constructors do not read files or the network (``init_cfg``, which loads weights, is dropped),
+evaluate strings, import modules that a string names, or need other packages. Types that do are
+excluded: TIMMBackbone, VPD, BertModel, CLIPTextEncoder, DetectoRS_ResNet, LAD, Detectron2Wrapper,
+CameraMotionCompensation, Albu, LoadBiomedicalData, RandomSamplingNegPos and similar types.
 """
 
-# Packages whose registries have them, which may stand before a dot, or in `_scope_`.
+# Scopes of these types, allowed before a dot or in `_scope_`.
 SCOPES = ('mmconvnext', 'mmseg', 'mmdet', 'mmengine', 'mmcv')
 
 _LIST = """

@@ -1,4 +1,4 @@
-"""Configs that are written so that reading them again gives the same values and runs nothing."""
+"""Write configs such that reading them gives the same values and runs no code in strings."""
 
 import json
 import traceback
@@ -15,11 +15,11 @@ from mmconvnext.errors import UserError, first_line
 
 
 class Config(mmengine.config.Config):
-    r"""Like mmengine's Config, but no string in what it writes is interpreted when read again.
+    r"""Like mmengine's Config, but strings in the written file are not interpreted on reading.
 
-    mmengine's own text of a class called ``{{$HOME:x}}`` is another one when it is read, and one of
-    ``x}}',__import__('os').system('…')`` can be run. Here braces are escaped: ``\x7b``. YAML keeps
-    tuples; JSON, which has none, makes lists of them, and strings of keys that are numbers.
+    A class called ``{{$HOME:x}}`` has another name after mmengine has written and read it, and a
+    class called ``x}}',__import__('os').system('…')`` can run code. Here braces are escaped:
+    ``\x7b``. YAML keeps tuples; JSON turns tuples into lists and numeric keys into strings.
     """
 
     @staticmethod
@@ -28,20 +28,20 @@ class Config(mmengine.config.Config):
 
     @classmethod
     def of(cls, config: mmengine.config.Config) -> 'Config':
-        """Return a config of this class that shares its entries with any config of mmengine."""
+        """Return a config of this class that shares its entries with a config of mmengine."""
         made = cls.__new__(cls)
         made.__setstate__(config.__getstate__())
         return made
 
     @property
     def pretty_text(self) -> str:
-        """Python source of the entries, in mmengine's order."""
+        """Return the Python source of the entries, in mmengine's order."""
         return python_source.module(plain(self.to_dict()))
 
     def dump(self, file: str | Path | None = None) -> str | None:
         """Write the config to a .py, .yaml, .yml or .json file.
 
-        Without a file, return the text in the format of the config's own.
+        Without a file, return the text in the format of the config's own file.
         """
         suffix = Path(file or self.filename or 'a.py').suffix
         if suffix not in _WRITERS:
@@ -54,7 +54,7 @@ class Config(mmengine.config.Config):
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes tuples, and strings with a brace in quotes, where braces can be escaped."""
+    """Writes tuples, and quotes strings with braces, so that braces can be escaped."""
 
 
 def _string_node(dumper: _Dumper, value: str) -> yaml.Node:
@@ -87,20 +87,20 @@ _WRITERS = {'.py': python_source.module, '.yaml': _yaml, '.yml': _yaml, '.json':
 
 
 def read_config(path: str | Path, *, import_custom_modules: bool = True) -> Config:
-    """Read a config file, which is Python and can run anything: only one that a person named.
+    """Read a config file. It is Python and can run any code: read only files that the user named.
 
-    It is a .py, .yaml, .yml or .json file. ``import_custom_modules`` imports what its
-    ``custom_imports`` names.
+    The file is .py, .yaml, .yml or .json. ``import_custom_modules`` imports the modules in its
+    ``custom_imports``.
 
     Raises:
-        UserError: there is no such file, or reading it fails.
+        UserError: the file does not exist, or reading it fails.
     """
     if not Path(path).is_file():
         raise UserError(f'{path}: no such config file; see configs/ for those there')
     try:
         return Config.fromfile(path, import_custom_modules=import_custom_modules)
-    except Exception as error:  # a config is Python, which fails in any way
-        with warnings.catch_warnings():  # of the temporary file that mmengine then leaves open
+    except Exception as error:  # a config is Python and may raise anything
+        with warnings.catch_warnings():  # about a temporary file that mmengine leaves open
             warnings.simplefilter('ignore', ResourceWarning)
             traceback.clear_frames(error.__traceback__)
         is_told = isinstance(error, UserError)
@@ -108,12 +108,12 @@ def read_config(path: str | Path, *, import_custom_modules: bool = True) -> Conf
 
 
 def unusable_config(path: str | Path, error: Exception) -> str:
-    """Return what to say of a config whose Python fails."""
+    """Return the message for a config that raised an error."""
     cause: BaseException = error
     while isinstance(cause, ImportError) and cause.__context__ is not None:
         cause = cause.__context__
     if isinstance(cause, ModuleNotFoundError):
-        remedy = f'install {cause.name}, or take what needs it out of the config'
+        remedy = f'install {cause.name}, or remove what needs it from the config'
         if cause.name and cause.name.split('.')[0] == 'mmpretrain':
             remedy = (
                 "for its ConvNeXt set custom_imports=dict(imports=['mmconvnext']) and "

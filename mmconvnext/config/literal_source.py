@@ -1,4 +1,4 @@
-"""Python text that assigns literals, read without running anything."""
+"""Read Python text that assigns literals, without running it."""
 
 import ast
 import warnings
@@ -6,38 +6,38 @@ from collections.abc import Iterator
 
 from mmconvnext.errors import first_line
 
-_LONGEST = 1_000_000  # characters, of which Python's parser makes half a gigabyte at most
-_DEEPEST = 40  # containers inside each other
+_LONGEST = 1_000_000  # characters; Python's parser needs half a gigabyte at most for them
+_DEEPEST = 40  # nested containers
 _BITS = 64  # of an integer
 _FLOATS = ('inf', '-inf', 'nan')
 
 
 class LiteralError(ValueError):
-    """Text holds something other than literals; the message is one line, without a remedy."""
+    """The text contains something other than literals; a one-line message without a remedy."""
 
 
 def parse(text: str) -> ast.Module:
-    """Return the syntax tree of text that may be anybody's.
+    """Return the syntax tree of an untrusted text.
 
     Raises:
-        LiteralError: it is not Python, or nested beyond what Python reads.
+        LiteralError: the text is not Python, or too deeply nested.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # about escapes in it
+            warnings.simplefilter('ignore')  # about invalid escapes
             return ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise LiteralError(f'not Python ({first_line(error)})') from error
 
 
 def read_literals(text: str) -> dict[str, object]:
-    """Return what text assigns: strings, numbers, None, lists, tuples and dicts.
+    """Return the values that a text assigns: strings, numbers, None, lists, tuples and dicts.
 
-    A dict is ``{…}``, ``dict(a=…)`` or ``dict({…})``, which mmengine writes, with strings as keys;
-    infinity is ``float('inf')``.
+    A dict may be ``{…}``, ``dict(a=…)`` or ``dict({…})``, as mmengine writes it, with strings as
+    keys; infinity is ``float('inf')``.
 
     Raises:
-        LiteralError: there is anything else in it, or too much of it.
+        LiteralError: the text contains anything else, or is too large.
     """
     if len(text) > _LONGEST:
         raise LiteralError(f'expected at most {_LONGEST:,} characters, got {len(text):,}')
@@ -74,7 +74,7 @@ def _value(node: ast.expr, depth: int) -> object:
 
 def _number(node: ast.expr, value: object) -> object:
     if isinstance(value, int) and value.bit_length() > _BITS:
-        raise LiteralError(f'line {node.lineno}: expected integers of {_BITS} bits at most')
+        raise LiteralError(f'line {node.lineno}: expected integers of at most {_BITS} bits')
     return value
 
 

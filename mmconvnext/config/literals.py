@@ -1,4 +1,4 @@
-"""The config in a file that may be anybody's, as far as a predictor needs it, read as data."""
+"""Read the config in an untrusted file as data, as far as a predictor needs it."""
 
 import re
 from collections.abc import Mapping
@@ -10,32 +10,32 @@ from mmconvnext.config.allowed_types import ALLOWED, SCOPES
 from mmconvnext.config.literal_source import LiteralError, read_literals
 from mmconvnext.errors import CheckpointError
 
-# What a model and its test pipelines are built from.
+# Entries from which a model and its test pipelines are built.
 _BUILT = {'model': dict, 'data_preprocessor': dict, 'tta_model': dict, 'tta_pipeline': list}
-# Options that name files, or say where and how to read them. `class_weight` may be numbers too.
+# Options about files and how to read them. `class_weight` may also be numbers.
 # fmt: off
 _OF_FILES = frozenset([
     'init_cfg', 'checkpoint', 'pretrained', 'backend_args', 'file_client_args',
 ])
 # fmt: on
 _NUMBERS_OR_FILE = ('class_weight',)
-# `bilinear`, `regnetx_3.2gf`; other strings are paths, URLs, names of modules.
+# Such as `bilinear`, `regnetx_3.2gf`; other strings are paths, URLs or module names.
 _WORD = re.compile(r'(?:\w[\w +-]*(?:\.\d\w*)?)?', re.ASCII)
 _NAME = re.compile(r'(?!_)[a-z]\w*|_scope_', re.ASCII | re.IGNORECASE)
 
 
 def read_literal_config(text: str, source: str) -> ConfigDict:
-    """Return what a predictor needs of a config's text, which is read as data and never run.
+    """Return the entries that a predictor needs from a config's text, without running it.
 
-    These entries are kept: ``model``, ``data_preprocessor``, ``tta_model``, ``tta_pipeline``,
-    ``default_scope``, and of ``test_dataloader.dataset`` its ``pipeline``, ``reduce_zero_label``
-    and the classes and palette of its ``metainfo``. Weights to start from, options of file access,
-    and strings that are no plain words (paths, URLs) are dropped from them. The text assigns
-    literals, as ``Config.pretty_text`` does; ``source`` is where it is from, for the message.
+    The entries kept are ``model``, ``data_preprocessor``, ``tta_model``, ``tta_pipeline``,
+    ``default_scope``, and from ``test_dataloader.dataset`` the ``pipeline``,
+    ``reduce_zero_label``, and the classes and palette of ``metainfo``. Pretrained weights, options
+    of file access, and strings that are not plain words (paths, URLs) are dropped. The text must
+    assign literals, like ``Config.pretty_text``. ``source`` is the file's name in messages.
 
     Raises:
-        CheckpointError: the text holds anything but literals or has no model, or a ``type`` in what
-            is kept is not on the list of allowed types.
+        CheckpointError: the text contains anything but literals, has no model, or has a ``type``
+            that is not on the list of allowed types.
     """
     try:
         return ConfigDict(_needed(read_literals(text)))
@@ -64,13 +64,13 @@ def _needed(entries: Mapping[str, object]) -> dict[str, object]:
 
 def _tested_dataset(entries: Mapping[str, object]) -> dict:
     dataset = _dict(_dict(entries.get('test_dataloader')).get('dataset'))
-    while isinstance(dataset.get('dataset'), dict):  # a wrapper's
+    while isinstance(dataset.get('dataset'), dict):  # inside a wrapper
         dataset = dataset['dataset']
     return dataset
 
 
 def _described(dataset: Mapping[str, object]) -> dict[str, object]:
-    """Pipeline and classes of a dataset, without its type and its files."""
+    """Return a dataset's pipeline and classes, without its type and its files."""
     kept: dict[str, Any] = {}
     if isinstance(dataset.get('pipeline'), list):
         kept['pipeline'] = _allowed(dataset['pipeline'], 'test_dataloader.dataset.pipeline')
@@ -79,7 +79,7 @@ def _described(dataset: Mapping[str, object]) -> dict[str, object]:
     metainfo = _dict(dataset.get('metainfo'))
     classes, palette = metainfo.get('classes'), metainfo.get('palette')
     kept['metainfo'] = {}
-    # A string would name a file of classes.
+    # A string would be the name of a file with classes.
     if _all(classes, str):
         kept['metainfo']['classes'] = classes
     if _all(palette, (list, tuple)) and all(_all(colour, int) for colour in palette):
@@ -96,7 +96,7 @@ def _all(values: object, kind: type | tuple[type, ...]) -> TypeGuard[list | tupl
 
 
 def _allowed(value: object, place: str) -> object:
-    """A value with all that it holds, checked, without what names files."""
+    """Check a value with everything in it, and return it without file names."""
     if isinstance(value, dict):
         for name in value:
             if not _NAME.fullmatch(name):
@@ -143,5 +143,5 @@ def _scope(value: object, place: str) -> str:
 
 
 def _refusal(place: str, expected: str, value: object) -> LiteralError:
-    # What is foreign is cut, and shown without line breaks or look-alikes.
+    # Untrusted text is cut, and shown without line breaks and non-ASCII characters.
     return LiteralError(f'{place[-200:]}: expected {expected}, got {ascii(value)[:100]}')

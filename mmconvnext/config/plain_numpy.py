@@ -1,7 +1,7 @@
-"""numpy's arrays and numbers as a pickle builds them, without the state that numpy takes unseen.
+"""Build numpy arrays and numbers from a pickle, with a checked dtype state.
 
-``numpy.dtype.__setstate__`` takes any fields and parts from a file, also those that make a number
-an object at an address of the file's choice, which reading the array then follows.
+``numpy.dtype.__setstate__`` accepts any fields and parts from a file. They could make a number an
+object at an address that the file chooses, which is dereferenced when the array is read.
 """
 
 import pickle
@@ -19,7 +19,7 @@ def plain_dtype(name: str) -> np.dtype:
     """Return the dtype of a name such as ``'f8'``.
 
     Raises:
-        pickle.UnpicklingError: it is none of numbers, strings, bytes or objects.
+        pickle.UnpicklingError: the dtype is not one of numbers, strings, bytes or objects.
     """
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise pickle.UnpicklingError(f'expected a dtype of plain numbers, found {name!r:.100}')
@@ -27,10 +27,10 @@ def plain_dtype(name: str) -> np.dtype:
 
 
 def require_plain(dtype: np.dtype, state: tuple) -> None:
-    """Check a dtype's pickled state, which then need not be set.
+    """Check a dtype's pickled state; a state that passes need not be set.
 
     Raises:
-        pickle.UnpicklingError: it has fields, parts or metadata, or another byte order than here.
+        pickle.UnpicklingError: the dtype has fields, parts or metadata, or a foreign byte order.
     """
     _, order, *structure = state[:5]
     if order not in ('|', '=', _NATIVE) or structure != [None] * 3 or len(state) != 8:
@@ -41,7 +41,7 @@ def require_plain(dtype: np.dtype, state: tuple) -> None:
 
 
 class PlainDtype:
-    """Stands for a dtype until its array is built, where a state cannot be kept from being set."""
+    """Placeholder for a dtype until its array is built; checks the state instead of setting it."""
 
     def __init__(self, name: str, *_: object) -> None:
         self.dtype = plain_dtype(name)
@@ -51,7 +51,7 @@ class PlainDtype:
 
 
 class PlainArray(np.ndarray):
-    """An array whose state has a :class:`PlainDtype`; pickled, it is one of numpy's."""
+    """An array whose state contains a :class:`PlainDtype`; it is pickled as a numpy array."""
 
     def __setstate__(self, state: tuple) -> None:
         try:
@@ -65,21 +65,21 @@ class PlainArray(np.ndarray):
 
 
 def array_class(*_: object) -> None:
-    """Stand for ``numpy.ndarray``, which is an argument alone.
+    """Placeholder for ``numpy.ndarray``, which pickles use only as an argument.
 
     Raises:
-        pickle.UnpicklingError: it is called.
+        pickle.UnpicklingError: the placeholder is called.
     """
     raise pickle.UnpicklingError('expected an array with its state, found a call of numpy.ndarray')
 
 
 def empty_array(*_: object) -> PlainArray:
-    """Return an array that waits for its state: ``numpy._core.multiarray._reconstruct``."""
+    """Return an array without its state: replaces ``numpy._core.multiarray._reconstruct``."""
     return np.empty(0, np.int8).view(PlainArray)
 
 
 def number(dtype: PlainDtype, content: bytes) -> np.generic:
-    """Return a number of numpy from its bytes: ``numpy._core.multiarray.scalar``."""
+    """Return a numpy number from its bytes: replaces ``numpy._core.multiarray.scalar``."""
     return multiarray.scalar(_own(dtype), content)  # type: ignore[return-value]
 
 

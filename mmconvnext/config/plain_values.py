@@ -1,4 +1,4 @@
-"""Values of a config as containers, strings and numbers, which every text format holds."""
+"""Convert values of a config to containers, strings and numbers, for every text format."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ _ATOMS: tuple[type, ...] = (bool, int, float, complex, str, bytes)
 
 
 def plain(value: object) -> Any:
-    """Return a copy made of plain containers, with sorted dict keys, and of :func:`plain_item`."""
+    """Return a copy with plain containers, sorted dict keys and items from :func:`plain_item`."""
     value = plain_item(value)
     if isinstance(value, dict):
         pairs = sorted(dict.items(value), key=lambda pair: str(pair[0]))
@@ -19,16 +19,16 @@ def plain(value: object) -> Any:
 
 
 def plain_item(value: object) -> object:
-    """Return a value that source code can hold; a container is returned as it is.
+    """Return a value that can be written as source code; containers are returned unchanged.
 
-    Values of numpy and torch become numbers and lists. A class or a function becomes its dotted
-    name, by which mmengine builds it again. Anything else becomes its ``str``.
+    Values of numpy and torch become numbers and lists. A class or function becomes its dotted name,
+    from which mmengine finds it again. Any other value becomes its ``str``.
     """
     if value is None or isinstance(value, (*_CONTAINERS, range)):
         return value
     for kind in _ATOMS:
         if isinstance(value, kind):
-            # A subclass too: numpy.float64, an Enum (whose `str` is its name).
+            # Including subclasses: numpy.float64, an Enum (whose `str` is its name).
             return str.__str__(value) if kind is str else kind(value)
     if hasattr(value, 'tolist'):
         listed = value.tolist()

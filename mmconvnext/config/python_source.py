@@ -1,9 +1,9 @@
-"""Python source of values, laid out as in the configs here, in which no name is ever interpreted.
+"""Write values as Python source, formatted like the configs here, with no template in it.
 
 mmengine substitutes templates (``{{ fileDirname }}``, ``{{$VARIABLE:default}}``,
-``{{ _base_.name }}``) in a config's text before Python reads it, inside strings and comments too.
-No string, key, comment or docstring written here holds a brace of its own, or a character that
-cannot be seen.
+``{{ _base_.name }}``) in a config's text before Python reads it, even in strings and comments.
+Strings, keys, comments and docstrings written here contain no literal brace and no invisible
+character.
 """
 
 import keyword
@@ -17,24 +17,24 @@ from mmconvnext.config.plain_values import plain_item
 _WIDTH = 100  # characters a line
 _DOCSTRING_WIDTH = _WIDTH - len('"""')
 
-# mmengine gives these top-level names a meaning, or drops them.
+# Top-level names that mmengine interprets or drops.
 _OF_MMENGINE = ('_base_', '_deprecation_')
-# The functions that the source calls, which no entry may replace before its end.
+# Functions that the source calls; entries with these names must come last.
 _CALLED = ('complex', 'dict', 'float', 'frozenset', 'globals', 'range', 'set')
 
 
 class Code(str):
-    """An expression, written as it is."""
+    """An expression, written unchanged."""
 
 
-# In a dict, the key of an expression that is unpacked into it.
+# The key, in a dict, of an expression that is unpacked into it.
 UNPACKED = object()
 
 
 def module(entries: Mapping[str, object]) -> str:
     """Return the source of a config with these entries.
 
-    mmengine reads exactly these back, but for names that it drops itself (``__x``, ``_base_``).
+    mmengine reads exactly these entries, except names that it drops itself (``__x``, ``_base_``).
     """
     kept = {
         name: value
@@ -49,7 +49,7 @@ def module(entries: Mapping[str, object]) -> str:
 
 
 def assignment(name: str, value: object, comment: str = '') -> str:
-    """Return ``name = value``, on one line where it fits, below its comment."""
+    """Return ``name = value``, on one line if it fits, below its comment."""
     comments = []
     for paragraph in map(_harmless, comment.splitlines()):
         comments += textwrap.wrap(paragraph, _WIDTH, initial_indent='# ', subsequent_indent='# ')
@@ -57,12 +57,12 @@ def assignment(name: str, value: object, comment: str = '') -> str:
     parts = _parts(value)
     if parts and len(lines) > 1 and isinstance(value, list | tuple):
         of_words = not any(isinstance(item, dict | list | set | frozenset) for item in value)
-        lines = _filled(name, *parts) if of_words else lines  # words would take a line each
+        lines = _filled(name, *parts) if of_words else lines  # not one line for each word
     return '\n'.join([*comments, *lines]) + '\n'
 
 
 def docstring(lines: Sequence[str]) -> str:
-    """Return a docstring of these lines; those that begin with a space are not wrapped."""
+    """Return a docstring of these lines; lines that begin with a space are not wrapped."""
     wrapped = []
     for line in lines:
         wrapped += [line] if line.startswith(' ') else textwrap.wrap(line, _DOCSTRING_WIDTH) or ['']
@@ -85,7 +85,7 @@ def literal(value: object) -> str:
 
 
 def _harmless(comment: str) -> str:
-    """The text of a comment, in which nothing can be escaped."""
+    """Return a comment's text without braces, which cannot be escaped in comments."""
     visible = ''.join(
         c if c.isprintable() else c.encode('unicode_escape').decode() for c in comment
     )
@@ -118,7 +118,7 @@ def _lines(value: object, before: str, indent: int, after: str) -> Iterator[str]
 
 
 def _parts(value: object) -> tuple[str, list[tuple[str, object]], str] | None:
-    """What opens a container, its items with what stands before each, and what closes it."""
+    """Return a container's opening, its items with their prefixes, and its closing."""
     if isinstance(value, dict):
         if all(key is UNPACKED or _is_name(key) for key in value):
             opening, name, closing = 'dict(', lambda key: f'{key}=', ')'
@@ -144,12 +144,12 @@ def _atom(value: object) -> str:
 
 
 def _string(value: str | bytes) -> str:
-    # repr escapes lone surrogates, line breaks of all kinds and marks that turn the direction.
+    # repr escapes lone surrogates, all line breaks and marks that change the text direction.
     return repr(value).replace('{', r'\x7b').replace('}', r'\x7d')
 
 
 def _is_name(key: object) -> bool:
-    # Python reads identifiers by NFKC, which would make other names of those beyond ASCII.
+    # Python normalises identifiers by NFKC, which would change names beyond ASCII.
     if not isinstance(key, str) or keyword.iskeyword(key):
         return False
     return key.isascii() and key.isidentifier() and key != '__debug__'

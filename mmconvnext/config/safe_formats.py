@@ -1,7 +1,7 @@
-"""mmengine's file formats, read so that a file can hold data and nothing else.
+"""Read mmengine's file formats as data only.
 
-mmengine reads YAML (configs, ``_base_``) by a loader that builds Python objects, and pickle files
-(``ann_file='x.pkl'``, kept predictions) by one that calls any function they name.
+mmengine reads YAML (configs, ``_base_``) with a loader that builds Python objects, and pickle files
+(``ann_file='x.pkl'``, saved predictions) with one that calls any function they name.
 """
 
 import math
@@ -14,15 +14,15 @@ from mmconvnext.config.safe_pickle import load_pickle
 from mmconvnext.errors import UserError, first_line
 
 PYTHON_TAG = 'tag:yaml.org,2002:python/'
-_MOST_REPEATED = 10**6  # values that aliases (`*name`) stand for, all together
+_MOST_REPEATED = 10**6  # values in all aliases (`*name`) together
 
 
 class FileContentError(UserError, ValueError):
-    """A file holds something other than the data that its format is for."""
+    """A file contains something other than plain data in its format."""
 
 
 class _Loader(yaml.SafeLoader):
-    """Builds plain values, and the tuples that mmengine writes into YAML."""
+    """Builds plain values, and tuples, which mmengine writes into YAML."""
 
 
 def _tuple(loader: _Loader, node: yaml.SequenceNode) -> tuple:
@@ -30,7 +30,7 @@ def _tuple(loader: _Loader, node: yaml.SequenceNode) -> tuple:
 
 
 def _refuse(loader: _Loader, suffix: str, node: yaml.Node) -> None:
-    tag = ascii(f'!!python/{suffix}')[1:100].strip("'")  # which can have line breaks
+    tag = ascii(f'!!python/{suffix}')[1:100].strip("'")  # a suffix may contain line breaks
     raise FileContentError(
         f'{_place(node.start_mark)}: expected plain values, found the tag {tag}, which builds a '
         'Python object; write its value as text, a number, a list or a mapping'
@@ -42,11 +42,11 @@ _Loader.add_multi_constructor(PYTHON_TAG, _refuse)
 
 
 class SafeYamlHandler(YamlHandler):
-    """Like mmengine's, but reads plain values and tuples alone.
+    """Like mmengine's handler, but reads only plain values and tuples.
 
     Raises:
-        FileContentError: the file has another Python tag, is no YAML, or its aliases stand for
-            more than anybody has memory for.
+        FileContentError: the file has another Python tag, is not YAML, or its aliases repeat too
+            many values.
     """
 
     def load_from_fileobj(self, file: IO[str], **options: Any) -> object:
@@ -54,7 +54,7 @@ class SafeYamlHandler(YamlHandler):
             return _load_yaml(file, options.get('Loader', _Loader))
         except FileContentError:
             raise
-        except Exception as error:  # of a date without a month, too, it is a ValueError
+        except Exception as error:  # an invalid date, for example, raises ValueError
             mark = getattr(error, 'problem_mark', None)
             place = _place(mark) if mark else _name(file, 'YAML')
             told = getattr(error, 'problem', None) or first_line(error)
@@ -77,9 +77,9 @@ def _load_yaml(file: IO[str], kind: type) -> object:
 
 
 def _size(node: yaml.Node | None, sizes: dict[int, float]) -> float:
-    """How many values a node stands for, those behind its aliases each time."""
+    """Return the number of values in a node; aliases count each time."""
     if id(node) not in sizes:
-        sizes[id(node)] = math.inf  # one that holds itself
+        sizes[id(node)] = math.inf  # for a node that contains itself
         inside = node.value if isinstance(node, yaml.CollectionNode) else ()
         if isinstance(node, yaml.MappingNode):
             inside = [one for pair in inside for one in pair]
@@ -88,10 +88,10 @@ def _size(node: yaml.Node | None, sizes: dict[int, float]) -> float:
 
 
 class SafeJsonHandler(JsonHandler):
-    """Like mmengine's, but says in one line what is wrong.
+    """Like mmengine's handler, but with a one-line error.
 
     Raises:
-        FileContentError: the file is no JSON.
+        FileContentError: the file is not JSON.
     """
 
     def load_from_fileobj(self, file: IO[str]) -> object:
@@ -104,30 +104,30 @@ class SafeJsonHandler(JsonHandler):
 
 
 class SafePickleHandler(PickleHandler):
-    """Like mmengine's, but reads plain values, numpy's arrays and torch's tensors alone.
+    """Like mmengine's handler, but reads only plain values, numpy arrays and torch tensors.
 
     Raises:
-        FileContentError: the file names anything else, or is no pickle.
+        FileContentError: the file contains anything else, or is not a pickle.
     """
 
     def load_from_fileobj(self, file: IO[bytes], **options: Any) -> object:
         try:
             return load_pickle(file, **options)
-        except Exception as error:  # foreign bytes, which fail in any way
+        except Exception as error:  # untrusted bytes may raise anything
             raise FileContentError(
                 f'{_name(file, "pickle")}: not readable as plain data ({first_line(error)})'
             ) from error
 
 
 def register() -> None:
-    """Make mmengine read YAML, JSON and pickle files by these handlers."""
+    """Make mmengine read YAML, JSON and pickle files with these handlers."""
     register_handler(['yaml', 'yml'])(SafeYamlHandler)
     register_handler('json')(SafeJsonHandler)
     register_handler(['pickle', 'pkl'])(SafePickleHandler)
 
 
 def _name(file: IO, kind: str) -> str:
-    # mmengine hands over the content alone of files that it opens itself.
+    # For files that mmengine opens itself, only the content is known.
     return str(getattr(file, 'name', kind))
 
 

@@ -1,4 +1,4 @@
-"""Unpickling of plain data, which calls no function that a file names but those listed here."""
+"""Unpickle plain data; only the functions listed here can be called by a file."""
 
 import io
 import pickle
@@ -13,19 +13,19 @@ from mmconvnext.config.plain_numpy import array_class, plain_dtype, require_plai
 
 
 def load_pickle(file: IO[bytes], **options: Any) -> object:
-    """Return what a pickle file holds: builtin containers, numbers, strings, arrays, tensors.
+    """Return the data in a pickle file: containers, numbers, strings, arrays and tensors.
 
-    Options are those of ``pickle.load``.
+    ``options`` are those of ``pickle.load``.
 
     Raises:
-        pickle.UnpicklingError: it names anything else.
+        pickle.UnpicklingError: the file contains anything else.
     """
     return _Unpickler(file, **options).load()
 
 
-# The one in C cannot be told to check what the state of an array is set to.
+# In Python, because the unpickler in C cannot check the states of arrays.
 class _Unpickler(pickle._Unpickler):
-    """Finds the functions below by their names, and sets the state of arrays alone."""
+    """Allows only the functions below, and sets states only of arrays."""
 
     stack: list[Any]
     dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)
@@ -43,7 +43,7 @@ class _Unpickler(pickle._Unpickler):
         state = self.stack.pop()
         instance = self.stack[-1]
         if isinstance(instance, np.dtype):
-            require_plain(instance, state)  # and not set
+            require_plain(instance, state)  # checked, but not set
         elif type(instance) is np.ndarray:
             instance.__setstate__(state)
         else:
@@ -53,7 +53,7 @@ class _Unpickler(pickle._Unpickler):
 
 
 def _from_buffer(buffer: bytes, dtype: np.dtype, shape: tuple, order: Any) -> np.ndarray:
-    # Of an array, the buffer would go when its state is set.
+    # A copy, because the buffer of an array is freed when its state is set.
     if type(buffer) not in (bytes, bytearray):
         raise pickle.UnpicklingError(f'expected the bytes of an array, found {type(buffer)}')
     return np.frombuffer(buffer, dtype).reshape(shape, order=order)
@@ -66,7 +66,7 @@ def _scalar(dtype: np.dtype, content: bytes) -> object:
 
 
 def _latin1(text: str, encoding: str) -> bytes:
-    # How Python 3 pickles bytes for Python 2.
+    # Python 3 pickles bytes for Python 2 this way.
     if encoding != 'latin1':
         raise pickle.UnpicklingError(f'expected bytes as latin1, found {encoding!r}')
     return text.encode('latin1')

@@ -1,1 +1,1 @@
-"""A config for data of one's own, made from one that is here."""
+"""Make a config for a custom dataset from a config of this project."""

@@ -1,4 +1,4 @@
-"""A person's own COCO json files, for training and for validation."""
+"""Read a custom dataset's COCO json files for training and validation."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +9,9 @@ from mmconvnext.preflight.coco_file import CocoFile, quoted, read_coco, repeated
 
 @dataclass(frozen=True)
 class OwnCoco:
-    """What two annotation files agree on.
+    """Properties of a pair of annotation files, for training and validation.
 
-    ``pictures`` counts those of training with and without annotation, and of validation.
+    The counts are training images with annotations, all training images, and validation images.
     """
 
     classes: tuple[str, ...]
@@ -22,25 +22,25 @@ class OwnCoco:
 
 
 def read_own_coco(train_file: str, train_images: str, val_file: str, val_images: str) -> OwnCoco:
-    """Read both files; a UserError where one is missing, empty or unusable, or they disagree."""
+    """Read both files; raise UserError if a file is missing, empty or invalid, or they disagree."""
     train, val = files = _read(train_file, train_images), _read(val_file, val_images)
     names = [tuple(category['name'] for category in file.categories) for file in files]
     if names[0] != names[1]:
         raise UserError(
-            f'{val_file}: expected the categories of {train_file} in their order, since labels '
-            f'follow it, {quoted(names[0])}, got {quoted(names[1])}; export both alike'
+            f'{val_file}: expected the categories of {train_file} in the same order, '
+            f'{quoted(names[0])}, got {quoted(names[1])}; export both files the same way'
         )
     if twice := repeated(names[0]):
         raise UserError(
-            f'{train_file}: expected different names of categories, got {twice[0]!r} twice; '
+            f'{train_file}: expected unique category names, got {twice[0]!r} twice; '
             'rename or merge them'
         )
     masks = [bool(a.get('segmentation')) for file in files for a in file.annotations]
     if any(masks) and not all(masks):
         raise UserError(
             f'{train_file}, {val_file}: expected a segmentation in every annotation or in none, '
-            f'got {sum(masks)} of {len(masks)}; complete them, or take them all out to train '
-            'boxes alone'
+            f'got {sum(masks)} of {len(masks)}; complete them, or remove them all to train '
+            'boxes only'
         )
     annotated = {annotation['image_id'] for annotation in train.annotations}
     annotated &= {image['id'] for image in train.images}
@@ -53,13 +53,13 @@ def _read(path: str, images: str) -> CocoFile:
         if not getattr(file, name):
             lacking = next(iter(file.incomplete[name].items()), None)
             detail = f'{lacking[0]} lacks {", ".join(lacking[1])}' if lacking else 'an empty list'
-            raise UserError(f'{file.path}: expected {name} to use, got {detail}; complete it')
+            raise UserError(f'{file.path}: expected {name}, got {detail}; complete the file')
     if not Path(images).is_dir():
-        raise UserError(f'{images}: expected a folder of pictures, found none; correct the path')
+        raise UserError(f'{images}: expected a folder of images, found none; correct the path')
     first = file.images[0]['file_name']
     if not any(Path(images, str(image['file_name'])).is_file() for image in file.images[:100]):
         raise UserError(
-            f'{images}: expected the pictures of {file.path}, such as {first}, found none of the '
-            'first; give the folder that its file_names start from'
+            f'{images}: expected the images of {file.path}, such as {first}, found none of the '
+            'first 100; give the folder to which its file_names are relative'
         )
     return file

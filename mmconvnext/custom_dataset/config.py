@@ -1,4 +1,4 @@
-"""A leaf config for a person's own data: what differs from the base, written as Python."""
+"""Write a leaf config for a custom dataset: the differences from the base, as Python."""
 
 import colorsys
 import os
@@ -21,15 +21,15 @@ from mmconvnext.preflight.segmentation import IGNORED
 
 Entries = dict[str, Any]
 
-# What a dataset takes from other entries of the config.
+# Entries of a dataset that the config sets elsewhere.
 _NAMED = dict(data_root=Code('data_root'), metainfo=Code('metainfo'))
 
 
 def find_base(base: str) -> Path:
-    """The file of a config that is named by its path or, installed, as ``mmconvnext::NAME.py``.
+    """Return the file of a config given as a path or as ``mmconvnext::NAME.py``.
 
-    mmengine's own ``::`` will not do: it looks for all types of such a base in one scope, and the
-    datasets are mmseg's or mmdet's. Raises UserError where there is none.
+    mmengine's own ``::`` does not work here: it looks for all types of such a base in one scope,
+    but the datasets are mmseg's or mmdet's. Raises UserError if there is no such config.
     """
     package, _, name = base.rpartition('::')
     path = Path(mmconvnext.__file__).parent / '.mim' / 'configs' / name if package else Path(base)
@@ -40,9 +40,9 @@ def find_base(base: str) -> Path:
 
 
 def read_base(base: Path) -> Config:
-    """The config to start from.
+    """Read the base config.
 
-    Raises UserError where it is none, wraps its training data, or names types by their classes.
+    Raises UserError if it is not a config, wraps its training data, or uses classes as types.
     """
     config = read_config(base)
     for split in ('train', 'val'):
@@ -57,14 +57,14 @@ def read_base(base: Path) -> Config:
             isinstance(step.get('type'), str) for step in pipeline_steps(dataset['pipeline'])
         ):
             raise UserError(
-                f'{base}: expected a pipeline whose types are names, got classes, which no config '
-                'of text can hold; choose a base that names them'
+                f'{base}: expected a pipeline whose types are names, got classes, which cannot be '
+                'written to a config; choose a base that uses names'
             )
     return config
 
 
 def is_detector(base: Config) -> bool:
-    """Whether boxes are what it finds."""
+    """Return whether the model is a detector."""
     return any('bbox_head' in path for path, _ in _heads(base))
 
 
@@ -78,21 +78,21 @@ def _heads(base: Config) -> list[tuple[tuple, dict]]:
 def base_path(base: Path, out: Path) -> str:
     """Return how the written file names its base: relative in the same tree, else absolute.
 
-    Raises UserError where mmengine would take the path for another one.
+    Raises UserError if mmengine would misread the path.
     """
     there, here, tree = base.absolute(), out.absolute().parent, Path.cwd()
     in_tree = there.is_relative_to(tree) and here.is_relative_to(tree)
     path = Path(os.path.relpath(there, here) if in_tree else there).as_posix()
     if '::' in path:
         raise UserError(
-            f'{path}: expected a path to the base config without `::`, by which mmengine names a '
-            'package; rename the folder'
+            f'{path}: expected a path to the base config without `::`, which mmengine uses for '
+            'packages; rename the folder'
         )
     return path
 
 
 def palette(count: int) -> list[tuple[int, int, int]]:
-    """Colours that differ: hues a golden section apart, in turns of brightness."""
+    """Return distinct colours: hues a golden section apart, with alternating brightness."""
     colours = []
     for place in range(count):
         hue, value = place * 0.618 % 1, (0.9, 0.65, 1.0)[place % 3]
@@ -102,7 +102,7 @@ def palette(count: int) -> list[tuple[int, int, int]]:
 
 
 def common_root(paths: Sequence[str]) -> tuple[str, list[str]]:
-    """The folder that all paths lie in, and the paths from there."""
+    """Return the common folder of all paths, and the paths relative to it."""
     if len({os.path.isabs(path) for path in paths}) > 1:
         paths = [os.path.abspath(path) for path in paths]
     root = os.path.commonpath(paths) or '.'
@@ -112,7 +112,7 @@ def common_root(paths: Sequence[str]) -> tuple[str, list[str]]:
 def for_labels(
     base: Config, folders: tuple[LabelledFolder, LabelledFolder], meaning: Meaning
 ) -> Entries:
-    """What a segmentor's config needs for folders of label files."""
+    """Return a segmentor config's entries for folders of label maps."""
     root, places = common_root([p for f in folders for p in (f.images, f.labels)])
     reduced, ignored = meaning.reduce_zero_label, {}
     if meaning.ignore_index != IGNORED:
@@ -144,9 +144,9 @@ def for_labels(
 
 
 def for_coco(base: Config, paths: tuple[str, str, str, str], data: OwnCoco) -> Entries:
-    """What a detector's config needs for COCO json files.
+    """Return a detector config's entries for COCO json files.
 
-    ``paths``: annotation file and folder of pictures, for training, then for validation.
+    ``paths`` are the annotation file and image folder for training, then those for validation.
     """
     root, places = common_root(paths)
     splits = {
@@ -179,10 +179,10 @@ def _data_entries(
     splits: dict[str, dict],
     change: Callable[[dict], None],
 ) -> Entries:
-    """Classes, pipelines in which a step was changed, and data loaders."""
+    """Return classes, pipelines with changed steps, and data loaders."""
     entries: Entries = {
         'data_root': root,
-        'data_hint': 'put there what tools/custom_dataset.py was given',
+        'data_hint': 'put the data there that tools/custom_dataset.py was given',
         'classes': classes,
         'palette': palette(len(classes)),
         'metainfo': dict(classes=Code('classes'), palette=Code('palette')),
@@ -217,7 +217,7 @@ def _evaluators(base: Config, changes: Entries) -> Entries:
 
 
 def _heads_with(base: Config, values: Entries) -> Entries:
-    """A model that sets values in every head; of a list, which is replaced, all else is kept."""
+    """Return a model entry that sets values in every head and keeps the rest of list entries."""
     model: Entries = {}
     for path, _ in _heads(base):
         in_list = isinstance(path[-1], int)
@@ -239,7 +239,7 @@ def source(record: Sequence[str], base: str, entries: Entries, schedule: Schedul
     loader = {'batch_size': changed.pop('batch_size'), **entries['train_dataloader']}
     entries = {**entries, 'train_dataloader': loader, **changed}
     pipelines = ('train_pipeline', 'test_pipeline', 'tta_pipeline')
-    same = dict.fromkeys(pipelines, 'As in the base, but for what these data need.')
+    same = dict.fromkeys(pipelines, 'As in the base, adapted to these data.')
     comments = schedule.comments | same
     parts = [docstring(record), '\n', assignment('_base_', base)]
     parts += [assignment(name, entries[name], comments.get(name, '')) for name in entries]

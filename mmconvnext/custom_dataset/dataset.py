@@ -1,4 +1,4 @@
-"""From a person's folders to a config that trains on them."""
+"""Write a config that trains on a custom dataset."""
 
 import shlex
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ from mmconvnext.files import whole_file
 
 @dataclass(frozen=True)
 class OwnData:
-    """What the command line says of the data; either both ``ann`` or both ``labels``."""
+    """The command line's options about the data; either both ``ann`` or both ``labels``."""
 
     train_images: str
     val_images: str
@@ -41,7 +41,7 @@ class OwnData:
 
 
 class _Adapted(NamedTuple):
-    """Entries of the config, training and validation pictures, what is to be told of the data."""
+    """Entries of the config, numbers of training and validation images, notices on the data."""
 
     entries: Entries
     training: int
@@ -59,11 +59,11 @@ def write_custom_config(
     devices: int = 1,
     force: bool = False,
 ) -> list[str]:
-    """Write a leaf config for a person's own data; returns notices for the person.
+    """Write a leaf config for a custom dataset, and return notices for the user.
 
-    The ``base`` is a file or ``mmconvnext::NAME.py``; ``batch_size`` are pictures a device, None
-    for the base's; ``force`` overwrites ``out``. Raises UserError where an argument, a file or the
-    data do not suit.
+    ``base`` is a file or ``mmconvnext::NAME.py``; ``batch_size`` is the images per device, or None
+    for the base's; ``force`` overwrites ``out``. Raises UserError if an argument, a file or the
+    data cannot be used.
     """
     paths = [value for value in vars(data).values() if isinstance(value, str)]
     for path in (base, str(out), *paths):
@@ -75,7 +75,7 @@ def write_custom_config(
     adapted = _adapt(config, file, data)
     for name in adapted.entries['classes']:
         if not _is_unicode(str(name)):
-            raise UserError(f'classes: expected names of whole characters, got {name!r}; rename it')
+            raise UserError(f'classes: expected names in valid Unicode, got {name!r}; rename it')
     schedule = plan(config, adapted.training, batch_size, devices, length)
     text = source(
         _record(file, out, adapted, devices), base_path(file, out), adapted.entries, schedule
@@ -86,7 +86,7 @@ def write_custom_config(
 
 
 def train_command(out: Path, devices: int) -> str:
-    """What trains the config."""
+    """Return the command that trains the config."""
     file = shlex.quote(str(out))
     if devices > 1:
         return f'tools/dist_train.sh {file} {devices}'
@@ -94,7 +94,7 @@ def train_command(out: Path, devices: int) -> str:
 
 
 def _is_unicode(text: str) -> bool:
-    """Whether there are no lone surrogates in it, which nothing can print."""
+    """Return whether a text is free of lone surrogates, which cannot be printed."""
     return not any('\ud800' <= character <= '\udfff' for character in text)
 
 
@@ -102,9 +102,9 @@ def _require_place(out: Path, base: Path, force: bool) -> None:
     if out.suffix != '.py':
         raise UserError(f'{out}: expected the name of a config, NAME.py; give it that ending')
     if out.exists() and out.samefile(base):
-        raise UserError(f'{out}: expected another file than the base; choose another name')
+        raise UserError(f'{out}: expected a file other than the base; choose another name')
     if out.exists() and not force:
-        raise UserError(f'{out}: exists; give --force to overwrite it, or choose another name')
+        raise UserError(f'{out} exists; give --force to overwrite it, or choose another name')
 
 
 def _adapt(config: Config, base: Path, data: OwnData) -> _Adapted:
@@ -116,13 +116,13 @@ def _adapt(config: Config, base: Path, data: OwnData) -> _Adapted:
     if len(kinds) != 1 or not all(given[kinds[0]]):
         raise UserError(
             'expected --train-ann and --val-ann (COCO json), or --train-labels and --val-labels '
-            '(label pictures), got neither or a mixture; give two of a kind'
+            '(label maps), got neither or a mixture; give two of a kind'
         )
     wanted, other = ('ann', 'segmentation') if is_detector(config) else ('labels', 'detection')
     if kinds != [wanted]:
         raise UserError(
-            f'{base}: expected --train-{wanted} and --val-{wanted}, which suit this base, got the '
-            f'others; choose a {other} config, or give these'
+            f'{base}: expected --train-{wanted} and --val-{wanted} for this base, got the '
+            f'others; give these, or choose a {other} config'
         )
     return _adapt_coco(config, data) if wanted == 'ann' else _adapt_labels(config, data)
 
@@ -131,14 +131,14 @@ def _adapt_coco(config: Config, data: OwnData) -> _Adapted:
     for name in ('classes', 'reduce_zero_label', 'ignore_index'):
         if getattr(data, name) is not None:
             raise UserError(
-                f'--{name.replace("_", "-")}: expected with label pictures only, got COCO json, '
-                'which names its categories; leave it out'
+                f'--{name.replace("_", "-")}: expected only with label maps, got COCO json, '
+                'which has category names; leave the option out'
             )
     paths = (data.train_ann, data.train_images, data.val_ann, data.val_images)
     own = read_own_coco(*paths)
     filtered = (config.train_dataloader.dataset.get('filter_cfg') or {}).get('filter_empty_gt')
     training = own.annotated if filtered else own.training
-    told = 'no annotation has a segmentation: boxes alone are trained, without the mask head'
+    told = 'no annotation has a segmentation: only boxes are trained, without the mask head'
     entries = for_coco(config, paths, own)
     return _Adapted(entries, training, own.validation, '' if own.has_masks else told)
 
@@ -156,10 +156,10 @@ def _adapt_labels(config: Config, data: OwnData) -> _Adapted:
 
 
 def _record(base: Path, out: Path, adapted: _Adapted, devices: int) -> list[str]:
-    """The lines of the config's docstring."""
+    """Return the lines of the config's docstring."""
     return [
         f'{base.stem} on other data, {len(adapted.entries["classes"])} classes: '
-        f'{adapted.training:,} pictures to train on, {adapted.validation:,} to validate.',
+        f'{adapted.training:,} images to train on, {adapted.validation:,} to validate.',
         '',
         *([f'{adapted.told[0].upper()}{adapted.told[1:]}.'] if adapted.told else []),
         'Written by tools/custom_dataset.py. Check the data, then train:',

@@ -1,4 +1,4 @@
-"""A person's own folders of pictures and label PNGs, and what their ids mean."""
+"""Read a custom dataset's folders of images and label maps, and interpret the ids."""
 
 import os
 from collections import Counter
@@ -11,13 +11,13 @@ from mmconvnext.preflight.coco_file import repeated
 from mmconvnext.preflight.read_files import Pair, read_pairs
 from mmconvnext.preflight.segmentation import IGNORED, listed
 
-# What OpenCV decodes and people keep photographs in.
+# Image formats that OpenCV decodes.
 PICTURES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 
 
 @dataclass(frozen=True)
 class LabelledFolder:
-    """Pictures and their label files: names below the two folders, less these endings."""
+    """Images and their label maps: two folders, the common names in them, and the endings."""
 
     images: str
     labels: str
@@ -28,7 +28,7 @@ class LabelledFolder:
 
 @dataclass(frozen=True)
 class Meaning:
-    """What ids are: names of classes, whether 0 is unlabelled, what is ignored, and why."""
+    """The meaning of ids: class names, whether 0 is unlabelled, the ignored id, and why."""
 
     classes: tuple[str, ...]
     reduce_zero_label: bool
@@ -37,34 +37,34 @@ class Meaning:
 
 
 def find_labelled(images: str, labels: str) -> LabelledFolder:
-    """Find out how pictures and label files are named.
+    """Find out how images and label maps are named.
 
-    Raises UserError where a folder is missing or empty, endings are mixed, or names do not match.
+    Raises UserError if a folder is missing or empty, endings are mixed, or names do not match.
     """
-    pictures = _files(images, PICTURES, 'pictures')
+    pictures = _files(images, PICTURES, 'images')
     suffixes = Counter(Path(name).suffix for name in pictures)
     if len(suffixes) > 1:
         counts = ', '.join(f'{count} {suffix}' for suffix, count in suffixes.most_common())
         raise UserError(
-            f'{images}: expected pictures of one ending, got {counts}; mmseg reads one in a '
+            f'{images}: expected images with one ending, got {counts}; mmseg reads one ending per '
             'folder: convert the others, or move them away'
         )
     (image_suffix,) = suffixes
     names = [name.removesuffix(image_suffix) for name in pictures]
-    files = _files(labels, ('.png', '.bmp', '.tif', '.tiff'), 'label files')
+    files = _files(labels, ('.png', '.bmp', '.tif', '.tiff'), 'label maps')
     first = next((n for n in names if any(f.startswith(n) for f in files)), None)
     if first is None:
         raise UserError(
-            f'{labels}: expected a label file for {pictures[0]} of {images}, of the same name, '
-            f'got such as {files[0]}; rename them'
+            f'{labels}: expected a label map with the name of {pictures[0]} in {images}, '
+            f'got names such as {files[0]}; rename them'
         )
     ending = min((f.removeprefix(first) for f in files if f.startswith(first)), key=len)
     missing = sorted({*names} - {f.removesuffix(ending) for f in files if f.endswith(ending)})
     if missing:
         raise UserError(
-            f'{labels}: expected {missing[0]}{ending} for {missing[0]}{image_suffix}, and so '
-            f'for {len(missing)} of {len(names)} pictures, found none; add them, or move the '
-            'pictures away'
+            f'{labels}: expected {missing[0]}{ending} for {missing[0]}{image_suffix}, found no '
+            f'label map for {len(missing)} of {len(names)} images; add them, or move the '
+            'images away'
         )
     return LabelledFolder(images, labels, image_suffix, ending, names)
 
@@ -86,7 +86,7 @@ def _files(folder: str, suffixes: tuple[str, ...], what: str) -> list[str]:
 
 
 def count_ids(folder: LabelledFolder) -> Counter[int]:
-    """Pixels of each id in all label files; a UserError where one has others than 0 to 255."""
+    """Count the pixels of each id in all label maps; raise UserError for ids beyond 0 to 255."""
     ids: Counter[int] = Counter()
     pictures = (f'{folder.images}/{name}{folder.image_suffix}' for name in folder.names)
     labels = (f'{folder.labels}/{name}{folder.labels_suffix}' for name in folder.names)
@@ -96,7 +96,7 @@ def count_ids(folder: LabelledFolder) -> Counter[int]:
             problem = f'ids up to {max(facts.counts)}'
         if problem:
             raise UserError(
-                f'{facts.labels}: expected one channel with ids of 0 to 255, got {problem}; '
+                f'{facts.labels}: expected one channel with ids from 0 to 255, got {problem}; '
                 "write the ids as grey values (mode 'L') or with a palette (mode 'P')"
             )
         ids.update(facts.counts)
@@ -104,14 +104,14 @@ def count_ids(folder: LabelledFolder) -> Counter[int]:
 
 
 def read_classes(given: Sequence[str] | None) -> tuple[str, ...] | None:
-    """Names as they were given, or the lines of a file of that name; None where none were.
+    """Return the given class names, or the lines of the given file; None for None.
 
-    Raises UserError where a name occurs twice, or the file has none.
+    Raises UserError if a name occurs twice, or the file has no name.
     """
     if not given:
         return None
     names, file = [*given], given[0]
-    if len(given) == 1 and os.path.isfile(file):  # which answers for what no file can be called
+    if len(given) == 1 and os.path.isfile(file):  # False also for impossible file names
         try:
             lines = Path(file).read_text(encoding='utf-8').split('\n')
         except (OSError, UnicodeDecodeError) as error:
@@ -122,7 +122,7 @@ def read_classes(given: Sequence[str] | None) -> tuple[str, ...] | None:
         names = [line.strip() for line in lines if line.strip()]
     if not names:
         raise UserError(
-            f'--classes {file}: expected a name on each line, got an empty file; fill it'
+            f'--classes {file}: expected a name on each line, got an empty file; add the names'
         )
     if twice := repeated(names):
         raise UserError(
@@ -137,11 +137,11 @@ def decide(
     reduce_zero_label: bool | None,
     ignore_index: int | None,
 ) -> Meaning:
-    """What the ids of label files mean, from the pixels of each id.
+    """Find the meaning of the ids in label maps, from the pixels of each id.
 
-    Without ``classes`` the ids are counted; ``reduce_zero_label``, that 0 is unlabelled and id k is
-    class k - 1, is told from the ids where it is None; ``ignore_index`` None is 255. Raises
-    UserError where the ids do not suit the classes, or what is asked for is not possible.
+    Without ``classes`` the number of classes follows from the ids. ``reduce_zero_label`` (0 is
+    unlabelled and id k is class k - 1) follows from the ids if it is None. ``ignore_index`` None
+    means 255. Raises UserError if the ids do not fit the classes, or options contradict each other.
     """
     ignored = IGNORED if ignore_index is None else ignore_index
     values = sorted({*ids} - {ignored})
@@ -156,9 +156,9 @@ def decide(
     last = len(classes) - 1 + first
     if values[-1] > last:
         raise UserError(
-            f'labels: expected ids of {first} to {last} for {len(classes)} classes, got '
+            f'labels: expected ids from {first} to {last} for {len(classes)} classes, got '
             f'{listed(values)}; name all classes with --classes'
-            + ('' if reduced else ', or tell with --ignore-index what does not count')
+            + ('' if reduced else ', or give the ignored id with --ignore-index')
         )
     why = _why(ids, values, reduced, ignored, reduce_zero_label)
     return Meaning(classes, reduced, ignored, why)
@@ -173,28 +173,28 @@ def _require_possible(
 ) -> None:
     if not values:
         raise UserError(
-            f'labels: expected ids of classes, got {ignored} alone, which is ignored; write the '
+            f'labels: expected ids of classes, got only {ignored}, which is ignored; write the '
             'ids of the classes into the files'
         )
     if values == [0] and IGNORED in ids and (classes is None or len(classes) > 1):
         raise UserError(
-            'labels: expected ids of 0 and 1, got 0 and 255, and 255 is ignored; write 1 in place '
+            'labels: expected the ids 0 and 1, got 0 and 255, and 255 is ignored; write 1 instead '
             'of 255'
         )
     if ignored != IGNORED and reduce_zero_label:
         raise UserError(
-            f'--ignore-index {ignored}: with --reduce-zero-label mmseg ignores 0 and 255 alone; '
-            'give one of the two'
+            f'--ignore-index {ignored}: with --reduce-zero-label mmseg ignores only 0 and 255; '
+            'leave out one of the two options'
         )
     if ignored == 0:
         raise UserError(
-            '--ignore-index 0: labels would have a hole there; give --reduce-zero-label, which '
-            'ignores 0 and makes id k class k - 1'
+            '--ignore-index 0: expected class ids from 0, found them from 1; give '
+            '--reduce-zero-label, which ignores 0 and makes id k class k - 1'
         )
     if ignored != IGNORED and IGNORED in ids:
         raise UserError(
-            f'--ignore-index {ignored}: the label files have 255 too, and one id can be ignored; '
-            f'write {ignored} in place of 255'
+            f'--ignore-index {ignored}: expected one ignored id, found 255 in the label maps too; '
+            f'write {ignored} instead of 255'
         )
 
 

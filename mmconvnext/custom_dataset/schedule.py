@@ -1,4 +1,4 @@
-"""Learning rate and length of a run on other data and with another batch size."""
+"""Adapt the learning rate and the run's length to other data and another batch size."""
 
 import math
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ from mmengine.config import Config
 
 from mmconvnext.errors import UserError
 
-_FARTHEST = 8  # times the base's batch, up to which scaling is linear without a word
-_WARM_UP = 20  # a warm-up takes at most one part in so many of a run
+_FARTHEST = 8  # times the base's batch size, up to which no warning is given
+_WARM_UP = 20  # a warm-up takes at most 1 / 20 of a run
 
 
 @dataclass(frozen=True)
 class Length:
-    """How long a run is: exactly one of ``iterations`` and ``epochs``, or None for the base's."""
+    """The length of a run: ``iterations`` or ``epochs``; the base's length if both are None."""
 
     iterations: int | None = None
     epochs: int | None = None
@@ -22,10 +22,10 @@ class Length:
 
 @dataclass(frozen=True)
 class Schedule:
-    """What a run's length and batch size change in a config.
+    """Changes in a config for a run's length and batch size.
 
-    ``entries`` are values by name of the entry, ``comments`` say why, ``notices`` are for the
-    person.
+    ``entries`` are values by the entry's name, ``comments`` give reasons, ``notices`` are for the
+    user.
     """
 
     entries: dict[str, object]
@@ -34,24 +34,24 @@ class Schedule:
 
 
 def plan(
-    base: Config, pictures: int, batch_size: int | None, devices: int, length: Length
+    base: Config, images: int, batch_size: int | None, devices: int, length: Length
 ) -> Schedule:
     """Scale the learning rate by the batch size, and the schedule by the length of the run.
 
-    ``pictures`` is the number to train on, ``batch_size`` that of a device, None for the base's.
-    Raises UserError where the config has no loop that is known here.
+    ``images`` is the number of training images; ``batch_size`` is per device, None for the base's.
+    Raises UserError if the config's training loop is unknown.
     """
     if batch_size is None:
         batch_size = base.train_dataloader.get('batch_size', 1)
     total = batch_size * devices
     schedule = Schedule({'batch_size': batch_size}, {}, [])
-    if total > pictures:
+    if total > images:
         schedule.notices.append(
-            f'{total} pictures an iteration, and only {pictures} to train on: each comes several '
-            'times in one, or an epoch is one iteration; take a smaller --batch-size'
+            f'{total} images per iteration, but only {images} to train on: images repeat within an '
+            'iteration, or an epoch is one iteration; use a smaller --batch-size'
         )
     _plan_rate(base, batch_size, devices, schedule)
-    _plan_length(base, math.ceil(pictures / total), length, schedule)
+    _plan_length(base, math.ceil(images / total), length, schedule)
     return schedule
 
 
@@ -60,28 +60,28 @@ def _plan_rate(base: Config, batch_size: int, devices: int, schedule: Schedule) 
     original = (base.get('auto_scale_lr') or {}).get('base_batch_size')
     if not original:
         schedule.notices.append(
-            'the base does not say for which batch size its learning rate is '
-            '(auto_scale_lr.base_batch_size): it was left as it is'
+            'the base has no auto_scale_lr.base_batch_size, the batch size for its learning '
+            'rate: the rate was not changed'
         )
         return
     rate = base.optim_wrapper.optimizer.lr
     if total > _FARTHEST * original:
         schedule.notices.append(
-            f'{total} pictures an iteration are {total / original:g} times the {original} of the '
-            'base: the learning rate is scaled likewise, which is more than was tried; lower it'
+            f'{total} images per iteration are {total / original:g} times the {original} of the '
+            'base: the learning rate is scaled by the same factor, which was not tested; lower it'
         )
     scaled = float(f'{rate * total / original:.6g}')
     schedule.entries['optim_wrapper'] = dict(optimizer=dict(lr=scaled))
     schedule.comments['optim_wrapper'] = (
-        f'{devices} × {batch_size} pictures an iteration = {total}; the rate {rate:g} of the base '
+        f'{devices} × {batch_size} images per iteration = {total}; the rate {rate:g} of the base '
         f'is for {original}:\n{rate:g} × {total} / {original} = {scaled:g}'
     )
     schedule.entries['auto_scale_lr'] = dict(base_batch_size=total)
-    schedule.comments['auto_scale_lr'] = 'so that --auto-scale-lr scales from here on, not twice'
+    schedule.comments['auto_scale_lr'] = 'so that --auto-scale-lr does not scale twice'
 
 
 def _plan_length(base: Config, an_epoch: int, length: Length, schedule: Schedule) -> None:
-    """Loop, scheduler and intervals; ``an_epoch`` is an epoch's number of iterations."""
+    """Plan loop, scheduler and intervals; ``an_epoch`` is the iterations of an epoch."""
     loop = base.train_cfg
     by_epoch = loop.get('type') == 'EpochBasedTrainLoop' or bool(loop.get('by_epoch'))
     unit = 'max_epochs' if by_epoch else 'max_iters'
@@ -111,12 +111,12 @@ def _plan_length(base: Config, an_epoch: int, length: Length, schedule: Schedule
         schedule.entries['param_scheduler'] = steps
         schedule.comments['param_scheduler'] = (
             f'{epochs if by_epoch else f"{iterations} iterations"}; the warm-up takes at most a '
-            f"{_WARM_UP}th of them. mmengine's schedulers reach their end one step early, hence "
-            'the 1 in `end`.'
+            f"{_WARM_UP}th of them. mmengine's schedulers reach their end one step early, so "
+            '`end` is 1 larger.'
         )
     if not by_epoch and iterations > 300 * an_epoch and new == old:
         schedule.notices.append(
-            f'{iterations:,} iterations are {iterations // an_epoch:,} epochs of these pictures; '
+            f'{iterations:,} iterations are {iterations // an_epoch:,} epochs of these images; '
             'give --iters or --epochs for a shorter run'
         )
 
@@ -124,7 +124,7 @@ def _plan_length(base: Config, an_epoch: int, length: Length, schedule: Schedule
 def _rescaled(
     schedulers: list[dict], old: int, new: int, iterations: int, by_epoch: bool
 ) -> list[dict]:
-    """The schedulers for a run of the new length."""
+    """Return the schedulers for a run of the new length."""
     warm_up = max(
         (s.get('end', 0) for s in schedulers if s['type'] == 'LinearLR' and _in_iterations(s)),
         default=0,
@@ -136,7 +136,7 @@ def _rescaled(
             if _in_iterations(step) and step[key] == warm_up:
                 step[key] = shorter
             elif _in_iterations(step) and by_epoch and key == 'end':
-                step[key] = iterations + 1  # whatever the base's epochs were long
+                step[key] = iterations + 1  # for any length of the base's epochs
             else:
                 step[key] = _moved(step[key], old, new)
     return changed
@@ -147,8 +147,8 @@ def _in_iterations(scheduler: dict) -> bool:
 
 
 def _moved(place: int | list[int], old: int, new: int) -> Any:
-    """Where a place in the old schedule lies in the new one."""
+    """Return where an iteration of the old schedule is in the new one."""
     if isinstance(place, list | tuple):
         return sorted({max(1, min(_moved(item, old, new), new - 1)) for item in place})
-    # What ends with the run, or a step behind it, goes on to.
+    # A scheduler that ended with the run, or one step later, still does.
     return new + (place - old) if place >= old else round(place * new / old)

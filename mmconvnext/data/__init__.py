@@ -1,1 +1,1 @@
-"""Sample datasets, official archives, and checks before a run."""
+"""Generated sample datasets, official archives, and data checks before a run."""

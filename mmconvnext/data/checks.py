@@ -1,4 +1,4 @@
-"""Whether the data a config names are there."""
+"""Check that a config's data exist."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -12,13 +12,13 @@ from mmconvnext.errors import UserError
 
 
 def require_data(config: Config, *splits: str) -> None:
-    """Check that the folders and files of the given splits exist, before anything is built.
+    """Check that the folders and files of the given splits exist.
 
-    Of data with one folder a class, also that every split and the model have the same classes. The
-    config's ``data_hint``, where it has one, tells how to get the data.
+    For data with one folder per class, also check that every split and the model have the same
+    classes. The config's optional ``data_hint`` tells the user how to get the data.
 
     Raises:
-        UserError: the first one missing or of other classes, in one line.
+        UserError: a folder or file is missing, or has other classes; the message names the first.
     """
     overrides = ' '.join(f'{split}_dataloader.dataset.data_root=DIR' for split in splits)
     for split in splits:
@@ -30,7 +30,7 @@ def require_data(config: Config, *splits: str) -> None:
                 override = 'data_root=DIR' if config.get('data_root') else overrides
                 raise UserError(
                     f'data: {path} does not exist ({split}_dataloader of the config); {hint}'
-                    f'or name another folder with --cfg-options {override}'
+                    f'or set another folder with --cfg-options {override}'
                 )
     require_classes(config, *splits)
     if 'train' in splits:
@@ -38,13 +38,13 @@ def require_data(config: Config, *splits: str) -> None:
 
 
 def evaluators(config: Config, split: str) -> list[Mapping]:
-    """The evaluators of a split; a config may give one, several or none."""
+    """Return the evaluators of a split; a config may have one, several or none."""
     given = config.get(f'{split}_evaluator') or []
     return given if isinstance(given, list) else [given]
 
 
 def _paths(dataset: Mapping) -> Iterator[str]:
-    """Local folders and annotation files of a dataset, wrappers such as RepeatDataset in."""
+    """Yield local folders and annotation files of a dataset, also inside wrappers."""
     for inner in filter(None, [dataset.get('dataset'), *(dataset.get('datasets') or [])]):
         yield from _paths(inner)
     root = dataset.get('data_root') or ''
@@ -54,5 +54,5 @@ def _paths(dataset: Mapping) -> Iterator[str]:
 
 
 def _is_local(path: str | None) -> TypeGuard[str]:
-    # Those with a scheme, such as s3://, are for mmengine's file backends to find.
+    # mmengine's file backends handle paths with a scheme, such as s3://.
     return bool(path and '://' not in path)

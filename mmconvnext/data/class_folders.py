@@ -1,4 +1,4 @@
-"""Folders that stand for classes."""
+"""Class folders: datasets with one folder per class."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -10,47 +10,47 @@ from mmengine.config import Config
 from mmconvnext.config_types import type_name
 from mmconvnext.errors import ArgumentError, UserError
 
-# Of pictures, in lower case.
+# Image endings, in lower case.
 ENDINGS = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 
 
 def class_folders(root: str) -> list[str]:
-    """Sorted names of the folders in ``root`` but hidden ones; an ArgumentError where none are."""
+    """Return sorted names of folders in ``root``, except hidden ones, or raise ArgumentError."""
     try:
         with os.scandir(root) as entries:
             folders = sorted(e.name for e in entries if e.is_dir() and e.name[0] != '.')
     except OSError as error:
         raise ArgumentError(
-            f'{root}: expected a folder with one folder a class, got {type(error).__name__}; give '
-            'data_root=DIR, and data_prefix where its splits are called otherwise'
+            f'{root}: expected a folder with one folder per class, got {type(error).__name__}; set '
+            'data_root=DIR, and data_prefix if the splits have other names'
         ) from error
     if not folders:
         raise ArgumentError(
-            f'{root}: expected one folder a class, found no folders; sort the pictures into '
-            'folders of their classes'
+            f'{root}: expected one folder per class, found no folders; sort the images into '
+            'class folders'
         )
     return folders
 
 
-def picture_names(folder: str) -> Iterator[str]:
-    """Names of the pictures in a folder, as they come; hidden files are left out."""
+def image_names(folder: str) -> Iterator[str]:
+    """Yield names of the images in a folder, unsorted, except hidden files."""
     with os.scandir(folder) as entries:
-        # Names alone: to look at 1.28 million files takes minutes.
+        # Only the names are read: opening 1.28 million files would take minutes.
         for entry in entries:
             if entry.name.lower().endswith(ENDINGS) and not entry.name.startswith('.'):
                 yield entry.name
 
 
 def read_class_names(file: Path) -> dict[str, str]:
-    """First name of each class by its folder, from a text with lines ``FOLDER NAME[, SYNONYM…]``.
+    """Return each folder's first class name, from lines ``FOLDER NAME[, SYNONYM…]`` of a file.
 
-    Raises ArgumentError where it cannot be read, or a line is not such.
+    Raises ArgumentError if the file cannot be read, or a line has another format.
     """
     try:
         lines = file.read_text(encoding='utf-8').splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ArgumentError(
-            f'class_names: {file}: expected a text file of lines FOLDER NAME, got '
+            f'class_names: {file}: expected a text file with lines FOLDER NAME, got '
             f'{type(error).__name__}'
         ) from error
     names: dict[str, str] = {}
@@ -68,13 +68,13 @@ def read_class_names(file: Path) -> dict[str, str]:
 
 
 def require_classes(config: Config, *splits: str) -> None:
-    """Check that the class folders of all splits are the same, and as many as the model's classes.
+    """Check that all splits have the same class folders, one for each class of the model.
 
-    A class that one split lacks would silently shift the labels of those after it. Data with a
-    ``class_names`` file have the classes of that. Data of any other kind are left alone.
+    If a split lacked a class, the labels of all later classes would silently shift. Data with a
+    ``class_names`` file have the classes of that file. Other kinds of data are not checked.
 
     Raises:
-        UserError: they are not.
+        UserError: class folders differ between splits, or their number differs from the model's.
     """
     datasets = {split: _image_folder(config, split) for split in splits}
     found = {split: _classes(dataset) for split, dataset in datasets.items() if dataset}
@@ -84,34 +84,34 @@ def require_classes(config: Config, *splits: str) -> None:
         if differing:
             raise UserError(
                 f'data: expected the same class folders in {first} and {split}, got '
-                f'{len(differing)} in one of them alone: {", ".join(differing[:3])}; add or remove '
-                'them, or give both datasets the same class_names'
+                f'{len(differing)} in only one of them: {", ".join(differing[:3])}; add or remove '
+                'them, or set the same class_names for both datasets'
             )
         wanted = config.model.get('num_classes')
         if type_name(config.model) == 'ImageClassifier' and wanted not in (None, len(classes)):
             raise UserError(
                 f'data: expected {wanted} class folders (model.num_classes), found '
-                f'{len(classes)} in {split}; give --cfg-options model.num_classes={len(classes)}, '
-                'other data, or a file with all classes as class_names'
+                f'{len(classes)} in {split}; set --cfg-options model.num_classes={len(classes)}, '
+                'use other data, or set class_names to a file with all classes'
             )
 
 
 def require_a_batch(config: Config) -> None:
-    """Raise a UserError where ``drop_last`` would leave fewer pictures than an iteration takes."""
+    """Raise a UserError if the data have fewer images than an iteration, with ``drop_last``."""
     loader = config.get('train_dataloader') or {}
     dataset = _image_folder(config, 'train')
-    # How many a RepeatDataset has, nobody can tell before it is built.
+    # The length of a RepeatDataset is known only after it is built.
     if not dataset or not loader.get('drop_last') or 'dataset' in loader['dataset']:
         return
     wanted = loader.get('batch_size', 1) * int(os.environ.get('WORLD_SIZE', 1))
     root = _root(dataset)
     folders = (os.path.join(root, folder) for folder in class_folders(root))
-    pictures = chain.from_iterable(map(picture_names, folders))
-    found = sum(1 for _ in islice(pictures, wanted))
+    images = chain.from_iterable(map(image_names, folders))
+    found = sum(1 for _ in islice(images, wanted))
     if found < wanted:
         raise UserError(
-            f'data: expected {wanted} pictures or more, a batch of all processes, found {found} '
-            f'in {root}; give --cfg-options train_dataloader.batch_size=N'
+            f'data: expected {wanted} images or more (the batch of all processes), found {found} '
+            f'in {root}; set --cfg-options train_dataloader.batch_size=N'
         )
 
 
@@ -128,7 +128,7 @@ def _root(dataset: Mapping) -> str:
 
 
 def _image_folder(config: Config, split: str) -> Mapping | None:
-    """The options of a split's ImageFolder, perhaps within a RepeatDataset; None of other data."""
+    """Return the options of a split's ImageFolder, also inside a RepeatDataset, or None."""
     dataset = (config.get(f'{split}_dataloader') or {}).get('dataset') or {}
     while isinstance(dataset.get('dataset'), dict):
         dataset = dataset['dataset']

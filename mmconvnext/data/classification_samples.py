@@ -1,7 +1,7 @@
-"""A seeded miniature dataset in ImageNet's layout, to train a classifier in minutes on a CPU.
+"""A generated miniature dataset in ImageNet's layout, to train a classifier in minutes on a CPU.
 
-Each picture shows one shape with clutter over a muted and noisy gradient. Circles and rings share
-their colours: by colour alone no more than four in five are told right.
+Each image shows one shape with clutter over a muted and noisy gradient. Circles and rings have the
+same colours: by colour alone, at most four of five images can be classified correctly.
 Layout, as ImageNet's::
 
     ROOT/{train,val}/CLASS/NAME.jpg   uint8 RGB
@@ -18,7 +18,7 @@ CLASSES = ('circle', 'cross', 'ring', 'square', 'triangle')  # sorted, as the fo
 
 # In degrees.
 _HUES = {'circle': 15, 'ring': 15, 'square': 210, 'cross': 290, 'triangle': 110}
-_CLUTTER = 3  # lines and dots; as dense in 48 pixels as in the larger pictures of the other sets
+_CLUTTER = 3  # lines and dots; the same density as in the larger images of the other sets
 _FOLDERS = {'training': 'train', 'validation': 'val'}
 
 
@@ -31,13 +31,13 @@ def write_classification_samples(
     seed: int = 0,
     report: Report | None = None,
 ) -> Path:
-    """Write the dataset below ``root``; every class comes equally often, to one.
+    """Write the dataset below ``root``; numbers of images per class differ by at most one.
 
     Arguments and errors are those of :func:`~mmconvnext.data.samples.write_segmentation_samples`.
     """
     if min(training, validation) < len(CLASSES):
         raise ValueError(
-            f'samples: expected at least {len(CLASSES)} pictures in each split, one a class, got '
+            f'samples: expected at least {len(CLASSES)} images in each split, one per class, got '
             f'{training} and {validation}; choose larger numbers'
         )
     counts = {'training': training, 'validation': validation}
@@ -45,8 +45,8 @@ def write_classification_samples(
     return write_sample_set(root, _write_split, recipe, report)
 
 
-def draw_picture(generator: np.random.Generator, size: int, name: str) -> np.ndarray:
-    """(size, size, 3) uint8 RGB of a shape that is three to four fifths of the picture wide."""
+def draw_image(generator: np.random.Generator, size: int, name: str) -> np.ndarray:
+    """Return (size, size, 3) uint8 RGB with a shape that covers 3/5 to 4/5 of the width."""
     image = draw_background(generator, size, clutter=_CLUTTER)
     radius = generator.uniform(0.3 * size, 0.42 * size)
     paint_shape(generator, image, name, radius=radius, hue=_HUES[name])
@@ -57,4 +57,4 @@ def _write_split(root: Path, split: str, generators: Generators, size: int) -> N
     for index, generator in enumerate(generators):
         name = CLASSES[index % len(CLASSES)]
         folder = root / _FOLDERS[split] / name
-        write_image(folder / f'{index:05d}.jpg', draw_picture(generator, size, name))
+        write_image(folder / f'{index:05d}.jpg', draw_image(generator, size, name))

@@ -1,10 +1,10 @@
-"""A seeded miniature dataset in COCO's layout, to try detection in minutes on a CPU.
+"""A generated miniature dataset in COCO's layout, to try detection in minutes on a CPU.
 
-Pictures show two to four shapes with colour noise, clutter and occlusion over a muted gradient;
-each class has a hue of its own. Layout, as COCO's::
+Images show two to four shapes with colour noise, clutter and occlusion over a muted gradient;
+each class has its own hue. The layout is COCO's::
 
     ROOT/{train2017,val2017}/NAME.jpg                     uint8 RGB
-    ROOT/annotations/instances_{train2017,val2017}.json   boxes and masks of what is visible
+    ROOT/annotations/instances_{train2017,val2017}.json   boxes and masks of the visible parts
 """
 
 import json
@@ -21,17 +21,17 @@ CLASSES = ('circle', 'square', 'triangle', 'ring')
 PALETTE = ((230, 25, 75), (255, 160, 20), (60, 140, 255), (170, 60, 220))
 
 _HUES = {'circle': 15, 'square': 210, 'triangle': 110, 'ring': 290}  # degrees
-# With gaps, as COCO's: code that takes an id for an index fails on these too.
+# With gaps, as in COCO: code that uses an id as an index fails here too.
 _CATEGORY_IDS = {'circle': 1, 'square': 3, 'triangle': 4, 'ring': 7}
-# Folder and first picture's id; as in COCO, no id occurs in both splits.
+# Folder and first image id; as in COCO, no id occurs in both splits.
 _SPLITS = {'training': ('train2017', 1), 'validation': ('val2017', 500_001)}
-_LEAST_VISIBLE = 0.25  # part of a shape's pixels below which it is not annotated
-_ENLARGEMENT = 4  # for outlines along pixels' edges rather than through their centres
+_LEAST_VISIBLE = 0.25  # a shape with a smaller visible fraction is not annotated
+_ENLARGEMENT = 4  # so that outlines follow the edges of pixels instead of their centres
 _TOLERANCE = 0.5  # pixels between a polygon and the mask's edge
 
 
 class VisibleShape(NamedTuple):
-    """What can be seen of one shape: its class, (size, size) bool mask, whether that is all."""
+    """The visible part of a shape: class, (size, size) bool mask, whether it is complete."""
 
     name: str
     mask: np.ndarray
@@ -56,12 +56,11 @@ def write_detection_samples(
     return write_sample_set(root, _write_split, recipe, report)
 
 
-def draw_picture(
-    generator: np.random.Generator, size: int
-) -> tuple[np.ndarray, list[VisibleShape]]:
-    """(size, size, 3) uint8 RGB, and one to four shapes in it, the foremost first.
+def draw_image(generator: np.random.Generator, size: int) -> tuple[np.ndarray, list[VisibleShape]]:
+    """Return (size, size, 3) uint8 RGB, and the one to four shapes in it, from front to back.
 
-    In 160 pixels they are 34 to 70 wide. One of which less than a quarter is visible is not listed.
+    In an image of 160 pixels they are 34 to 70 pixels wide. A shape of which less than a quarter is
+    visible is not returned.
     """
     image = draw_background(generator, size)
     painted = []
@@ -80,9 +79,9 @@ def draw_picture(
 
 
 def run_lengths(mask: np.ndarray) -> list[int]:
-    """Lengths of the runs of 0, 1, 0, … down the columns of a (height, width) bool mask.
+    """Return lengths of the runs of 0, 1, 0, … down the columns of a (height, width) bool mask.
 
-    These are COCO's run lengths, not compressed, so that drawing samples needs no pycocotools.
+    These are COCO's uncompressed run lengths, so that drawing samples does not need pycocotools.
     Source: https://github.com/cocodataset/cocoapi/blob/0c3123a/MatlabAPI/MaskApi.m
     """
     pixels = mask.ravel(order='F')
@@ -96,12 +95,12 @@ def _write_split(root: Path, split: str, generators: Generators, size: int) -> N
     images: list[dict[str, object]] = []
     annotations: list[dict[str, object]] = []
     for image_id, generator in enumerate(generators, first_id):
-        image, shapes = draw_picture(generator, size)
+        image, shapes = draw_image(generator, size)
         name = f'{image_id:012d}.jpg'
         write_image(root / folder / name, image)
         images.append(dict(id=image_id, file_name=name, width=size, height=size, license=1))
         for shape in shapes:
-            # From 1, since pycocotools' evaluation takes an annotation 0 for "no match".
+            # From 1, because pycocotools' evaluation uses the annotation id 0 for "no match".
             annotations.append(_annotation(shape, len(annotations) + 1, image_id))
     content = dict(  # https://cocodataset.org/#format-data
         info=dict(description='Generated shapes, written by mmconvnext', version='1'),
@@ -130,13 +129,13 @@ def _annotation(shape: VisibleShape, annotation_id: int, image_id: int) -> dict[
 
 
 def _segmentation(shape: VisibleShape) -> list[list[float]] | dict[str, list[int]]:
-    """Polygons of a shape that is whole and has no hole, run lengths of any other."""
+    """Return polygons of a complete shape without a hole, run lengths of any other shape."""
     grown = np.kron(shape.mask, np.ones((_ENLARGEMENT, _ENLARGEMENT), bool)).astype(np.uint8)
     outlines, nesting = cv2.findContours(grown, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     has_hole = (nesting[0, :, 3] >= 0).any()  # column 3: the outline around this one, or -1
     if not shape.whole or has_hole:
         return dict(size=list(shape.mask.shape), counts=run_lengths(shape.mask))
-    # x, y, x, y, … in pixels, (0, 0) being the picture's corner.
+    # x, y, x, y, … in pixels; (0, 0) is the corner of the image.
     polygons = (
         cv2.approxPolyDP(outline, _TOLERANCE * _ENLARGEMENT, closed=True) for outline in outlines
     )

@@ -1,4 +1,4 @@
-"""A large file from a web server, gone on with where the last attempt stopped."""
+"""Download a large file from a web server, resuming an interrupted download."""
 
 import re
 from collections.abc import Callable
@@ -20,15 +20,15 @@ _CHUNK = 1 << 20
 def download(
     url: str, path: Path, *, report: Callable[[int, int | None], None] | None = None
 ) -> Path:
-    """Download ``url`` to ``path``; a file that is there already is left as it is.
+    """Download ``url`` to ``path``, unless the file exists.
 
-    What has come stays in ``PATH.part`` until it is all there, and the next call goes on from it
-    where the server can send a part. ``report`` is called with the bytes that are there, and all,
-    None where the server does not say.
+    An incomplete download is kept as ``PATH.part``, and the next call continues it if the server
+    can send parts. ``report`` is called with (bytes so far, total bytes); the total is None if the
+    server does not tell it.
 
     Raises:
-        UserError: the server does not answer, it answers with an error, the download is cut short,
-            the disk is too small, or another process downloads the same file.
+        UserError: the server does not answer or reports an error, the download is incomplete, the
+            disk is too small, or another process is downloading the same file.
     """
     if path.is_file():
         return path
@@ -41,12 +41,12 @@ def download(
             lock.unlink(missing_ok=True)
     except Timeout as error:
         raise UserError(
-            f'{path}: another process downloads it; wait for that one to end'
+            f'{path}: another process is downloading it; wait until that process ends'
         ) from error
     except (OSError, HTTPException, ValueError) as error:
         raise UserError(
-            f'{url}: the download failed ({first_line(error)}); run the command again to go on '
-            f'where it stopped, or put the file at {path} by hand'
+            f'{url}: the download failed ({first_line(error)}); run the command again to '
+            f'continue it, or put the file at {path} by hand'
         ) from error
     return path
 
@@ -57,7 +57,7 @@ def _receive(url: str, partial: Path, report: Callable[[int, int | None], None] 
     if response is None:
         return
     with response:
-        size = size if response.status == 206 else 0  # a server may send it all the same
+        size = size if response.status == 206 else 0  # a server may send the whole file anyway
         announced = response.headers.get('Content-Length')
         total = size + int(announced) if announced is not None else None
         require_space(partial.parent, int(announced or 0))
@@ -72,7 +72,7 @@ def _receive(url: str, partial: Path, report: Callable[[int, int | None], None] 
 
 
 def _ask(url: str, start: int) -> HTTPResponse | None:
-    """The server's answer, from byte ``start`` on where it can; None where nothing follows."""
+    """Return the server's answer, from byte ``start`` if possible; None if nothing is left."""
     headers = {'Range': f'bytes={start}-'} if start else {}
     try:
         response = urlopen(Request(url, headers=headers), timeout=_PATIENCE)
@@ -81,10 +81,10 @@ def _ask(url: str, start: int) -> HTTPResponse | None:
             raise
         error.close()
         whole = re.fullmatch(r'bytes \*/(\d+)', error.headers.get('Content-Range', ''))
-        # Either it is all here, or what is here belongs to another file.
+        # Either the file is complete, or the bytes here belong to another file.
         return None if whole and int(whole[1]) == start else _ask(url, 0)
     told = response.headers.get('Content-Range', '')
     if response.status == 206 and not told.startswith(f'bytes {start}-'):
         response.close()
-        raise ValueError(f'expected bytes from {start} on, the server sent {told!r}')
+        raise ValueError(f'expected bytes from {start}, the server sent {told!r}')
     return response

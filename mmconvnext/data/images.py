@@ -1,4 +1,4 @@
-"""Which picture could not be read: mmcv's loading leaves that to OpenCV, which does not know."""
+"""Name images that cannot be read: mmcv's loader raises OpenCV's error, without the name."""
 
 import functools
 
@@ -9,10 +9,10 @@ from mmconvnext.errors import UserError, first_line
 
 
 def name_unreadable_images() -> None:
-    """Make mmcv's ``LoadImageFromFile``, mmdet's and mmseg's too, name the file it fails at.
+    """Make mmcv's ``LoadImageFromFile``, also mmdet's and mmseg's, name an unreadable file.
 
-    For this process and those forked from it; safe to call again. A picture then raises
-    :class:`UserError` where mmcv raises AssertionError, or cv2.error for an empty file.
+    It then raises :class:`UserError` instead of mmcv's AssertionError, or cv2.error for an empty
+    file. This applies to the current process and processes forked from it; safe to call again.
     """
     transform = LoadImageFromFile.transform
     if hasattr(transform, '__wrapped__'):
@@ -24,8 +24,8 @@ def name_unreadable_images() -> None:
             return transform(self, results)
         except (AssertionError, OSError, ValueError, cv2.error) as error:
             raise UserError(
-                f'{results["img_path"]}: expected a readable picture ({first_line(error)}); '
-                'replace the file, or take it out of the dataset'
+                f'{results["img_path"]}: expected a readable image ({first_line(error)}); '
+                'replace the file, or remove it from the dataset'
             ) from error
 
     LoadImageFromFile.transform = naming

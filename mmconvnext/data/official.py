@@ -1,16 +1,16 @@
-"""The official datasets: where their archives are, what is in them, and how much of it."""
+"""The official datasets: addresses and contents of their archives, and numbers of files."""
 
 from pathlib import Path
 from typing import NamedTuple
 
 
 class Archive(NamedTuple):
-    """A zip file as its publisher serves it."""
+    """A zip file on its publisher's server."""
 
     url: str
-    size: int  # bytes, as served in 2026; servers may change it, so that it is only told
-    folder: str  # all that is unpacked stands below it
-    marker: str  # beginning of the names of members by which it is told from other archives
+    size: int  # bytes in 2026; only printed, not checked, because servers may change it
+    folder: str  # all members to unpack are below this folder
+    marker: str  # prefix of member names that identifies this archive
 
     @property
     def name(self) -> str:
@@ -19,18 +19,18 @@ class Archive(NamedTuple):
 
 
 class Expected(NamedTuple):
-    """How many files a pattern has to find below the folder of the data."""
+    """The number of files that must match a pattern below the folder of the data."""
 
     pattern: str
     number: int
 
     def count(self, root: Path) -> int:
-        """How many it does find; empty files and files still being written do not count."""
+        """Return the number of matching files, without empty or unfinished files."""
         return sum(p.is_file() and p.stat().st_size > 0 for p in root.glob(self.pattern))
 
 
 class DataSet(NamedTuple):
-    """A dataset of one or several archives, all of them needed; ``terms`` is an address."""
+    """A dataset of one or several archives, all required; ``terms`` is an address."""
 
     title: str
     archives: tuple[Archive, ...]

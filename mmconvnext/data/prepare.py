@@ -1,4 +1,4 @@
-"""From the official archives of a dataset to the layout that the configs expect."""
+"""Unpack a dataset's official archives into the layout that the configs expect."""
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -18,15 +18,14 @@ from mmconvnext.errors import UserError
 def prepare(
     dataset: DataSet, root: Path, archives: Sequence[Path] = (), *, fetch: bool = False
 ) -> bool:
-    """Unpack a dataset's archives below ``root``, count what is there then, and tell it.
+    """Unpack a dataset's archives below ``root``, and print and check the numbers of files.
 
-    Archives may have any names, they are told by what they hold; those in ``root`` under their own
-    names need not be named, and with ``fetch`` those that are needed and not there are downloaded
-    into it. What is there already is not unpacked again, and a dataset that is complete needs no
-    archives. Returns whether it is complete. Raises UserError where an archive is missing, is
-    another one, or is broken or harmful.
+    Archives may have any names: they are recognised by their contents. Archives in ``root`` with
+    their official names are found automatically, and ``fetch`` downloads missing archives there.
+    Existing files are not unpacked again, and a complete dataset needs no archives. Returns whether
+    the dataset is complete. Raises UserError if an archive is missing, unknown, broken or harmful.
     """
-    # All are looked at before the first one is unpacked.
+    # All archives are checked before the first one is unpacked.
     for path, archive in [(path, recognise(path, dataset)) for path in archives]:
         _unpack(path, root, archive)
     lacking = []
@@ -46,14 +45,14 @@ def prepare(
         _tell_how_to_get(dataset, root, lacking)
     elif not complete:
         print(
-            f'What differs is not from the archives of {dataset.title}: move surplus files away, '
-            'or unpack into another folder with --data-root'
+            f'The differences are not in the archives of {dataset.title}: move surplus files '
+            'away, or unpack into another folder with --data-root'
         )
     return complete
 
 
 def recognise(path: Path, dataset: DataSet) -> Archive:
-    """Which of a dataset's archives a file is, by what it holds; a UserError where it is none."""
+    """Return which of a dataset's archives a file is, by its contents, or raise UserError."""
     with open_archive(path) as archive:
         names = archive.namelist()
     for known in dataset.archives:
@@ -62,15 +61,15 @@ def recognise(path: Path, dataset: DataSet) -> Archive:
     inside = ', '.join(sorted({name.split('/')[0] for name in names})[:3]) or 'nothing'
     expected = ' or '.join(f'{known.name} (with {known.marker})' for known in dataset.archives)
     raise UserError(
-        f'{path}: expected {expected}, got a zip file of {inside}; without it, this tells where to '
-        'get the right one'
+        f'{path}: expected {expected}, got a zip file of {inside}; run this without it to see '
+        'where to get the right archive'
     )
 
 
 def _unpack(path: Path, root: Path, archive: Archive) -> None:
     with _progress(path.name) as report:
         written = unpack(path, root, folder=archive.folder, report=report)
-    print(f'{path}: {f"{written:,} files unpacked" if written else "all of it is there already"}')
+    print(f'{path}: {f"{written:,} files unpacked" if written else "already unpacked"}')
 
 
 def _lacks_files(dataset: DataSet, root: Path, archive: Archive) -> bool:
@@ -92,7 +91,7 @@ def _tell_how_to_get(dataset: DataSet, root: Path, lacking: Sequence[Archive]) -
 
 
 def _tell_counts(dataset: DataSet, root: Path) -> bool:
-    """Print how many files are there; whether they are all that are expected."""
+    """Print the numbers of files, and return whether they are as expected."""
     table = Table(f'{dataset.title} in {root}', 'expected', 'found')
     complete = True
     for part in dataset.expected:
@@ -110,7 +109,7 @@ def _readable(size: int) -> str:
 
 @contextmanager
 def _progress(name: str) -> Iterator[Callable[[int, int | None], None]]:
-    """A bar on stderr; yields what to call with (bytes done, bytes in all)."""
+    """Show a bar on stderr; yield what to call with (bytes done, total bytes)."""
     console = Console(stderr=True)
     columns = ('{task.description}', BarColumn(), DownloadColumn(), TimeRemainingColumn())
     hidden = not console.is_terminal

@@ -1,4 +1,4 @@
-"""The frame of a generated dataset: a folder that is complete or absent, drawn from one seed."""
+"""Write a generated dataset from one seed, into a folder that is complete or absent."""
 
 import json
 import shutil
@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-# Second word of each picture's seed, so that no picture is in both splits.
+# Second number of each image's seed, so that no image is in both splits.
 _SPLITS = {'training': 0, 'validation': 1}
 
 Generators = Iterator[np.random.Generator]
@@ -23,24 +23,24 @@ def write_sample_set(
     recipe: Recipe,
     report: Report | None = None,
 ) -> Path:
-    """Write a dataset below ``root``; a complete one of the same recipe is left as it is.
+    """Write a dataset below ``root``, unless a complete one with the same recipe exists.
 
-    The folder appears complete or not at all. ``write_split`` is called with it, with
-    ``'training'`` or ``'validation'``, a generator for each picture, and the side of a picture in
-    pixels; ``report`` with (pictures written, pictures in all). The ``recipe`` is all that the
-    bytes depend on, kept as ``recipe.json``: ``training`` and ``validation`` (numbers of
-    pictures), ``size`` (pixels), ``seed``, ``version`` of the code, and ``kind``, which the
-    segmentation set, being the oldest, lacks.
+    The folder is written completely or not at all. ``write_split`` is called with the folder,
+    ``'training'`` or ``'validation'``, a generator for each image, and the side of an image in
+    pixels; ``report`` with (images written, total images). The ``recipe``, saved as
+    ``recipe.json``, determines all bytes: ``training`` and ``validation`` (numbers of images),
+    ``size`` (pixels), ``seed``, ``version`` of the code, and ``kind``, which is missing for the
+    segmentation set.
 
     Raises:
-        ValueError: a number of pictures, the size or the seed is impossible.
-        FileExistsError: ``root`` holds something other than a set of this kind.
+        ValueError: a number of images, the size or the seed is out of range.
+        FileExistsError: ``root`` contains something other than a set of this kind.
     """
     root = Path(root)
     numbers = [recipe[key] for key in ('training', 'validation', 'size', 'seed')]
     if any(number < least for number, least in zip(numbers, (1, 1, 32, 0))):
         raise ValueError(
-            'samples: expected at least 1 picture in each split, a size of 32 or more and a seed '
+            'samples: expected at least 1 image in each split, a size of 32 or more and a seed '
             f'of 0 or more, got {", ".join(map(str, numbers))}; choose larger numbers'
         )
     if root.exists() and _recipe_of(root, recipe) == recipe:
@@ -57,21 +57,19 @@ def write_sample_set(
 
 
 def write_image(path: Path, pixels: np.ndarray) -> None:
-    """Write a picture, and its folder where that is missing.
+    """Write an image, and make its folder if necessary.
 
-    ``pixels`` are (height, width) or, RGB, (height, width, 3) uint8; the ending tells the format.
-    Raises OSError where the disk is full or the folder is not writable.
+    ``pixels`` are (height, width) or, in RGB, (height, width, 3) uint8; the ending sets the format.
+    Raises OSError if the disk is full or the folder is not writable.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # OpenCV takes BGR.
+    # OpenCV expects BGR.
     if not cv2.imwrite(str(path), pixels[..., ::-1] if pixels.ndim == 3 else pixels):
-        raise OSError(
-            f'{path}: expected to write a picture, got a refusal; look at free space and rights'
-        )
+        raise OSError(f'{path}: the image could not be written; check free space and permissions')
 
 
 def _recipe_of(root: Path, wanted: Recipe) -> Recipe:
-    """The recipe of the set at ``root``, which has to be of the wanted one's kind."""
+    """Return the recipe of the set at ``root``, which must be of the wanted kind."""
     try:
         found = json.loads((root / 'recipe.json').read_text())
     except (OSError, ValueError):
@@ -79,14 +77,14 @@ def _recipe_of(root: Path, wanted: Recipe) -> Recipe:
     kind = wanted.get('kind')
     if not isinstance(found, dict) or found.keys() != wanted.keys() or found.get('kind') != kind:
         raise FileExistsError(
-            f'{root}: expected an empty place or a {kind or "segmentation"} sample dataset, found '
+            f'{root}: expected no folder or a {kind or "segmentation"} sample dataset, found '
             'something else; choose another folder'
         )
     return found
 
 
 def _generators(split: str, recipe: Recipe, report: Report | None) -> Generators:
-    """One for each picture; a picture counts as written when the next one is asked for."""
+    """Yield a generator for each image; report an image when the next one is requested."""
     total = recipe['training'] + recipe['validation']
     before = 0 if split == 'training' else recipe['training']
     for index in range(recipe[split]):

@@ -1,8 +1,8 @@
-"""A seeded miniature dataset in ADE20K's layout, to try the whole chain in minutes on a CPU.
+"""A generated miniature dataset in ADE20K's layout, to try segmentation in minutes on a CPU.
 
-Pictures show three to five shapes with colour noise, clutter and occlusion over a muted gradient.
-Circles and rings share their colours, as do squares and crosses: these pairs differ by shape
-alone. Layout, as ADE20K's::
+Images show three to five shapes with colour noise, clutter and occlusion over a muted gradient.
+Circles and rings have the same colours, and so do squares and crosses: these pairs differ only in
+shape. The layout is ADE20K's::
 
     ROOT/images/{training,validation}/NAME.jpg       uint8 RGB
     ROOT/annotations/{training,validation}/NAME.png  uint8, 0 = ignored, k = class k - 1
@@ -25,9 +25,9 @@ PALETTE = (
     (170, 60, 220),
 )
 
-# Hue in degrees of each shape's fill; equal hues leave the outline as the only difference.
+# Hue in degrees of each shape's fill; shapes with equal hues differ only in their outline.
 _HUES = {'circle': 15, 'ring': 15, 'square': 210, 'cross': 210, 'triangle': 110}
-_IGNORED_BORDER = 1  # pixels at a picture's edge marked 0, as ADE20K leaves some unlabelled
+_IGNORED_BORDER = 1  # pixels at an image's edge labelled 0: ADE20K has unlabelled pixels too
 
 
 def write_segmentation_samples(
@@ -39,21 +39,21 @@ def write_segmentation_samples(
     seed: int = 0,
     report: Report | None = None,
 ) -> Path:
-    """Write the dataset below ``root``; a complete one made the same way is left as it is.
+    """Write the dataset below ``root``, unless a complete one with the same arguments exists.
 
-    The splits draw from different seeds. The folder appears complete or not at all.
+    The splits use different seeds. The folder is written completely or not at all.
 
     Args:
         root: Folder of the dataset.
-        training: Pictures to train on.
-        validation: Pictures held out.
-        size: Side of a picture in pixels.
+        training: Number of training images.
+        validation: Number of validation images.
+        size: Side of an image in pixels.
         seed: Seed of the whole set; the same arguments give the same bytes.
-        report: Called with (pictures written, pictures in all).
+        report: Called with (images written, total images).
 
     Raises:
-        ValueError: a number of pictures, the size or the seed is impossible.
-        FileExistsError: ``root`` holds something that this function did not write.
+        ValueError: a number of images, the size or the seed is out of range.
+        FileExistsError: ``root`` contains something that this function did not write.
     """
     counts = {'training': training, 'validation': validation}
     recipe = {'version': 1, **counts, 'size': size, 'seed': seed}
@@ -62,16 +62,16 @@ def write_segmentation_samples(
 
 def _write_split(root: Path, split: str, generators: Generators, size: int) -> None:
     for index, generator in enumerate(generators):
-        image, labels = draw_picture(generator, size)
+        image, labels = draw_image(generator, size)
         name = f'{split}_{index:04d}'
         write_image(root / 'images' / split / f'{name}.jpg', image)
         write_image(root / 'annotations' / split / f'{name}.png', labels)
 
 
-def draw_picture(generator: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """(size, size, 3) uint8 RGB, and labels, (size, size) uint8: 0 = ignored, k = class k - 1.
+def draw_image(generator: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return (size, size, 3) uint8 RGB and (size, size) uint8 labels: 0 ignored, k = class k - 1.
 
-    Shapes are two sevenths to half of the picture wide.
+    The width of shapes is between two sevenths and half of the image's width.
     """
     image = draw_background(generator, size)
     labels = np.ones((size, size), np.uint8)

@@ -1,13 +1,13 @@
-"""Coloured shapes over a muted, cluttered and noisy background: what the sample sets show."""
+"""Draw coloured shapes over a muted, cluttered and noisy background, for the sample sets."""
 
 import cv2
 import numpy as np
 
 _HUE_SIGMA = 8.0  # degrees
 _NOISE = 12.0  # standard deviation of the pixel noise, grey levels
-_CLUTTER = 10  # lines and dots in a picture
+_CLUTTER = 10  # lines and dots in an image
 
-# Corners of each polygon for radius 1; circle and ring are drawn without.
+# Corners of each polygon for radius 1; circle and ring have none.
 _ARM = 0.25
 _OUTLINES = {
     'square': np.array([(-0.85, -0.85), (0.85, -0.85), (0.85, 0.85), (-0.85, 0.85)]),
@@ -22,7 +22,7 @@ _OUTLINES = {
 def draw_background(
     generator: np.random.Generator, size: int, clutter: int = _CLUTTER
 ) -> np.ndarray:
-    """A muted gradient with lines and dots on it: (size, size, 3) float32 RGB, 0 to 255."""
+    """Return a muted gradient with lines and dots: (size, size, 3) float32 RGB, 0 to 255."""
     corners = generator.uniform(70, 170, (2, 2, 3)).astype(np.float32)
     image = cv2.resize(corners, (size, size), interpolation=cv2.INTER_LINEAR)
     for _ in range(clutter):
@@ -38,11 +38,11 @@ def draw_background(
 def paint_shape(
     generator: np.random.Generator, image: np.ndarray, name: str, *, radius: float, hue: float
 ) -> np.ndarray:
-    """Paint one shape into ``image``, anywhere and at any angle, over what was there.
+    """Paint one shape into ``image``, at a random position and angle, and return its mask.
 
-    ``image`` is (size, size, 3) float32 RGB, 0 to 255; the shape a circle, ring, square, triangle
-    or cross, ``radius`` half its width in pixels, ``hue`` its mean hue in degrees. Returns the
-    mask, (size, size) bool; its centre always lies in the picture.
+    ``image`` is (size, size, 3) float32 RGB, 0 to 255. The shape is a circle, ring, square,
+    triangle or cross; ``radius`` is half its width in pixels, ``hue`` its mean hue in degrees. The
+    mask is (size, size) bool; the shape's centre is always in the image.
     """
     mask = _place(generator, name, len(image), radius)
     hue = (hue + generator.normal(0, _HUE_SIGMA)) % 360
@@ -52,7 +52,7 @@ def paint_shape(
 
 
 def with_noise(generator: np.random.Generator, image: np.ndarray) -> np.ndarray:
-    """The finished picture: (size, size, 3) uint8 RGB of float32 RGB, 0 to 255."""
+    """Add noise: return (size, size, 3) uint8 RGB for float32 RGB, 0 to 255."""
     noisy = image + generator.normal(0, _NOISE, image.shape)
     return np.clip(noisy, 0, 255).astype(np.uint8)
 

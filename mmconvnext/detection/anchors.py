@@ -1,4 +1,4 @@
-"""Which picture left no room for an anchor: mmdet ends the training without its name."""
+"""Name images that have no valid anchor: mmdet ends the training without the name."""
 
 import functools
 
@@ -9,12 +9,12 @@ from torch import Tensor
 from mmconvnext.errors import UserError
 
 
-def name_pictures_without_anchors() -> None:
-    """Make mmdet's anchor heads name the picture in which no anchor fits.
+def name_images_without_anchors() -> None:
+    """Make mmdet's anchor heads name an image that has no valid anchor.
 
-    So it is with ``allowed_border`` of 0, the cascades' recipe, and a picture that is a few pixels
-    wide or high after the augmentation. :class:`UserError` is raised where mmdet raises ValueError.
-    Safe to call again.
+    This happens with ``allowed_border=0``, as in the cascades' recipe, if an image is only a few
+    pixels wide or high after the augmentation. Raises :class:`UserError` instead of mmdet's
+    ValueError. Safe to call again.
     """
     targets = AnchorHead._get_targets_single
     if hasattr(targets, '__wrapped__'):
@@ -39,8 +39,8 @@ def name_pictures_without_anchors() -> None:
                 raise
             height, width = img_meta['img_shape'][:2]
             raise UserError(
-                f'{img_meta.get("img_path", "a picture")}: expected room for an anchor, got '
-                f'{width} × {height} pixels after the augmentation; take it out of the dataset, '
+                f'{img_meta.get("img_path", "an image")}: expected space for an anchor, got '
+                f'{width} × {height} pixels after the augmentation; remove it from the dataset, '
                 'filter by train_dataloader.dataset.filter_cfg.min_size, or set '
                 'model.train_cfg.rpn.allowed_border=-1'
             ) from error

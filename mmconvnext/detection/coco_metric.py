@@ -1,4 +1,4 @@
-"""COCO's bbox and segm AP through faster-coco-eval, behind mmdet's own interface."""
+"""COCO's bbox and segm AP, computed by faster-coco-eval, with mmdet's interface."""
 
 import os
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from mmdet.evaluation import CocoMetric as MMDetCocoMetric
 from mmengine.fileio import dump, put_text
 from mmengine.logging import MMLogger
 from pycocotools import mask as mask_api
-from terminaltables import AsciiTable  # as mmdet's table; mmdet brings it
+from terminaltables import AsciiTable  # as in mmdet, which depends on it
 
 from mmconvnext.detection.proposal_recall import NO_BOXES, boxes_to_find, mean_recalls
 from mmconvnext.errors import ArgumentError, UserError
@@ -21,7 +21,7 @@ from mmconvnext.registry import METRICS
 
 try:
     import faster_coco_eval
-except ModuleNotFoundError:  # said when the metric is built: the rest of this room works without
+except ModuleNotFoundError:  # reported when the metric is built; only the metric needs it
     faster_coco_eval = None
 
 #: By mmdet's names, (curve, IoU threshold or all, area range, place in the sorted proposal_nums).
@@ -47,10 +47,10 @@ CLASS_TABLE = ['class', 'AP', 'AP50', 'AP75', 'AP small', 'AP medium', 'AP large
 
 
 class Curves(NamedTuple):
-    """What one evaluation measured; -1 where there is no ground truth.
+    """Results of one evaluation; -1 where there is no ground truth.
 
-    ``precision`` is of shape (IoU thresholds, 101 recalls, categories by rising id, 4 areas,
-    proposal_nums), ``recall`` has no axis of recalls.
+    ``precision`` has the shape (IoU thresholds, 101 recalls, categories by ascending id, 4 areas,
+    proposal_nums); ``recall`` has the same shape without the axis of recalls.
     """
 
     precision: np.ndarray
@@ -59,14 +59,14 @@ class Curves(NamedTuple):
     proposal_nums: list[int]
 
     def summary(self, item: str) -> float:
-        """One of :data:`SUMMARY` over all categories, or -1 without ground truth."""
+        """Return an item of :data:`SUMMARY` over all categories, or -1 without ground truth."""
         curve, iou, area, place = SUMMARY[item]
-        if isinstance(place, str):  # pycocotools: this one number, whatever the largest number is
+        if isinstance(place, str):  # as in pycocotools: at 100, regardless of the largest number
             place = self.proposal_nums.index(100) if 100 in self.proposal_nums else 2
         return _mean_measured(self._select(curve, iou, area, place))
 
     def of_category(self, item: str, category: int) -> float:
-        """One of :data:`AP_ITEMS` for the category at a place, or -1 without ground truth."""
+        """Return an item of :data:`AP_ITEMS` for the i-th category, or -1 without ground truth."""
         curve, iou, area, _ = SUMMARY[item]
         return _mean_measured(self._select(curve, iou, area, -1)[..., category])
 
@@ -81,10 +81,10 @@ def _mean_measured(values: np.ndarray) -> np.float64:
 
 
 def encode_masks(masks: torch.Tensor) -> list[dict]:
-    """COCO's RLE of binary masks of shape (N, H, W), exactly as mmdet encodes them.
+    """Return COCO's RLE of binary masks (N, H, W), identical to mmdet's encoding.
 
-    RLE runs down the columns. A mask transposed by OpenCV and seen from the other side is the
-    column-major array that pycocotools wants; numpy's copy into one takes longer than the encoding.
+    RLE runs down the columns. The transposed view of a mask that OpenCV has transposed is the
+    column-major array that pycocotools expects; numpy's copy would take longer than the encoding.
     """
     columns = (cv2.transpose(mask.astype(np.uint8)).T for mask in masks.detach().cpu().numpy())
     return [mask_api.encode(mask[:, :, np.newaxis])[0] for mask in columns]
@@ -92,42 +92,42 @@ def encode_masks(masks: torch.Tensor) -> list[dict]:
 
 @METRICS.register_module()
 class CocoMetric(MMDetCocoMetric):
-    """mmdet's ``CocoMetric`` on faster-coco-eval: same arguments, same keys, same numbers.
+    """mmdet's ``CocoMetric`` with faster-coco-eval: same arguments, same keys, same numbers.
 
-    Values are rounded to three digits, as mmdet's are. Nothing is written and read back:
-    ``results2json`` runs only for an ``outfile_prefix``. ``use_mp_eval`` changes nothing.
+    Values are rounded to three digits, as in mmdet. No temporary files are written:
+    ``results2json`` runs only with an ``outfile_prefix``. ``use_mp_eval`` has no effect.
 
-    Where mmdet fails or misleads, this does not follow:
+    Differences from mmdet, where mmdet fails or misleads:
 
-    - No detection in the whole set: 0, where there is ground truth, under the usual keys (mmdet
-      leaves the keys out, so that ``save_best`` fails). Without ground truth -1, as pycocotools
-      has it, and nan for a single class, as mmdet has it.
-    - ``classwise`` names each class rightly where the json's categories are not in the order of
-      their ids (mmdet takes the order of the json for pycocotools', which is by id).
-    - ``iou_thrs`` may be a number or a list; AP50 and AP75 are -1 only where they are not in it.
-    - ``mAP`` is at 100 detections per image, as in pycocotools, or, where ``proposal_nums`` has no
-      100, at the third of them (-1 in pycocotools).
-    - ``proposal_fast`` works where pictures differ in their numbers of boxes (mmdet's fails from
-      numpy 1.24 on), and pairs pictures by id, not by order.
+    - Without any detection the result is 0 under the usual keys, if there is ground truth (mmdet
+      omits the keys, so that ``save_best`` fails). Without ground truth it is -1, as in
+      pycocotools, and nan for a single class, as in mmdet.
+    - ``classwise`` names each class correctly even if the json's categories are not sorted by id
+      (mmdet assumes the json's order, but pycocotools sorts by id).
+    - ``iou_thrs`` may be a number or a list; AP50 and AP75 are -1 only if it does not contain them.
+    - ``mAP`` is at 100 detections per image, as in pycocotools, or at the third of
+      ``proposal_nums`` if they do not include 100 (-1 in pycocotools).
+    - ``proposal_fast`` works if images have different numbers of boxes (mmdet's fails from numpy
+      1.24), and matches images by id, not by order.
 
-    Labels follow the order of the json's categories, of those in ``metainfo['classes']``, as in
-    mmdet's ``CocoDataset``. With several metrics the ``NAME_precision`` keys of ``classwise`` are
-    the last one's, as in mmdet.
+    Labels follow the json's order of the categories in ``metainfo['classes']``, as in mmdet's
+    ``CocoDataset``. With several metrics the ``NAME_precision`` keys of ``classwise`` are from the
+    last metric, as in mmdet.
 
-    Raises :class:`.ArgumentError` for metric items, proposal_nums, labels, pictures and annotations
-    that cannot be evaluated, :class:`.UserError` where faster-coco-eval is not installed.
+    Raises :class:`.ArgumentError` for metric items, proposal_nums, labels, images and annotations
+    that cannot be evaluated, and :class:`.UserError` if faster-coco-eval is not installed.
     """
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         if faster_coco_eval is None:
             raise UserError(
-                'mmconvnext.CocoMetric: expected faster-coco-eval beside mmdet, found none; '
+                'mmconvnext.CocoMetric: expected faster-coco-eval to be installed, found none; '
                 'pip install faster-coco-eval'
             )
         super().__init__(*args, **kwargs)
         self.iou_thrs: np.ndarray = np.atleast_1d(np.asarray(self.iou_thrs, dtype=float))
         self._check_arguments()
-        # The ground truth as faster-coco-eval wants it, made once for all epochs.
+        # The ground truth in faster-coco-eval's form, made once for all epochs.
         self._truth: Any = None
 
     def _check_arguments(self) -> None:
@@ -144,11 +144,11 @@ class CocoMetric(MMDetCocoMetric):
             )
 
     def process(self, data_batch: object, data_samples: Sequence[dict]) -> None:
-        """Take in a batch of predictions; masks, (N, H, W) in each picture, become RLE."""
+        """Store a batch of predictions; masks, (N, H, W) in each image, become RLE."""
         super().process(data_batch, [_with_encoded_masks(sample) for sample in data_samples])
 
     def compute_metrics(self, results: list[tuple[dict, dict]]) -> dict[str, float]:
-        """The metrics of all (ground truth, prediction) pairs; none with ``format_only``."""
+        """Return the metrics of (ground truth, prediction) pairs; empty with ``format_only``."""
         logger = MMLogger.get_current_instance()
         predictions = [prediction for _, prediction in results]
         self._read_ground_truth([truth for truth, _ in results])
@@ -167,7 +167,7 @@ class CocoMetric(MMDetCocoMetric):
     def results2json(self, results: Sequence[dict], outfile_prefix: str) -> dict[str, str]:
         """Write PREFIX.bbox.json and, with masks, PREFIX.segm.json, in COCO's results format.
 
-        Returns the file of each kind of result: ``bbox``, ``proposal`` and perhaps ``segm``.
+        Returns the file of each kind of result: ``bbox``, ``proposal`` and, with masks, ``segm``.
         """
         with_masks = any('masks' in result for result in results)
         kinds = ['bbox', 'segm'] if with_masks else ['bbox']
@@ -177,7 +177,7 @@ class CocoMetric(MMDetCocoMetric):
         return {**files, 'proposal': files['bbox']}
 
     def _read_ground_truth(self, truths: list[dict]) -> None:
-        if self._coco_api is None:  # mmdet's own conversion: areas are its boxes', masks or not
+        if self._coco_api is None:  # mmdet's own conversion, with areas of boxes even for masks
             with TemporaryDirectory() as folder:
                 prefix = self.outfile_prefix or os.path.join(folder, 'results')
                 self._coco_api: COCO = COCO(self.gt_to_coco_json(truths, prefix))
@@ -192,12 +192,12 @@ class CocoMetric(MMDetCocoMetric):
             )
 
     def _evaluate(self, metric: str, predictions: list[dict]) -> Curves:
-        """Match predictions to ground truth by boxes or, for ``segm``, by masks."""
+        """Match predictions to the ground truth by boxes or, for ``segm``, by masks."""
         kind = 'segm' if metric == 'segm' else 'bbox'
         rows = self._coco_results(kind, predictions)
         if not rows:
             logger = MMLogger.get_current_instance()
-            logger.warning(f'{metric}: no detection in {len(predictions)} pictures')
+            logger.warning(f'{metric}: no detection in {len(predictions)} images')
         truth = self._ground_truth(metric)
         evaluation = faster_coco_eval.COCOeval_faster(truth, self._detections(kind, rows), kind)
         parameters = evaluation.params
@@ -212,9 +212,9 @@ class CocoMetric(MMDetCocoMetric):
         return Curves(found['precision'], found['recall'], self.iou_thrs, parameters.maxDets)
 
     def _ground_truth(self, metric: str) -> 'faster_coco_eval.COCO':
-        """The annotations as faster-coco-eval wants them; copies, since it writes into them."""
+        """Return the annotations for faster-coco-eval, as copies, because it changes them."""
         if self._truth is None:
-            # Its ids of pictures are numbers; the order, which settles equal scores, is kept.
+            # Image ids must be integers; the order is kept: it decides between equal scores.
             self._numbers = {name: n for n, name in enumerate(sorted(self.img_ids), 1)}
             given = self._coco_api.dataset
             images = [{**image, 'id': self._numbers[image['id']]} for image in given['images']]
@@ -229,7 +229,7 @@ class CocoMetric(MMDetCocoMetric):
         return self._truth
 
     def _detections(self, kind: str, rows: list[dict]) -> 'faster_coco_eval.COCO':
-        """The detections as faster-coco-eval wants them: with ids and areas."""
+        """Return the detections for faster-coco-eval, with ids and areas."""
         if kind == 'segm':
             areas = faster_coco_eval.mask.area([row['segmentation'] for row in rows])
         else:
@@ -241,16 +241,16 @@ class CocoMetric(MMDetCocoMetric):
         dataset = self._truth.dataset
         return faster_coco_eval.COCO({**dataset, 'annotations': annotations})
 
-    def _number(self, picture: int | str) -> int:
-        if picture not in self._numbers:
+    def _number(self, image: int | str) -> int:
+        if image not in self._numbers:
             raise ArgumentError(
-                f'predictions: expected pictures of ann_file, got image id {picture!r}; give the '
-                'evaluator and the dataset the same ann_file'
+                f'predictions: expected images of ann_file, got image id {image!r}; set the same '
+                'ann_file for the evaluator and the dataset'
             )
-        return self._numbers[picture]
+        return self._numbers[image]
 
     def _coco_results(self, kind: str, predictions: Sequence[dict]) -> list[dict]:
-        """COCO's list of results: boxes (x, y, width, height) in pixels, for ``segm`` also RLE."""
+        """Return COCO's list of results: boxes (x, y, width, height) in pixels, RLE if ``segm``."""
         rows = []
         for prediction in predictions:
             corners = prediction['bboxes'].astype(float)
@@ -270,29 +270,29 @@ class CocoMetric(MMDetCocoMetric):
         return rows
 
     def _categories(self, labels: np.ndarray) -> list[int]:
-        """The json's ids of categories for labels of shape (N,)."""
+        """Return the json's category ids for labels of shape (N,)."""
         if labels.size and labels.max() >= len(self.cat_ids):
             raise ArgumentError(
-                f'predictions: expected labels below {len(self.cat_ids)}, the classes that the '
-                f'dataset has in ann_file, got {labels.max()}; set num_classes of the heads'
+                f'predictions: expected labels below {len(self.cat_ids)}, the number of classes '
+                f'in ann_file, got {labels.max()}; set num_classes of the heads'
             )
         return [self.cat_ids[label] for label in labels]
 
     def _report(self, metric: str, curves: Curves) -> dict[str, float]:
-        """Log an evaluation and name its numbers as mmdet does."""
+        """Log an evaluation, and return its numbers under mmdet's names."""
         if metric == 'proposal':
             items = self.metric_items or AR_ITEMS
             return {item: round(float(curves.summary(item)), 3) for item in items}
         values = self._report_classes(metric, curves) if self.classwise else {}
         for item in self.metric_items or AP_ITEMS:
-            # numpy's rounding, as in mmdet: it differs from Python's where a value ends in 5.
+            # numpy's rounding, as in mmdet: it differs from Python's if a value ends in 5.
             values[f'{metric}_{item}'] = float(np.round(curves.summary(item), 3))
         line = ' '.join(f'{curves.summary(item):.3f}' for item in AP_ITEMS)
         MMLogger.get_current_instance().info(f'{metric}_mAP_copypaste: {line}')
         return values
 
     def _report_classes(self, metric: str, curves: Curves) -> dict[str, float]:
-        """Log a table of AP, a class a line, and return ``NAME_precision`` of each."""
+        """Log a table of AP with one class per line, and return ``NAME_precision`` of each."""
         table, values = [CLASS_TABLE], {}
         places = {category: place for place, category in enumerate(sorted(self.cat_ids))}
         for category in self._coco_api.load_cats(self.cat_ids):
@@ -308,8 +308,8 @@ class CocoMetric(MMDetCocoMetric):
     def _recall_of_proposals(self, predictions: list[dict]) -> dict[str, float]:
         proposals = {prediction['img_id']: prediction['bboxes'] for prediction in predictions}
         pairs = [
-            (boxes_to_find(self._coco_api.imgToAnns[picture]), proposals.get(picture, NO_BOXES))
-            for picture in self.img_ids
+            (boxes_to_find(self._coco_api.imgToAnns[image]), proposals.get(image, NO_BOXES))
+            for image in self.img_ids
         ]
         recalls = mean_recalls(pairs, self.proposal_nums, self.iou_thrs)
         values = {f'AR@{n}': float(recall) for n, recall in zip(self.proposal_nums, recalls)}
@@ -320,7 +320,7 @@ class CocoMetric(MMDetCocoMetric):
 
 def _with_encoded_masks(sample: dict) -> dict:
     found = sample['pred_instances']
-    if not isinstance(found.get('masks'), torch.Tensor):  # none, or RLE already
+    if not isinstance(found.get('masks'), torch.Tensor):  # no masks, or RLE already
         return sample
     return {**sample, 'pred_instances': {**found, 'masks': encode_masks(found['masks'])}}
 
@@ -333,13 +333,13 @@ def _add_masks(rows: list[dict], masks: Sequence[dict]) -> None:
         )
     for row, mask in zip(rows, masks):
         counts = mask['counts']
-        if isinstance(counts, bytes):  # which json has not
+        if isinstance(counts, bytes):  # json has no bytes
             counts = counts.decode()
         row['segmentation'] = {**mask, 'counts': counts}
 
 
 def _check_annotations(truth: 'faster_coco_eval.COCO', cat_ids: list[int], metric: str) -> None:
-    """Raise where pycocotools would raise KeyError; faster-coco-eval would count a zero."""
+    """Raise if pycocotools would raise KeyError; faster-coco-eval would use a zero instead."""
     for annotation in truth.dataset['annotations']:
         if annotation['category_id'] not in cat_ids:
             continue

@@ -1,4 +1,4 @@
-"""Mask R-CNN whose neck asks the backbone for its channels."""
+"""Mask R-CNN whose neck gets its input channels from the backbone."""
 
 from mmdet.models.detectors import MaskRCNN as PlainMaskRCNN
 from mmdet.registry import MODELS as MMDET_MODELS
@@ -9,13 +9,13 @@ from mmconvnext.registry import MODELS
 
 @MODELS.register_module()
 class MaskRCNN(PlainMaskRCNN):
-    """mmdet's MaskRCNN, the same parameters and names, and the same arguments by name.
+    """mmdet's MaskRCNN, with the same parameters, names and keyword arguments.
 
-    A neck whose ``in_channels`` is None or left out gets the backbone's, so that another backbone
-    is one entry of a config: ``--cfg-options model.backbone.step=kernel_5``.
+    If the neck's ``in_channels`` is None or missing, it gets the backbone's channels. So one config
+    entry changes the backbone: ``--cfg-options model.backbone.step=kernel_5``.
 
     Raises:
-        ArgumentError: ``in_channels`` is not given, and the backbone does not tell it.
+        ArgumentError: ``in_channels`` is missing, and the backbone has no ``out_channels``.
     """
 
     def __init__(self, backbone: dict, *args: object, neck: dict | None = None, **kwargs) -> None:
@@ -25,8 +25,8 @@ class MaskRCNN(PlainMaskRCNN):
         if neck.get('in_channels') is None:
             if not isinstance(getattr(self.backbone, 'out_channels', None), tuple):
                 raise ArgumentError(
-                    'neck: expected in_channels, got None; only a backbone of mmconvnext tells '
-                    f'what it gives, {type(self.backbone).__name__} does not'
+                    'neck: expected in_channels, got None; set them: '
+                    f'{type(self.backbone).__name__} has no out_channels'
                 )
             neck = {**neck, 'in_channels': list(self.backbone.out_channels)}
         self.neck = MMDET_MODELS.build(neck)

@@ -1,6 +1,6 @@
-"""Multi-scale and flip testing of boxes and masks.
+"""Multi-scale and flip testing with boxes and masks.
 
-mmdet's own test-time augmentation asserts that there are no masks (open-mmlab/mmdetection #10705).
+mmdet's own test-time augmentation does not support masks (open-mmlab/mmdetection #10705).
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,9 +23,9 @@ _FLIPPED = {'horizontal': (-1,), 'vertical': (-2,), 'diagonal': (-2, -1)}
 
 
 class _View(NamedTuple):
-    """A batch of pictures as one augmentation shows them to the detector."""
+    """A batch of images in one augmentation."""
 
-    features: tuple[Tensor, ...]  # of the neck, (N, C, height, width) each
+    features: tuple[Tensor, ...]  # from the neck, (N, C, height, width) each
     samples: SampleList
 
 
@@ -33,16 +33,16 @@ class _View(NamedTuple):
 class MaskTTAModel(BaseTTAModel):
     """Test-time augmentation of mmdet's two-stage detectors, with or without masks.
 
-    The box head's boxes of all views, before suppression, are brought back to the picture and
-    suppressed together, by the detector's own ``test_cfg.rcnn``. The mask head then looks at the
-    boxes that are left in every view, and the mean of its probabilities is the mask. A cascade's
-    masks are means over its stages besides, as without augmentation.
+    The box head's boxes from all views are mapped back to the image and suppressed together, with
+    the detector's ``test_cfg.rcnn``. The mask head then predicts the remaining boxes in every view,
+    and the mask is the mean of its probabilities. In a cascade the mean is also over its stages, as
+    without augmentation.
 
-    The views' feature maps are held until the masks are done: about 90 MB a view of 1333 × 800
-    with 256 channels in float32.
+    The feature maps of all views are kept until the masks are done: about 90 MB for a view of
+    1333 × 800 with 256 channels in float32.
 
-    Source: facebookresearch/detectron2 @02b5c4e, modeling/test_time_augmentation.py, for what is
-    merged and when.
+    Source of the merging: facebookresearch/detectron2 @02b5c4e,
+    modeling/test_time_augmentation.py.
 
     Raises:
         ArgumentError: the detector has no RoI head.
@@ -53,14 +53,14 @@ class MaskTTAModel(BaseTTAModel):
         if not hasattr(self.module, 'roi_head'):
             raise ArgumentError(
                 'MaskTTAModel: expected a two-stage detector, such as MaskRCNN or CascadeRCNN, got '
-                f"{type(self.module).__name__}; take mmdet's DetTTAModel for it"
+                f"{type(self.module).__name__}; use mmdet's DetTTAModel for it"
             )
 
     @torch.no_grad()
     def test_step(self, data: Mapping[str, Sequence]) -> SampleList:
-        """Merged predictions for a batch, in the pixels of the pictures as they are on disk.
+        """Return merged predictions for a batch, in pixels of the original images.
 
-        ``data`` has ``inputs`` and ``data_samples``, each with a list a view, an entry a picture.
+        ``data`` has ``inputs`` and ``data_samples``, each a list of views with one entry per image.
         """
         views = []
         for entries in zip(*data.values(), strict=True):
@@ -74,11 +74,11 @@ class MaskTTAModel(BaseTTAModel):
         return views[0].samples
 
     def merge_preds(self, data_samples_list: list[SampleList]) -> SampleList:
-        """Never called: final predictions of the views are too late to merge."""
+        """Raise TypeError: the final predictions of the views cannot be merged."""
         raise TypeError('MaskTTAModel merges before suppression; call test_step')
 
     def _candidates(self, view: _View) -> list[InstanceData]:
-        """Every class's box (K, 4 · classes) and score (K, classes + 1) of each picture's RoIs."""
+        """Return boxes (K, 4 · classes) and scores (K, classes + 1) of each image's RoIs."""
         metas = [sample.metainfo for sample in view.samples]
         proposals = self.module.rpn_head.predict(view.features, view.samples, rescale=False)
         candidates = self.module.roi_head.predict_bbox(
@@ -90,7 +90,7 @@ class MaskTTAModel(BaseTTAModel):
 
     def _suppress(self, candidates: list[InstanceData]) -> InstanceData:
         options = self.module.roi_head.test_cfg
-        # A view without proposals has boxes of another shape.
+        # The boxes of a view without proposals have another shape.
         candidates = [found for found in candidates if len(found)] or candidates[:1]
         boxes, labels = multiclass_nms(
             torch.cat([found.bboxes for found in candidates]),
@@ -105,18 +105,18 @@ class MaskTTAModel(BaseTTAModel):
         last_head: Any = stages(self.module.roi_head, 'mask')[-1][1]
         seen = views if len(found) else []
         probabilities = [self._mask_probabilities(found, view, number) for view in seen]
-        # Pasted as mmdet does it, into the picture as it is on disk.
+        # Pasted as in mmdet, into the original image size.
         meta = dict(views[0].samples[number].metainfo, scale_factor=(1.0, 1.0))
         last_head.predict_by_feat(
             [torch.stack(probabilities).mean(0) if probabilities else None],
             [found],
             [meta],
             self.module.roi_head.test_cfg,
-            activate_map=True,  # they are probabilities already
+            activate_map=True,  # the values are already probabilities
         )
 
     def _mask_probabilities(self, found: InstanceData, view: _View, number: int) -> Tensor:
-        """(boxes, classes, height, width), upright."""
+        """Return mask probabilities, (boxes, classes, height, width), with the flip undone."""
         meta = view.samples[number].metainfo
         boxes = _flip(found.bboxes, meta)
         boxes = boxes * boxes.new_tensor(meta['scale_factor']).repeat(2)
@@ -135,7 +135,7 @@ class MaskTTAModel(BaseTTAModel):
 
 
 def _flip(boxes: Tensor, meta: Mapping) -> Tensor:
-    """Boxes from a view to the picture, or back: a flip undoes itself."""
+    """Map boxes from a view to the image, or back: a flip is its own inverse."""
     if not meta.get('flip'):
         return boxes
     return bbox_flip(boxes, meta['ori_shape'], meta['flip_direction'])

@@ -1,1 +1,1 @@
-"""What draws on images: labels, instances, panels, legends."""
+"""Draw labels, instances, panels and legends on images."""

@@ -10,7 +10,7 @@ Colour = tuple[int, int, int]
 
 
 class Classes(NamedTuple):
-    """Of each class its name and its RGB colour; ``source`` tells a person where they are from."""
+    """Names and RGB colours of the classes; ``source`` tells the user where they are from."""
 
     names: tuple[str, ...]
     colours: tuple[tuple[int, int, int], ...]
@@ -18,16 +18,16 @@ class Classes(NamedTuple):
 
 
 def class_name(index: int, classes: Sequence[str]) -> str:
-    """The class's name, or its id where it has none."""
+    """Return the class's name, or its id if it has no name."""
     return classes[index] if index < len(classes) else str(index)
 
 
 def class_colour(index: int, palette: Sequence[Sequence[int]]) -> Colour:
-    """RGB of a class; one of its own for a class that the palette lacks."""
+    """Return the RGB colour of a class, or a generated one if the palette lacks it."""
     if index < len(palette):
         red, green, blue = (int(value) for value in palette[index])
         return red, green, blue
-    # Steps of the golden ratio around the hues keep any number of successive ids apart.
+    # Steps of the golden ratio in hue give distinct colours to any number of consecutive ids.
     hsv = np.array([[[round(180 * (index * 0.618034 % 1)) % 180, 200, 240]]], np.uint8)
     red, green, blue = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0]
     return int(red), int(green), int(blue)

@@ -1,4 +1,4 @@
-"""Instances drawn over a picture: masks, boxes and labels that keep clear of each other."""
+"""Draw instances over an image: masks, boxes and labels, with little overlap of labels."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -11,17 +11,17 @@ from mmconvnext.drawing.panels import enlarge, enlargement, side_by_side, text_s
 from mmconvnext.drawing.plates import draw_plate, measure, shade
 
 _BOX_LINE = 2  # at scale 1
-_TALL = 4  # lines of text in a box that has room for a label inside
-_SMALL = 4  # times a label's area: boxes that a label would hide a good part of
-_ROWS = 6  # lines that a label is moved away from its box at most
-_NEARNESS = 0.3  # of a label's area: small boxes that it may cover to be a line nearer to its own
+_TALL = 4  # minimal height, in lines of text, of a box with space for a label inside
+_SMALL = 4  # times a label's area: a label would hide much of a smaller box
+_ROWS = 6  # maximal distance of a label from its box, in lines
+_NEARNESS = 0.3  # of a label's area: small boxes it may cover to be one line nearer to its box
 
 
 class Instances(NamedTuple):
-    """Objects of a picture, in its pixels.
+    """Objects in an image, in its pixels.
 
-    boxes (N, 4) left, top, right, bottom from the picture's corner; ids (N,) classes; scores (N,)
-    or None; masks (N, H, W) bool or None.
+    ``boxes``: (N, 4) left, top, right, bottom from the image's corner; ``ids``: (N,) classes;
+    ``scores``: (N,) or None; ``masks``: (N, H, W) bool or None.
     """
 
     boxes: np.ndarray
@@ -46,12 +46,12 @@ def draw_instances(
     factor: int = 1,
     scale: float = 1.0,
 ) -> np.ndarray:
-    """Masks, boxes and labels over an enlarged picture; lines and text are not enlarged.
+    """Return an enlarged image with masks, boxes and labels; lines and text are not enlarged.
 
-    Smaller objects are drawn over larger ones; labels of higher scores get the better places. From
-    (H, W, 3) to (H × factor, W × factor, 3) uint8 BGR. ``palette`` has RGB colours, ``opacity`` is
-    the share of the class colour inside a mask, 0 to 1, ``scale`` the size of text and lines
-    (:func:`text_scale`).
+    Smaller objects are drawn over larger ones, and labels with higher scores are placed first.
+    Shapes: (H, W, 3) → (H × factor, W × factor, 3), uint8 BGR. ``palette`` has RGB colours,
+    ``opacity`` is the weight of the class colour inside a mask, 0 to 1, ``scale`` the size of text
+    and lines (:func:`text_scale`).
     """
     canvas = enlarge(image, factor)
     boxes = instances.boxes * factor
@@ -77,10 +77,10 @@ def compare_instances(
     palette: Sequence[Sequence[int]],
     opacity: float,
 ) -> np.ndarray:
-    """The picture, (H, W, 3) uint8 BGR, without and with each set of instances, side by side.
+    """Return the image, (H, W, 3) uint8 BGR, without and with each set of instances, side by side.
 
-    ``instances`` has the title and the instances of each panel; a legend is below. The other
-    arguments are as of :func:`draw_instances`.
+    ``instances`` maps each panel's title to its instances; a legend is below. The other arguments
+    are those of :func:`draw_instances`.
     """
     factor = enlargement(image)
     scale = text_scale(image, factor)
@@ -96,7 +96,7 @@ def compare_instances(
 def _draw_mask(
     canvas: np.ndarray, mask: np.ndarray, colour: Colour, opacity: float, factor: int, scale: float
 ) -> None:
-    """The mask filled, with an outline that parts it from others of its class."""
+    """Fill a mask, with an outline that separates it from other masks of its class."""
     left, top, width, height = cv2.boundingRect(mask.astype(np.uint8))
     if not width:
         return
@@ -112,7 +112,7 @@ def _draw_mask(
 
 
 def _draw_box(canvas: np.ndarray, box: np.ndarray, colour: Colour, scale: float) -> None:
-    """Lines just inside the box: OpenCV's would be half outside a box along the border."""
+    """Draw a box just inside its edges: OpenCV would draw half of its lines outside."""
     limit = np.array(canvas.shape[1::-1])
     start = np.clip(np.rint(box[:2]), 0, limit - 1).astype(int)
     end = np.clip(np.rint(box[2:]), start + 1, limit).astype(int)
@@ -123,7 +123,7 @@ def _draw_box(canvas: np.ndarray, box: np.ndarray, colour: Colour, scale: float)
 
 
 def _draw_labels(canvas: np.ndarray, labels: Sequence[_Label], scale: float) -> None:
-    """The first labels get the better places and are over those that they cannot avoid."""
+    """Draw labels; the first get the best places and cover those that they cannot avoid."""
     boxes = np.array([label.box for label in labels]).reshape(-1, 4)
     drawn = []
     taken = np.empty((0, 4), int)
@@ -140,7 +140,7 @@ def _draw_labels(canvas: np.ndarray, labels: Sequence[_Label], scale: float) -> 
 
 
 def _draw_leader(canvas: np.ndarray, label: _Label, place: Sequence[int], scale: float) -> None:
-    """A line from a label to its box where they are apart."""
+    """Draw a line from a label to its box if they are apart."""
     if not _distances(np.array([place]), label.box)[0]:
         return
     middle = (label.box[:2] + label.box[2:]) / 2
@@ -157,30 +157,30 @@ def place_label(
     taken: np.ndarray,
     small: np.ndarray,
 ) -> list[int]:
-    """The place in the picture that covers least of other labels; of those the handiest.
+    """Return a label's place in the image that covers the least of other labels.
 
-    That is near the instance's ``box``, (4,), and covers little of the ``small`` boxes, (S, 4);
-    other labels have the places ``taken``, (L, 4). All are left, top, right, bottom in pixels;
-    ``size`` of the label and ``picture`` are (width, height).
+    Among equal places it prefers those near the instance's ``box``, (4,), that cover little of the
+    ``small`` boxes, (S, 4). Other labels are at ``taken``, (L, 4). All are left, top, right, bottom
+    in pixels; the label's ``size`` and the ``image`` are (width, height).
     """
     spots = np.array(list(_spots(np.rint(box).astype(int).tolist(), *size)))
     spots = np.clip(spots, 0, np.maximum(np.subtract(picture, size), 0))
     places = np.hstack([spots, spots + size])
     lines = _distances(places, box) / size[1]
     handiness = _covered(places, small) / (size[0] * size[1]) + _NEARNESS * lines
-    # By the last key first; the first of equals.
+    # Sorted by the last key first; among equals, the first place is used.
     return places[np.lexsort([handiness, _covered(places, taken)])[0]].tolist()
 
 
 def _spots(box: Sequence[int], width: int, height: int) -> Iterator[tuple[int, int]]:
-    """Left and top of a label, the best first: above, inside, below, beside, then farther away."""
+    """Yield left and top of a label, best first: above, inside, below, beside, farther away."""
     left, top, right, bottom = box
     lines = [top - height, top, bottom, bottom - height]
     if bottom - top < _TALL * height:
         lines = [top - height, bottom, top, bottom - height]
     for row in range(1, _ROWS + 1):
         lines += [bottom + row * height, top - (row + 1) * height]
-    # The middle lines of tall boxes too, where the top and the bottom are taken.
+    # Also the middle of tall boxes, if top and bottom are taken.
     lines += range(top + height, bottom - height, height)
     for y in lines:
         for x in (left, right - width, right, left - width):
@@ -188,13 +188,13 @@ def _spots(box: Sequence[int], width: int, height: int) -> Iterator[tuple[int, i
 
 
 def _distances(places: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """Pixels from each of (P, 4) places to a box, along the axis that parts them more."""
+    """Return the pixels from each of (P, 4) places to a box, along the axis with the larger gap."""
     apart = np.maximum(places[:, :2] - box[2:], box[:2] - places[:, 2:])
-    return (apart.max(1) - 1).clip(0)  # a pixel is rounding
+    return (apart.max(1) - 1).clip(0)  # one pixel is due to rounding
 
 
 def _covered(places: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """Area of each of (P, 4) places that (B, 4) boxes cover; twice what two of them do."""
+    """Return the area of (P, 4) places covered by (B, 4) boxes; areas of two boxes count twice."""
     ends = np.minimum(places[:, None, 2:], boxes[:, 2:])
     return (ends - np.maximum(places[:, None, :2], boxes[:, :2])).clip(0).prod(2).sum(1)
 

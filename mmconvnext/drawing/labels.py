@@ -1,4 +1,4 @@
-"""Label maps drawn over an image, alone or side by side, and names in them."""
+"""Draw label maps over an image, alone or side by side, with class names in them."""
 
 from collections.abc import Sequence
 
@@ -10,8 +10,8 @@ from mmconvnext.drawing.panels import enlarge, enlargement, side_by_side
 from mmconvnext.drawing.plates import draw_plate, measure
 
 _WHITE = (255, 255, 255)
-_LOOKED_AT = 512  # pixels a side of the map in which room for names is looked for
-_ROOM = 1.3  # of a name's plate, that its region has to have each way
+_LOOKED_AT = 512  # pixels: side of the reduced map that is searched for space for names
+_ROOM = 1.3  # minimal size of a region, as a multiple of a name's plate
 
 
 def compare_labels(
@@ -21,10 +21,10 @@ def compare_labels(
     palette: Sequence[Sequence[int]],
     opacity: float,
 ) -> np.ndarray:
-    """The picture, (H, W, 3) uint8 BGR, and each of its label maps side by side, over a legend.
+    """Return the image, (H, W, 3) uint8 BGR, and its label maps side by side, with a legend.
 
-    ``labels`` has the title and the (H, W) class ids of each map, ``classes`` the name of each
-    class; the other arguments are as of :func:`overlay`.
+    ``labels`` maps each title to (H, W) class ids, ``classes`` are the classes' names; the other
+    arguments are those of :func:`overlay`.
     """
     factor = enlargement(image)
     panels = {'image': image}
@@ -38,10 +38,10 @@ def compare_labels(
 def overlay(
     image: np.ndarray, labels: np.ndarray, palette: Sequence[Sequence[int]], opacity: float
 ) -> np.ndarray:
-    """Label colours over a picture: both (H, W, 3) uint8, BGR.
+    """Return an image, (H, W, 3) uint8 BGR, blended with the colours of its labels.
 
-    ``labels`` are (H, W) class ids, of which those that the RGB ``palette`` lacks, such as 255, are
-    white; ``opacity`` is the share of the label colour, 0 to 1.
+    ``labels`` are (H, W) class ids; ids that the RGB ``palette`` lacks, such as 255, are white.
+    ``opacity`` is the weight of the label colour, 0 to 1.
     """
     table = np.full((max(256, len(palette)), 3), _WHITE, np.uint8)
     table[: len(palette)] = np.asarray(palette, np.uint8)[:, ::-1]
@@ -56,16 +56,16 @@ def name_regions(
     factor: int,
     scale: float,
 ) -> None:
-    """Write the name of each class ``present`` once, in the middle of its widest place.
+    """Write the name of each class in ``present`` once, at the widest place of its regions.
 
-    Colours of a large palette are too near each other to tell all of them by a legend. A class
-    without room for its name has the legend only. ``labels`` are (H, W) ids; ``canvas``,
-    (H × factor, W × factor, 3) uint8 BGR, is changed.
+    The colours of a large palette are too similar for a legend alone. A class without space for
+    its name is only in the legend. ``labels`` are (H, W) ids; ``canvas``, (H × factor, W × factor,
+    3) uint8 BGR, is changed in place.
     """
     step = -(-max(labels.shape) // _LOOKED_AT)
     first = [min(step // 2, side - 1) for side in labels.shape]
     small = labels[first[0] :: step, first[1] :: step]
-    pixel = step * factor  # of the canvas, a side
+    pixel = step * factor  # pixels of the canvas for one of the reduced map, along a side
     for i in present:
         text = measure(classes.names[i], canvas.shape[1], scale)
         needed = np.ceil(np.multiply(text.size, _ROOM) / pixel).astype(int)
@@ -79,8 +79,8 @@ def name_regions(
 
 
 def _middle(region: np.ndarray, width: int, height: int) -> tuple[int, int] | None:
-    """Column and row around which a region has most room for a rectangle, None for too little."""
-    # Nothing is outside of the picture: the border limits a region as another region does.
+    """Return column and row where a rectangle fits best into a region, or None."""
+    # The image border limits a region like another region.
     kernel = np.ones((height, width), np.uint8)
     eroded = cv2.erode(region, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0)
     if not eroded.any():

@@ -1,4 +1,4 @@
-"""What was predicted, drawn over the picture, with a legend below."""
+"""Draw predictions over an image, with a legend below."""
 
 from bisect import bisect
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from mmconvnext.drawing.instances import Instances, draw_instances
 from mmconvnext.drawing.labels import name_regions, overlay
 from mmconvnext.drawing.panels import enlarge, enlargement, entry_width, legend_lines, text_scale
 
-_LONGEST = 4096  # pixels that no side of a small picture is enlarged to
+_LONGEST = 4096  # pixels: maximal side of an enlarged image
 _WHITE = (255, 255, 255)
 
 
@@ -22,11 +22,11 @@ def label_overlay(
     opacity: float,
     lines: int | None = None,
 ) -> np.ndarray:
-    """Label colours over a picture, names in them, a legend of all classes, the largest first.
+    """Return an image with label colours and names, over a legend, largest classes first.
 
     ``image`` is (H, W, 3) uint8 BGR (:func:`viewable`), ``labels`` are (H, W) ids, 0 for the first
-    class. The legend has as many ``lines`` as it needs, or those given, so that pictures are of one
-    size. The result is uint8 BGR: the picture, enlarged if it is small, over its legend.
+    class. ``lines`` fixes the number of lines of the legend, so that all images have one size; None
+    uses as many as needed. The result is uint8 BGR; small images are enlarged.
     """
     factor = _enlargement(image)
     drawn = enlarge(overlay(image, labels, classes.colours, opacity), factor)
@@ -43,10 +43,10 @@ def instance_overlay(
     opacity: float,
     lines: int | None = None,
 ) -> np.ndarray:
-    """Masks, boxes, names and scores over a picture, and a legend of the classes present.
+    """Return an image with masks, boxes, names and scores, over a legend of its classes.
 
-    ``instances`` are in the picture's pixels, ``opacity`` is the share of the class colour inside
-    a mask; all else is as of :func:`label_overlay`.
+    ``instances`` are in the image's pixels, ``opacity`` is the weight of the class colour inside a
+    mask; the rest is as in :func:`label_overlay`.
     """
     factor = _enlargement(image)
     scale = text_scale(image, factor)
@@ -56,10 +56,10 @@ def instance_overlay(
 
 
 def viewable(image: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8 BGR of a picture of any channels and type that a pipeline loads.
+    """Convert an image of any dtype and number of channels to (H, W, 3) uint8 BGR.
 
-    Integers of 16 bits lose the lower eight, fractions are taken to be of 0 to 1 unless they are
-    larger, more than three channels lose all but the first three, and one or two become grey.
+    16-bit integers lose their lower 8 bits. Floats are expected in 0 to 1, unless there are larger
+    values. Only the first three channels are used; one or two channels become grey.
     """
     image = image[..., None] if image.ndim == 2 else image
     if image.dtype == np.uint16:
@@ -73,13 +73,13 @@ def viewable(image: np.ndarray) -> np.ndarray:
 
 
 def _most_first(ids: np.ndarray) -> list[int]:
-    """The ids that occur, the most frequent first, of equals the lowest."""
+    """Return the ids that occur, the most frequent first; among equals, the lowest first."""
     counts = np.bincount(ids)
     return [i for i in np.argsort(-counts, kind='stable').tolist() if counts[i]]
 
 
 def _enlargement(image: np.ndarray) -> int:
-    """As of the pictures of a test, but for very wide and low ones, which would get huge."""
+    """Return the factor of :func:`enlargement`, smaller for very wide images."""
     return max(1, min(enlargement(image), _LONGEST // max(image.shape[:2])))
 
 
@@ -88,7 +88,7 @@ def _with_legend(
 ) -> np.ndarray:
     entries = [(classes.names[i], classes.colours[i]) for i in present]
     if lines is None:
-        # A narrow picture gets a white margin rather than names that are cut off.
+        # A narrow image gets a white margin, so that names are not cut off.
         widest = max((entry_width(name, scale) for name, _ in entries), default=0)
         margin = max(0, widest - drawn.shape[1])
         drawn = cv2.copyMakeBorder(drawn, 0, 0, 0, margin, cv2.BORDER_CONSTANT, value=_WHITE)
@@ -99,7 +99,7 @@ def _with_legend(
 def _fixed_lines(
     width: int, entries: Sequence[tuple[str, Colour]], scale: float, lines: int
 ) -> list[np.ndarray]:
-    """A legend of ``lines`` lines: empty ones below, or the last entries left out."""
+    """Return a legend of ``lines`` lines: filled with empty lines, or without the last entries."""
 
     def legend(kept: int) -> list[np.ndarray]:
         more = [(f'+ {len(entries) - kept} more', _WHITE)] if kept < len(entries) else []

@@ -1,4 +1,4 @@
-"""Pictures side by side under their titles, over a legend."""
+"""Arrange images side by side, with titles above and a legend below."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -7,28 +7,28 @@ import numpy as np
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 
-_FONT_SIZE = 0.45  # at scale 1, as are the pixels below
+_FONT_SIZE = 0.45  # at scale 1, like the pixels below
 _GAP = 8  # white pixels between the panels
 _LINE = 24  # height of a line of text
-_BASELINE = 17  # of the text in its line, from the line's top
-_SMALLEST = 256  # pictures lower than this are enlarged
-_ORDINARY = 700  # pixels a side of a picture that is neither small nor large
+_BASELINE = 17  # of the text, from the top of its line
+_SMALLEST = 256  # images with a smaller height are enlarged
+_ORDINARY = 700  # pixels: side of an image of normal size
 _BLACK = (0, 0, 0)
 
 
 def enlargement(image: np.ndarray) -> int:
-    """The whole factor that makes a picture high enough to look at; 1 for most."""
+    """Return the integer factor that makes an image high enough to look at; usually 1."""
     return -(-_SMALLEST // len(image))
 
 
 def text_scale(image: np.ndarray, factor: int) -> float:
-    """Of text and lines: as large in a large picture as in an ordinary one, seen whole."""
+    """Return the scale of text and lines, relative to the size of the enlarged image."""
     height, width = image.shape[:2]
     return max(1.0, factor * (height * width) ** 0.5 / _ORDINARY)
 
 
 def enlarge(image: np.ndarray, factor: int) -> np.ndarray:
-    """Each pixel of (H, W) or (H, W, C), of any type, as a square of ``factor`` pixels a side."""
+    """Repeat each pixel of (H, W) or (H, W, C), of any dtype, ``factor`` times along each side."""
     return image.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
@@ -37,9 +37,9 @@ def side_by_side(
     legend: Iterable[tuple[str, Sequence[int]]],
     scale: float = 1.0,
 ) -> np.ndarray:
-    """Panels under their titles, and below them the legend: one picture, uint8 BGR.
+    """Return one uint8 BGR image: panels with titles above and a legend below.
 
-    Panels are (H, W, 3) uint8 BGR, all of one height; a legend's entries are names and RGB colours.
+    Panels are (H, W, 3) uint8 BGR of equal height; the legend's entries are names and RGB colours.
     """
     columns: list[np.ndarray] = []
     for title, panel in panels.items():
@@ -53,10 +53,9 @@ def side_by_side(
 def legend_lines(
     width: int, entries: Iterable[tuple[str, Sequence[int]]], scale: float = 1.0
 ) -> list[np.ndarray]:
-    """Lines of swatches and names, each (height, ``width``, 3) uint8 BGR; as many as it takes.
+    """Return the legend's lines of swatches and names, each (height, ``width``, 3) uint8 BGR.
 
-    ``entries`` are names and RGB colours; one that is wider than a line is cut
-    (:func:`entry_width`).
+    ``entries`` are names and RGB colours; an entry wider than a line is cut (:func:`entry_width`).
     """
     lines: list[np.ndarray] = []
     height = round(_LINE * scale)
@@ -75,7 +74,7 @@ def legend_lines(
 
 
 def entry_width(name: str, scale: float = 1.0) -> int:
-    """Pixels that an entry of a legend takes, with the space up to the next one."""
+    """Return the width of a legend's entry in pixels, including the space after it."""
     (width, _), _ = cv2.getTextSize(name, FONT, _FONT_SIZE * scale, round(scale))
     return round(_LINE * scale) + width + round(12 * scale)
 

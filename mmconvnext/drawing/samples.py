@@ -1,4 +1,4 @@
-"""Instances of mmdet's data samples, in the pixels of the image on disk."""
+"""Extract instances from mmdet's data samples, in pixels of the image file."""
 
 import cv2
 import numpy as np
@@ -8,7 +8,7 @@ from mmconvnext.drawing.instances import Instances
 
 
 def detections(sample: BaseDataElement, score_thr: float) -> Instances:
-    """A sample's predictions whose score is at least ``score_thr``."""
+    """Return a sample's predictions with a score of at least ``score_thr``."""
     found = sample.pred_instances
     found = found[found.scores >= score_thr]
     masks = found.masks.cpu().numpy() if 'masks' in found else None
@@ -16,11 +16,11 @@ def detections(sample: BaseDataElement, score_thr: float) -> Instances:
 
 
 def ground_truth(sample: BaseDataElement, shape: tuple[int, int], dataset: object) -> Instances:
-    """A sample's ``gt_instances`` in the pixels of the picture on disk.
+    """Return a sample's ``gt_instances`` in pixels of the image file.
 
-    ``shape`` is that picture's height and width. The instances are of the test scale where they
-    were loaded before the resize. A mask's size tells; of boxes alone the order of the steps in
-    the dataset's pipeline does.
+    ``shape`` is that image's height and width. Instances that were loaded before the resize are at
+    the test scale: the size of the masks shows this, or, with boxes only, the order of steps in the
+    dataset's pipeline.
     """
     true = sample.gt_instances
     masks = true.masks.to_ndarray().astype(bool) if 'masks' in true else None
@@ -35,7 +35,7 @@ def ground_truth(sample: BaseDataElement, shape: tuple[int, int], dataset: objec
 
 
 def _annotated_first(dataset: object) -> bool:
-    """Whether the dataset's pipeline resizes pictures after it loaded their annotation."""
+    """Return whether the dataset's pipeline loads annotations before it resizes images."""
     steps = getattr(getattr(dataset, 'pipeline', None), 'transforms', ())
     names = [type(step).__name__ for step in steps]
     loaded = names.index('LoadAnnotations') if 'LoadAnnotations' in names else len(names)
@@ -43,9 +43,9 @@ def _annotated_first(dataset: object) -> bool:
 
 
 def _unscaled(masks: np.ndarray, scale: tuple[float, float], shape: tuple[int, int]) -> np.ndarray:
-    """Masks of the test scale, perhaps padded, in the size of the picture."""
+    """Resize masks of the test scale, which may be padded, to the size of the image."""
     result = np.zeros((len(masks), *shape), bool)
-    # Unlike cv2.resize, a warp leaves the padding out.
+    # Unlike cv2.resize, a warp ignores the padding.
     shrink = np.diag(scale).astype(float) @ np.eye(2, 3)
     flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
     for mask, target in zip(masks, result):
@@ -54,6 +54,6 @@ def _unscaled(masks: np.ndarray, scale: tuple[float, float], shape: tuple[int, i
 
 
 def _boxes(instances: InstanceData) -> np.ndarray:
-    """(N, 4) boxes, whether a tensor or mmdet's box type around one."""
+    """Return (N, 4) boxes from a tensor or from mmdet's box type."""
     boxes = instances.bboxes
     return getattr(boxes, 'tensor', boxes).cpu().numpy().reshape(-1, 4)

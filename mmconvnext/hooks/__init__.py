@@ -1,4 +1,4 @@
-"""Hooks of the training and the test loop."""
+"""Hooks for training and testing."""
 
 from mmconvnext.hooks.checkpoint import CheckpointHook
 from mmconvnext.hooks.deploy import DeployHook

@@ -1,4 +1,4 @@
-"""Writes checkpoints that are whole, before it removes those they replace."""
+"""Write complete checkpoints before the checkpoints that they replace are removed."""
 
 import os
 import re
@@ -21,34 +21,33 @@ from mmconvnext.registry import HOOKS
 
 @HOOKS.register_module()
 class CheckpointHook(MMEngineCheckpointHook):
-    """mmengine's CheckpointHook, which never leaves a run without a checkpoint.
+    """mmengine's CheckpointHook, changed so that a run always has a complete checkpoint.
 
-    It has the same options, and differs in this:
+    It has the same options. The differences are:
 
-    - A checkpoint takes the place of an older one after it is complete; so does the best one.
-    - ``last_checkpoint`` holds a name relative to the work dir, so that the folder may move.
-    - Which checkpoint is the best is read from the files, not from paths in a checkpoint. Files are
-      removed in its own folder alone, and only such as have names of its own: checkpoints, and
-      what a run began to write.
-    - Where the first process cannot write, all processes end.
-    - A new best checkpoint does not make it write the last one again.
+    - An old checkpoint, also an old best one, is removed after the new one is complete.
+    - ``last_checkpoint`` contains a name relative to the work dir, so that the folder may be moved.
+    - The best checkpoint is found from the files, not from paths in a checkpoint. Files are removed
+      only in the hook's folder, and only checkpoints and partial files with names of this hook.
+    - If the first process cannot write, all processes end.
+    - A new best checkpoint does not cause the last checkpoint to be written again.
 
-    Needs :class:`.Runner`. In a folder that is not on this machine (``s3://…``) it is
-    mmengine's.
+    It needs :class:`.Runner`. For a remote folder (``s3://…``) it behaves like mmengine's
+    hook.
     """
 
     def before_train(self, runner: Runner) -> None:
         self._elsewhere = '://' in str(self.out_dir or runner.work_dir)
-        self._written_at = -1  # iterations of training in the last checkpoint
+        self._written_at = -1  # training iterations of the last checkpoint
         self._mid_epoch: str | None = None
-        self._together = True  # whether all processes save in step
+        self._together = True  # whether all processes save at the same time
         if self._elsewhere:
             super().before_train(runner)
             return
         info = runner.message_hub.runtime_info
         steps = info.get('keep_ckpt_ids') if self.max_keep_ckpts > 0 else None
         steps = [s for s in steps if is_count(s)] if isinstance(steps, list) else []
-        # mmengine removes the files that these name; here the files themselves tell.
+        # mmengine removes the files named here; this hook finds the files itself.
         removes = ('keep_ckpt_ids', 'best_ckpt', 'best_score')
         for name in [n for n in info if n.startswith(removes)]:
             runner.message_hub.pop_info(name)
@@ -57,22 +56,22 @@ class CheckpointHook(MMEngineCheckpointHook):
         self.keep_ckpt_ids = steps
         if is_main_process():
             for path in remove_partial(self.folder):
-                runner.logger.warning(f'Removed {path}, which a run began to write and did not end')
+                runner.logger.warning(f'Removed {path}, an unfinished file of an earlier run')
         self._find_best(runner)
         interrupted = info.get('mid_epoch_ckpt')
         if isinstance(interrupted, str) and step_of(interrupted) is not None:
             self._mid_epoch = interrupted
 
     def _find_best(self, runner: Runner) -> None:
-        """Take the best checkpoints from their files, those of a part that is trained again too."""
+        """Find the best checkpoints from the files, even if their iterations are repeated."""
         for indicator in self.key_indicators if self.save_best else []:
             found = [self._newest_best(indicator) if runner.iter else None]
-            broadcast_object_list(found)  # other machines may have none of the files
+            broadcast_object_list(found)  # other machines may not have the files
             if found[0] is not None:
                 self._set_best(runner, indicator, *found[0])
 
     def _newest_best(self, indicator: str) -> tuple[Path, float] | None:
-        """Of an indicator, the newest checkpoint, which is the best one, and its score."""
+        """Return an indicator's newest best checkpoint, which is the best, and its score."""
         found: dict[int, tuple[Path, float]] = {}
         for path in self.folder.glob('best_*'):
             if not self._is_best(path.name, indicator):
@@ -96,7 +95,7 @@ class CheckpointHook(MMEngineCheckpointHook):
         return name.startswith(beginning) and step is not None
 
     def _key(self, name: str, indicator: str) -> str:
-        """What mmengine calls ``best_score`` or ``best_ckpt`` of one of the indicators."""
+        """Return mmengine's key of ``best_score`` or ``best_ckpt`` for an indicator."""
         return name if len(self.key_indicators) == 1 else f'{name}_{indicator}'
 
     def _set_best(self, runner: Runner, indicator: str, path: Path, score: float) -> None:
@@ -115,8 +114,8 @@ class CheckpointHook(MMEngineCheckpointHook):
         if self.max_keep_ckpts > 0:
             kept = [s for s in self.keep_ckpt_ids if s != step] + [step]
             outdated = kept[: -self.max_keep_ckpts]
-            # Those to be removed are in the new checkpoint still: a run that is killed now and goes
-            # on from it knows them.
+            # The new checkpoint still lists the old ones: if the run is killed now and resumed
+            # from it, they are removed then.
             runner.message_hub.update_info('keep_ckpt_ids', kept)
             self.keep_ckpt_ids = kept[-self.max_keep_ckpts :]
         self._write(runner, self.filename_tmpl.format(step), meta)
@@ -156,7 +155,7 @@ class CheckpointHook(MMEngineCheckpointHook):
         )
 
     def _remove_replaced(self, runner: Runner, name: str) -> None:
-        """What was to go once there is a complete checkpoint: of mid-epoch, of another run."""
+        """Remove checkpoints that a complete one replaces: mid-epoch ones, another run's."""
         if self._mid_epoch not in (None, name):
             self._remove(self._mid_epoch)
             self._mid_epoch = None
@@ -198,12 +197,12 @@ class CheckpointHook(MMEngineCheckpointHook):
                 self._remove(path.name)
 
     def save_state(self, runner: Runner, done: int, *, together: bool = True) -> str:
-        """Write the state of the run after ``done`` iterations, where it is not on disk already.
+        """Write the state of the run after ``done`` iterations, unless it is on disk already.
 
-        ``together`` says that all processes do so now. Returns the checkpoint's path.
+        ``together`` means that all processes call this now. Returns the checkpoint's path.
 
         Raises:
-            UserError: it could not be written, or holds NaN or infinity.
+            UserError: the state could not be written, or contains NaN or infinity.
         """
         if self._written_at != done:
             self._together = together
@@ -237,13 +236,13 @@ class CheckpointHook(MMEngineCheckpointHook):
             path.unlink()
 
     def _is_ours(self, name: str) -> bool:
-        """Whether this hook gives such names; none has a folder in it."""
+        """Return whether a name is one of this hook's, without a folder in it."""
         templates = (self.filename_tmpl, *TEMPLATES)
         known = step_of(name, templates) is not None or _is_of_a_best(name, templates)
         return known and Path(name).name == name
 
 
 def _is_of_a_best(name: str, templates: Sequence[str]) -> bool:
-    """Whether it is like best_METRIC_iter_400.pth, where the metric may have underscores too."""
+    """Return whether a name is like best_METRIC_iter_400.pth; METRIC may have underscores."""
     endings = (name[found.end() :] for found in re.finditer('_', name))
     return name.startswith('best_') and any(step_of(e, templates) is not None for e in endings)

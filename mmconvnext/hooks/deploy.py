@@ -1,4 +1,4 @@
-"""Tests a model in its deploy form."""
+"""Test a model in its deploy form."""
 
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -8,15 +8,15 @@ from mmconvnext.registry import HOOKS
 
 @HOOKS.register_module()
 class DeployHook(Hook):
-    """Puts all that has a deploy form into it for the test, and back afterwards.
+    """Switches modules to their deploy form for the test, and back afterwards.
 
-    The parts are those with ``switch_to_deploy``, ``switch_back`` and ``is_deployed``, as
-    :class:`~mmconvnext.ConvNeXt`; what is deployed already stays so. Training and
-    validation are left alone.
+    These are modules with ``switch_to_deploy``, ``switch_back`` and ``is_deployed``, such as
+    :class:`~mmconvnext.ConvNeXt`. A module that is already deployed stays deployed.
+    Training and validation are not affected.
     """
 
-    # EMAHook exchanges parameters before the first iteration, and again after the test: the model
-    # has to be in its training form then.
+    # EMAHook swaps parameters before the first iteration and after the test: the model must then be
+    # in its training form.
     priority = 'VERY_HIGH'
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Saves and stops where a signal asks for it."""
+"""Save and stop a run on signals."""
 
 import os
 import signal
@@ -27,29 +27,29 @@ from mmconvnext.hooks.signals import STOP, Signals, agreed
 from mmconvnext.hooks.step_watch import StepWatchHook
 from mmconvnext.registry import HOOKS
 
-_PATIENCE = 25  # seconds that a process waits in an evaluation for another one to write
+_PATIENCE = 25  # seconds that a process waits, in an evaluation, until another has written
 
 
 @HOOKS.register_module()
 class InterruptionHook(Hook):
-    """Follows the signals that :class:`.Runner` takes.
+    """Handles the signals that :class:`.Runner` receives.
 
-    SIGTERM and SIGINT save after the next optimizer step, which all processes have agreed on, and
-    end the run with :class:`~mmconvnext.hooks.signals.Stopped`; SIGUSR1 saves and goes on.
+    SIGTERM and SIGINT save after the next optimizer step, at which all processes stop together, and
+    end the run with :class:`~mmconvnext.hooks.signals.Stopped`. SIGUSR1 saves and continues.
 
-    During an evaluation no step is under way, and the weights saved are those of the last one. One
-    process does so at once; several agree after each batch. An evaluation that was cut off is made
-    up for when the run goes on.
+    During an evaluation there is no next step, and the weights of the last step are saved. A single
+    process saves immediately; several processes agree after each batch. A resumed run repeats an
+    evaluation that was cut off.
     """
 
-    priority = 'LOWEST'  # after all that belongs to an iteration, and after EMAHook's exchange
+    priority = 'LOWEST'  # after all other hooks of an iteration, and after EMAHook's swap
 
     def __init__(self) -> None:
         self._signals: Signals | None = None
         self._checkpoints: CheckpointHook | None = None
         self._watch: StepWatchHook | None = None
         self._saving = False
-        self._common_batches = 0  # of an evaluation, that all processes have
+        self._common_batches = 0  # batches of an evaluation that every process has
 
     def before_train(self, runner: Runner) -> None:
         self._signals = signals = getattr(runner, 'signals', None)
@@ -57,12 +57,11 @@ class InterruptionHook(Hook):
         self._watch = _only(runner, StepWatchHook)
         if _evaluation_is_due(runner):
             runner.logger.warning(
-                f'The evaluation after {runner.iter} iterations was not completed here: '
-                'evaluating first'
+                f'The evaluation after {runner.iter} iterations was not completed: evaluating first'
             )
             runner.val_loop.run()
         if signals is not None and runner.iter:
-            # Data that was trained on already is passed over now, which may take long.
+            # Now data that was already used is skipped, which may take long.
             self._act_at_once(signals, lambda: signals.settle(signals.pending))
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: object = None) -> None:
@@ -92,7 +91,7 @@ class InterruptionHook(Hook):
             with _trained_weights(runner):
                 self._follow(runner, signals, number, runner.iter)
         if batch_idx + 1 == self._common_batches:
-            # From here on processes have different things to do: a barrier might wait for ever.
+            # From here processes do different things: a barrier might wait forever.
             self._act_at_once(signals, lambda: self._alone_in_evaluation(runner, signals))
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
@@ -108,22 +107,22 @@ class InterruptionHook(Hook):
             action()
 
     def _alone_in_evaluation(self, runner: Runner, signals: Signals) -> None:
-        """Follow signals in the process that got them, whatever the others do."""
+        """Handle signals in the process that got them, independently of other processes."""
         if self._saving:
-            return  # a signal that comes meanwhile is followed by the loop below
+            return  # the loop below handles a signal that arrives meanwhile
         self._saving = True
         try:
             while number := signals.pending:
                 with _trained_weights(runner):
                     self._save(runner, number, runner.iter, together=False)
                 if not self._is_written():
-                    return  # the first process got no signal: the next step's to follow
+                    return  # the first process got no signal: the next step handles it
                 signals.settle(number)
         finally:
             self._saving = False
 
     def _is_written(self) -> bool:
-        """Whether the first process has written; launchers end all when one process ends."""
+        """Return whether the first process has written: launchers end all when one ends."""
         end = time.monotonic() + _PATIENCE
         path = self._checkpoints and self._checkpoints.last_ckpt
         while path and not is_main_process() and not os.path.isfile(path):
@@ -135,22 +134,22 @@ class InterruptionHook(Hook):
     def _follow(self, runner: Runner, signals: Signals, number: int, done: int) -> None:
         self._save(runner, number, done)
         if number in STOP:
-            barrier()  # nobody ends, which makes launchers end all, before the file is there
+            barrier()  # no process may end before the file exists: launchers would end all
         signals.settle(number)
 
     def _save(self, runner: Runner, number: int, done: int, *, together: bool = True) -> None:
         name = signal.Signals(number).name
         if self._checkpoints is None:
-            runner.logger.warning(f'{name}: there is no mmconvnext.CheckpointHook to save with')
+            runner.logger.warning(f'{name}: not saved, there is no mmconvnext.CheckpointHook')
             return
         path = self._checkpoints.save_state(runner, done, together=together)
         if is_main_process():
-            further = 'go on with --resume' if number in STOP else 'going on'
+            further = 'continue with --resume' if number in STOP else 'continuing'
             runner.logger.warning(f'{name}: saved {path} after {done} iterations; {further}')
 
 
 def _evaluation_is_due(runner: Runner) -> bool:
-    """Whether the run goes on from a step after which it evaluates, and did not to the end."""
+    """Return whether the run resumes at a step whose evaluation was not completed."""
     loop = runner.train_loop
     by_epoch = isinstance(loop, EpochBasedTrainLoop)
     known = by_epoch or isinstance(loop, IterBasedTrainLoop)
@@ -169,13 +168,13 @@ def _evaluation_is_due(runner: Runner) -> bool:
 
 
 def _note(runner: Runner) -> Path:
-    """Where it is written after how many iterations the last evaluation came to its end."""
+    """Return the file with the iteration of the last completed evaluation."""
     return Path(runner.work_dir) / EVALUATED
 
 
 @contextmanager
 def _trained_weights(runner: Runner) -> Iterator[None]:
-    """Have the trained weights in the model, not those that an EMAHook evaluates."""
+    """Put the trained weights into the model instead of those that EMAHook evaluates."""
     averages = [hook for hook in runner.hooks if isinstance(hook, EMAHook)]
     for hook in averages:
         hook.after_val_epoch(runner)

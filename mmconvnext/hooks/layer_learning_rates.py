@@ -1,4 +1,4 @@
-"""The learning rates a person wants to see when layers have different ones."""
+"""Log the learning rates of heads and stem."""
 
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -8,15 +8,15 @@ from mmconvnext.registry import HOOKS
 
 @HOOKS.register_module()
 class LayerLearningRatesHook(Hook):
-    """Logs ``base_lr``, the heads' learning rate, and ``stem_lr``, the smallest one.
+    """Logs ``base_lr``, the heads' learning rate, and ``stem_lr``, the smallest learning rate.
 
-    mmengine logs ``lr``, that of group 0, which with mmdet's and mmseg's layer decay is the
-    stem's, several times smaller than the one in the config; and a ``base_lr`` of its own, which
-    ``auto_scale_lr`` leaves out and which is replaced here. Groups without ``lr_scale``, those of
-    other constructors, are not logged.
+    mmengine logs ``lr``, the rate of group 0. With mmdet's and mmseg's layer decay this is the
+    stem's rate, several times smaller than the rate in the config. mmengine's own ``base_lr``
+    ignores ``auto_scale_lr``; this hook replaces it. Groups without ``lr_scale``, from other
+    constructors, are not logged.
     """
 
-    # After RuntimeInfoHook, whose `base_lr` it replaces.
+    # After RuntimeInfoHook, whose `base_lr` this hook replaces.
     priority = 'HIGH'
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: object = None) -> None:

@@ -1,4 +1,4 @@
-"""What the first process meets in writing, all processes of a run meet."""
+"""Raise the first process's write errors in all processes of a run."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,12 +10,12 @@ from mmconvnext.errors import CheckpointError, UserError
 
 @contextmanager
 def shared_outcome(*, together: bool = True) -> Iterator[None]:
-    """Have all processes, if they enter it ``together``, raise what the first one raises in it.
+    """Raise the first process's error in all processes, if they enter ``together``.
 
-    Else they would wait for it in their next step for ever.
+    Otherwise they would wait forever for the first process in their next step.
 
     Raises:
-        UserError: of the first process; what was an OSError there, too.
+        UserError: the first process raised a UserError or an OSError.
     """
     error: UserError | None = None
     try:
@@ -37,6 +37,6 @@ def shared_outcome(*, together: bool = True) -> Iterator[None]:
 
 
 def told_everywhere(error: UserError) -> UserError:
-    """The error, which all processes of the run raise alike: one of them is to print it."""
+    """Mark an error that all processes of the run raise, so that only one prints it."""
     error.everywhere = get_world_size() > 1
     return error

@@ -1,4 +1,4 @@
-"""Pictures of what a model saw, should have seen and predicted, side by side."""
+"""Write the image, the ground truth and the prediction side by side."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,16 +19,16 @@ _PANELS = {'gt_sem_seg': 'ground truth', 'pred_sem_seg': 'prediction'}
 
 
 class PictureHook(Hook):
-    """Writes one PNG, of the tested picture's name, for each tested picture.
+    """Writes one PNG for each tested image, under the image's name.
 
-    Its ``picture`` gives what is written, uint8 BGR, of a data sample of a dataset and of the
-    sample's picture as it is on disk, (H, W, 3) uint8 BGR.
+    A subclass's method ``image`` returns the pixels to write, uint8 BGR, for a data sample, its
+    dataset and the original image, (H, W, 3) uint8 BGR.
 
     Args:
-        draw: Whether to write anything.
-        out_dir: Folder for the PNGs, made if need be; in the runner's log folder by default.
-        interval: Write every so many batches.
-        opacity: Share of the class colour where a class is, 0 to 1.
+        draw: Whether to write PNGs.
+        out_dir: Folder for the PNGs, made if missing; by default in the runner's log folder.
+        interval: Write the images of every ``interval``-th batch.
+        opacity: Weight of the class colour, 0 to 1.
     """
 
     def __init__(
@@ -58,11 +58,11 @@ class PictureHook(Hook):
 
 @HOOKS.register_module()
 class DetectionPictureHook(PictureHook):
-    """Writes ``image | ground truth | detections``, as :class:`PictureHook`.
+    """Writes ``image | ground truth | detections``, like :class:`PictureHook`.
 
-    Masks, boxes and labels are drawn in the dataset's palette over the picture, with a legend of
-    the classes that occur. Without ground truth its panel is left out. ``score_thr`` is the least
-    score of a detection that is drawn.
+    Masks, boxes and labels are drawn over the image in the dataset's colours, with a legend of the
+    classes that occur. Without ground truth its panel is omitted. ``score_thr`` is the minimal
+    score of drawn detections.
     """
 
     def __init__(
@@ -88,10 +88,10 @@ class DetectionPictureHook(PictureHook):
 
 @HOOKS.register_module()
 class SegmentationPictureHook(PictureHook):
-    """Writes ``image | ground truth | prediction``, as :class:`PictureHook`.
+    """Writes ``image | ground truth | prediction``, like :class:`PictureHook`.
 
-    Labels are drawn in the dataset's palette over the picture, with a legend of the classes that
-    occur; what the annotation ignores is white. Without ground truth its panel is left out.
+    Labels are drawn over the image in the dataset's colours, with a legend of the classes that
+    occur; ignored pixels are white. Without ground truth its panel is omitted.
     """
 
     def picture(self, image: np.ndarray, sample: BaseDataElement, dataset: Any) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Signals that ask a run to save, or to stop."""
+"""Receive signals that ask a run to save or to stop."""
 
 import multiprocessing
 import os
@@ -14,13 +14,13 @@ from mmengine.dist import all_gather, is_main_process
 
 SAVE = signal.SIGUSR1
 STOP = (signal.SIGINT, signal.SIGTERM)
-# torchrun passes its signal on to processes that may have had it already, and has its own way to
-# end those that do not stop.
+# torchrun passes signals on to processes that may have received them already, and kills processes
+# that do not stop.
 _COPIES_FROM_TORCHRUN = 'TORCHELASTIC_RUN_ID'
 
 
 class Stopped(SystemExit):
-    """A signal ended the run; the exit code is 128 + its number, as shells have it."""
+    """A signal ended the run; the exit code is 128 + its number, as in shells."""
 
     def __init__(self, number: int) -> None:
         super().__init__(128 + number)
@@ -28,23 +28,23 @@ class Stopped(SystemExit):
 
 
 class Signals:
-    """Takes SIGTERM, SIGINT and SIGUSR1 while it is entered.
+    """Receives SIGTERM, SIGINT and SIGUSR1 inside a ``with`` block.
 
-    A signal is written down in ``pending`` for the next optimizer step; where ``at_once`` is set,
-    as during an evaluation, that is called in its stead. A second signal to stop ends the process
-    and its children. Other threads than the main one cannot take signals: there, nothing changes.
+    A signal is stored in ``pending`` for the next optimizer step. If ``at_once`` is set, as during
+    an evaluation, it is called instead. A second signal to stop ends the process and its children.
+    Only the main thread can receive signals: in other threads nothing changes.
     """
 
     def __init__(self) -> None:
-        self.pending = 0  # number of the signal that weighs most; 0 for none
+        self.pending = 0  # number of the most important signal; 0 for none
         self.at_once: Callable[[], None] | None = None
-        self.handling = False  # whether `at_once` is being called by a signal
+        self.handling = False  # whether a signal is calling `at_once`
         self._process = os.getpid()
         self._before: dict = {}
 
     def __enter__(self) -> 'Signals':
         if threading.current_thread() is threading.main_thread():
-            ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN  # as shells do for `… &`
+            ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN  # set by shells for `… &`
             for number in (SAVE, *(n for n in STOP if n != signal.SIGINT or not ignored)):
                 self._before[number] = signal.signal(number, self._take)
         return self
@@ -56,7 +56,7 @@ class Signals:
 
     def _take(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:
-            # A forked process, such as a worker of a data loader, has inherited this handler.
+            # A forked process, such as a data loader's worker, inherits this handler.
             if number == signal.SIGTERM:
                 signal.signal(number, signal.SIG_DFL)
                 os.kill(os.getpid(), number)
@@ -76,7 +76,7 @@ class Signals:
             _tell_of(number)
 
     def settle(self, number: int) -> None:
-        """Forget a signal to save that has been followed, and end the run by one to stop.
+        """Clear a handled signal to save, or end the run for a signal to stop.
 
         Raises:
             Stopped: ``number`` is a signal to stop.
@@ -88,19 +88,19 @@ class Signals:
 
 
 def weightier(*numbers: int) -> int:
-    """Of signals (0: none) the one to follow: to stop before to save, SIGTERM before SIGINT."""
+    """Return the most important signal (0: none): SIGTERM, then SIGINT, then SIGUSR1."""
     return max(numbers, key=(0, int(SAVE), *map(int, STOP)).index)
 
 
 def agreed(pending: int) -> int:
-    """The signal that weighs most, of those of all processes, which all have to ask."""
+    """Return the most important signal of all processes; all processes must call this."""
     return weightier(*map(int, all_gather(torch.tensor(pending))))
 
 
 def _tell_of(number: int) -> None:
     again = '' if _COPIES_FROM_TORCHRUN in os.environ else '; a second signal ends it at once'
     line = f'{signal.Signals(number).name}: the run saves and ends{again}\n'
-    # Not by print, which is not made for signal handlers. Ctrl-C may have ended who reads it.
+    # print is not safe in signal handlers. Ctrl-C may have ended the reader of the pipe.
     with suppress(OSError, ValueError, AttributeError):
         os.write(sys.stderr.fileno(), line.encode())
 
@@ -113,15 +113,15 @@ def _end(number: int) -> None:
 
 
 def leave_signals_to_the_run() -> None:
-    """Make a worker of a data loader follow no signals but its run's.
+    """Make a data loader's worker ignore all signals except those from its run.
 
-    Ctrl-C and Slurm signal all processes. The run still needs its workers then, to come to its next
-    step. It ends them itself, by SIGTERM where all else fails; which process sent that is known to
-    ``sigwaitinfo`` alone. When the run is gone, workers end by themselves.
+    Ctrl-C and Slurm signal all processes, but the run needs its workers to reach the next step. The
+    run ends them itself, if necessary by SIGTERM; only ``sigwaitinfo`` tells which process sent the
+    signal. Workers end by themselves when the run has ended.
     """
     for number in (SAVE, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
-    if hasattr(signal, 'sigwaitinfo'):  # macOS has none
+    if hasattr(signal, 'sigwaitinfo'):  # missing on macOS
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
         run = os.getppid()
         threading.Thread(target=_end_with, args=(run,), name='signals', daemon=True).start()

@@ -1,4 +1,4 @@
-"""No checkpoint of a whole model is loaded in part."""
+"""Load whole models strictly, never in part."""
 
 import logging
 
@@ -14,23 +14,23 @@ from mmconvnext.registry import HOOKS
 
 @HOOKS.register_module()
 class StrictLoadingHook(Hook):
-    """Checks a checkpoint against the model before mmengine loads it.
+    """Checks that a checkpoint fits the model before mmengine loads it.
 
-    The tensors of its ConvNeXt get the official names first, so that mmseg's and mmdet's released
-    models, whose backbone is mmpretrain's, load as well as the paper's and our own; a classifier's
-    norm and head get them too, so that one loads of any family. mmengine loads with
-    ``strict=False``: testing with another model's checkpoint ends in a bad score, not an error.
+    mmengine loads with ``strict=False``, so that another model's checkpoint gives a bad score
+    instead of an error. Here the ConvNeXt's tensors are first renamed to the official names, so
+    that models of the paper, of this package, and of mmseg and mmdet (with mmpretrain's backbone)
+    all load. A classifier's norm and head are renamed too, so that classifiers of any family load.
 
     Args:
-        heads: Whether all that is not in the ``backbone`` has to fit as well. Without it, a model
-            for other classes starts from a checkpoint; what does not fit is then listed in the log.
-        source: What a message calls the checkpoint.
+        heads: Whether tensors outside the ``backbone`` must fit as well. False lets a model for
+            other classes start from a checkpoint; the log lists the tensors that do not fit.
+        source: Name of the checkpoint in messages.
 
     Raises:
         CheckpointError: a tensor is missing, unexpected, of another shape or not finite.
     """
 
-    # Before EMAHook, which copies the checkpoint's state_dict into the averaged model as it is.
+    # Before EMAHook, which copies the checkpoint's state_dict into the averaged model unchanged.
     priority = 'ABOVE_NORMAL'
 
     def __init__(self, heads: bool = True, source: str = 'the checkpoint') -> None:
@@ -44,7 +44,7 @@ class StrictLoadingHook(Hook):
         found = find_tested(checkpoint, self.source)
         report = compare_whole(model, found, self.source, called='the model', heads=self.heads)
         report.require_fit()
-        checkpoint['state_dict'] = report.state  # where mmengine looks first
+        checkpoint['state_dict'] = report.state  # the first key that mmengine looks up
         if unfit := [key for key in model.state_dict() if key not in report.state]:
-            told = f'{len(unfit)} tensors outside of the backbone start anew: {", ".join(unfit)}'
+            told = f'{len(unfit)} tensors outside the backbone are not loaded: {", ".join(unfit)}'
             print_log(told, logger='current', level=logging.WARNING)

@@ -1,1 +1,1 @@
-"""A trained model applied to a person's own pictures and videos."""
+"""Apply a trained model to images and videos."""

@@ -1,4 +1,4 @@
-"""Names, colours and ids of the classes that a model knows."""
+"""Names, colours and ids of a model's classes."""
 
 import inspect
 import re
@@ -15,16 +15,16 @@ from mmconvnext.config_types import wrapped_datasets
 from mmconvnext.drawing.classes import Classes, class_colour
 from mmconvnext.errors import UserError
 
-# Of segmentors and detectors, a cascade's included; auxiliary and proposal heads are others.
+# Heads of segmentors and detectors, including cascades; without auxiliary and proposal heads.
 _HEAD = re.compile(r'(?:^|\.)(?:decode|bbox|mask)_head(?:\.\d+)?$')
 
 
 def find_classes(config: Config, meta: Mapping, model: nn.Module, checkpoint: str) -> Classes:
-    """The checkpoint's own classes, else the config's dataset's, else numbers.
+    """Return the checkpoint's classes, else those of the config's dataset, else numbers.
 
-    A class without a colour in the palette gets one of its own. ``meta`` has ``classes`` and
-    ``palette`` of the checkpoint, as far as it has them; messages call it ``checkpoint``. Raises
-    UserError where the model's heads are for another number of classes, or nothing tells how many.
+    A class without a colour in the palette gets a generated colour. ``meta`` has the checkpoint's
+    ``classes`` and ``palette``, if it has them; ``checkpoint`` is its name in messages. Raises
+    UserError if the model's heads have another number of classes, or the number is unknown.
     """
     heads = count_classes(model)
     for source, given in ((checkpoint, meta), ("the config's dataset", dataset_meta(config))):
@@ -35,32 +35,31 @@ def find_classes(config: Config, meta: Mapping, model: nn.Module, checkpoint: st
                 raise UserError(
                     f'classes: expected as many names as the model has classes ({counts}), got '
                     f'{len(names)} from {source} ({", ".join(names[:3])}'
-                    f'{", …" if len(names) > 3 else ""}); take the config that the checkpoint was '
-                    'trained with'
+                    f'{", …" if len(names) > 3 else ""}); use the config of the training'
                 )
             break
     else:
         if not heads:
             raise UserError(
-                f"classes: expected their names in {checkpoint} or in the config's dataset "
-                '(metainfo), or a head that tells their number; got none'
+                f"classes: expected names in {checkpoint} or in the config's dataset (metainfo), "
+                'or a head with num_classes; found none'
             )
         names, source, given = tuple(map(str, range(max(heads.values())))), 'numbers', {}
     palette = given.get('palette')
-    # mmdet also has palettes that are words, such as 'random'.
+    # mmdet's palettes may also be words, such as 'random'.
     usable = palette if isinstance(palette, Sequence) and not isinstance(palette, str) else ()
     return Classes(names, tuple(class_colour(i, usable) for i in range(len(names))), source)
 
 
 def dataset_meta(config: Config) -> dict:
-    """``metainfo`` of the config's test dataset, over what its class says of itself."""
+    """Return the test dataset's metainfo: its class's METAINFO updated by the config's."""
     dataset = tested_dataset(config)
     kind = _dataset_class(config, dataset)
     return {**(getattr(kind, 'METAINFO', None) or {}), **(dataset.get('metainfo') or {})}
 
 
 def zero_is_reduced(config: Config) -> bool:
-    """Whether the annotations' label 0 is none, so that their ids are the model's plus one."""
+    """Return whether label 0 means unlabelled, so that ids in files are the model's plus 1."""
     dataset = tested_dataset(config)
     given = dataset.get('reduce_zero_label')
     if given is not None:
@@ -71,12 +70,12 @@ def zero_is_reduced(config: Config) -> bool:
 
 
 def tested_dataset(config: Config) -> Mapping:
-    """The config's test dataset, out of its wrappers; an empty one where there is none."""
+    """Return the config's test dataset, without wrappers; an empty dict if there is none."""
     return next(wrapped_datasets((config.get('test_dataloader') or {}).get('dataset') or {}))
 
 
 def count_classes(model: nn.Module) -> dict[str, int]:
-    """Classes of each head of a segmentor or detector that predicts them, by its name."""
+    """Return the number of classes of each head that predicts them, by the head's name."""
     return {
         name: module.num_classes
         for name, module in model.named_modules()
@@ -96,6 +95,6 @@ def _dataset_class(config: Config, dataset: Mapping) -> type[Any] | None:
 
 
 def _names(classes: Sequence[str] | str) -> tuple[str, ...]:
-    if isinstance(classes, str):  # mmengine: a file with one in each line
+    if isinstance(classes, str):  # in mmengine: a file with one name per line
         classes = list_from_file(classes) if Path(classes).is_file() else [classes]
     return tuple(map(str, classes))

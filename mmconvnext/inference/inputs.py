@@ -1,4 +1,4 @@
-"""Which pictures and videos a command line means, and what their results are called."""
+"""Find the images and videos of a command line, and name their results."""
 
 import glob
 import os
@@ -9,7 +9,7 @@ from typing import NamedTuple
 from mmconvnext.errors import UserError
 
 # fmt: off
-PICTURE_SUFFIXES = frozenset([
+IMAGE_SUFFIXES = frozenset([
     '.avif', '.bmp', '.dib', '.gif', '.jp2', '.jpe', '.jpeg', '.jpg', '.pbm', '.pgm', '.png',
     '.pnm', '.ppm', '.tif', '.tiff', '.webp',
 ])
@@ -20,10 +20,10 @@ VIDEO_SUFFIXES = frozenset([
 
 
 class Input(NamedTuple):
-    """A picture or a video.
+    """An image or a video.
 
-    ``path`` is the file; ``given`` its path below the folder that was named, or its file name;
-    ``name`` what its results are called, without suffix: a relative path, unique among the inputs.
+    ``path`` is the file; ``given`` is its path below the given folder, or its file name; ``name``
+    is the name of its results, without suffix: a relative path, unique among the inputs.
     """
 
     path: Path
@@ -36,13 +36,15 @@ class Input(NamedTuple):
 
 
 def find_inputs(named: Sequence[str], leave_out: Path | None = None) -> list[Input]:
-    """The pictures and videos that files, folders and globs name, each once, in the given order.
+    """Return the images and videos of files, folders and globs, each once, in the given order.
 
-    A folder gives the pictures in it, then those below, in alphabetical order, no videos; a glob
-    (``**`` goes through folders) the pictures and videos that it matches; a file is taken for a
-    picture whatever its suffix, unless that is a video's. Hidden files are found by their own name
-    only, and so are those in the folder ``leave_out``, where results are written. Raises UserError
-    where one of them is not there, is a folder without pictures or a glob without match.
+    - A folder gives its images, then those in its subfolders, in alphabetical order; no videos.
+    - A glob (``**`` includes subfolders) gives the images and videos that it matches.
+    - A file is an image, whatever its suffix, unless the suffix is a video's.
+
+    Hidden files, and files in the folder ``leave_out``, where results are written, are found only
+    by their own names. Raises UserError if a file does not exist, a folder has no images, or a glob
+    has no match.
     """
     found: dict[str, tuple[Path, PurePath]] = {}
     for one in named:
@@ -51,7 +53,7 @@ def find_inputs(named: Sequence[str], leave_out: Path | None = None) -> list[Inp
             if by_name or not (leave_out and path.resolve().is_relative_to(leave_out.resolve())):
                 found.setdefault(os.path.abspath(path), (path, given))
     if not found:
-        raise UserError(f'{", ".join(named)}: expected pictures, found none but earlier results')
+        raise UserError(f'{", ".join(named)}: expected images, found none but earlier results')
     paths, below = zip(*found.values())
     return list(map(Input, paths, below, _names(paths, below)))
 
@@ -60,11 +62,11 @@ def _find(named: str) -> Iterator[tuple[Path, PurePath]]:
     path = Path(named).expanduser()
     if path.is_dir():
         files = map(Path, _files_below(path))
-        pictures = [file for file in files if file.suffix.lower() in PICTURE_SUFFIXES]
+        pictures = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
         if not pictures:
             raise UserError(
-                f'{named}: expected a folder with pictures in it or below, found none '
-                f'({" ".join(sorted(PICTURE_SUFFIXES))}); videos are named one by one'
+                f'{named}: expected a folder with images in it or below, found none '
+                f'({" ".join(sorted(IMAGE_SUFFIXES))}); give videos as files or globs'
             )
         for file in pictures:
             yield file, file.relative_to(path)
@@ -72,29 +74,28 @@ def _find(named: str) -> Iterator[tuple[Path, PurePath]]:
         yield path, PurePath(path.name)
     elif glob.has_magic(named):
         files = map(Path, sorted(glob.glob(str(path), recursive=True)))
-        known = PICTURE_SUFFIXES | VIDEO_SUFFIXES
+        known = IMAGE_SUFFIXES | VIDEO_SUFFIXES
         matches = [match for match in files if match.suffix.lower() in known and match.is_file()]
         if not matches:
-            raise UserError(f'{named}: expected a glob that matches pictures or videos, got none')
+            raise UserError(f'{named}: expected a glob that matches images or videos, got none')
         for match in matches:
             yield match, PurePath(match.name)
     else:
-        raise UserError(f'{named}: no such file or folder; expected pictures, folders or globs')
+        raise UserError(f'{named}: no such file or folder; expected images, folders or globs')
 
 
 def _files_below(folder: Path) -> Iterator[str]:
-    """Files in alphabetical order; hidden ones and those in hidden folders are left out."""
+    """Yield files in alphabetical order, without hidden files and hidden folders."""
     for parent, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith('.'))
         yield from (os.path.join(parent, name) for name in sorted(files) if name[0] != '.')
 
 
 def _names(paths: Sequence[Path], given: Sequence[PurePath]) -> list[PurePath]:
-    """A name for each file, none twice, also where upper and lower case are the same.
+    """Return a unique name for each file, even if upper and lower case are not distinguished.
 
-    Its path below the folder that was named, without suffix; for those of which this is the same,
-    with suffix; where that does not tell them apart, the path below the folder that they have in
-    common.
+    The name is the path below the given folder, without suffix. Equal names get their suffix. If
+    they are still equal, the name is the path below the files' common folder.
     """
     names = [one.with_suffix('') for one in given]
     for these in _same(names):
@@ -112,7 +113,7 @@ def _names(paths: Sequence[Path], given: Sequence[PurePath]) -> list[PurePath]:
 
 
 def _same(names: Sequence[PurePath]) -> list[list[int]]:
-    """The places of each name that occurs more than once."""
+    """Return the positions of each name that occurs more than once."""
     places: dict[str, list[int]] = {}
     for i, name in enumerate(names):
         places.setdefault(str(name).casefold(), []).append(i)
@@ -120,7 +121,7 @@ def _same(names: Sequence[PurePath]) -> list[list[int]]:
 
 
 def _number(names: Sequence[PurePath]) -> list[PurePath]:
-    """A number behind what is there already even so; almost never any."""
+    """Append a number to names that are still equal, which is rare."""
     unique: list[PurePath] = []
     taken: set[str] = set()
     for name in names:

@@ -1,4 +1,4 @@
-"""A config and a checkpoint made a model that is ready for pictures."""
+"""Build a predictor from a config and a checkpoint."""
 
 import warnings
 from typing import NamedTuple
@@ -23,28 +23,29 @@ from mmconvnext.errors import UserError, first_line
 from mmconvnext.inference.classes import find_classes, zero_is_reduced
 from mmconvnext.inference.pipeline import Pipeline
 
-_SMALLEST = 32  # pixels a side, which the backbone's strides make one
+_SMALLEST = 32  # pixels a side, reduced to one by the backbone's strides
 _KINDS = {'mmseg': 'segmentation', 'mmdet': 'detection'}
 
 
 class Predictor(NamedTuple):
-    """A model with all that it takes to use it."""
+    """A model with its classes and its test pipeline."""
 
     model: BaseModel
     pipeline: Pipeline
     classes: Classes
     kind: str  # 'segmentation' or 'detection'
-    first_id: int  # of the first class in the dataset's label pictures
+    first_id: int  # id of the first class in the dataset's label maps
 
     @torch.no_grad()
     def predict(self, image: np.ndarray) -> BaseDataElement:
-        """The data sample of a picture, with its predictions in the pixels of the picture.
+        """Return an image's data sample, with predictions in the pixels of the image.
 
-        ``image`` is (H, W, C) as the pipeline loads it, or a frame, (H, W, 3) uint8 BGR.
+        ``image`` is (H, W, C) as loaded by the pipeline, or a video frame, (H, W, 3) uint8 BGR.
 
         Raises:
-            UserError: the pipeline or the model fails at this picture: too narrow, too large for
-                the memory, or of another number of channels.
+            UserError: the pipeline or the model fails on this image: it is too narrow, too large
+            for
+                the memory, or has another number of channels.
         """
         batch = self.pipeline.prepare(image)
         try:
@@ -52,7 +53,7 @@ class Predictor(NamedTuple):
         except (RuntimeError, ValueError, MemoryError, cv2.error) as error:
             height, width, *channels = image.shape
             raise UserError(
-                f'the model fails at a picture of {width} × {height} pixels and '
+                f'the model fails on an image of {width} × {height} pixels and '
                 f'{channels[0] if channels else 1} channels ({first_line(error)})'
             ) from error
 
@@ -60,15 +61,15 @@ class Predictor(NamedTuple):
 def load_predictor(
     config: Config, checkpoint: str, device: str | None = None, score_thr: float = 0.0
 ) -> Predictor:
-    """Build the config's model with a checkpoint's weights, all of which have to fit.
+    """Build the config's model and load a checkpoint's weights strictly.
 
-    The config, of a segmentor or detector, is changed where the machine asks for it; the checkpoint
-    is a file, URL or hf:// address. Of detections below ``score_thr`` the detector makes no masks,
-    which of a large picture take a lot of memory; those left are the same.
+    The config, of a segmentor or detector, is adapted to the machine in place; the checkpoint is a
+    file, URL or hf:// address. The detector makes no masks for detections below ``score_thr``,
+    which saves much memory for large images and does not change the other detections.
 
     Raises:
-        UserError: the device is not there, the checkpoint does not fit, the classes disagree, or
-            the config is none that this is for.
+        UserError: the device does not exist, the checkpoint does not fit, the classes disagree, or
+            the config is not that of a segmentor or detector.
     """
     scope = config.get('default_scope')
     if scope not in _KINDS:
@@ -78,11 +79,11 @@ def load_predictor(
         )
     place = usable_device(device)
     _spare_low_scores(config.model, score_thr)
-    _pad_tiny_pictures(config.model)
+    _pad_tiny_images(config.model)
     fit_to_hardware(config)
     content = read_checkpoint(checkpoint)
     with DefaultScope.overwrite_default_scope(scope), warnings.catch_warnings():
-        # Of mmseg's losses, which nothing here computes.
+        # Warnings of mmseg's losses, which are not used here.
         warnings.filterwarnings('ignore', '``build_loss``|Default ``avg_non_ignore``')
         model = MODELS.build(config.model)
     load_strictly(model, content, checkpoint)
@@ -93,7 +94,7 @@ def load_predictor(
 
 
 def _spare_low_scores(model: ConfigDict, score_thr: float) -> None:
-    """Raise the threshold before suppression: a lower score suppresses no higher one."""
+    """Raise the score threshold before suppression; lower scores never suppress higher ones."""
     test_cfg = model.get('test_cfg') or {}
     for options in (test_cfg, test_cfg.get('rcnn') or {}):
         if 'score_thr' in options:
@@ -101,35 +102,35 @@ def _spare_low_scores(model: ConfigDict, score_thr: float) -> None:
             options['score_thr'] = max(options['score_thr'], just_below)
 
 
-def _pad_tiny_pictures(model: ConfigDict) -> None:
-    """Let mmseg's preprocessor pad what is smaller than the backbone takes; mmdet's does."""
+def _pad_tiny_images(model: ConfigDict) -> None:
+    """Let mmseg's preprocessor pad images that are too small for the backbone, like mmdet's."""
     preprocessor = model.get('data_preprocessor') or {}
     if type_name(preprocessor) == 'SegDataPreProcessor':
         preprocessor.setdefault('test_cfg', dict(size=(_SMALLEST, _SMALLEST)))
 
 
 def load_strictly(model: nn.Module, content: object, source: str) -> None:
-    """Load a checkpoint as tools/test.py does; a CheckpointError unless all fits and is finite."""
+    """Load a checkpoint like tools/test.py: strictly, or raise CheckpointError."""
     report = compare_whole(model, find_tested(content, source), source, called='the model')
     report.require_fit()
     model.load_state_dict(report.state)
 
 
 def require_config_fits(config: Config, checkpoint: str) -> None:
-    """Raise a CheckpointError unless a checkpoint's weights are all of a config's model."""
+    """Raise a CheckpointError unless a checkpoint's weights fit a config's model completely."""
     fit_to_hardware(config)
     with DefaultScope.overwrite_default_scope(config.get('default_scope')):
         load_strictly(MODELS.build(config.model), read_checkpoint(checkpoint), checkpoint)
 
 
 def usable_device(name: str | None) -> torch.device:
-    """The device of a name, or this machine's best; a UserError where it is not there."""
+    """Return the device of a name, or this machine's best; raise UserError if it is missing."""
     try:
         device = torch.device(name or get_device())
         torch.zeros(1, device=device).cpu()
     except (RuntimeError, AssertionError, NotImplementedError, ValueError) as error:
         raise UserError(
             f'--device: expected a device of this machine, got {name} ({first_line(error)}); '
-            f'leave it out to have {get_device()}'
+            f'leave it out to use {get_device()}'
         ) from error
     return device

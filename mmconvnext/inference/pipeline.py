@@ -1,4 +1,4 @@
-"""A config's test pipeline for pictures that have no annotation."""
+"""A config's test pipeline, for images without annotations."""
 
 from pathlib import Path
 
@@ -13,15 +13,15 @@ from mmconvnext.config_types import type_name
 from mmconvnext.errors import UserError, first_line
 from mmconvnext.inference.classes import tested_dataset
 
-# Steps whose names contain one of these read or change annotations only.
+# Steps with one of these words in their names only read or change annotations.
 _OF_ANNOTATIONS = ('LoadAnnotations', 'LoadPanopticAnnotations', 'FilterAnnotations')
 
 
 class Pipeline:
-    """Loads pictures and makes batches of one as the config's test dataset does.
+    """Loads images and makes batches of one image, like the config's test dataset.
 
     Raises:
-        UserError: no ``test_dataloader.dataset.pipeline`` begins with LoadImageFromFile.
+        UserError: ``test_dataloader.dataset.pipeline`` does not begin with LoadImageFromFile.
     """
 
     def __init__(self, config: Config) -> None:
@@ -40,21 +40,21 @@ class Pipeline:
             self._prepare = Compose([registry.build(step) for step in steps])
 
     def load(self, path: Path) -> np.ndarray:
-        """A picture's pixels, (H, W, C), BGR as a rule; a UserError where it is unreadable."""
+        """Return an image's pixels, (H, W, C), usually BGR; raise UserError if unreadable."""
         try:
             return self._load(dict(img_path=str(path)))['img']
         except (AssertionError, OSError, ValueError, cv2.error) as error:
             raise UserError(f'{path}: {_reason(path)}') from error
 
     def prepare(self, image: np.ndarray) -> dict:
-        """A batch of one for ``test_step``; a UserError where it is too narrow to be resized."""
+        """Return a batch of one image for ``test_step``; raise UserError if it is too narrow."""
         try:
             return pseudo_collate([self._prepare(dict(img=image, img_id=0))])
         except cv2.error as error:
             height, width = image.shape[:2]
             raise UserError(
-                f'a picture of {width} × {height} pixels does not go through the test pipeline, as '
-                f'one that is too narrow to be resized does not ({first_line(error)})'
+                f'the test pipeline fails on an image of {width} × {height} pixels, which may be '
+                f'too narrow to be resized ({first_line(error)})'
             ) from error
 
 
@@ -64,4 +64,4 @@ def _reason(path: Path) -> str:
         path.open('rb').close()
     except OSError as error:
         return f'could not be opened ({error.strerror})'
-    return 'is no picture that OpenCV reads, or is cut short' if size else 'is empty'
+    return 'is not an image that OpenCV reads, or is cut short' if size else 'is empty'

@@ -1,4 +1,4 @@
-"""PNG files that are whole or not there."""
+"""Write PNG files completely or not at all."""
 
 from pathlib import Path, PurePath
 
@@ -9,12 +9,12 @@ from mmconvnext.files import whole_file
 
 
 def write_png(path: Path, image: np.ndarray) -> None:
-    """Write (H, W) or (H, W, 3) BGR, uint8 or uint16, whole; a UserError where it cannot be."""
+    """Write (H, W) or (H, W, 3) BGR, uint8 or uint16; raise UserError if it fails."""
     encoded = cv2.imencode('.png', image)[1]
     with whole_file(path) as partial:
         partial.write_bytes(encoded.data)
 
 
 def frame_name(name: PurePath, frame: int) -> PurePath:
-    """Path of a frame's PNG, in a folder of the video's name; frames count from 0."""
+    """Return the path of a frame's PNG, in a folder named after the video; frames from 0."""
     return name.with_name(f'{name.name}.frames') / f'{frame:06d}.png'

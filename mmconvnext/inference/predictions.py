@@ -1,4 +1,4 @@
-"""Detections as COCO json, written while they come."""
+"""Write detections as COCO json, one by one."""
 
 import json
 import os
@@ -15,13 +15,13 @@ from mmconvnext.errors import UserError
 class PredictionFile:
     """A COCO json of ``categories``, ``annotations`` with scores, and ``images``.
 
-    ``annotations`` alone is what COCO calls results; with ``id``, ``area`` and ``iscrowd`` in each,
-    pycocotools and labelling tools read the whole file as a dataset. Boxes are left, top, width,
-    height in pixels; masks are compressed RLE.
+    The list ``annotations`` has COCO's results format. Each entry also has ``id``, ``area`` and
+    ``iscrowd``, so that pycocotools and labelling tools read the whole file as a dataset. Boxes are
+    left, top, width, height in pixels; masks are compressed RLE.
 
-    The file is there when it is closed, whole; until then annotations go to another beside it, so
-    that no number of frames fills the memory. Its folder has to be there; ``categories`` has COCO's
-    id and the name of each of the model's classes. Raises UserError where the file cannot be
+    The file appears, complete, on closing. Until then annotations go to a temporary file next to
+    it, so that even many frames do not fill the memory. Its folder must exist; ``categories`` has
+    COCO's id and the name of each of the model's classes. Raises UserError if the file cannot be
     written.
     """
 
@@ -39,9 +39,9 @@ class PredictionFile:
         self._file.write(f'{{"categories": {json.dumps(listed)},\n"annotations": [')
 
     def add(self, shape: tuple[int, int], found: Instances, image: Mapping[str, object]) -> None:
-        """Take in the detections of a picture of (height, width) ``shape``.
+        """Add the detections of an image of (height, width) ``shape``.
 
-        ``image`` is what ``images`` is to tell of it, ``file_name`` at least.
+        ``image`` is the image's entry in ``images``, with at least ``file_name``.
         """
         number = len(self._images) + 1
         texts = []
@@ -49,12 +49,12 @@ class PredictionFile:
             self._count += 1
             texts.append(',\n' if self._count > 1 else '\n')
             texts.append(json.dumps(self._annotation(found, i, number)))
-        # All at once, so that an interrupt does not leave half a picture.
+        # One write, so that an interrupt does not leave half an image.
         self._file.write(''.join(texts))
         self._images.append({'id': number, **image, 'height': shape[0], 'width': shape[1]})
 
     def _annotation(self, found: Instances, i: int, image: int) -> dict:
-        assert found.scores is not None  # of predictions
+        assert found.scores is not None  # predictions have scores
         left, top, right, bottom = found.boxes[i].tolist()
         box = [left, top, right - left, bottom - top]
         annotation = {
@@ -78,7 +78,7 @@ class PredictionFile:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None or issubclass(kind, KeyboardInterrupt):  # which keeps what was found
+        if kind is None or issubclass(kind, KeyboardInterrupt):  # keeps the detections so far
             self._file.write(f'\n],\n"images": {json.dumps(self._images)}}}\n')
             self._file.close()
             os.replace(self._partial, self.path)
@@ -88,10 +88,10 @@ class PredictionFile:
 
 
 def categories(names: Sequence[str], annotations: Path | None) -> list[tuple[int, str]]:
-    """COCO's id and name of each of the model's classes.
+    """Return COCO's id and the name of each of the model's classes.
 
-    The ids are those of the dataset's annotation file where it is on this machine and has all
-    the names, as tools/test.py --out writes them; else 1, 2, 3 ….
+    The ids are those of the dataset's annotation file, as in tools/test.py --out, if it exists and
+    has all names; otherwise 1, 2, 3 ….
     """
     ids: dict[str, int] = {}
     if annotations is not None and annotations.is_file():
@@ -99,7 +99,7 @@ def categories(names: Sequence[str], annotations: Path | None) -> list[tuple[int
             listed = json.loads(annotations.read_bytes())['categories']
             ids = {category['name']: int(category['id']) for category in listed}
         except (OSError, ValueError, KeyError, TypeError):
-            ids = {}  # pictures are looked at without it just as well
+            ids = {}  # the annotation file is optional here
     if not ids.keys() >= set(names):
         return list(enumerate(names, 1))
     return [(ids[name], name) for name in names]

@@ -1,4 +1,4 @@
-"""A bar on stderr that counts pictures and frames."""
+"""A progress bar on stderr that counts images and frames."""
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
@@ -9,15 +9,15 @@ _COLUMNS = ('{task.description}', BarColumn(), MofNCompleteColumn(), TimeRemaini
 
 
 class InputProgress(Progress):
-    """Counts each picture as one, and a video as the frames that it announces."""
+    """Counts an image as one step, and a video as its announced number of frames."""
 
     def __init__(self, inputs: int) -> None:
         super().__init__(*_COLUMNS, console=Console(stderr=True))
-        self._task = self.add_task('pictures and frames', total=inputs)
+        self._task = self.add_task('images and frames', total=inputs)
         self._announced: set[Input] = set()
 
     def advance_input(self, source: Input, announced: int) -> None:
-        """One more picture or frame is done; ``announced`` are all of its input."""
+        """Advance by one image or frame; ``announced`` is the input's total number."""
         if source.is_video and source not in self._announced:
             self._announced.add(source)
             task = self.tasks[self._task]

@@ -1,4 +1,4 @@
-"""What is kept of a predictor's results: overlays, label pictures, COCO json."""
+"""Write a predictor's results: overlays, label maps, COCO json."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -26,35 +26,35 @@ from mmconvnext.inference.predictions import PredictionFile, categories
 class SegmentationResults:
     """Draws label maps and writes each as a PNG of ids, ``labels/NAME.png``.
 
-    The ids are those of the dataset's own annotations, as tools/test.py --out writes them: the
-    model's, plus ``first_id``, which is 1 where the dataset's label 0 is none
-    (``reduce_zero_label``), else 0. A PNG has 8 bits, or 16 where an id is above 255.
+    The ids are those of the dataset's annotations, as in tools/test.py --out: the model's ids plus
+    ``first_id``, which is 1 if label 0 means unlabelled (``reduce_zero_label``), else 0. A PNG has
+    8 bits, or 16 bits if an id is above 255.
     """
 
-    folder: Path  # of all results
+    folder: Path  # folder of all results
     classes: Classes
     first_id: int
-    opacity: float  # share of the label colour in an overlay, 0 to 1
+    opacity: float  # weight of the label colour in an overlay, 0 to 1
 
     unit = 'pixels'
 
     def found(self, sample: BaseDataElement) -> np.ndarray:
-        """(H, W) int64 labels, 0 for the first class; a segmentor of one class gives floats."""
+        """Return (H, W) int64 labels, 0 for the first class; floats for a single class."""
         return sample.pred_sem_seg.data.squeeze(0).cpu().numpy().astype(np.int64, copy=False)
 
     def picture(self, image: np.ndarray, found: np.ndarray, lines: int | None = None) -> np.ndarray:
-        """The overlay over a legend, of so many lines; see :func:`label_overlay`."""
+        """Return the overlay with a legend of ``lines`` lines; see :func:`label_overlay`."""
         return label_overlay(image, found, self.classes, self.opacity, lines)
 
     def forget(self, source: Input) -> None:
-        """Remove the label pictures of an earlier run's frames of a video."""
+        """Remove the label maps of a video's frames from an earlier run."""
         for old in self._path(source, 0).parent.glob('*.png'):
             old.unlink()
 
     def keep(
         self, image: np.ndarray, found: np.ndarray, source: Input, frame: int | None = None
     ) -> dict[str, str]:
-        """Write the label picture of an input or a frame of it; what was written is by kind."""
+        """Write the label map of an input or frame; return the files written, by kind."""
         path = self._path(source, frame)
         largest = len(self.classes.names) - 1 + self.first_id
         dtype = np.uint8 if largest <= np.iinfo(np.uint8).max else np.uint16
@@ -66,37 +66,37 @@ class SegmentationResults:
         return self.folder / 'labels' / (name if frame is None else frame_name(source.name, frame))
 
     def amounts(self, found: np.ndarray) -> Counter[str]:
-        """Pixels of each class present, by its name."""
+        """Return the pixels of each class present, by name."""
         areas = np.bincount(found.ravel())
         return Counter({self.classes.names[i]: int(areas[i]) for i in np.flatnonzero(areas)})
 
 
 @dataclass
 class DetectionResults:
-    """Draws detections and writes them all into one :class:`PredictionFile`."""
+    """Draws detections and writes all of them into one :class:`PredictionFile`."""
 
     file: PredictionFile
     classes: Classes
-    score_thr: float  # least score of a detection that is drawn and written
-    opacity: float  # share of the class colour inside a mask, 0 to 1
+    score_thr: float  # minimal score of detections that are drawn and written
+    opacity: float  # weight of the class colour inside a mask, 0 to 1
 
     unit = 'instances'
 
     def found(self, sample: BaseDataElement) -> Instances:
-        """The sample's detections of a sufficient score."""
+        """Return the sample's detections with a sufficient score."""
         return detections(sample, self.score_thr)
 
     def picture(self, image: np.ndarray, found: Instances, lines: int | None = None) -> np.ndarray:
-        """The overlay over a legend, of so many lines; see :func:`instance_overlay`."""
+        """Return the overlay with a legend of ``lines`` lines; see :func:`instance_overlay`."""
         return instance_overlay(image, found, self.classes, self.opacity, lines)
 
     def forget(self, source: Input) -> None:
-        """Nothing: an earlier run's detections are in a file that is replaced as a whole."""
+        """Do nothing: the file of an earlier run's detections is replaced as a whole."""
 
     def keep(
         self, image: np.ndarray, found: Instances, source: Input, frame: int | None = None
     ) -> dict[str, str]:
-        """Write the detections of an input or a frame of it; they have no file of their own."""
+        """Write the detections of an input or frame into the common file; return no files."""
         listed: dict[str, object] = {'file_name': source.given.as_posix(), 'path': str(source.path)}
         if frame is not None:
             listed['frame'] = frame
@@ -104,7 +104,7 @@ class DetectionResults:
         return {}
 
     def amounts(self, found: Instances) -> Counter[str]:
-        """Instances of each class present, by its name."""
+        """Return the number of instances of each class present, by name."""
         return Counter(self.classes.names[i] for i in found.ids.tolist())
 
 
@@ -115,10 +115,10 @@ Results = SegmentationResults | DetectionResults
 def open_results(
     predictor: Predictor, config: Config, folder: Path, score_thr: float, opacity: float
 ) -> Iterator[Results]:
-    """What draws and keeps a segmentor's or a detector's predictions; whole files at its end.
+    """Yield an object that draws and writes a segmentor's or a detector's predictions.
 
-    The annotation file of ``config`` may give COCO's ids of the classes. ``folder`` exists; see
-    :class:`SegmentationResults` and :class:`DetectionResults` for all else.
+    The annotation file of ``config`` may define COCO's category ids. ``folder`` must exist; see
+    :class:`SegmentationResults` and :class:`DetectionResults` for the other arguments.
     """
     classes = predictor.classes
     if predictor.kind == 'segmentation':

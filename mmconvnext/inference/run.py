@@ -1,4 +1,4 @@
-"""A predictor over all inputs: what is found is written as it comes, what is broken is listed."""
+"""Run a predictor over all inputs: write results one by one, and list unreadable inputs."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -16,27 +16,27 @@ from mmconvnext.inference.png import write_png
 from mmconvnext.inference.results import Results
 from mmconvnext.inference.video import VideoReader, VideoWriter
 
-_LEGEND_LINES = 3  # below a video's frames, which are all of one size
+_LEGEND_LINES = 3  # fixed, because all frames of a video have one size
 
 
 class Unreadable(NamedTuple):
-    """An input that could not be read, or not to its end."""
+    """An input that could not be read completely."""
 
     path: Path
     reason: str
 
 
 class Outcome(NamedTuple):
-    """What came of one input.
+    """The result of one input.
 
-    ``amounts`` are shares of the pixels of each class, or its instances, the most first, over all
+    ``amounts`` are each class's share of pixels or number of instances, largest first, over all
     frames of a video.
     """
 
     source: Input
-    files: dict[str, str]  # what was written, by kind
+    files: dict[str, str]  # files written, by kind
     amounts: dict[str, float]
-    frames: int  # 1 for a picture
+    frames: int  # 1 for an image
 
 
 def run(
@@ -46,14 +46,14 @@ def run(
     folder: Path,
     advance: Callable[[Input, int], None] = lambda source, announced: None,
 ) -> tuple[list[Outcome], list[Unreadable]]:
-    """Predict, draw and write every input in turn; overlays go to ``pictures/`` in ``folder``.
+    """Predict, draw and write every input; overlays go to ``pictures/`` in ``folder``.
 
-    ``advance`` is called after each picture or frame with its input and, of a video, the number of
-    frames that it announces, else 1. Returns the outcomes of the inputs of which anything could be
-    read, and the unreadable ones; a video that breaks off is in both.
+    ``advance`` is called after each image or frame with its input and the announced number of
+    frames, 1 for an image. Returns the outcomes of inputs that could be read at least in part, and
+    the unreadable inputs; a video that breaks off is in both.
 
     Raises:
-        UserError: what cannot be put right by leaving out an input, such as a full disk.
+        UserError: an error that affects all inputs, such as a full disk.
     """
     outcomes, unreadable = [], []
     for source in inputs:
@@ -69,7 +69,7 @@ def run(
 
 @dataclass
 class _Single:
-    """One input on its way; ``stem`` is the path of its overlay, without suffix."""
+    """Processes one input; ``stem`` is the path of its overlay, without suffix."""
 
     predictor: Predictor
     results: Results

@@ -1,4 +1,4 @@
-"""What was found in each input, for a program and for a person."""
+"""Summarise the results of all inputs, as JSON and as a table."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,8 +8,8 @@ from rich.table import Table
 from mmconvnext.inference.results import Results
 from mmconvnext.inference.run import Outcome, Unreadable
 
-_ROWS = 20  # of a table that is still read
-_NAMED = 5  # classes of one input in the table
+_ROWS = 20  # maximal rows of the table
+_NAMED = 5  # maximal classes of one input in the table
 
 
 def summary(
@@ -19,10 +19,10 @@ def summary(
     folder: Path,
     checkpoint: str,
 ) -> dict:
-    """Everything that can be told in json.
+    """Return the summary as plain values for json.
 
-    ``classes`` of an input are shares of its pixels (segmentation), ``instances`` numbers
-    (detection); the most first.
+    For each input, ``classes`` are shares of its pixels (segmentation) and ``instances`` are
+    numbers (detection); largest first.
     """
     in_pixels = results.unit == 'pixels'
     key = 'classes' if in_pixels else 'instances'
@@ -44,7 +44,7 @@ def summary(
 
 
 def table(outcomes: Sequence[Outcome], results: Results) -> Table:
-    """A row for each of the first inputs: the classes that have most of it."""
+    """Return a table of the first inputs, with the largest classes of each."""
     found = 'share of the pixels' if results.unit == 'pixels' else 'instances'
     written = Table('input', found, 'overlay')
     for one in outcomes[:_ROWS]:

@@ -1,4 +1,4 @@
-"""Videos frame by frame: never more than one frame in memory."""
+"""Read and write videos frame by frame, with one frame in memory."""
 
 import os
 from collections.abc import Iterator
@@ -10,30 +10,30 @@ import numpy as np
 from mmconvnext.errors import UserError
 from mmconvnext.inference.png import frame_name, write_png
 
-# What OpenCV's own builds encode, the most portable first: container and codec.
+# Containers and codecs that OpenCV's builds can encode, most portable first.
 CODECS = (('.mp4', 'mp4v'), ('.avi', 'MJPG'))
-_FRAME_RATE = 25.0  # where a video does not tell its own
-_TOLERATED = 0.02  # of the frames that a container announces: many count a few too many
+_FRAME_RATE = 25.0  # if a video does not tell its frame rate
+_TOLERATED = 0.02  # missing fraction of announced frames: many containers count too many
 
 
 class VideoReader:
-    """The frames of a video file, once; a UserError where it is no video that can be read.
+    """Iterates once over the frames of a video file; raises UserError if it is unreadable.
 
-    ``announced`` frames are as the container counts them, often a guess, 0 where it does not;
-    ``rate`` is frames a second.
+    ``announced`` is the container's number of frames, which is often inexact, or 0 if unknown;
+    ``rate`` is frames per second.
     """
 
     def __init__(self, path: Path) -> None:
         self._read = 0
         self._capture = cv2.VideoCapture(str(path))
         if not self._capture.isOpened():
-            raise UserError(f'{path}: is no video that OpenCV reads')
+            raise UserError(f'{path}: is not a video that OpenCV reads')
         self.announced = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
         rate = self._capture.get(cv2.CAP_PROP_FPS)
         self.rate = rate if np.isfinite(rate) and rate > 0 else _FRAME_RATE
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        """(H, W, 3) uint8 BGR, upright."""
+        """Yield frames, (H, W, 3) uint8 BGR, upright."""
         try:
             while (frame := self._capture.read()[1]) is not None:
                 self._read += 1
@@ -42,18 +42,18 @@ class VideoReader:
             self._capture.release()
 
     def shortfall(self) -> str | None:
-        """What a person is to know of a video that broke off; after the last frame."""
+        """Return a message if the video broke off, after the last frame, or None."""
         if self._read and self._read >= self.announced * (1 - _TOLERATED):
             return None
         return f'{self._read} of {self.announced} frames could be read'
 
 
 class VideoWriter:
-    """Frames of one size as a video, or as PNGs where no codec is; a context.
+    """Writes frames of one size to a video, or to PNGs if there is no codec; a context manager.
 
-    The video is in its place after the context, whole, and not there after an error. The ``path``
-    that is given has no suffix; as an attribute it has that of the first codec that works, or is a
-    folder of PNGs, NAME.frames, and None before the first frame.
+    After the context the video is complete; after an error there is none. The argument ``path`` has
+    no suffix. The attribute ``path`` has the suffix of the first codec that works, or is a folder
+    of PNGs, NAME.frames; it is None before the first frame.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class VideoWriter:
         self._count = 0
 
     def write(self, frame: np.ndarray) -> None:
-        """Add a frame, (H, W, 3) uint8 BGR, all of one size; a UserError where it cannot be."""
+        """Add a frame, (H, W, 3) uint8 BGR, all of one size; raise UserError if it fails."""
         frame = _even(frame)
         if self.path is None:
             self._open(frame.shape[1::-1])
@@ -107,6 +107,6 @@ class VideoWriter:
 
 
 def _even(frame: np.ndarray) -> np.ndarray:
-    """The frame with the sides that codecs want: the last row or column twice if need be."""
+    """Make the sides even, as codecs need, by repeating the last row or column."""
     down, right = frame.shape[0] % 2, frame.shape[1] % 2
     return cv2.copyMakeBorder(frame, 0, down, 0, right, cv2.BORDER_REPLICATE)

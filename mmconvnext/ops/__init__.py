@@ -1,1 +1,1 @@
-"""Stand-ins for mmcv's compiled operators."""
+"""Replacements of mmcv's compiled operators."""

@@ -1,6 +1,6 @@
-"""torchvision's CUDA operators, with the arguments of mmcv's, where torchvision imports.
+"""torchvision's CUDA operators with the arguments of mmcv's, if torchvision can be imported.
 
-Source of the equality: both descend from detectron2's; the tests compare them.
+Both give the same results, because both derive from detectron2's; the tests compare them.
 """
 
 import functools
@@ -11,17 +11,17 @@ from torch import Tensor
 
 from mmconvnext.ops.sampling import Pooling
 
-# What torchvision has a CUDA kernel for, and bfloat16, which is given to it as float32.
+# The dtypes of torchvision's CUDA kernels, and bfloat16, which is converted to float32.
 _DTYPES = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
 
 
 def serves_nms(boxes: Tensor, *_: Tensor, offset: int, **__: object) -> bool:
-    """Whether torchvision does the same on this device: it has no ``offset``."""
+    """Return whether torchvision can replace nms on this device: it has no ``offset``."""
     return offset == 0 and _serves(boxes)
 
 
 def serves_roi_align(input: Tensor, *_: Tensor, pool_mode: int, **__: object) -> bool:
-    """Whether torchvision does the same on this device: it has no max pooling."""
+    """Return whether torchvision can replace RoIAlign on this device: it has no max pooling."""
     return pool_mode == 1 and _serves(input)
 
 
@@ -31,7 +31,7 @@ def _serves(values: Tensor) -> bool:
 
 @functools.cache
 def is_available() -> bool:
-    """Whether torchvision's operators can be called beside this torch."""
+    """Return whether torchvision's operators work with this torch."""
     try:
         import torchvision.ops
     except (ImportError, RuntimeError, OSError, AttributeError):
@@ -40,7 +40,7 @@ def is_available() -> bool:
 
 
 def nms(boxes: Tensor, scores: Tensor, *, iou_threshold: float, offset: int) -> Tensor:
-    """:func:`mmconvnext.ops.nms.nms` with ``offset`` 0."""
+    """Compute :func:`mmconvnext.ops.nms.nms` with ``offset`` 0."""
     return torch.ops.torchvision.nms(_served(boxes), _served(scores), iou_threshold)
 
 
@@ -51,7 +51,7 @@ def _served(values: Tensor) -> Tensor:
 def roi_align_forward(
     input: Tensor, rois: Tensor, output: Tensor, *_: Tensor, **options: Any
 ) -> None:
-    """:func:`mmconvnext.ops.roi_align.roi_align_forward` with ``pool_mode`` 1."""
+    """Compute :func:`mmconvnext.ops.roi_align.roi_align_forward` with ``pool_mode`` 1."""
     *bins, scale, ratio, _mode, aligned = Pooling(**options)
     input = _served(input)
     pooled = torch.ops.torchvision.roi_align(
@@ -68,7 +68,7 @@ def roi_align_backward(
     grad_input: Tensor,
     **options: Any,
 ) -> None:
-    """:func:`mmconvnext.ops.roi_align.roi_align_backward` with ``pool_mode`` 1."""
+    """Compute :func:`mmconvnext.ops.roi_align.roi_align_backward` with ``pool_mode`` 1."""
     *bins, scale, ratio, _mode, aligned = Pooling(**options)
     grad_output = _served(grad_output)
     gradient = torch.ops.torchvision._roi_align_backward(

@@ -1,14 +1,15 @@
-"""Stands in for mmcv's compiled module ``mmcv._ext`` where mmcv was installed without it.
+"""A replacement of mmcv's compiled module ``mmcv._ext``, if mmcv was installed without it.
 
-``mmcv-lite`` ships every Python file of ``mmcv.ops`` but not the extension those import, and
-mmdet 3.3 and mmseg 1.2 import ``mmcv.ops`` unguarded, although UperNet calls nothing of it
-(open-mmlab/mmdetection #10619). The stand-in lets the imports through and serves, in PyTorch, the
-operators that Mask R-CNN and Cascade Mask R-CNN call; another one is missed only when it is called.
+``mmcv-lite`` has all Python files of ``mmcv.ops`` but not the extension that they import, and
+mmdet 3.3 and mmseg 1.2 always import ``mmcv.ops``, although UperNet does not use it
+(open-mmlab/mmdetection #10619). The replacement makes these imports work and implements, in
+PyTorch, the operators of Mask R-CNN and Cascade Mask R-CNN. Any other operator raises an error when
+it is called.
 
-A compiled mmcv is used as it is, but for RoIAlign. That gets contiguous maps, the only ones it does
-not misread (open-mmlab/mmcv #2203); and on a CPU PyTorch's takes its place, which is several times
-faster and equal (benchmarks/operators.md). ``MMCONVNEXT_ROI_ALIGN=compiled`` in the environment
-keeps mmcv's there.
+A compiled mmcv is used unchanged, except for RoIAlign. It gets contiguous maps, because it misreads
+any other layout (open-mmlab/mmcv #2203). On a CPU it is replaced by PyTorch code that gives the
+same results several times faster (benchmarks/operators.md); the environment variable
+``MMCONVNEXT_ROI_ALIGN=compiled`` keeps mmcv's.
 """
 
 import functools
@@ -35,7 +36,7 @@ NAME = 'mmcv._ext'
 
 
 def _serve(ours: Callable, theirs: Callable, is_theirs: Callable[..., bool]) -> Callable:
-    """The operator that takes ``theirs`` for the arguments that ``is_theirs`` says, else ours."""
+    """Return an operator that calls ``theirs`` if ``is_theirs(arguments)``, else ``ours``."""
 
     @torch.compiler.disable
     @functools.wraps(ours)
@@ -45,8 +46,8 @@ def _serve(ours: Callable, theirs: Callable, is_theirs: Callable[..., bool]) -> 
     return operator
 
 
-#: The compiled operators that mmdet's two-stage detectors call, in PyTorch; on CUDA those that
-#: torchvision has.
+#: The compiled operators that mmdet's two-stage detectors call, in PyTorch; on CUDA torchvision's,
+#: if it has them.
 OPERATORS: Mapping[str, Callable] = MappingProxyType(
     {
         'nms': _serve(nms, cuda.nms, cuda.serves_nms),
@@ -62,10 +63,10 @@ OPERATORS: Mapping[str, Callable] = MappingProxyType(
 
 
 class StandIn(ModuleType):
-    """Answers every operator's name; what :data:`OPERATORS` lacks raises when called.
+    """Has every operator's name; operators that :data:`OPERATORS` lacks raise when called.
 
-    Dunder names are refused, so that tools which look for ``__path__``, ``__wrapped__`` and the
-    like see an ordinary module.
+    Dunder names are not provided, so that tools which look for ``__path__`` or ``__wrapped__`` see
+    an ordinary module.
     """
 
     def __getattr__(self, name: str) -> Callable:
@@ -79,7 +80,7 @@ def _missing_operator(name: str) -> Callable[..., NoReturn]:
         raise MissingOperatorError(
             f'mmcv.ops: the operator {name!r} needs mmcv with its compiled operators, and this '
             'mmcv has none (mmcv-lite). Install one: pip uninstall mmcv-lite, then '
-            'pip install --no-build-isolation mmcv==2.1.0 (compiles, with torch already there)'
+            'pip install --no-build-isolation mmcv==2.1.0 (compiles, with torch already installed)'
         )
 
     operator.__name__ = name
@@ -87,7 +88,7 @@ def _missing_operator(name: str) -> Callable[..., NoReturn]:
 
 
 class _StandInFinder(MetaPathFinder, Loader):
-    """Last on ``sys.meta_path``: a compiled ``mmcv._ext`` is always found before it."""
+    """Is last in ``sys.meta_path``, so that a compiled ``mmcv._ext`` is always found first."""
 
     def find_spec(
         self, fullname: str, path: object = None, target: object = None
@@ -98,11 +99,11 @@ class _StandInFinder(MetaPathFinder, Loader):
         return StandIn(spec.name)
 
     def exec_module(self, module: ModuleType) -> None:
-        """Nothing to run: :class:`StandIn` answers by itself."""
+        """Do nothing: :class:`StandIn` has no code to run."""
 
 
 def install() -> None:
-    """Offer the stand-in to the import system, once; a compiled extension goes first."""
+    """Register the replacement in the import system, once; a compiled extension has priority."""
     if not any(isinstance(finder, _StandInFinder) for finder in sys.meta_path):
         sys.meta_path.append(_StandInFinder())
     if find_spec('mmcv') and is_compiled():
@@ -110,10 +111,10 @@ def install() -> None:
 
 
 def is_compiled() -> bool:
-    """Whether mmcv's own compiled extension is there.
+    """Return whether mmcv's own compiled extension is installed.
 
     Raises:
-        ModuleNotFoundError: there is no mmcv at all.
+        ModuleNotFoundError: mmcv is not installed.
     """
     spec = find_spec(NAME)
     return spec is not None and not isinstance(spec.loader, _StandInFinder)
@@ -121,11 +122,11 @@ def is_compiled() -> bool:
 
 @functools.cache
 def is_roi_align_ours_on_cpu() -> bool:
-    """Whether RoIAlign on a CPU is PyTorch's although mmcv's is compiled, by the environment."""
+    """Return whether RoIAlign on a CPU is PyTorch's even if mmcv is compiled."""
     choice = os.environ.get('MMCONVNEXT_ROI_ALIGN', 'auto')
     if choice not in ('auto', 'compiled'):
         logging.getLogger('mmconvnext').warning(
-            'MMCONVNEXT_ROI_ALIGN: expected auto or compiled, got %r; taking auto', choice
+            'MMCONVNEXT_ROI_ALIGN: expected auto or compiled, got %r; using auto', choice
         )
     return choice != 'compiled'
 
@@ -134,10 +135,10 @@ def _mend_roi_align() -> None:
     try:
         module = importlib.import_module(NAME)
     except (ImportError, OSError):
-        return  # built for another torch: `python -m mmconvnext` says so
+        return  # built for another torch, which `python -m mmconvnext` reports
     for ours in (roi_align_forward, roi_align_backward):
         compiled = getattr(module, ours.__name__, None)
-        if compiled and not hasattr(compiled, '__wrapped__'):  # not by an earlier call
+        if compiled and not hasattr(compiled, '__wrapped__'):  # not replaced by an earlier call
             setattr(module, ours.__name__, _serve(ours, _contiguous(compiled), _is_compiled_taken))
 
 

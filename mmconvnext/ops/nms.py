@@ -1,4 +1,4 @@
-"""Greedy and soft non-maximum suppression in plain PyTorch, as mmcv's compiled operators do them.
+"""Greedy and soft non-maximum suppression in PyTorch, equal to mmcv's compiled operators.
 
 Source of the rules, and of the order of equal scores: mmcv 2.1.0,
 mmcv/ops/csrc/pytorch/cpu/nms.cpp.
@@ -10,28 +10,28 @@ from torch import Tensor
 
 from mmconvnext.ops.sampling import accumulation_dtype
 
-# Boxes decided on at a time; the next ones are then compared with those that were kept. Extra
-# memory: about ten float32 (BLOCK, boxes) matrices.
+# Boxes decided together; later boxes are then compared with the kept ones. Extra memory: about ten
+# float32 (BLOCK, boxes) matrices.
 BLOCK = 128
 
-# Pairs of boxes that share columns, a box and in all, up to which each pair is looked at instead:
-# so few there are where boxes are small or of many classes, which mmcv sets apart. Extra memory:
-# about 64 bytes a pair.
+# Maximal pairs of boxes with common columns, per box and in total, to compare pair by pair instead.
+# There are few pairs if boxes are small or belong to many classes, which mmcv moves apart. Extra
+# memory: about 64 bytes per pair.
 _PAIRS_A_BOX = 128
 _MOST_PAIRS = 1 << 20
 
 
 def nms(boxes: Tensor, scores: Tensor, *, iou_threshold: float, offset: int) -> Tensor:
-    """Indices of the boxes kept, by falling score.
+    """Return the indices of the boxes kept, by descending score.
 
-    A box, x1, y1, x2, y2, is dropped if its IoU with a kept one of a higher score is above
-    ``iou_threshold``. ``offset`` is 1 where a box from x to x is one pixel wide, else 0.
+    A box, x1, y1, x2, y2, is dropped if its IoU with a kept box of a higher score is above
+    ``iou_threshold``. ``offset`` is 1 if a box from x to x is one pixel wide, else 0.
 
     Shapes: (N, 4), (N,) → (kept,).
     """
     order = scores.sort(0, descending=True)[1]
     ranked = boxes[order].to(accumulation_dtype(boxes))  # areas overflow in 16 bits
-    # Below 0 boxes that share nothing suppress each other too.
+    # With a threshold below 0, boxes without overlap suppress each other too.
     pairs = _pairs_that_share_columns(ranked, offset) if iou_threshold >= 0 else None
     if pairs is None:
         return order[_keep_by_blocks(ranked, iou_threshold, offset)]
@@ -49,17 +49,17 @@ def softnms(
     method: int,
     offset: int,
 ) -> Tensor:
-    """Indices of the boxes left, in the order they were chosen; scores fall instead of vanishing.
+    """Return the indices of the boxes left, in order of choice; scores are lowered, not removed.
 
     Args:
         boxes: (N, 4), on the CPU.
         scores: (N,).
-        dets: (N, 5), on the CPU, written: the chosen boxes with their scores, first rows first.
-        iou_threshold: Above it, methods 0 and 1 lower a score.
-        sigma: Of method 2.
-        min_score: Boxes whose score falls below it are dropped.
-        method: 0: to nothing; 1: by 1 - IoU; 2: by exp(-IoU² / sigma).
-        offset: 1 where a box from x to x is one pixel wide, else 0.
+        dets: (N, 5), on the CPU, written: the chosen boxes with their scores, in the first rows.
+        iou_threshold: IoU above which methods 0 and 1 lower a score.
+        sigma: Parameter of method 2.
+        min_score: Boxes whose score falls below this value are dropped.
+        method: The factor on a score: 0: 0; 1: 1 - IoU; 2: exp(-IoU² / sigma).
+        offset: 1 if a box from x to x is one pixel wide, else 0.
 
     Source: Bodla et al., Soft-NMS (arXiv 1704.04503).
     """
@@ -79,7 +79,7 @@ def softnms(
 
 
 def _first_greatest(scores: np.ndarray) -> int:
-    # As one comparison after the other finds it: nothing is greater than a NaN, nor is a NaN.
+    # As found by successive comparisons: nothing is greater than NaN, and NaN is not greater.
     return 0 if np.isnan(scores[0]) else int(np.nan_to_num(scores, nan=-np.inf).argmax())
 
 
@@ -104,7 +104,7 @@ def _weights(
 
 
 def _without(dropped: np.ndarray) -> np.ndarray:
-    """The order after each dropped element was replaced by the then last one, as mmcv does."""
+    """Return the order after each dropped element is replaced by the last one, as in mmcv."""
     count = int((~dropped).sum())
     order = np.arange(count)
     holes = dropped[:count].nonzero()[0]
@@ -113,7 +113,7 @@ def _without(dropped: np.ndarray) -> np.ndarray:
 
 
 def _pairs_that_share_columns(boxes: Tensor, offset: int) -> tuple[Tensor, Tensor] | None:
-    """Indices of both boxes of each pair that may share area; None where they are too many."""
+    """Return indices of both boxes of each pair that may overlap, or None for too many pairs."""
     count = len(boxes)
     left, right = boxes[:, 0].double(), boxes[:, 2].double() + offset
     left, by_left = left.sort()
@@ -132,7 +132,7 @@ def _pairs_that_share_columns(boxes: Tensor, offset: int) -> tuple[Tensor, Tenso
 def _keep_by_pairs(
     boxes: Tensor, pairs: tuple[Tensor, Tensor], iou_threshold: float, offset: int
 ) -> Tensor:
-    """Indices of the boxes kept, of boxes by falling score, given who may suppress whom."""
+    """Return the indices of the boxes kept, given sorted boxes and pairs that may overlap."""
     one, other = pairs
     suppressing = _overlaps(boxes[one], boxes[other], iou_threshold, offset)
     one, other = one[suppressing], other[suppressing]
@@ -148,7 +148,7 @@ def _keep_by_pairs(
 
 
 def _keep_by_blocks(boxes: Tensor, iou_threshold: float, offset: int) -> Tensor:
-    """Indices of the boxes kept, of boxes by falling score."""
+    """Return the indices of the boxes kept, given boxes by descending score."""
     remaining, left = boxes, torch.arange(len(boxes), device=boxes.device)
     kept = [left[:0]]
     while len(left):
@@ -161,7 +161,7 @@ def _keep_by_blocks(boxes: Tensor, iou_threshold: float, offset: int) -> Tensor:
 
 
 def _overlaps(boxes: Tensor, others: Tensor, iou_threshold: float, offset: int) -> Tensor:
-    """Whether the IoU of boxes (…, 4) with others, broadcast, is above the threshold."""
+    """Return whether the IoU of boxes (…, 4) with others, broadcast, exceeds the threshold."""
     x1, y1, x2, y2 = boxes.unbind(-1)
     widths = torch.minimum(x2, others[:, 2]).sub_(torch.maximum(x1, others[:, 0]))
     heights = torch.minimum(y2, others[:, 3]).sub_(torch.maximum(y1, others[:, 1]))
@@ -169,7 +169,7 @@ def _overlaps(boxes: Tensor, others: Tensor, iou_threshold: float, offset: int) 
         widths, heights = widths.add_(offset), heights.add_(offset)
     common = widths.clamp_(min=0).mul_(heights.clamp_(min=0))
     union = (_areas(boxes, offset) + _areas(others, offset)).sub_(common)
-    # Two boxes without an area give 0 / 0, which is above no threshold.
+    # Two boxes without area give 0 / 0 = NaN, which exceeds no threshold.
     return common.div_(union) > iou_threshold
 
 
@@ -179,8 +179,8 @@ def _areas(boxes: Tensor, offset: int) -> Tensor:
 
 
 def _greedy(overlaps: Tensor) -> Tensor:
-    """Which of a few boxes, by falling score, are kept, given whom each suppresses."""
-    # A row as the bits of one integer: this loop is all there is of the algorithm in Python.
+    """Return which boxes, by descending score, are kept, given which others each suppresses."""
+    # Each row is stored as the bits of one integer; only this loop runs in Python.
     rows = np.packbits(overlaps.cpu().numpy(), axis=1, bitorder='little')
     suppressed, kept = 0, []
     for number, row in enumerate(rows):

@@ -1,7 +1,7 @@
-"""Where RoIAlign samples a feature map: points, the pixels around them, and their weights.
+"""RoIAlign's sampling points, the pixels around them, and their weights.
 
-Source of the rule: He et al., Mask R-CNN (arXiv 1703.06870), section 3; its borders and its grid
-are those of mmcv 2.1.0, mmcv/ops/csrc/pytorch/cpu/roi_align.cpp.
+Source: He et al., Mask R-CNN (arXiv 1703.06870), section 3; borders and grid are those of mmcv
+2.1.0, mmcv/ops/csrc/pytorch/cpu/roi_align.cpp.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,10 +10,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-#: Taps held at a time, and four times as many features of bins. A tap takes up to 40 bytes with
-#: what it takes to make and sort it, a feature 4. The extra memory is bounded, forward, by an NHWC
-#: copy of the feature map, 160 MiB of taps and 2 × 64 MiB of features; backward, by two such maps
-#: and as much; or by what one RoI takes, where that is more.
+#: Maximal number of taps in memory, with four times as many features of bins. A tap takes up to 40
+#: bytes, including temporary values, a feature 4. Extra memory in the forward pass: an NHWC copy of
+#: the feature map, 160 MiB of taps and 2 × 64 MiB of features; in the backward pass one more copy.
+#: A single RoI may need more.
 TAPS_AT_A_TIME = 1 << 22
 FEATURES_A_TAP = 4
 
@@ -23,17 +23,17 @@ class Pooling(NamedTuple):
 
     aligned_height: int  # rows of bins
     aligned_width: int  # columns of bins
-    spatial_scale: float  # feature-map pixels in a pixel of the picture
-    sampling_ratio: int  # points in a bin along each axis; 0 takes ⌈size of the bin⌉ of them
-    pool_mode: int  # 0 takes the greatest point of a bin, 1 their mean
-    aligned: bool  # whether pixel centres lie at half-integers
+    spatial_scale: float  # feature-map pixels in a pixel of the image
+    sampling_ratio: int  # points in a bin along each axis; 0 means ⌈size of the bin⌉
+    pool_mode: int  # 0: the largest point of a bin; 1: the mean of its points
+    aligned: bool  # whether pixel centres are at half-integers
 
     @property
     def bins(self) -> tuple[int, int]:
         return self.aligned_height, self.aligned_width
 
     def grid_of(self, rois: Tensor) -> 'Grid':
-        """The sampling grids of RoIs, (RoIs, 5)."""
+        """Return the sampling grids of RoIs, (RoIs, 5)."""
         dtype = accumulation_dtype(rois)
         corners = rois[:, 1:].to(dtype) * self.spatial_scale - 0.5 * self.aligned
         sizes = corners[:, 2:] - corners[:, :2]
@@ -51,7 +51,7 @@ class Pooling(NamedTuple):
 class Grid(NamedTuple):
     """RoIs in feature-map pixels: starts, sizes of a bin, sampling points in a bin; (RoIs,)."""
 
-    picture: Tensor
+    image: Tensor
     y: Tensor
     x: Tensor
     bin_height: Tensor
@@ -61,38 +61,39 @@ class Grid(NamedTuple):
 
 
 class Axis(NamedTuple):
-    """Where the bins of some RoIs sample an axis: pixels and weights, (RoIs, bins, taps)."""
+    """Pixels and weights of some RoIs' bins along an axis, (RoIs, bins, taps)."""
 
     pixels: Tensor
     weights: Tensor
 
 
 def accumulation_dtype(values: Tensor) -> torch.dtype:
-    """In what sums of such values are taken: never below float32."""
+    """Return the dtype for sums of these values: float32 or more."""
     return torch.float64 if values.dtype == torch.float64 else torch.float32
 
 
 def alike(
     grid: Grid, bins: tuple[int, int], taps_of: Callable[[int, int], int]
 ) -> Iterator[tuple[Tensor, Tensor, tuple[Tensor, Tensor]]]:
-    """RoIs with equally many sampling points, at most :data:`TAPS_AT_A_TIME` taps together.
+    """Yield RoIs with equal numbers of points, at most :data:`TAPS_AT_A_TIME` taps together.
 
-    Their numbers, their pictures, and their points' rows and columns, (RoIs, bins, points) each.
+    Yields their indices, their images, and their points' rows and columns, (RoIs, bins, points)
+    each.
     """
     points = torch.stack([grid.points_y, grid.points_x], 1)
     kinds, kind_of = points.unique(dim=0, return_inverse=True)
     for number, (y, x) in enumerate(kinds.tolist()):
-        if y and x:  # an empty RoI has no points, and its features are zeros
+        if y and x:  # an empty RoI has no points; its features are zeros
             of_kind = (kind_of == number).nonzero()[:, 0]
             for chosen in of_kind.split(max(TAPS_AT_A_TIME // taps_of(y, x), 1)):
                 part = Grid(*(values[chosen] for values in grid))
                 rows = sample_points(part.y, part.bin_height, bins[0], y)
                 columns = sample_points(part.x, part.bin_width, bins[1], x)
-                yield chosen, part.picture, (rows, columns)
+                yield chosen, part.image, (rows, columns)
 
 
 def sample_points(start: Tensor, size: Tensor, bins: int, points: int) -> Tensor:
-    """Positions of the sampling points along an axis, (RoIs, bins, points)."""
+    """Return positions of the sampling points along an axis, (RoIs, bins, points)."""
     of_bin = torch.arange(bins, device=start.device, dtype=start.dtype)
     of_point = torch.arange(points, device=start.device, dtype=start.dtype) + 0.5
     size = size[:, None, None]
@@ -100,7 +101,7 @@ def sample_points(start: Tensor, size: Tensor, bins: int, points: int) -> Tensor
 
 
 def axis_of(positions: Tensor, length: int) -> Axis:
-    """Two taps for each sampling point; one further than a pixel outside of the map weighs 0."""
+    """Return two taps for each point; points more than a pixel outside the map have weight 0."""
     inside = ((positions >= -1) & (positions <= length)).to(positions.dtype)
     clamped = positions.nan_to_num().clamp(0, length - 1)
     low = clamped.floor()
@@ -111,7 +112,7 @@ def axis_of(positions: Tensor, length: int) -> Axis:
 
 
 def merge_taps(axis: Axis, length: int) -> Axis:
-    """The weights of the taps on each pixel summed, for points at most a pixel apart."""
+    """Sum the weights of the taps on each pixel, for points at most a pixel apart."""
     taps = min(axis.pixels.shape[2] // 2 + 1, length)
     first = axis.pixels[..., :1].clamp(max=length - taps)
     weights = axis.weights.new_zeros(*axis.weights.shape[:2], taps)

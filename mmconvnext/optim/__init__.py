@@ -1,4 +1,4 @@
-"""Optimizer construction, and the wrappers that step."""
+"""Optimizer wrappers and their constructors."""
 
 from mmconvnext.optim.layer_decay import LayerDecayOptimWrapperConstructor
 from mmconvnext.optim.watched_step import AmpOptimWrapper, OptimWrapper

@@ -1,7 +1,7 @@
-"""Layer-wise learning-rate decay: the deeper a layer, the larger its learning rate.
+"""Layer-wise learning-rate decay: the learning rate grows from the stem to the heads.
 
-Every parameter gets a layer id, the lowest at the stem; its learning rate is the base one times
-``decay_rate ** (last id - id)``. Heads and output norms have the last id, scale 1.
+Every parameter gets a layer id, the lowest at the stem. Its learning rate is the base rate times
+``decay_rate ** (last id - id)``. Heads and output norms have the last id and the factor 1.
 """
 
 import inspect
@@ -24,7 +24,7 @@ _DECAY_TYPES = ('layer_wise', 'stage_wise', 'block_wise')
 
 
 class LayerPosition(NamedTuple):
-    """A parameter's layer id, and the last id, which is that of the heads."""
+    """A parameter's layer id, and the last id, which the heads have."""
 
     layer: int
     last: int
@@ -43,13 +43,13 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     - ``decay_type``: ``'layer_wise'`` (the paper's COCO recipes; default), ``'stage_wise'``
       (its ADE20K recipes; ConvNeXt only) or ``'block_wise'`` (V2's recipes of ImageNet-1K, atto
       to T; ConvNeXt only).
-    - ``num_layers``: N of the assignment below, ConvNeXt only. Default: 12 where the third stage
-      has more than 9 blocks, else 6, as in the paper; another value warns. Not for block_wise.
-    - ``custom_keys``: As mmengine's: ``{part of a name: dict(lr_mult=…, decay_mult=…, …)}``, the
-      longest match wins. The factors come on top of the layer's own learning rate and weight
-      decay; options of the optimizer, such as ``betas``, go into the parameter group.
+    - ``num_layers``: N in the table below; ConvNeXt only, not for block_wise. Default: 12 if the
+      third stage has more than 9 blocks, else 6, as in the paper; other values warn.
+    - ``custom_keys``: As in mmengine: ``{part of a name: dict(lr_mult=…, decay_mult=…, …)}``; the
+      longest match counts. The factors multiply the layer's learning rate and weight decay;
+      options of the optimizer, such as ``betas``, are set in the parameter group.
 
-    Ids of a ConvNeXt, where b counts the blocks of a stage; block_wise of depths 3, 3, 9, 3::
+    Ids of a ConvNeXt, where b counts the blocks of a stage; block_wise for depths 3, 3, 9, 3::
 
         parameter            layer_wise, N = 6  layer_wise, N = 12  stage_wise  block_wise
         downsample_layers.0  0                  0                   0           1
@@ -62,10 +62,10 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         stages.3.b           6                  12                  4           16 + b
         all else             7                  13                  N + 1       19
 
-    A backbone of another kind takes part, layer_wise, when it has
-    ``get_layer_depth(param_name, prefix) -> (id, count)``. Backbones are found wherever they sit in
-    the model. Parameters of one dimension, GRN and layer scale among them, and biases are not
-    decayed. Sources of the ids: :mod:`mmconvnext.layer_ids`.
+    Other backbones are supported, with layer_wise, if they have
+    ``get_layer_depth(param_name, prefix) -> (id, count)``. Backbones are found anywhere in the
+    model. Biases and parameters of one dimension, including GRN and layer scale, have no weight
+    decay. For the sources of the ids see :mod:`mmconvnext.layer_ids`.
 
     Raises:
         TypeError: ``paramwise_cfg`` is not a dict.
@@ -79,7 +79,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         if unknown := sorted(set(config) - set(_OPTIONS)):
             raise ArgumentError(
                 f'paramwise_cfg: expected {", ".join(_OPTIONS)}, got {", ".join(unknown)}; '
-                'multipliers for single parameters go into custom_keys'
+                'put factors for single parameters into custom_keys'
             )
         rate = config.get('decay_rate')
         if not isinstance(rate, int | float) or not 0 < rate <= 1:
@@ -103,8 +103,8 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     def add_params(self, params: list[dict], module: nn.Module, **kwargs: object) -> None:
         """Add every trainable parameter of ``module`` to exactly one new group of ``params``.
 
-        Groups come heads first, so that the learning rate mmengine logs, that of group 0, is the
-        base one.
+        The heads' groups come first, so that the rate of group 0, which mmengine logs, is the
+        base rate.
         """
         trainable = {name: p for name, p in module.named_parameters() if p.requires_grad}
         positions = self._positions(module, list(trainable))
@@ -171,7 +171,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             inside = [name for name in names if name.startswith(prefix)]
             found = self._convnext_positions if _is_convnext(backbone) else self._depth_positions
             positions |= found(prefix, backbone, inside)
-        # What is in no backbone, the heads, has the last id: scale 1.
+        # Parameters outside all backbones, the heads, have the last id and the factor 1.
         last = max((position.last for position in positions.values()), default=0)
         return {name: positions.get(name, LayerPosition(last, last)) for name in names}
 
@@ -186,7 +186,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         return {name: LayerPosition(layer_of(name[len(prefix) :]), layers + 1) for name in names}
 
     def _num_layers(self, depths: tuple[int, ...]) -> int:
-        """N as given, or as it suits the depths; warns where the two differ."""
+        """Return the given N, or the paper's N for the depths; warn if they differ."""
         suited = suited_layers(depths)
         layers = self.paramwise_cfg.get('num_layers') or suited
         deepest = layer_wise(f'stages.2.{depths[2] - 1}', layers)
@@ -241,7 +241,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
 
 def _find_backbones(model: nn.Module, prefix: str = '') -> list[tuple[str, Any]]:
-    """The innermost modules that have layers to tell apart, and what stands before their names."""
+    """Return the innermost modules with layer ids, and the prefixes of their names."""
     if _is_convnext(model):
         return [(prefix, model)]
     inside = [
@@ -249,7 +249,7 @@ def _find_backbones(model: nn.Module, prefix: str = '') -> list[tuple[str, Any]]
         for name, child in model.named_children()
         for found in _find_backbones(child, f'{prefix}{name}.')
     ]
-    # A classifier may pass `get_layer_depth` on to its backbone.
+    # A classifier may forward `get_layer_depth` to its backbone.
     return inside or ([(prefix, model)] if hasattr(model, 'get_layer_depth') else [])
 
 

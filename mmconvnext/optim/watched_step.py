@@ -1,4 +1,4 @@
-"""Optimizer wrappers that ask before they step."""
+"""Optimizer wrappers that ask a callback before each step."""
 
 from collections.abc import Callable
 
@@ -10,16 +10,16 @@ from torch.nn.utils import get_total_norm
 
 from mmconvnext.registry import OPTIM_WRAPPERS
 
-# Given the loss and the gradients' norm, both of no dimension and on the device, and whether the
-# gradients came of a scaled loss: the norm as a number, and whether to step.
+# Takes the loss and the gradient norm, scalars on the device, and whether the loss was scaled;
+# returns the norm as a number, and whether to take the step.
 Watch = Callable[[Tensor, Tensor, bool], tuple[float, bool]]
 
 
 class _Watched(MMEngineOptimWrapper):
-    """Gives ``watch`` the loss and the gradients' norm before each step, which it may call off.
+    """Calls ``watch`` with the loss and the gradient norm before each step, and may skip the step.
 
-    Without a ``watch`` it is mmengine's class. With one, the norm that clipping measures is read
-    from the device by ``watch`` alone.
+    Without a ``watch`` it behaves like mmengine's class. With it, only ``watch`` reads the norm
+    from the device, also for clipping.
     """
 
     watch: Watch | None = None
@@ -28,14 +28,14 @@ class _Watched(MMEngineOptimWrapper):
 
     def update_params(self, loss: Tensor, *args: object, **kwargs: object) -> None:
         if self.watch is not None:
-            # Of the iterations that accumulate to a step, all; NaN and infinity stay in a sum.
+            # Summed over all iterations of a step; NaN and infinity persist in a sum.
             self._loss = loss.detach() if self._loss is None else self._loss + loss.detach()
         super().update_params(loss, *args, **kwargs)
 
     def _ask(self, watch: Watch, scaled: bool) -> bool:
         norm = self._norm if self._norm is not None else self._measured_norm()
         loss, self._loss, self._norm = self._loss, None, None
-        if loss is None:  # stepped by hand, without update_params
+        if loss is None:  # step() was called directly, without update_params
             loss = norm.new_zeros(())
         number, steps = watch(loss, norm, scaled)
         if self.clip_grad_kwargs and self.clip_func is torch.nn.utils.clip_grad_norm_:
@@ -57,7 +57,7 @@ class _Watched(MMEngineOptimWrapper):
         if not parameters:
             return
         if self.clip_func is not torch.nn.utils.clip_grad_norm_:
-            self._norm = self._measured_norm()  # clipping by value hides what was wrong
+            self._norm = self._measured_norm()  # clipping by value would hide NaN and infinity
         norm = self.clip_func(parameters, **self.clip_grad_kwargs)
         if self._norm is None:
             self._norm = norm
@@ -65,7 +65,7 @@ class _Watched(MMEngineOptimWrapper):
 
 @OPTIM_WRAPPERS.register_module()
 class OptimWrapper(_Watched):
-    """mmengine's wrapper of an optimizer; see :class:`_Watched`."""
+    """mmengine's OptimWrapper with a callback before each step; see :class:`_Watched`."""
 
     def step(self, **kwargs: object) -> None:
         if self.watch is None:
@@ -79,10 +79,10 @@ class OptimWrapper(_Watched):
 
 @OPTIM_WRAPPERS.register_module()
 class AmpOptimWrapper(_Watched, MMEngineAmpOptimWrapper):
-    """mmengine's wrapper for mixed precision; see :class:`_Watched`.
+    """mmengine's AmpOptimWrapper with a callback before each step; see :class:`_Watched`.
 
-    The scaler leaves out a step whose gradients overflowed in 16 bits, as ever: its own look at
-    them, which waits for the device too, is the norm's here.
+    As in mmengine, the scaler skips a step whose gradients overflowed in 16 bits. It uses the norm
+    instead of its own check, which would wait for the device again.
     """
 
     def step(self, **kwargs: object) -> None:

@@ -1,4 +1,4 @@
-"""What would make a training fail, or silently go wrong, in the data of a config."""
+"""Check a config's data for errors that would make a training fail or silently go wrong."""
 
 from mmconvnext.preflight.findings import Summary
 from mmconvnext.preflight.run import Preflight, preflight

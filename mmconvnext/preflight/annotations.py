@@ -1,4 +1,4 @@
-"""What is wrong with the boxes and masks of a COCO annotation file."""
+"""Check the boxes and masks of a COCO annotation file."""
 
 import math
 from collections import defaultdict
@@ -10,46 +10,46 @@ import numpy as np
 from mmconvnext.preflight.coco_file import CocoFile
 from mmconvnext.preflight.findings import Findings
 
-_TOLERANCE = 1.0  # pixels by which a box may leave its picture, as rounding makes some
-_MANY = 0.1  # part of the boxes that must be beyond the edge to tell of another format of all
+_TOLERANCE = 1.0  # pixels by which a box may exceed its image, because of rounding
+_MANY = 0.1  # fraction of boxes beyond the edge that indicates another box format
 
-_DROPPED = 'mmdet drops them without a word, and their objects become background'
-# The level where they are few, and what to say. The first fault of a box counts.
+_DROPPED = 'mmdet drops them silently, and their objects become background'
+# The level if there are few, and the message. Only the first fault of a box counts.
 _FAULTS = {
     'boxes without numbers': (
         'error',
-        'boxes that are not four numbers x, y, width, height: training ends there',
+        'boxes that are not four numbers x, y, width, height: training fails on them',
     ),
     'boxes of no size': ('warning', f'boxes with a width or height of 0 or less: {_DROPPED}'),
     'boxes below a pixel': ('warning', f'boxes narrower or lower than a pixel: {_DROPPED}'),
-    'boxes outside': ('warning', f'boxes wholly outside their picture: {_DROPPED}'),
-    'areas without numbers': ('error', 'annotations whose area is no number: training ends there'),
+    'boxes outside': ('warning', f'boxes completely outside their image: {_DROPPED}'),
+    'areas without numbers': ('error', 'annotations whose area is not a number: training fails'),
     'areas of 0': ('warning', f'annotations whose area is 0 or less: {_DROPPED}'),
     'boxes beyond the edge': (
         'warning',
-        'boxes more than a pixel beyond the edge of their picture; clip them, or correct the '
-        'sizes in images',
+        'boxes more than a pixel beyond the edge of their image; clip them, or correct the '
+        "images' sizes",
     ),
     'no masks': (
         'error',
-        'annotations without segmentation, which the mask head needs: training ends there',
+        'annotations without segmentation, which the mask head needs: training fails on them',
     ),
     'broken masks': (
         'error',
-        'segmentations that are neither polygons of numbers nor run lengths: training ends there',
+        'segmentations that are neither polygons nor run lengths: training fails on them',
     ),
     'run lengths of another size': (
         'error',
-        'run lengths of another size than their picture: training ends there',
+        'run lengths with another size than their image: training fails on them',
     ),
     'short polygons': (
         'warning',
-        'segmentations with no polygon of three corners (an even number, six or more, of '
+        'segmentations without a polygon of three corners (an even number of six or more '
         'coordinates): mmdet ignores the whole instance',
     ),
     'empty masks': (
         'warning',
-        'segmentations with no pixel in their picture: the mask head learns that there is nothing',
+        'segmentations without a pixel in their image: the mask head learns an empty mask',
     ),
 }
 
@@ -64,17 +64,17 @@ def _numbers(values: Any, count: int) -> tuple[float, ...]:
     if good and all(isinstance(value, int | float) for value in values):
         try:
             return tuple(float(value) for value in values)
-        except OverflowError:  # json has integers of any length
+        except OverflowError:  # json allows integers of any length
             pass
     return (np.nan,) * count
 
 
 def check_boxes(file: CocoFile, findings: Findings) -> tuple[np.ndarray, np.ndarray]:
-    """Check boxes against their pictures.
+    """Check boxes against their images.
 
     Returns:
-        (N, 4) float64 x, y, width, height in pixels, nan where there are no four numbers;
-        (N,) bool: those that mmdet keeps.
+        (N, 4) float64 x, y, width, height in pixels, nan without four numbers; (N,) bool:
+        whether mmdet keeps the box.
     """
     known = {image['id']: _numbers([image['width'], image['height']], 2) for image in file.images}
     pictures = [known.get(a['image_id'], (np.nan,) * 2) for a in file.annotations]
@@ -86,7 +86,7 @@ def check_boxes(file: CocoFile, findings: Findings) -> tuple[np.ndarray, np.ndar
     if format_:
         findings.error(
             'format of boxes',
-            f'boxes look like {format_}, and COCO has x, y, width, height in pixels; convert them',
+            f'expected boxes x, y, width, height in pixels, found {format_}; convert them',
         )
     else:
         ids = [annotation['id'] for annotation in file.annotations]
@@ -97,7 +97,7 @@ def check_boxes(file: CocoFile, findings: Findings) -> tuple[np.ndarray, np.ndar
 
 
 def _box_faults(file: CocoFile, boxes: np.ndarray, sizes: np.ndarray) -> dict[str, np.ndarray]:
-    """(N,) bool by kind of fault; in comparisons, nan is never true."""
+    """Return (N,) bool by kind of fault; comparisons with nan are false."""
     areas = np.array([_numbers([a['area']], 1)[0] for a in file.annotations], float)
     ends = boxes[:, :2] + boxes[:, 2:]
     inside = np.minimum(ends, sizes) - np.maximum(boxes[:, :2], 0)
@@ -119,13 +119,13 @@ def _box_faults(file: CocoFile, boxes: np.ndarray, sizes: np.ndarray) -> dict[st
 
 
 def _other_format(boxes: np.ndarray, sizes: np.ndarray) -> str:
-    """What all boxes look like, where that is not COCO's format; else ''."""
+    """Return the format that all boxes seem to have, or '' for COCO's format."""
     known = np.isfinite(boxes).all(axis=1) & np.isfinite(sizes).all(axis=1)
     boxes, sizes = boxes[known], sizes[known]
     if len(boxes) == 0:
         return ''
     if (boxes >= 0).all() and (boxes <= 1).all():
-        return 'parts of the picture, 0 to 1'
+        return 'parts of the image, 0 to 1'
     beyond = (boxes[:, :2] + boxes[:, 2:] > sizes + _TOLERANCE).any(axis=1)
     as_corners = (boxes[:, 2:] > boxes[:, :2]) & (boxes[:, 2:] <= sizes + _TOLERANCE)
     return 'x1, y1, x2, y2' if beyond.mean() >= _MANY and as_corners.all() else ''
@@ -144,7 +144,7 @@ def check_masks(file: CocoFile, used: np.ndarray, findings: Findings) -> None:
 
 
 def mask_fault(segmentation: object, size: tuple[int, int]) -> str:
-    """The kind of fault of one segmentation in a picture of (height, width), or ''."""
+    """Return the kind of fault of a segmentation in an image of (height, width), or ''."""
     if not segmentation:
         return 'no masks'
     if isinstance(segmentation, dict):
@@ -165,7 +165,7 @@ def mask_fault(segmentation: object, size: tuple[int, int]) -> str:
 
 
 def _covers(polygon: list[float], size: tuple[int, int]) -> bool:
-    """Whether what a polygon spans has an extent within a picture of (height, width)."""
+    """Return whether a polygon's bounding box covers a part of the image, (height, width)."""
     return all(
         min(max(places), limit) > max(min(places), 0)
         for places, limit in ((polygon[1::2], size[0]), (polygon[::2], size[1]))
@@ -184,7 +184,7 @@ def _fault_of_run_lengths(segmentation: dict, size: tuple[int, int]) -> str:
         if sum(counts) != size[0] * size[1]:
             return 'run lengths of another size'
         return '' if sum(counts[1::2]) else 'empty masks'
-    # mmdet brings it; this module is read where mmdet is not.
+    # A dependency of mmdet; this module is also imported without mmdet.
     from pycocotools import mask
 
     try:

@@ -1,4 +1,4 @@
-"""What is wrong with a COCO annotation file, for mmdet's CocoDataset to read."""
+"""Check a COCO annotation file for mmdet's CocoDataset."""
 
 import filecmp
 import os
@@ -14,14 +14,14 @@ from mmconvnext.preflight.annotations import check_boxes, check_masks
 from mmconvnext.preflight.coco_file import CocoFile, quoted, read_coco, repeated
 from mmconvnext.preflight.configured import ConfiguredDataset
 from mmconvnext.preflight.findings import Findings, Summary
-from mmconvnext.preflight.pictures import check_pictures, check_sizes
+from mmconvnext.preflight.pictures import check_images, check_sizes
 from mmconvnext.preflight.read_files import Facts, Pair, Reader
 
 
 def check_coco(
     config: Config, dataset: ConfiguredDataset, read: Reader, findings: Findings
 ) -> tuple[Summary, list[Facts]]:
-    """Check the annotation file of a dataset, its evaluator and its pictures."""
+    """Check a dataset's annotation file, evaluator and images."""
     summary = Summary(dataset.name, 'instances', dataset.classes)
     _check_evaluators(config, dataset, findings)
     try:
@@ -29,7 +29,7 @@ def check_coco(
     except UserError as error:
         findings.error('annotation file', str(error))
         return summary, []
-    # CocoDataset numbers the classes in the order of the json.
+    # CocoDataset numbers classes in the order of the json.
     named = [c['id'] for c in file.categories if c['name'] in dataset.classes]
     labels = {category: label for label, category in enumerate(named)}
     _check_ids(file, findings)
@@ -38,7 +38,7 @@ def check_coco(
     _check_left(dataset, file, labels, used, findings)
     annotations = [file.annotations[place] for place in np.flatnonzero(used)]
     found = Counter(labels[annotation['category_id']] for annotation in annotations)
-    summary.pictures = len(file.images)
+    summary.images = len(file.images)
     summary.annotated = len({annotation['image_id'] for annotation in annotations})
     summary.counts = [found[label] for label in range(len(dataset.classes))]
     summary.object_sizes = np.sqrt(boxes[used, 2:].prod(axis=1))
@@ -47,13 +47,13 @@ def check_coco(
     loader = dataset.step('LoadImageFromFile')
     how = loader.get('imdecode_backend', 'cv2'), loader.get('color_type', 'color')
     facts = read([Pair(path, None, *how) for path in paths])
-    check_pictures(facts, findings)
+    check_images(facts, findings)
     check_sizes(facts, file.images, findings)
     return summary, facts
 
 
 def _check_evaluators(config: Config, dataset: ConfiguredDataset, findings: Findings) -> None:
-    """Whether the evaluator reads the annotations that its dataset has."""
+    """Check that the evaluator reads the annotations of its dataset."""
     for evaluator in evaluators(config, dataset.split):
         file = evaluator.get('ann_file')
         if file and not _same_file(file, dataset.built.ann_file):
@@ -73,15 +73,15 @@ def _same_file(first: str, second: str) -> bool:
 def _check_instances(
     dataset: ConfiguredDataset, file: CocoFile, labels: dict[object, int], findings: Findings
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(N, 4) boxes, and (N,) bool: which annotations training uses."""
+    """Return (N, 4) boxes, and (N,) bool: whether training uses the annotation."""
     boxes, used = check_boxes(file, findings)
     known = np.array([a['category_id'] in labels for a in file.annotations], bool)
     crowds = np.array([bool(a.get('iscrowd')) for a in file.annotations], bool)
     if crowds.any():
         findings.note(
             'crowds',
-            f'{crowds.sum():,} annotations are crowds (iscrowd=1): neither learnt from nor counted '
-            'as missed',
+            f'{crowds.sum():,} annotations are crowds (iscrowd=1): ignored in training and '
+            'evaluation',
         )
     used = used & known & ~crowds
     if dataset.step('LoadAnnotations').get('with_mask'):
@@ -94,8 +94,8 @@ def _check_ids(file: CocoFile, findings: Findings) -> None:
         lacking = sorted({key for keys in lacks.values() for key in keys})
         findings.error(
             'incomplete records',
-            f'{name} without {", ".join(lacking)}, which mmdet looks up: training ends there; '
-            'add them to the json',
+            f'{name} without {", ".join(lacking)}, which mmdet needs: training fails; add them '
+            'to the json',
             lacks,
         )
     lists = {'image': file.images, 'annotation': file.annotations, 'category': file.categories}
@@ -103,31 +103,30 @@ def _check_ids(file: CocoFile, findings: Findings) -> None:
         findings.error(
             f'duplicate {name} ids',
             f'{name} ids that occur more than once: the last one hides the others, or mmdet '
-            'refuses; number them anew',
+            'fails; renumber them',
             repeated(record['id'] for record in records),
         )
         findings.add(
-            # faster-coco-eval reads text as ids of images, and of nothing else.
+            # faster-coco-eval accepts text only as image ids.
             *('warning' if name == 'image' else 'error', f'{name} ids no integers'),
-            f'{name} ids that are not integers, as COCO wants them and its evaluation; number '
-            'them anew',
+            f'{name} ids that are not integers, as COCO and its evaluation need; renumber them',
             [repr(r['id']) for r in records if type(r['id']) is not int],
         )
     findings.error(
         'duplicate categories',
-        'names of categories that occur more than once: mmdet takes them for one class too many; '
-        'rename or merge them',
+        'category names that occur more than once: mmdet counts a class too many; rename or '
+        'merge them',
         repeated(category['name'] for category in file.categories),
     )
     findings.warning(
-        'repeated pictures',
-        'files that several entries of images name: they count twice',
+        'repeated images',
+        'files in several entries of images: they count twice',
         repeated(image['file_name'] for image in file.images),
     )
     ids = {image['id'] for image in file.images}
     findings.warning(
         'annotations without image',
-        'annotations of an image_id that is not in images: left out without a word (ids of '
+        'annotations with an image_id that is not in images: silently ignored (ids of '
         'annotations); correct their image_id',
         [a['id'] for a in file.annotations if a['image_id'] not in ids],
         len(file.annotations),
@@ -140,7 +139,7 @@ def _check_categories(
     classes = dataset.classes
     names = {category['id']: category['name'] for category in file.categories}
     given = (dataset.config.get('metainfo') or {}).get('classes')
-    # A text may name a file of names, which mmengine has read by then.
+    # A text may be the name of a file with names, which mmengine has already read.
     if isinstance(dataset.built.metainfo.get('classes'), str):
         findings.error(
             'classes is a text',
@@ -150,23 +149,23 @@ def _check_categories(
         return
     findings.error(
         'unknown category',
-        'category_ids of annotations that are not in categories: mmdet drops them without a word',
+        'category_ids of annotations that are not in categories: mmdet drops them silently',
         sorted({a['category_id'] for a in file.annotations} - {*names}, key=str),
     )
     whose = 'of metainfo' if given else f"of {dataset.config.get('type')}'s own"
     absent = [name for name in classes if name not in names.values()]
     findings.error(
         'classes not in json',
-        f'classes {whose} that are no category of {file.path}: labels shift or everything is '
-        f'dropped; give metainfo the names in the json ({quoted(names.values(), 80)})',
+        f'classes {whose} that are not categories of {file.path}: labels shift or all boxes are '
+        f'dropped; set metainfo to the names in the json ({quoted(names.values(), 80)})',
         absent,
     )
     counts = Counter(names.get(a['category_id']) for a in file.annotations)
     findings.add(
-        # Some of the classes may be what is wanted, but not where the others are misnamed.
+        # A subset of the categories may be intended, but not if other names are wrong.
         *('error' if absent or not given else 'warning', 'categories not in classes'),
-        f'categories of the json that are no classes {whose}: mmdet drops their annotations '
-        'without a word; name them in metainfo',
+        f'categories of the json that are not classes {whose}: mmdet drops their annotations '
+        'silently; add them to metainfo',
         [f'{n} ({counts[n]} annotations)' for n in names.values() if n not in classes],
     )
     order = [names[category] for category in labels]
@@ -174,7 +173,7 @@ def _check_categories(
         findings.error(
             'order of classes',
             'metainfo.classes and the categories of the json are in different orders, and labels '
-            f'follow the json: names are swapped; give classes=({quoted(order, 200)})',
+            f'follow the json: names are swapped; set classes=({quoted(order, 200)})',
         )
 
 
@@ -185,36 +184,36 @@ def _check_left(
     used: np.ndarray,
     findings: Findings,
 ) -> None:
-    """What is left of the pictures, as CocoDataset filters them, and of the boxes."""
+    """Check the images and boxes that are left after CocoDataset's filters."""
     unfiltered = dataset.config.get('test_mode')
     options = {} if unfiltered else dataset.config.get('filter_cfg') or {}
     annotated = {a['image_id'] for a in file.annotations if a['category_id'] in labels}
     empty = [image for image in file.images if image['id'] not in annotated]
     fate = 'kept as background'
     if options.get('filter_empty_gt'):
-        fate = 'left out (filter_empty_gt=True); to learn from them as background, set it to False'
+        fate = 'left out (filter_empty_gt=True); set it to False to train on them as background'
     findings.note(
-        'pictures without annotation',
-        f'pictures without annotation: {fate}',
+        'images without annotation',
+        f'images without annotation: {fate}',
         [image['file_name'] for image in empty],
     )
     least = options.get('min_size', 0)
     small = [i for i in file.images if min(_number(i['width']), _number(i['height'])) < least]
     findings.note(
-        'small pictures',
-        f'pictures with a side of less than {least} pixels: left out (filter_cfg.min_size)',
+        'small images',
+        f'images with a side below {least} pixels: left out (filter_cfg.min_size)',
         [image['file_name'] for image in small],
     )
     left_out = {id(i) for i in [*small, *(empty if options.get('filter_empty_gt') else [])]}
     if len(left_out) == len(file.images):
         findings.error(
             'nothing left',
-            f'no picture is left of {len(file.images)}: see the other findings, and filter_cfg',
+            f'no image of {len(file.images)} is left: see the other findings, and filter_cfg',
         )
     elif not used.any():
         findings.error(
             'no boxes',
-            f'no box is left of {len(file.annotations)}: there is nothing to learn or to find',
+            f'no box of {len(file.annotations)} is left: there is nothing to train on',
         )
 
 

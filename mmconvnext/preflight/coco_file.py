@@ -1,4 +1,4 @@
-"""A COCO annotation file, read as far as it can be used."""
+"""Read a COCO annotation file, as far as it is valid."""
 
 import json
 from collections import Counter
@@ -9,7 +9,7 @@ from typing import Any
 
 from mmconvnext.errors import UserError
 
-# What mmdet's CocoDataset looks up in each record, without asking whether it is there.
+# Keys that mmdet's CocoDataset reads from each record without a check.
 NEEDED = {
     'images': ('id', 'file_name', 'width', 'height'),
     'annotations': ('id', 'image_id', 'category_id', 'bbox', 'area'),
@@ -19,18 +19,18 @@ NEEDED = {
 
 @dataclass(frozen=True)
 class CocoFile:
-    """Images, annotations and categories that have what they need; the others by what they lack."""
+    """Complete images, annotations and categories; incomplete ones by their missing keys."""
 
     path: str
     images: list[dict]
     annotations: list[dict]
     categories: list[dict]
-    # By the name of the list, then by the id or place of a record, the keys that it lacks.
+    # Missing keys, by the name of the list, then by the record's id or position.
     incomplete: dict[str, dict[str, list[str]]]
 
 
 def read_coco(path: str | Path) -> CocoFile:
-    """Read an annotation file; a UserError where it is missing, not JSON, or not COCO's kind."""
+    """Read an annotation file; raise UserError if it is missing, not JSON, or not COCO's."""
     try:
         content = json.loads(Path(path).read_bytes())
     except OSError as error:
@@ -51,7 +51,7 @@ def read_coco(path: str | Path) -> CocoFile:
         if name not in lists:
             raise UserError(
                 f'{path}: expected COCO annotations with lists named images, annotations and '
-                f'categories, got no {name} (there is: {shortened(there)}); export the '
+                f'categories, found no {name} (only {shortened(there)}); export the '
                 'annotations as COCO instances'
             )
     complete, incomplete = {}, {}
@@ -61,22 +61,22 @@ def read_coco(path: str | Path) -> CocoFile:
 
 
 def shortened(text: str, length: int = 100) -> str:
-    """A text of at most that many characters, or its beginning."""
+    """Return a text, cut to at most ``length`` characters."""
     return text if len(text) <= length else f'{text[:length]}…'
 
 
 def quoted(names: Iterable[str], length: int = 100) -> str:
-    """Names in quotes, :func:`shortened`."""
+    """Return quoted names, cut by :func:`shortened`."""
     return shortened(', '.join(map(repr, names)), length)
 
 
 def repeated(values: Iterable[Any]) -> list[Any]:
-    """Those that occur more than once."""
+    """Return the values that occur more than once."""
     return [value for value, count in Counter(values).items() if count > 1]
 
 
 def _sorted_out(records: list, keys: tuple[str, ...]) -> tuple[list[dict], dict[str, list[str]]]:
-    """Records that have all keys; what the others lack, by id or place."""
+    """Return the records that have all keys, and the others' missing keys by id or position."""
     complete, incomplete = [], {}
     for place, record in enumerate(records):
         known = record if isinstance(record, dict) else {}
@@ -91,5 +91,5 @@ def _sorted_out(records: list, keys: tuple[str, ...]) -> tuple[list[dict], dict[
 
 
 def _usable(key: str, value: object) -> bool:
-    # A list is no id or name; what is wrong with a box is another question.
+    # A list cannot be an id or name; boxes are checked elsewhere.
     return value is not None and (key == 'bbox' or not isinstance(value, list | dict))

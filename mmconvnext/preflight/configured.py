@@ -1,4 +1,4 @@
-"""The datasets that a config names, each as its own class sees it, but with no data loaded."""
+"""The datasets of a config, built without loading data."""
 
 from dataclasses import dataclass
 
@@ -13,11 +13,11 @@ from mmconvnext.preflight.findings import Findings
 
 @dataclass(frozen=True)
 class ConfiguredDataset:
-    """One dataset of a config; of a wrapper such as RepeatDataset, what it wraps.
+    """One dataset of a config, taken out of wrappers such as RepeatDataset.
 
-    ``name`` is the split, and a number where a split has several; ``built`` knows its classes and
-    its paths, and has loaded nothing. ``kind`` is ``'coco'`` or ``'segmentation'`` where it reads
-    files as mmdet's CocoDataset or mmseg's BaseSegDataset do, else ``''``.
+    ``name`` is the split, with a number if a split has several datasets; ``built`` has the classes
+    and paths, but no data. ``kind`` is ``'coco'`` or ``'segmentation'`` if it reads files like
+    mmdet's CocoDataset or mmseg's BaseSegDataset, else ``''``.
     """
 
     name: str
@@ -27,14 +27,14 @@ class ConfiguredDataset:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes, by label."""
+        """Return the class names, by label."""
         return tuple(self.built.metainfo.get('classes') or ())
 
     @property
     def kind(self) -> str:
-        """How its files are to be read."""
+        """Return the format of its files."""
         for base in self.built.__class__.__mro__:
-            # A subclass with a load_data_list of its own reads another format.
+            # A subclass with its own load_data_list reads another format.
             if base.__name__ == 'CocoDataset':
                 same = type(self.built).load_data_list is base.load_data_list
                 return 'coco' if same else ''
@@ -43,15 +43,15 @@ class ConfiguredDataset:
         return ''
 
     def step(self, name: str) -> ConfigDict:
-        """The options of the first transform of this name in the pipeline, or none."""
+        """Return the options of the pipeline's first transform of this name, or an empty dict."""
         found = pipeline_steps(self.config.get('pipeline') or [])
         return next((one for one in found if type_name(one) == name), ConfigDict())
 
 
 def configured_datasets(config: Config, findings: Findings) -> list[ConfiguredDataset]:
-    """Build the datasets of all splits lazily; those that cannot be are findings.
+    """Build the datasets of all splits lazily; datasets that cannot be built are findings.
 
-    A test split that is the val split comes once.
+    A test split that equals the val split is returned once.
     """
     found, seen = [], []
     for split in ('train', 'val', 'test'):
@@ -65,9 +65,9 @@ def configured_datasets(config: Config, findings: Findings) -> list[ConfiguredDa
             name = f'{split} {place}' if len(leaves) > 1 else split
             try:
                 with DefaultScope.overwrite_default_scope(config.get('default_scope')):
-                    # Neither the transforms nor the annotations: both come later, one by one.
+                    # Without transforms and annotations, which are checked later, one by one.
                     built = DATASETS.build({**leaf, 'pipeline': [], 'lazy_init': True})
-            except Exception as error:  # a dataset's class fails in any way
+            except Exception as error:  # a dataset class may raise anything
                 findings.of_split(name).error(
                     'dataset not built',
                     f'{leaf.get("type")} cannot be built ({type(error).__name__}: '

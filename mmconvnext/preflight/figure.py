@@ -1,4 +1,4 @@
-"""Plots of a dataset: how often each class occurs, and how large objects and pictures are."""
+"""Plot a dataset's class frequencies, and the sizes of its objects and images."""
 
 import warnings
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from mmconvnext.figures import COLOURS, bare, new_figure, save
 from mmconvnext.preflight.findings import Summary
 
-_LOOKS = tuple(zip(COLOURS, 'oDs^'))  # shapes tell them apart in print
+_LOOKS = tuple(zip(COLOURS, 'oDs^'))  # markers are distinct in black and white
 _GREY = '#888888'
 _ROWS = 50  # classes in a column
 _ROW_HEIGHT = 0.19  # inches
@@ -23,17 +23,17 @@ _COCO_SIZES = (32, 96)  # pixels: bounds of COCO's small, medium and large
 
 
 def draw_plots(summaries: Sequence[Summary], folder: Path) -> list[Path]:
-    """Write the plots for which there is something to draw, and return their paths.
+    """Write the plots that have data, and return their paths.
 
-    ``classes.png`` has the share of each class in each dataset, the commonest on top;
-    ``sizes.png`` the sizes of objects, where there are boxes, and of pictures.
+    ``classes.png`` shows the share of each class in each dataset, the most frequent on top;
+    ``sizes.png`` shows the sizes of images and, with boxes, of objects.
     """
     written = []
     counted = [summary for summary in summaries if sum(summary.counts)]
     if counted:
         _draw_classes(counted, folder / 'classes.png')
         written.append(folder / 'classes.png')
-    if any(s.picture_sizes or len(s.object_sizes) for s in summaries):
+    if any(s.image_sizes or len(s.object_sizes) for s in summaries):
         _draw_sizes(summaries, folder / 'sizes.png')
         written.append(folder / 'sizes.png')
     return written
@@ -53,7 +53,7 @@ def _draw_classes(summaries: Sequence[Summary], path: Path) -> None:
         some = order[place * rows : (place + 1) * rows]
         _draw_column(panel, shares[:, some], same, lowest)
         panel.set_yticks(range(len(some)), [_shortened(names[i]) for i in some], fontsize=8)
-        panel.set_ylim(rows - 0.4, -0.6)  # the commonest on top
+        panel.set_ylim(rows - 0.4, -0.6)  # the most frequent on top
         panel.set_xscale('log')
         panel.set_xlim(lowest * 0.8, 130)
         _name_decades(panel)
@@ -69,7 +69,7 @@ def _draw_classes(summaries: Sequence[Summary], path: Path) -> None:
 
 
 def _draw_column(panel: Axes, shares: np.ndarray, summaries: list[Summary], lowest: float) -> None:
-    """Shares (datasets, classes); a cross at ``lowest`` where there is none, grey if nowhere."""
+    """Plot shares (datasets, classes); missing ones are crosses at ``lowest``, grey if in none."""
     places = np.arange(shares.shape[1])
     seen = shares > 0
     both = seen.sum(axis=0) > 1
@@ -83,7 +83,7 @@ def _draw_column(panel: Axes, shares: np.ndarray, summaries: list[Summary], lowe
             color=colour,
             markersize=4,
             markeredgewidth=0,
-            label=_label(summary.name, summary.pictures, 'picture'),
+            label=_label(summary.name, summary.images, 'image'),
         )
     nowhere = ~seen.any(axis=0)
     marks = [(nowhere, _GREY)]
@@ -96,7 +96,7 @@ def _draw_column(panel: Axes, shares: np.ndarray, summaries: list[Summary], lowe
 
 
 def _shortened(name: str) -> str:
-    # A dollar sign would begin a formula.
+    # A dollar sign would start a formula.
     name = name.replace('$', r'\$')
     return name if len(name) <= _LONGEST else f'{name[: _LONGEST - 1]}…'
 
@@ -106,7 +106,7 @@ def _draw_sizes(summaries: Sequence[Summary], path: Path) -> None:
     figure, panels = _new_figure(9.6 if objects else 5.2, 4.2, 1 + objects)
     if objects:
         _draw_objects(panels[0], summaries)
-    _draw_pictures(panels[-1], summaries)
+    _draw_image_sizes(panels[-1], summaries)
     for panel in panels:
         panel.spines[['top', 'right']].set_visible(False)
     _save(figure, path)
@@ -115,7 +115,7 @@ def _draw_sizes(summaries: Sequence[Summary], path: Path) -> None:
 def _draw_objects(panel: Axes, summaries: Sequence[Summary]) -> None:
     shown = [summary for summary in summaries if len(summary.object_sizes)]
     every = np.concatenate([summary.object_sizes for summary in shown])
-    # A bin for some ten boxes, down to a few and up to thirty.
+    # About one bin for ten boxes, from a few to thirty bins.
     count = int(np.clip(len(every) / 10, 6, 30))
     low, high = max(every.min(), 1) / 1.05, every.max() * 1.05 + 1
     bins = np.geomspace(min(low, _COCO_SIZES[0] / 2), max(high, _COCO_SIZES[1] * 2), count)
@@ -138,23 +138,23 @@ def _draw_objects(panel: Axes, summaries: Sequence[Summary]) -> None:
     panel.legend(handles=handles, frameon=False, fontsize=8)
 
 
-def _draw_pictures(panel: Axes, summaries: Sequence[Summary]) -> None:
-    shown = [summary for summary in summaries if summary.picture_sizes]
+def _draw_image_sizes(panel: Axes, summaries: Sequence[Summary]) -> None:
+    shown = [summary for summary in summaries if summary.image_sizes]
     handles = []
     for summary, (colour, marker) in zip(shown, cycle(_LOOKS)):
-        widths, heights = zip(*summary.picture_sizes)
-        counts = np.array([*summary.picture_sizes.values()], float)
+        widths, heights = zip(*summary.image_sizes)
+        counts = np.array([*summary.image_sizes.values()], float)
         look: dict = dict(marker=marker, alpha=0.8)
         areas = 12 + 150 * counts / counts.sum()
         panel.scatter(widths, heights, areas, facecolors='none', edgecolors=colour, **look)
-        label = _label(summary.name, int(counts.sum()), 'picture')
+        label = _label(summary.name, int(counts.sum()), 'image')
         empty: dict = dict(linestyle='none', markerfacecolor='none', markersize=5)
         handles.append(Line2D([], [], color=colour, label=label, **look, **empty))
     panel.set_xlabel('width (pixels)')
     panel.set_ylabel('height (pixels)')
     panel.set_xlim(0, 1.05 * panel.get_xlim()[1])
     panel.set_ylim(0, 1.25 * panel.get_ylim()[1])  # room for the legend
-    panel.set_title('Pictures; larger marks: more of that size', loc='left', fontsize=10)
+    panel.set_title('Images; larger marks: more of that size', loc='left', fontsize=10)
     panel.legend(handles=handles, loc='upper left', frameon=False, fontsize=8)
 
 
@@ -170,15 +170,15 @@ def _name_decades(panel: Axes) -> None:
 
 
 def _new_figure(width: float, height: float, columns: int) -> tuple[Figure, Sequence[Axes]]:
-    """Sides in inches; one row of panels."""
+    """Return a figure with one row of panels; sides in inches."""
     figure = new_figure(width, height, dpi=200, layout=None)
     return figure, figure.subplots(1, columns, squeeze=False)[0]
 
 
 def _save(figure: Figure, path: Path, below: float = 0) -> None:
-    """Lay out and write a figure as a whole; ``below`` inches at its top are kept free."""
+    """Lay out and write a figure; ``below`` inches at its top stay free."""
     with warnings.catch_warnings():
-        # A name in a script that the font lacks is drawn as boxes, and not worth the noise.
+        # Characters that the font lacks are drawn as boxes; the warning does not help.
         warnings.filterwarnings('ignore', 'Glyph .* missing from font')
         figure.tight_layout(rect=(0, 0, 1, 1 - below / figure.get_figheight()))
         save(figure, path)

@@ -1,4 +1,4 @@
-"""What is wrong with a dataset, by level and with the first offenders; and its numbers."""
+"""Findings about a dataset, by level and with the first offenders, and its numbers."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -8,19 +8,20 @@ from functools import partialmethod
 import numpy as np
 
 LEVELS = ('error', 'warning', 'note')
-KEPT = 100  # offenders of a finding by name; of the rest, their number
-# A few offenders in a set of thousands leave the score as it is; from this part of it on they do
-# not, and what was suspicious is wrong.
+KEPT = 100  # maximal named offenders of a finding; the others are only counted
+# A few offenders among thousands do not change the score; from this fraction on they do, and a
+# warning becomes an error.
 LARGE_SHARE = 0.01
 
 
 @dataclass
 class Finding:
-    """One kind of thing that was found in one split.
+    """A problem or note of one kind in one split.
 
-    ``level`` is ``'error'`` where training or evaluation would fail or silently be wrong,
-    ``'warning'`` where that may be, ``'note'`` for what is good to know. ``message`` says what it
-    is, what follows and what to do. ``count`` counts all offenders, ``offenders`` names the first.
+    ``level`` is ``'error'`` if training or evaluation would fail or silently be wrong,
+    ``'warning'`` if this is possible, ``'note'`` for information. ``message`` names the problem,
+    its effect and the remedy. ``count`` is the number of all offenders, ``offenders`` has the
+    first.
     """
 
     level: str
@@ -33,13 +34,13 @@ class Finding:
 
 @dataclass(frozen=True)
 class Findings:
-    """Collects findings, those of all splits, in the order in which they are made."""
+    """Collects the findings of all splits, in order."""
 
-    split: str = ''  # whose finding the next one is
+    split: str = ''  # the split of the next finding
     everywhere: list[Finding] = field(default_factory=list)
 
     def of_split(self, split: str) -> 'Findings':
-        """The same findings, to add those of a split."""
+        """Return the same collection, for adding findings of a split."""
         return replace(self, split=split)
 
     def add(
@@ -50,10 +51,10 @@ class Findings:
         offenders: Iterable[object] | None = None,
         total: int | None = None,
     ) -> None:
-        """Add a finding; one with ``offenders``, files or ids, only where there are any.
+        """Add a finding; if ``offenders`` (files or ids) are given, only if there are any.
 
-        ``kind`` is one or two words for a program. ``total`` is the number of all things of the
-        offenders' sort: from :data:`LARGE_SHARE` of them on, the finding is an error.
+        ``kind`` is a short key for programs. ``total`` is the number of all items that could be
+        offenders: from a fraction of :data:`LARGE_SHARE`, the finding is an error.
         """
         names = [str(offender) for offender in offenders or ()]
         if offenders is None or names:
@@ -66,11 +67,11 @@ class Findings:
     note = partialmethod(add, 'note')
 
     def of(self, level: str) -> list[Finding]:
-        """Findings of one level."""
+        """Return the findings of one level."""
         return [finding for finding in self.everywhere if finding.level == level]
 
     def sorted(self) -> list[Finding]:
-        """All findings, the gravest first."""
+        """Return all findings, errors first."""
         return sorted(self.everywhere, key=lambda finding: LEVELS.index(finding.level))
 
 
@@ -78,15 +79,15 @@ class Findings:
 class Summary:
     """Numbers of one dataset.
 
-    ``counts`` are instances or pixels of each class, as ``unit`` says; ``object_sizes`` square
-    roots of the areas of boxes in pixels; ``picture_sizes`` counts (width, height).
+    ``counts`` are the instances or pixels (``unit``) of each class; ``object_sizes`` are square
+    roots of box areas in pixels; ``image_sizes`` counts images by (width, height).
     """
 
     name: str
     unit: str
     classes: tuple[str, ...]
-    pictures: int = 0
+    images: int = 0
     annotated: int = 0
     counts: list[int] = field(default_factory=list)
     object_sizes: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    picture_sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    image_sizes: Counter[tuple[int, int]] = field(default_factory=Counter)

@@ -1,4 +1,4 @@
-"""Whether every head of a model has as many classes as the data."""
+"""Check that every head of a model has as many classes as the data."""
 
 import inspect
 from collections.abc import Iterator, Sequence
@@ -9,13 +9,13 @@ from mmengine.registry import MODELS, DefaultScope
 from mmconvnext.preflight.configured import ConfiguredDataset
 from mmconvnext.preflight.findings import Findings
 
-# Heads that tell the classes of the data apart; an rpn_head tells objects from background only.
+# Heads that predict the data's classes; an rpn_head only separates objects and background.
 CLASS_HEADS = ('decode_head', 'auxiliary_head', 'bbox_head', 'mask_head')
 Path = tuple[str | int, ...]
 
 
 def class_heads(model: object, path: Path = ()) -> Iterator[tuple[Path, dict]]:
-    """The heads of a model that have classes, each of a list, with their places in the model."""
+    """Yield the model's heads with classes, also those in lists, with their paths in the config."""
     for name, value in model.items() if isinstance(model, dict) else ():
         if name in CLASS_HEADS:
             for place, head in enumerate(value) if isinstance(value, list | tuple) else ():
@@ -27,7 +27,7 @@ def class_heads(model: object, path: Path = ()) -> Iterator[tuple[Path, dict]]:
 
 
 def dotted(path: Path) -> str:
-    """How ``--cfg-options`` names a place in the model."""
+    """Return a path in the form of ``--cfg-options``."""
     return '.'.join(map(str, ('model', *path)))
 
 
@@ -40,13 +40,13 @@ def check_heads(config: Config, datasets: Sequence[ConfiguredDataset], findings:
         if dataset.classes != trained.classes:
             findings.of_split(dataset.name).error(
                 'other classes',
-                f'expected the {len(trained.classes)} classes of {trained.name}, in their order, '
-                f'got {len(dataset.classes)} others; give both the same metainfo',
+                f'expected the {len(trained.classes)} classes of {trained.name}, in the same '
+                f'order, got {len(dataset.classes)} others; set the same metainfo for both',
             )
     expected, findings = len(trained.classes), findings.of_split('model')
     heads = list(class_heads(config.get('model') or {}))
     if not heads:
-        findings.note('no heads', 'no head whose num_classes could be compared')
+        findings.note('no heads', 'no head has num_classes to compare')
     for path, head in heads:
         given = head.get('num_classes', _default(head, config.get('default_scope')))
         if expected and given != expected:
@@ -55,27 +55,27 @@ def check_heads(config: Config, datasets: Sequence[ConfiguredDataset], findings:
                 f'{dotted(path)}.num_classes: expected {expected}, the classes of '
                 f'{trained.name}, got {given}'
                 + ('' if 'num_classes' in head else ' (the default of its type)')
-                + f'; set it to {expected}, or give the dataset its metainfo',
+                + f"; set it to {expected}, or set the dataset's metainfo",
             )
         _check_class_weights(path, head, expected, findings)
 
 
 def _check_class_weights(path: Path, head: dict, expected: int, findings: Findings) -> None:
     if not {'decode_head', 'auxiliary_head'} & {*path}:
-        return  # those of detectors count the background too, or do not, as their losses like
+        return  # whether a detector's weights include the background depends on its loss
     losses = head.get('loss_decode') or []
     for loss in losses if isinstance(losses, list | tuple) else [losses]:
         weights = loss.get('class_weight')
         if isinstance(weights, list | tuple) and len(weights) != expected:
             findings.error(
                 'class_weight',
-                f'{dotted(path)}.loss_decode.class_weight: expected {expected} weights, one a '
+                f'{dotted(path)}.loss_decode.class_weight: expected {expected} weights, one per '
                 f'class, got {len(weights)}',
             )
 
 
 def _default(head: dict, scope: str | None) -> int | None:
-    """``num_classes`` where the config leaves it to the head's type."""
+    """Return the default ``num_classes`` of the head's type, or None."""
     with DefaultScope.overwrite_default_scope(scope):
         kind = MODELS.get(head['type']) if 'type' in head else None
     for base in getattr(kind, '__mro__', ()):

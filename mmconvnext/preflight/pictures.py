@@ -1,4 +1,4 @@
-"""What is wrong with picture files: those that do not open, other sizes, copies and leaks."""
+"""Check image files: unreadable files, wrong sizes, copies, and leaks between splits."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -7,26 +7,25 @@ from mmconvnext.preflight.findings import Findings
 from mmconvnext.preflight.read_files import Facts
 
 
-def check_pictures(facts: Sequence[Facts], findings: Findings) -> None:
-    """List what cannot be read, by problem."""
+def check_images(facts: Sequence[Facts], findings: Findings) -> None:
+    """Report unreadable images, by problem."""
     for problem in sorted({fact.problem for fact in facts} - {''}):
-        message = f'pictures that do not open ({problem}): training ends there; replace them'
+        message = f'unreadable images ({problem}): training fails on them; replace them'
         if problem == 'does not exist':
             message = (
-                'pictures that are not there: training ends there; add them, or take their '
-                'entries out of the annotations'
+                'missing images: training fails on them; add them, or remove their '
+                'entries from the annotations'
             )
         elif 'truncated' in problem.lower():
             message = (
-                f'pictures that are cut off ({problem}), and would be filled up with grey; '
-                'replace them'
+                f'incomplete images ({problem}), which would be filled with grey; replace them'
             )
         files = [fact.image for fact in facts if fact.problem == problem]
-        findings.error('unreadable pictures', message, files)
+        findings.error('unreadable images', message, files)
 
 
 def check_sizes(facts: Sequence[Facts], images: Sequence[dict], findings: Findings) -> None:
-    """Compare the pictures with the sizes that ``images``, their records in the json, state."""
+    """Compare image sizes with those in ``images``, the records of the json."""
     other: list[str] = []
     turned: list[str] = []
     for fact, image in zip(facts, images):
@@ -36,21 +35,21 @@ def check_sizes(facts: Sequence[Facts], images: Sequence[dict], findings: Findin
         text = f'{fact.image} {size_text(fact.size)}, json {size_text(stated)}'
         (turned if fact.turned and fact.size == stated[::-1] else other).append(text)
     findings.error(
-        'turned pictures',
-        'pictures that EXIF turns on loading, so that boxes and masks do not lie on their objects: '
-        'write the pixels as annotated, without the tag',
+        'turned images',
+        'images that are rotated on loading by EXIF, so that boxes and masks do not match: '
+        'save the pixels as annotated, without the tag',
         turned,
     )
     findings.error(
-        'sizes of pictures',
-        'pictures of another size than the json states, so that boxes and masks do not lie on '
-        'their objects: annotate these files, or correct width and height',
+        'sizes of images',
+        'images with another size than in the json, so that boxes and masks do not match: '
+        'annotate these files, or correct width and height',
         other,
     )
 
 
 def size_text(size: Sequence[float]) -> str:
-    """A width and a height for a person."""
+    """Return a width and a height as text."""
     return f'{size[0]} × {size[1]}'
 
 
@@ -59,7 +58,7 @@ def check_copies(
 ) -> None:
     """Find files with the same content, within datasets and between training and evaluation.
 
-    ``read`` and ``splits`` are by name of the dataset.
+    The keys of ``read`` and ``splits`` are the datasets' names.
     """
     files: dict[str, dict[bytes, dict[str, None]]] = {}
     for name, facts in read.items():
@@ -69,7 +68,7 @@ def check_copies(
                 files[name][fact.digest][fact.image] = None
         findings.of_split(name).warning(
             'copies',
-            'pictures that are copies of others of the same dataset: they count twice',
+            'images that are copies of other images in the same dataset: they count twice',
             [' = '.join(same) for same in files[name].values() if len(same) > 1],
         )
     trained: dict[bytes, dict[str, None]] = {}
@@ -81,8 +80,8 @@ def check_copies(
             share = len(leaks) / max(1, len(files[name]))
             findings.of_split(name).warning(
                 'leaks',
-                f'pictures that are training pictures too ({share:.1%}): the score says little '
-                'about new ones; take them out of one of the two',
+                f'images that are also training images ({share:.1%}): the score is not valid '
+                'for new images; remove them from one of the datasets',
                 [f'{next(iter(files[name][d]))} = {next(iter(trained[d]))}' for d in leaks],
                 len(files[name]),
             )

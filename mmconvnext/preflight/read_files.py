@@ -1,4 +1,4 @@
-"""Reading every picture and label file once, in several processes."""
+"""Read every image and label map once, in several processes."""
 
 import hashlib
 import io
@@ -18,18 +18,18 @@ from PIL import Image, UnidentifiedImageError
 
 from mmconvnext.errors import UserError, first_line
 
-# What a complete file ends with; one that does not may be cut off.
+# The end of a complete file; a file without it may be incomplete.
 _ENDS = {b'\xff\xd8\xff': b'\xff\xd9', b'\x89PNG': b'IEND\xaeB`\x82'}
-_TAIL = 64  # bytes at the end in which that is looked for, as some programs add a few
+_TAIL = 64  # bytes at the end to search for it, because some programs append a few
 _ORIENTATION = 0x0112  # EXIF's tag
-_CHUNK = 32  # files a task
-# Below this number of files, other processes would start for longer than they work.
+_CHUNK = 32  # files per task
+# For fewer files, starting processes would take longer than reading.
 _FEW = 400
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A picture, perhaps its labels, and how the pipeline decodes them (mmcv's names)."""
+    """An image, optionally its label map, and how the pipeline decodes them (mmcv's names)."""
 
     image: str
     labels: str | None = None
@@ -40,10 +40,10 @@ class Pair:
 
 @dataclass(frozen=True)
 class Facts:
-    """What one pair holds. Sizes are (width, height) in pixels, as decoded; None if unreadable.
+    """The contents of a pair. Sizes are (width, height) in decoded pixels; None if unreadable.
 
-    ``counts`` has the number of pixels of each id in the label file, as it is on disk. The
-    problems are '' or a few words. ``turned`` is set where EXIF turns or mirrors the picture.
+    ``counts`` has the number of pixels of each id in the label map, as on disk. A problem is '' or
+    a few words. ``turned`` means that EXIF rotates or mirrors the image.
     """
 
     image: str
@@ -61,9 +61,9 @@ Reader = Callable[[Sequence[Pair]], list[Facts]]
 
 
 def read_pairs(pairs: Sequence[Pair], jobs: int = 1) -> Iterator[Facts]:
-    """Read files in order; with ``jobs`` processes where there are enough to be worth it.
+    """Read files in order, with ``jobs`` processes if there are many files.
 
-    Raises UserError where a process died, most likely for lack of memory.
+    Raises UserError if a process died, probably for lack of memory.
     """
     if jobs <= 1 or len(pairs) < _FEW:
         yield from map(read_pair, pairs)
@@ -71,21 +71,21 @@ def read_pairs(pairs: Sequence[Pair], jobs: int = 1) -> Iterator[Facts]:
     context = _context()
     try:
         with ProcessPoolExecutor(jobs, context, cv2.setNumThreads, (1,)) as pool:
-            # A stretch at a time: `map` takes all it is given at once, and so would the results.
+            # In parts, because `map` would read all inputs and keep all results at once.
             stretch = 8 * jobs * _CHUNK
             for start in range(0, len(pairs), stretch):
                 some = pairs[start : start + stretch]
                 yield from pool.map(read_pair, some, chunksize=_CHUNK)
     except BrokenProcessPool as error:
         raise UserError(
-            f'--jobs {jobs}: a process that reads pictures died, perhaps for lack of memory; '
-            'try --jobs 1, which needs least'
+            f'--jobs {jobs}: a process that reads images died, perhaps for lack of memory; '
+            'try --jobs 1, which needs the least memory'
         ) from error
 
 
 def _context() -> multiprocessing.context.BaseContext:
-    # Forking this process, with the threads of torch and of the progress bar, could hang; a
-    # server that is forked instead imports this module once for all.
+    # Forking this process, which has threads of torch and the progress bar, could hang. A fork
+    # server imports this module once for all processes.
     if sys.platform == 'win32':
         return multiprocessing.get_context('spawn')
     context = multiprocessing.get_context('forkserver')
@@ -94,7 +94,7 @@ def _context() -> multiprocessing.context.BaseContext:
 
 
 def read_pair(pair: Pair) -> Facts:
-    """Decode a picture and its labels as the pipeline would; never raises for what they hold."""
+    """Decode an image and its labels like the pipeline; never raises for bad contents."""
     facts: dict = {'image': pair.image, 'labels': pair.labels}
     try:
         content = _content(pair.image)
@@ -102,7 +102,7 @@ def read_pair(pair: Pair) -> Facts:
         facts['turned'] = _examine(content)
         image = _decoded(content, pair.flag, pair.backend)
         facts['size'] = image.shape[1], image.shape[0]
-    except Exception as error:  # decoders fail in any way
+    except Exception as error:  # decoders may raise anything
         facts['problem'] = _problem(error)
     try:
         if pair.labels is not None:
@@ -123,12 +123,12 @@ def _content(path: str) -> bytes:
 def _decoded(content: bytes, flag: str, backend: str) -> np.ndarray:
     pixels = mmcv.imfrombytes(content, flag=flag, backend=backend)
     if pixels is None:
-        raise ValueError('not a picture')
+        raise ValueError('not an image')
     return pixels
 
 
 def _examine(content: bytes) -> bool:
-    """Raise for a picture that is cut off, which OpenCV fills up in grey; whether it is turned."""
+    """Return whether EXIF rotates an image; raise if it is incomplete (OpenCV fills with grey)."""
     try:
         with Image.open(io.BytesIO(content)) as image:
             ends = [end for start, end in _ENDS.items() if content.startswith(start)]
@@ -136,20 +136,20 @@ def _examine(content: bytes) -> bool:
                 image.load()
             return image.getexif().get(_ORIENTATION, 1) not in (0, 1)
     except (UnidentifiedImageError, Image.DecompressionBombError):
-        return False  # perhaps OpenCV knows the format, or has no limit of size
+        return False  # OpenCV may know the format, or allow its size
 
 
 def _problem(error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return 'does not exist'
     if isinstance(error, UnidentifiedImageError):
-        return 'not a picture'
+        return 'not an image'
     number = getattr(error, 'errno', None)
     return os.strerror(number) if number else first_line(error)
 
 
 def _count(labels: np.ndarray) -> dict[str, object]:
-    """Size, problem and counts, for :class:`Facts`."""
+    """Return size, problem and counts for :class:`Facts`."""
     size = (labels.shape[1], labels.shape[0]) if labels.ndim > 1 else None
     if labels.ndim != 2:
         channels = labels.shape[-1] if labels.ndim > 2 else 0
@@ -158,7 +158,7 @@ def _count(labels: np.ndarray) -> dict[str, object]:
         if not np.array_equal(labels, np.round(labels)):
             return {'labels_size': size, 'labels_problem': 'fractions'}
         labels = labels.astype(np.int64)
-    if labels.dtype in (np.bool_, np.uint8):  # ten times as fast as sorting
+    if labels.dtype in (np.bool_, np.uint8):  # ten times faster than sorting
         counts = np.bincount(labels.reshape(-1).astype(np.uint8, copy=False))
         ids = np.flatnonzero(counts)
         counts = counts[ids]

@@ -1,4 +1,4 @@
-"""What the checks of a dataset found, as tables for a person and as JSON for a program."""
+"""Report the findings on a dataset, as tables and as JSON."""
 
 import dataclasses
 import math
@@ -13,20 +13,20 @@ from mmconvnext.preflight.pictures import size_text
 from mmconvnext.preflight.run import Preflight
 
 _STYLES = {'error': 'bold red', 'warning': 'yellow', 'note': 'dim'}
-_SHOWN = 3  # offenders by name in the table; the JSON has more
+_SHOWN = 3  # maximal named offenders in the table; the JSON has more
 
 
 def print_report(checked: Preflight, console: Console) -> None:
-    """Print a table, one row a dataset, and all findings."""
+    """Print a table with one row per dataset, and all findings."""
     table = Table('dataset', title='Data', title_justify='left')
-    for header in ('pictures', 'annotated', 'classes', 'labels', 'smallest', 'largest'):
+    for header in ('images', 'annotated', 'classes', 'labels', 'smallest', 'largest'):
         table.add_column(header, justify='right')
     for summary in checked.summaries:
         seen = sum(count > 0 for count in summary.counts)
-        sizes = summary.picture_sizes
+        sizes = summary.image_sizes
         table.add_row(
             summary.name,
-            f'{summary.pictures:,}',
+            f'{summary.images:,}',
             f'{summary.annotated:,}',
             f'{seen} / {len(summary.classes)}',
             f'{_short(sum(summary.counts))} {summary.unit}',
@@ -44,7 +44,7 @@ def _short(count: int) -> str:
 
 
 def print_findings(checked: Preflight, console: Console) -> None:
-    """Print each finding, the gravest first, with the first offenders below it."""
+    """Print each finding with its first offenders, errors first."""
     for finding in checked.findings.sorted():
         number = f'{finding.count:,} × ' if finding.count else ''
         line = Text.from_markup(
@@ -61,7 +61,7 @@ def print_findings(checked: Preflight, console: Console) -> None:
 
 
 def verdict(checked: Preflight) -> str:
-    """The last line: how many findings, and what they mean."""
+    """Return the last line: the number of findings, and what they mean."""
     numbers = {level: len(checked.findings.of(level)) for level in LEVELS[:2]}
     counted = ', '.join(f'{n} {level}{"s" * (n != 1)}' for level, n in numbers.items())
     if numbers['error']:
@@ -70,7 +70,7 @@ def verdict(checked: Preflight) -> str:
 
 
 def as_json(checked: Preflight) -> dict[str, object]:
-    """What a program reads; of each finding, the first offenders by name."""
+    """Return the report as plain values, with the first offenders of each finding."""
     return {
         'errors': len(checked.findings.of('error')),
         'warnings': len(checked.findings.of('warning')),
@@ -78,7 +78,7 @@ def as_json(checked: Preflight) -> dict[str, object]:
         'datasets': [
             {
                 'name': s.name,
-                'pictures': s.pictures,
+                'pictures': s.images,
                 'annotated': s.annotated,
                 'unit': s.unit,
                 'counts': dict(zip(s.classes, s.counts)),

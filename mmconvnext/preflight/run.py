@@ -1,4 +1,4 @@
-"""All checks of a config's data before a run."""
+"""Run all checks of a config's data."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -16,13 +16,13 @@ from mmconvnext.preflight.pictures import check_copies
 from mmconvnext.preflight.read_files import Facts, Pair, read_pairs
 from mmconvnext.preflight.segmentation import check_segmentation
 
-# Called with (name of the dataset, pictures read, pictures in all).
+# Called with (name of the dataset, images read, total images).
 Report = Callable[[str, int, int], None]
 
 
 @dataclass
 class Preflight:
-    """What the checks found, and the numbers of each dataset."""
+    """The findings, and the numbers of each dataset."""
 
     findings: Findings
     summaries: list[Summary]
@@ -33,17 +33,17 @@ def preflight(
 ) -> Preflight:
     """Check the datasets of all splits, the heads and the evaluators of a config.
 
-    ``jobs`` processes read the pictures, unless ``open_files`` is off: then what the config and the
-    json say is checked in seconds. ``report`` is told how far the reading is. Raises UserError
-    where a process that read pictures died, or no dataset is of a known kind.
+    ``jobs`` processes read the images. Without ``open_files`` only the config and the json are
+    checked, in seconds. ``report`` is called with the progress of reading. Raises UserError if a
+    process that reads images died, or no dataset has a known format.
     """
     findings = Findings()
     datasets = configured_datasets(config, findings)
     checks = {'coco': check_coco, 'segmentation': check_segmentation}
     if datasets and not any(dataset.kind in checks for dataset in datasets):
         raise UserError(
-            f'data: expected COCO json or label files, got {datasets[0].config.get("type")} alone, '
-            'which cannot be checked; folders of classes are looked through by tools/train.py'
+            f'data: expected COCO json or label maps, got only {datasets[0].config.get("type")}, '
+            'which cannot be checked here; tools/train.py checks class folders'
         )
     check_heads(config, datasets, findings)
     read, summaries = {}, []
@@ -52,17 +52,17 @@ def preflight(
         if dataset.kind not in checks:
             told.warning(
                 'not checked',
-                f'{dataset.config.get("type")} reads neither COCO json nor label files: its data '
+                f'{dataset.config.get("type")} reads neither COCO json nor label maps: its data '
                 'were not checked',
             )
             continue
         reader = partial(_read, dataset.name, jobs if open_files else 0, report)
         try:
             summary, facts = checks[dataset.kind](config, dataset, reader, told)
-        except (OSError, AssertionError) as error:  # a folder or a list that is not there
+        except (OSError, AssertionError) as error:  # a missing folder or list
             told.error('data missing', first_line(error))
             continue
-        summary.picture_sizes = Counter(fact.size for fact in facts if fact.size)
+        summary.image_sizes = Counter(fact.size for fact in facts if fact.size)
         summaries.append(summary)
         read[dataset.name] = facts
     check_copies(read, {dataset.name: dataset.split for dataset in datasets}, findings)
@@ -71,7 +71,7 @@ def preflight(
 
 
 def _read(name: str, jobs: int, report: Report | None, pairs: Sequence[Pair]) -> list[Facts]:
-    """What is in the files of a dataset; nothing without jobs."""
+    """Return the contents of a dataset's files; empty without jobs."""
     facts = []
     for fact in read_pairs(pairs, jobs) if jobs else ():
         facts.append(fact)
@@ -81,12 +81,12 @@ def _read(name: str, jobs: int, report: Report | None, pairs: Sequence[Pair]) ->
 
 
 def _check_training_classes(summaries: list[Summary], findings: Findings) -> None:
-    """Classes that training never sees."""
+    """Report classes that never occur in training."""
     trained = [summary for summary in summaries if summary.name.startswith('train')]
     names = trained[0].classes if trained else ()
     counted = [summary.counts for summary in trained if len(summary.counts) == len(names)]
     seen = [any(counts) for counts in zip(*counted)]
-    if any(seen):  # else nothing was read, which is another finding
+    if any(seen):  # otherwise nothing was read, which is another finding
         findings.warning(
             'classes that never occur',
             'classes that never occur in training: they cannot be learnt',

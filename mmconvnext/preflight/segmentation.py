@@ -1,4 +1,4 @@
-"""What is wrong with label files, for mmseg's BaseSegDataset to read."""
+"""Check label maps for mmseg's BaseSegDataset."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -11,20 +11,20 @@ from mmconvnext.data.checks import evaluators
 from mmconvnext.preflight.configured import ConfiguredDataset
 from mmconvnext.preflight.findings import Findings, Summary
 from mmconvnext.preflight.heads import class_heads, dotted
-from mmconvnext.preflight.pictures import check_pictures, size_text
+from mmconvnext.preflight.pictures import check_images, size_text
 from mmconvnext.preflight.read_files import Facts, Pair, Reader
 
-IGNORED = 255  # what mmseg makes of id 0 with reduce_zero_label, and ignores by default
+IGNORED = 255  # mmseg's label of id 0 with reduce_zero_label, ignored by default
 
 
 def check_segmentation(
     config: Config, dataset: ConfiguredDataset, read: Reader, findings: Findings
 ) -> tuple[Summary, list[Facts]]:
-    """Check what a config says of label files, the files and their pictures."""
+    """Check the config's entries about label maps, the label maps and their images."""
     _check_reading(config, dataset, findings)
     pairs = _list_pairs(dataset, findings)
     facts = read(pairs)
-    check_pictures(facts, findings)
+    check_images(facts, findings)
     _check_files(facts, findings)
     ids: Counter[int] = Counter()
     for fact in facts:
@@ -42,7 +42,7 @@ def check_segmentation(
 
 
 def _list_pairs(dataset: ConfiguredDataset, findings: Findings) -> list[Pair]:
-    """The pictures and label files as the dataset lists them; stray label files are a finding."""
+    """Return the dataset's images and label maps; label maps without image are a finding."""
     image, labels = dataset.step('LoadImageFromFile'), dataset.step('LoadAnnotations')
     pairs = [
         Pair(
@@ -57,36 +57,36 @@ def _list_pairs(dataset: ConfiguredDataset, findings: Findings) -> list[Pair]:
     folders, suffix = dataset.built.data_prefix or {}, dataset.built.img_suffix
     if not pairs:
         findings.error(
-            'no pictures',
+            'no images',
             f'no *{suffix} in {folders.get("img_path")}; correct data_prefix or img_suffix',
         )
     elif folders.get('seg_map_path') and not dataset.built.ann_file:
         named = {pair.labels for pair in pairs}
         files = Path(folders['seg_map_path']).rglob(f'*{dataset.built.seg_map_suffix}')
         findings.warning(
-            'labels without picture',
-            f'label files to which no *{suffix} belongs: they are not used',
+            'labels without image',
+            f'label maps without a matching *{suffix}: they are not used',
             [path for path in sorted(map(str, files)) if path not in named],
         )
     return pairs
 
 
 def _to_label(dataset: ConfiguredDataset, value: int) -> int:
-    """The label that mmseg's LoadAnnotations makes of an id in a file; 255 is ignored."""
-    value %= 256  # it takes all ids for uint8
+    """Return the label that mmseg's LoadAnnotations gives to an id in a file; 255 is ignored."""
+    value %= 256  # mmseg converts all ids to uint8
     if dataset.built.reduce_zero_label:
         value = IGNORED if value in (0, IGNORED) else value - 1
     return (dataset.built.label_map or {}).get(value, value)
 
 
 def _check_reading(config: Config, dataset: ConfiguredDataset, findings: Findings) -> None:
-    """Check that dataset, pipeline, heads and evaluator agree on what is ignored."""
+    """Check that dataset, pipeline, heads and evaluator ignore the same label."""
     given = dataset.step('LoadAnnotations').get('reduce_zero_label')
     if given is not None and given != dataset.built.reduce_zero_label:
         findings.error(
             'reduce_zero_label',
             f'LoadAnnotations has reduce_zero_label={given} and the dataset '
-            f'{dataset.built.reduce_zero_label}: mmseg refuses; give both the same',
+            f'{dataset.built.reduce_zero_label}: mmseg fails; set both to the same value',
         )
     model = config.get('model') or {}
     ignored = {
@@ -103,39 +103,39 @@ def _check_reading(config: Config, dataset: ConfiguredDataset, findings: Finding
         text = ', '.join(f'{name} = {value}' for name, value in ignored.items())
         findings.error(
             'ignore_index',
-            f'expected one label for all that is ignored, got {text}: padding or unlabelled '
-            'pixels would count; give all the same',
+            f'expected one ignored label, got {text}: padding or unlabelled pixels would '
+            'count; set all to the same value',
         )
 
 
 def _check_files(facts: Sequence[Facts], findings: Findings) -> None:
-    """Label files that cannot be used, by problem, or do not lie on their pictures."""
+    """Report label maps that cannot be used, by problem, or do not match their images."""
     for problem in sorted({f.labels_problem for f in facts} - {''}):
         message = {
-            'does not exist': 'pictures without label file: training ends there; add it, or take '
-            'the picture away',
-            'fractions': 'label files with fractions: expected whole numbers, 0 to 255',
-        }.get(problem, f'label files that cannot be used ({problem}): training ends there')
+            'does not exist': 'images without label map: training fails on them; add it, or '
+            'remove the image',
+            'fractions': 'label maps with fractions: expected integers from 0 to 255',
+        }.get(problem, f'label maps that cannot be used ({problem}): training fails on them')
         if problem.endswith('channels'):
             message = (
-                f'label files with {problem}: expected one channel with ids, got colours; write '
+                f'label maps with {problem}: expected one channel with ids, got colours; write '
                 "the ids as grey values (mode 'L') or a palette (mode 'P')"
             )
         files = [f.labels for f in facts if f.labels_problem == problem]
         findings.error('label files', message, files)
     findings.error(
         'sizes of labels',
-        'label files of another size than their picture: training ends there or learns nonsense',
+        'label maps with another size than their image: training fails or is wrong',
         [
-            f'{f.labels} {size_text(f.labels_size)}, picture {size_text(f.size)}'
+            f'{f.labels} {size_text(f.labels_size)}, image {size_text(f.size)}'
             for f in facts
             if f.size and f.labels_size and f.size != f.labels_size
         ],
     )
     findings.error(
-        'turned pictures',
-        'pictures that EXIF turns or mirrors on loading, and their labels not: write the pixels as '
-        'they are to be seen, without the tag',
+        'turned images',
+        'images that EXIF rotates or mirrors on loading, but not their labels: save the pixels '
+        'upright, without the tag',
         [f.image for f in facts if f.turned and f.labels and f.labels_size],
     )
 
@@ -152,19 +152,19 @@ def _check_ids(
     wrong = {v for v in ids if not 0 <= v <= 255}
     findings.error(
         'ids beyond 255',
-        f'label files with ids that are no uint8 ({listed(wrong)}), which mmseg takes modulo 256',
+        f'label maps with ids beyond uint8 ({listed(wrong)}), which mmseg takes modulo 256',
         [f.labels for f in facts if wrong & f.counts.keys()],
     )
     wrong = {v for v in {*ids} - wrong if _to_label(dataset, v) not in {*range(classes), ignored}}
     advice = _advice(dataset, ids)
     findings.error(
         'ids without class',
-        f'label files with ids {listed(wrong)} that no class has: {advice}',
+        f'label maps with ids {listed(wrong)} that belong to no class: {advice}',
         [f.labels for f in facts if wrong & f.counts.keys()],
     )
     findings.warning(
         'nothing labelled',
-        'label files in which every pixel is ignored: nothing is learnt from them',
+        'label maps in which every pixel is ignored: they do not contribute to training',
         [
             f.labels
             for f in facts
@@ -175,12 +175,12 @@ def _check_ids(
     if not wrong and {*ids} <= {0, 255} and 255 in ids:
         findings.error('0 and 255', advice)
     elif dataset.built.reduce_zero_label and {*ids} - {255} == {*range(classes)}:
-        # Each class but the last one: by chance that hardly happens.
+        # All classes except the last: this hardly happens by chance.
         findings.warning('reduce_zero_label', advice)
 
 
 def _explanation(dataset: ConfiguredDataset, ids: Counter[int]) -> str:
-    """What becomes of the ids that were found, in a line."""
+    """Return a line on how the ids are interpreted."""
     total = sum(ids.values())
     zero, top = ids.get(0, 0) / total, ids.get(255, 0) / total
     rule = f'id k is class k, 0 ({zero:.1%} of the pixels) too'
@@ -192,19 +192,19 @@ def _explanation(dataset: ConfiguredDataset, ids: Counter[int]) -> str:
 
 
 def _advice(dataset: ConfiguredDataset, ids: Counter[int]) -> str:
-    """What to do about ids that do not suit the classes."""
+    """Return what to do about ids that do not fit the classes."""
     classes = len(dataset.classes)
     values = {value for value in ids if value != 255}
     reduced = dataset.built.reduce_zero_label
     if {*ids} <= {0, 255}:
         return (
             'the labels are 0 and 255, and 255 means ignored: only one class is left to learn; '
-            'write 1 in place of 255'
+            'write 1 instead of 255'
         )
     if not reduced and values and max(values) == classes:
         return (
-            f'expected 0…{classes - 1}; if 0 means unlabelled, set reduce_zero_label=True in data '
-            f'set and LoadAnnotations, else name one class more (num_classes={classes + 1})'
+            f'expected 0…{classes - 1}; if 0 means unlabelled, set reduce_zero_label=True in '
+            f'dataset and LoadAnnotations, else add a class (num_classes={classes + 1})'
         )
     if reduced and values and max(values) == classes - 1:
         return (
@@ -219,7 +219,7 @@ def _advice(dataset: ConfiguredDataset, ids: Counter[int]) -> str:
 
 
 def listed(ids: Iterable[int]) -> str:
-    """Ids in order, stretches of them shortened, as in 0…5, 7."""
+    """Return sorted ids, with ranges shortened, as in 0…5, 7."""
     runs: list[list[int]] = []
     for value in sorted(ids):
         if runs and value == runs[-1][-1] + 1:

@@ -1,1 +1,1 @@
-"""What runs a training or a test, and its loops."""
+"""The runner of training and testing, and its loops."""

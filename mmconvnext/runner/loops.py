@@ -7,10 +7,10 @@ from mmconvnext.registry import LOOPS
 
 @LOOPS.register_module()
 class EpochBasedTrainLoop(MMEngineEpochBasedTrainLoop):
-    """mmengine's loop over epochs, which also goes on from the middle of one.
+    """mmengine's EpochBasedTrainLoop, which can also resume in the middle of an epoch.
 
-    mmengine begins such an epoch anew, and all that counts iterations, schedulers among them, is
-    ahead from then on.
+    mmengine restarts such an epoch, so that schedulers and other iteration counters are ahead from
+    then on.
     """
 
     def run_epoch(self) -> None:
@@ -18,7 +18,7 @@ class EpochBasedTrainLoop(MMEngineEpochBasedTrainLoop):
         if done <= 0:
             super().run_epoch()
             return
-        self.runner.logger.info(f'Epoch {self._epoch + 1}: passing over {done} batches')
+        self.runner.logger.info(f'Epoch {self._epoch + 1}: skipping {done} batches')
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
         for idx, data_batch in enumerate(self.dataloader):

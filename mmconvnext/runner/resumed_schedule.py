@@ -1,4 +1,4 @@
-"""The config's schedule at the step where a run goes on, whatever the checkpoint's was."""
+"""Resume a run with the config's schedule instead of the checkpoint's."""
 
 import copy
 import math
@@ -9,16 +9,16 @@ from collections.abc import Iterator, Mapping
 from mmengine.optim import _ParamScheduler
 from mmengine.runner import Runner
 
-# What a scheduler counts, while all else in it is what it was built with.
+# Counters of a scheduler; its other values are set when it is built.
 _COUNTERS = ('last_step', '_global_step', '_last_value')
 _Groups = list[dict[str, object]]
 
 
 class PlannedSchedule:
-    """The optimizer's groups and the schedulers as the config says, before a checkpoint is loaded.
+    """The config's parameter groups and schedulers, stored before a checkpoint is loaded.
 
-    mmengine takes both from the checkpoint on resuming, so that a longer schedule in the config
-    changes nothing but the length of the run: the learning rate stays 0 to its end.
+    On resuming, mmengine takes both from the checkpoint. A longer schedule in the config would then
+    only change the length of the run, and the learning rate would stay 0 until its end.
     """
 
     def __init__(self, runner: Runner) -> None:
@@ -28,7 +28,7 @@ class PlannedSchedule:
 
     @staticmethod
     def suits(runner: Runner) -> bool:
-        """Whether it is for this run: one optimizer, whose schedulers need no metrics."""
+        """Return whether the run has one optimizer, whose schedulers need no metrics."""
         schedulers = runner.param_schedulers
         return (
             hasattr(runner.optim_wrapper, 'optimizer')
@@ -37,17 +37,17 @@ class PlannedSchedule:
         )
 
     def go_on(self, runner: Runner, saved: object) -> list[str]:
-        """Set groups and schedulers to where the config's schedule is after ``runner.iter``.
+        """Set groups and schedulers to the config's schedule after ``runner.iter`` iterations.
 
-        Where the checkpoint's schedule is the config's, they go on from its numbers, to the bit.
-        The runner's optimizer has the checkpoint's groups; ``saved`` are the ``param_schedulers``
-        of the checkpoint. Returns what differs from it, a line each.
+        If the checkpoint's schedule equals the config's, its numbers are used unchanged. The
+        runner's optimizer has the checkpoint's groups; ``saved`` are the checkpoint's
+        ``param_schedulers``. Returns a line for each difference.
         """
         groups = runner.optim_wrapper.param_groups
         before = [_settings(group) for group in groups]
         scheduled = {one.param_name for one in self._schedulers}
         if 'momentum' in scheduled and 'betas' in groups[0]:
-            scheduled.add('betas')  # mmengine's schedulers of momentum change the first of Adam's
+            scheduled.add('betas')  # mmengine's momentum schedulers change Adam's first beta
         for group, planned in zip(groups, self._groups):
             for key in [k for k in group if k not in ('params', *planned)]:
                 del group[key]
@@ -58,8 +58,8 @@ class PlannedSchedule:
         if differs:
             self._replay(runner)
             rate = max(runner.optim_wrapper.param_groups[0].get('lr', math.nan), 0.0)
-            notices += [f'{one}: the config holds' for one in differs]
-            notices.append(f'the learning rate goes on at {rate:.4g}')
+            notices += [f'{one}: the config is used' for one in differs]
+            notices.append(f'the learning rate continues at {rate:.4g}')
         else:
             for scheduler, state in zip(self._schedulers, saved):
                 vars(scheduler).update({key: state[key] for key in _COUNTERS})
@@ -78,7 +78,7 @@ class PlannedSchedule:
         for place, (scheduler, ours, theirs) in enumerate(triples):
             name = f'param_scheduler[{place}] ({type(scheduler).__name__})'
             if not isinstance(theirs, Mapping) or ours.keys() != theirs.keys():
-                yield f'{name}: another kind in the checkpoint'
+                yield f'{name}: another type in the checkpoint'
                 continue
             for key in sorted(ours.keys() - {*_COUNTERS}):
                 if not _same(ours[key], theirs[key]):
@@ -89,16 +89,16 @@ class PlannedSchedule:
                 yield f'{name}: the checkpoint is at another step than its iteration'
         values = [group.get(name) for group in before for name in scheduled]
         if not all(map(_is_finite, values)):
-            yield 'learning rates in the checkpoint are no finite numbers'
+            yield 'learning rates in the checkpoint are not finite numbers'
 
     def _replay(self, runner: Runner) -> None:
-        """Step the schedulers as the run would have, from the groups' first values."""
-        in_turn = sorted(self._schedulers, key=lambda one: one.by_epoch)  # by iteration first
+        """Step the schedulers from the beginning to the current iteration."""
+        in_turn = sorted(self._schedulers, key=lambda one: one.by_epoch)  # iterations before epochs
         for scheduler, state in zip(self._schedulers, self._states):
             scheduler.load_state_dict(copy.deepcopy(state))
         length = len(runner.train_dataloader) if runner.epoch else 0
         with warnings.catch_warnings():
-            # No optimizer steps in between, which schedulers warn of at their first step.
+            # Schedulers warn at their first step because the optimizer has not stepped.
             warnings.filterwarnings('ignore', 'Detected call of `scheduler.step')
             for iteration in range(1, runner.iter + 1):
                 epochs, rest = divmod(iteration, length) if length else (0, 1)
@@ -113,7 +113,7 @@ def _settings(group: Mapping) -> dict[str, object]:
 
 
 def _changed_settings(before: _Groups, planned: _Groups, scheduled: set[str]) -> Iterator[str]:
-    """Of the groups' options that no scheduler changes, those that differ, once each."""
+    """Yield each option of the groups that differs, except options that schedulers change."""
     told: set[str] = set()
     for old, new in zip(before, planned):
         for key in new.keys() - told - scheduled - {f'initial_{name}' for name in scheduled}:
@@ -121,7 +121,7 @@ def _changed_settings(before: _Groups, planned: _Groups, scheduled: set[str]) ->
                 told.add(key)
                 yield (
                     f'optimizer: {key} {_short(new[key])}, {_short(old.get(key))} in the '
-                    'checkpoint: the config holds'
+                    'checkpoint: the config is used'
                 )
 
 
@@ -136,7 +136,7 @@ def _same(one: object, other: object) -> bool:
         return len(one) == len(other) and all(map(_same, one, other))
     try:
         return type(one) is type(other) and bool(one == other)
-    except (RuntimeError, ValueError):  # tensors and arrays of several elements
+    except (RuntimeError, ValueError):  # tensors and arrays with several elements
         return False
 
 

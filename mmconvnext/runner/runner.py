@@ -1,4 +1,4 @@
-"""mmengine's Runner, with files that cannot run anything and checkpoints that cannot get lost."""
+"""mmengine's Runner, with files that run no code and checkpoints that are never lost."""
 
 import copy
 import importlib
@@ -34,28 +34,28 @@ from mmconvnext.hooks.signals import Signals, leave_signals_to_the_run
 from mmconvnext.registry import RUNNERS
 from mmconvnext.runner.resumed_schedule import PlannedSchedule
 
-# Classes of mmengine in whose place those of the same name here are taken.
+# mmengine's classes that are replaced by this package's classes of the same name.
 _REPLACED = ('AmpOptimWrapper', 'CheckpointHook', 'EpochBasedTrainLoop', 'OptimWrapper')
 _OWN_HOOKS: dict[str, Any] = {
     'step_watch': dict(type='mmconvnext.StepWatchHook'),
     'interruption': dict(type='mmconvnext.InterruptionHook'),
 }
-# What a checkpoint that does not suit the run makes mmengine raise.
+# Errors that mmengine raises for a checkpoint that does not fit the run.
 _MISFITS = (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 @RUNNERS.register_module()
 class Runner(MMEngineRunner):
-    """Runs any config of mmengine, mmseg or mmdet; ``runner_type`` of the configs here.
+    """Runs any config of mmengine, mmseg or mmdet; the ``runner_type`` of this package's configs.
 
-    It differs from mmengine's in this:
+    The differences from mmengine's Runner are:
 
-    - A checkpoint is data (:mod:`~mmconvnext.checkpoints.training_state`), whole or absent
+    - A checkpoint is plain data (:mod:`~mmconvnext.checkpoints.training_state`), complete or absent
       (:mod:`~mmconvnext.checkpoints.whole`), and has finite weights.
-    - Resuming takes the newest checkpoint that is whole, and the config's schedule.
-    - Each step is looked at first (:class:`.StepWatchHook`), and signals save
+    - Resuming uses the newest undamaged checkpoint, and the config's schedule.
+    - Each step is checked before it is taken (:class:`.StepWatchHook`), and signals save the run
       (:class:`.InterruptionHook`).
-    - A test writes its config beside its log, not over that of the training.
+    - A test writes its config next to its log, and does not overwrite the training's config.
     """
 
     def __init__(self, *args: object, cfg: MMEngineConfig | dict | None = None, **kwargs: object):
@@ -64,11 +64,11 @@ class Runner(MMEngineRunner):
         if isinstance(cfg, dict):
             cfg = MMEngineConfig(cfg)
         if cfg is not None:
-            cfg = Config.of(cfg)  # what is written of it is read again as it was
+            cfg = Config.of(cfg)  # so that the written config is read with the same values
         super().__init__(*args, cfg=cfg, **kwargs)
 
     def dump_config(self) -> None:
-        """Nothing yet: where the config belongs depends on what is run."""
+        """Do nothing: the folder of the config is known only when training or testing starts."""
 
     @master_only
     def _dump_config_to(self, folder: str) -> None:
@@ -76,10 +76,10 @@ class Runner(MMEngineRunner):
         self.cfg.dump(os.path.join(folder, name or f'{self.timestamp}.py'))
 
     def train(self) -> nn.Module:
-        """Train, and follow signals.
+        """Train, and handle signals.
 
         Raises:
-            Stopped: a signal to stop came; the state is saved.
+            Stopped: a signal to stop was received; the state is saved.
             DivergenceError: the loss, the gradients or the weights are not finite.
         """
         self._dump_config_to(self.work_dir)
@@ -89,9 +89,9 @@ class Runner(MMEngineRunner):
             return super().train()
 
     def _maybe_compile(self, target: str) -> None:
-        """As mmengine's, with maps in the memory layout that they have, which is channels-last.
+        """Like mmengine's, but keep the memory layout of maps, which is channels-last.
 
-        Where inductor (torch 2.13) chooses layouts, training at dynamic sizes ends in its TypeError
+        If inductor (torch 2.13) chooses layouts, training at dynamic sizes fails with the TypeError
         "cannot determine truth value of Relational".
         """
         asked_for = self.cfg.get('compile')
@@ -110,56 +110,56 @@ class Runner(MMEngineRunner):
         return super().test()
 
     def register_default_hooks(self, hooks: dict | None = None) -> None:
-        """Register mmengine's default hooks, with CheckpointHook replaced, and two more."""
+        """Register mmengine's default hooks, with a replaced CheckpointHook, and two more hooks."""
         chosen = {**_OWN_HOOKS, 'checkpoint': dict(type='CheckpointHook', interval=1)}
         chosen |= hooks or {}
         for name, own in _OWN_HOOKS.items():
             if chosen[name] is None:
                 del chosen[name]
             elif isinstance(chosen[name], dict):
-                chosen[name] = {**own, **chosen[name]}  # options alone, without a type, will do
+                chosen[name] = {**own, **chosen[name]}  # options without a type are allowed
         super().register_default_hooks({name: _ours(hook) for name, hook in chosen.items()})
 
     def build_train_loop(self, loop: object) -> object:
-        """Build the training loop; one over epochs can go on from the middle of an epoch."""
+        """Build the training loop; a loop over epochs can resume in the middle of an epoch."""
         if isinstance(loop, dict) and loop.get('by_epoch') is True:
             loop = {**loop, 'type': 'EpochBasedTrainLoop'}
             del loop['by_epoch']
         return super().build_train_loop(_ours(loop))
 
     def build_optim_wrapper(self, optim_wrapper: object) -> object:
-        """Build the optimizer wrapper, one that can be watched."""
+        """Build the optimizer wrapper, as one of this package that can be watched."""
         return super().build_optim_wrapper(_ours(optim_wrapper))
 
     @staticmethod
     def build_dataloader(*args: object, **kwargs: object) -> DataLoader:
-        """Build a data loader whose workers leave signals to the run."""
+        """Build a data loader whose workers ignore signals."""
         loader = MMEngineRunner.build_dataloader(*args, **kwargs)
         if loader.num_workers:
             loader.worker_init_fn = partial(_begin_worker, loader.worker_init_fn)
         return loader
 
     def load_or_resume(self) -> None:
-        """Load or resume, where ``resume`` names no file from the newest whole checkpoint."""
+        """Load or resume; ``resume`` without a file uses the newest undamaged checkpoint."""
         resuming = self._resume and not self._has_loaded
         if resuming and self._load_from is None and not is_elsewhere(self.cfg):
             place = checkpoint_place(self.cfg, self.work_dir)
             newest = newest_whole(*place)
             for reason in newest.passed_over:
-                self.logger.warning(f'Passed over: {reason}')
+                self.logger.warning(f'Skipped: {reason}')
             if newest.path is None:
                 self.logger.warning(f'Nothing to resume in {place.folder}: starting at 0')
                 self._resume: bool = False
             else:
                 self._load_from: str | None = str(newest.path)
-        # The first process may have waited for what another run was writing.
+        # The first process may have waited for another run to finish writing.
         chosen: list[Any] = [self._resume, self._load_from]
         broadcast_object_list(chosen)
         self._resume, self._load_from = chosen
         resuming = self._resume and not self._has_loaded
         super().load_or_resume()
         if resuming and self.iter >= self.max_iters:
-            self.logger.warning(f'Nothing is left to train: {self.iter} iterations are done')
+            self.logger.warning(f'Nothing left to train: {self.iter} iterations are done')
 
     def load_checkpoint(
         self,
@@ -168,7 +168,7 @@ class Runner(MMEngineRunner):
         strict: bool = False,
         revise_keys: list = [(r'^module.', '')],  # noqa: B006 (mmengine's signature)
     ) -> dict:
-        """Load weights, after the hooks have seen what the file holds, as data.
+        """Load weights as data, after the hooks have checked the file's content.
 
         Raises:
             CheckpointError: the file is missing, damaged, unsafe, or does not fit.
@@ -176,7 +176,7 @@ class Runner(MMEngineRunner):
         if '://' in filename and not filename.startswith(('http://', 'https://', 'hf://')):
             content = _load_checkpoint(filename, map_location='cpu')
         else:
-            # What is resumed from is kept, such as the optimizer's tensors; weights are copied.
+            # On resuming, tensors such as the optimizer's are kept; weights are always copied.
             content = read_checkpoint(filename, mapped=not self._resuming)
         content = content if isinstance(content, dict) else {'state_dict': content}
         content, notices = as_data(content, checkpoint_place(self.cfg, self.work_dir).folder)
@@ -197,10 +197,10 @@ class Runner(MMEngineRunner):
         resume_param_scheduler: bool = True,
         map_location: str | Callable = 'default',
     ) -> None:
-        """Go on from a checkpoint, with the config's schedule.
+        """Resume from a checkpoint, with the config's schedule.
 
         Raises:
-            CheckpointError: the file is unusable, or of another run than this config's.
+            CheckpointError: the file cannot be used, or does not belong to a run of this config.
         """
         planned = PlannedSchedule(self) if PlannedSchedule.suits(self) else None
         self._resuming = True
@@ -214,20 +214,20 @@ class Runner(MMEngineRunner):
             if self.iter > self.max_iters or self.epoch > self.max_epochs:
                 raise CheckpointError(
                     f'{filename}: expected at most the {self.max_iters} iterations of the config, '
-                    f'got {self.iter}; train for longer, or take an earlier checkpoint'
+                    f'got {self.iter}; train for longer, or use an earlier checkpoint'
                 )
             if planned is not None and resume_param_scheduler and resume_optimizer:
                 notices += planned.go_on(self, saved)
             elif planned is None and self.param_schedulers:
                 notices.append(
-                    "the checkpoint's schedule holds, not the config's, with several optimizers "
-                    'and with schedulers that follow a metric'
+                    "the checkpoint's schedule is used instead of the config's: there are several "
+                    'optimizers, or schedulers that follow a metric'
                 )
         except _MISFITS as error:
             raise CheckpointError(
                 f'{filename}: expected the state of a run of this config, got another '
-                f'({type(error).__name__}: {first_line(error)}); to start from its weights alone, '
-                'give --cfg-options load_from=FILE'
+                f'({type(error).__name__}: {first_line(error)}); to load only its weights, give '
+                '--cfg-options load_from=FILE'
             ) from error
         finally:
             self._resuming, self._loaded = False, {}
@@ -236,20 +236,20 @@ class Runner(MMEngineRunner):
             self.logger.warning(f'Resuming: {notice}')
 
     def _fit_to_epochs(self, meta: dict) -> list[str]:
-        """Count iterations by the epochs of this run, whose batches may be of another size."""
+        """Convert the iteration to this run's epochs, which may have another number of batches."""
         loop = self.train_loop
         if not isinstance(loop, MMEngineEpochBasedTrainLoop):
             return []
         length, done = len(loop.dataloader), loop.epoch
         before = meta.get('epoch_length')
         if before is None and done and loop.iter % done == 0:
-            before = loop.iter // done  # written by mmengine, which saves after whole epochs
+            before = loop.iter // done  # mmengine wrote it, which saves only after whole epochs
         if not before or before == length:
             return []
         within = min(max(loop.iter - done * before, 0), before)
         loop._iter = done * length + within * length // before
         return [
-            f'an epoch has {length} batches, {before} in the checkpoint: going on at iteration '
+            f'an epoch has {length} batches, {before} in the checkpoint: continuing at iteration '
             f'{loop.iter}'
         ]
 
@@ -265,10 +265,10 @@ class Runner(MMEngineRunner):
         by_epoch: bool = True,
         backend_args: dict | None = None,
     ) -> None:
-        """Write a checkpoint as mmengine lays it out, whole or not at all.
+        """Write a checkpoint in mmengine's format, completely or not at all.
 
         Raises:
-            CheckpointError: it could not be written. What was there before is unharmed.
+            CheckpointError: the file could not be written. Earlier files are unharmed.
             DivergenceError: the weights are not finite. Nothing is written.
         """
         if '://' in str(out_dir):
@@ -282,7 +282,7 @@ class Runner(MMEngineRunner):
         self.call_hook('before_save_checkpoint', checkpoint=content)
         path.parent.mkdir(parents=True, exist_ok=True)
         check = partial(require_finite_run, content, path)
-        if self.signals.handling:  # by a signal, where no thread can be started safely
+        if self.signals.handling:  # in a signal handler no thread can be started safely
             check()
             save_whole(content, path)
         else:
@@ -317,7 +317,7 @@ class Runner(MMEngineRunner):
 
 
 def _ours(config: Any) -> Any:
-    """A config with the class of mmengine that it names, or is of, replaced by ours."""
+    """Replace mmengine's class in a config, or an instance of it, by this package's class."""
     kind: Any = config.get('type') if isinstance(config, dict) else None
     if getattr(kind, '__module__', '').startswith('mmengine.'):
         kind = kind.__name__

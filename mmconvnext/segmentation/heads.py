@@ -1,4 +1,4 @@
-"""Heads with the fast loss; UPerHead with its wide convolutions computed at low resolutions."""
+"""Heads with the fast loss, and UPerHead with wide convolutions at low resolutions."""
 
 from collections.abc import Sequence
 
@@ -17,20 +17,19 @@ from mmconvnext.segmentation.resized_conv import conv_of_resized
 
 @MODELS.register_module()
 class FCNHead(FastPixelLoss, PlainFCNHead):
-    """mmseg's FCNHead, the same arguments, parameters and names, with :class:`.FastPixelLoss`."""
+    """mmseg's FCNHead, with the same arguments and parameters, and :class:`.FastPixelLoss`."""
 
 
 @MODELS.register_module()
 class UPerHead(FastPixelLoss, PlainUPerHead):
-    """mmseg's UPerHead, its two 3 × 3 convolutions over concatenated maps done before resizing.
+    """mmseg's UPerHead, which computes its 3 × 3 convolutions of concatenated maps before resizing.
 
-    The same arguments, parameters and names, and to rounding the same logits and gradients: the
-    concatenated maps are never made, see :mod:`mmconvnext.segmentation.resized_conv`. Its loss is
-    :class:`~mmconvnext.segmentation.pixel_loss.FastPixelLoss`'s.
+    It has the same arguments and parameters, and the same logits and gradients up to rounding. The
+    concatenated maps are never built, see :mod:`mmconvnext.segmentation.resized_conv`. The loss is
+    :class:`~mmconvnext.segmentation.pixel_loss.FastPixelLoss`.
 
-    ``forward`` maps a sequence of (N, C_i, H_i, W_i) maps, any sizes, to (N, num_classes, H_0,
-    W_0) logits, contiguous. ``fast=False`` computes as mmseg does, so that a doubt can be settled
-    in one run.
+    ``forward`` maps a sequence of (N, C_i, H_i, W_i) maps of any sizes to contiguous logits,
+    (N, num_classes, H_0, W_0). ``fast=False`` computes like mmseg, for comparison.
     """
 
     def psp_forward(self, inputs: Sequence[Tensor]) -> Tensor:
@@ -55,12 +54,12 @@ class UPerHead(FastPixelLoss, PlainUPerHead):
         return self._conv_of_concatenated(self.fpn_bottleneck, [*outs, laterals[-1]])
 
     def _conv_of_concatenated(self, module: ConvModule, maps: Sequence[Tensor]) -> Tensor:
-        """``module`` of the maps, resized to the size of the first and concatenated."""
+        """Apply ``module`` to the maps, resized to the size of the first and concatenated."""
         first, *others = maps
         weights = module.conv.weight.split([x.shape[1] for x in maps], dim=1)
         out = F.conv2d(first, weights[0], module.conv.bias, padding=1)
         for x, weight in zip(others, weights[1:]):
-            # Mixed precision leaves a convolution's output in its own dtype.
+            # Under mixed precision a convolution's output has another dtype.
             out = conv_of_resized(out, x.to(out.dtype), weight.to(out.dtype), self.align_corners)
         if module.with_norm:
             out = module.norm(out)
@@ -68,7 +67,7 @@ class UPerHead(FastPixelLoss, PlainUPerHead):
 
 
 def _is_plain_conv3x3(module: ConvModule) -> bool:
-    """Whether it is convolution, norm, activation, all plain, and no hook waits for a call."""
+    """Return whether a module is a plain convolution, norm and activation, without hooks."""
     conv = module.conv
     return (
         type(conv) is nn.Conv2d

@@ -1,4 +1,4 @@
-"""mmseg's IoUMetric with one look at each pixel, and one transfer at the end."""
+"""mmseg's IoUMetric with one pass over the pixels, and one transfer at the end."""
 
 import torch
 from mmseg.evaluation import IoUMetric as PlainIoUMetric
@@ -10,11 +10,11 @@ from mmconvnext.registry import METRICS
 
 @METRICS.register_module()
 class IoUMetric(PlainIoUMetric):
-    """mmseg's IoUMetric: the same arguments, the same numbers to the last digit.
+    """mmseg's IoUMetric, with the same arguments and exactly the same numbers.
 
-    An image's areas are counted together, and stay on its device until :meth:`evaluate` moves
-    those of all images at once: float32, as mmseg sums them, 4 × classes an image. ``fast=False``
-    counts as mmseg does.
+    All areas of an image are counted together, and stay on the device until :meth:`evaluate` moves
+    those of all images at once: 4 × classes float32 values per image, like mmseg's sums.
+    ``fast=False`` counts like mmseg.
     """
 
     def __init__(self, *args: object, fast: bool = True, **kwargs: object) -> None:
@@ -27,12 +27,13 @@ class IoUMetric(PlainIoUMetric):
     def intersect_and_union(
         pred_label: Tensor, label: Tensor, num_classes: int, ignore_index: int
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Areas of the intersection, the union, the prediction and the label, of each class.
+        """Return each class's areas of intersection, union, prediction and label.
 
-        Labels that are no class count in no label's area, but what is predicted there counts in
-        the prediction's. Pixels of ``ignore_index`` do not count at all.
+        Pixels whose label is not a class count only in the area of the prediction. Pixels of
+        ``ignore_index`` do not count.
 
-        Shapes: (H, W) twice, of one dtype and device → (classes,) four times, float32, there.
+        Shapes: (H, W) twice, of one dtype and device → (classes,) four times, float32, on that
+        device.
 
         Raises:
             ArgumentError: the sizes differ.
@@ -43,7 +44,7 @@ class IoUMetric(PlainIoUMetric):
                 f'{tuple(label.shape)}, got {tuple(pred_label.shape)}; in the test '
                 'pipeline, LoadAnnotations comes after Resize'
             )
-        if num_classes == 1:  # histc's one bin then takes anything
+        if num_classes == 1:  # a single bin of histc counts all values
             return PlainIoUMetric.intersect_and_union(pred_label, label, num_classes, ignore_index)
         joint = _joint_areas(pred_label.long(), label.long(), num_classes, ignore_index)
         areas = torch.stack([joint.diagonal(), joint.sum(0), joint.sum(1)])[:, :-1].float()
@@ -51,21 +52,21 @@ class IoUMetric(PlainIoUMetric):
         return intersection, of_prediction + of_label - intersection, of_prediction, of_label
 
     def evaluate(self, size: int) -> dict:
-        """The metrics, as mmseg's; the areas come to the CPU first, in one piece."""
+        """Return mmseg's metrics; move the areas to the CPU first, in one transfer."""
         if self.fast and self.results and not self.format_only:
             areas = torch.stack([torch.stack(areas) for areas in self.results]).cpu()
-            # Of its own memory each, since pickling a view takes all that it is a view of along.
-            self.results[:] = [of_picture.clone() for of_picture in areas]
+            # Copies, because pickling a view would include the whole tensor.
+            self.results[:] = [of_image.clone() for of_image in areas]
         return super().evaluate(size)
 
 
 def _joint_areas(prediction: Tensor, label: Tensor, classes: int, ignore_index: int) -> Tensor:
-    """Pixels (classes + 1, classes + 1) by label and prediction; the last are of no class.
+    """Count pixels by label and prediction, (classes + 1, classes + 1); the last is "no class".
 
-    Without bincount, which on an accelerator waits to learn the largest value.
+    It does not use bincount, which waits for the largest value on an accelerator.
     """
     label_row = label.where((label >= 0) & (label < classes), classes)
-    # One more row takes what is ignored.
+    # One more row counts ignored pixels.
     label_row.masked_fill_(label == ignore_index, classes + 1)
     column = prediction.where((prediction >= 0) & (prediction < classes), classes)
     pixel_bin = label_row.mul_(classes + 1).add_(column).flatten()

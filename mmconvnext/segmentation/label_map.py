@@ -1,4 +1,4 @@
-"""From a head's logits to a map of labels, a tile at a time."""
+"""Compute a label map from a head's logits, tile by tile."""
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,28 +9,28 @@ from torch import Tensor
 from mmconvnext.segmentation.row_bands import Tile, interpolation, window_mean
 from mmconvnext.segmentation.whole_labels import WholeView, Windows, find_way_back, whole_labels
 
-# Columns of a tile, and its logits: 16 rows of 150 classes in float32 are 614 KB, within a
-# processor's second cache. Fewer rows than 8 would widen too many low rows twice, and of more than
-# 64 the matrix is too large.
+# Columns of a tile, and its number of logits: 16 rows of 150 classes in float32 are 614 KB, which
+# fits into a processor's L2 cache. With fewer than 8 rows too many low-resolution rows would be
+# widened twice, and with more than 64 the matrix is too large.
 _TILE_COLUMNS = 64
 _TILE_BYTES = 5 << 17
 
 
 def _tile_size(like: Tensor) -> tuple[int, int]:
-    """Rows and columns of a tile of logits like some, (h, w, C)."""
+    """Return rows and columns of a tile for logits (h, w, C)."""
     rows = _TILE_BYTES // (_TILE_COLUMNS * like.shape[2] * like.element_size())
     return min(max(rows, 8), 64), _TILE_COLUMNS
 
 
 class View:
-    """A picture as the head saw it, whole or in windows, and the way back to the picture.
+    """The logits of an image, whole or in windows, and the way back to the image.
 
-    The way is mmseg's, both of its resizes included: a window's logits to the size of the window,
-    the mean of the windows, padding off, flip undone, to ``ori_shape``. Arguments and errors are
-    those of :class:`~mmconvnext.segmentation.whole_labels.WholeView`.
+    The steps are mmseg's, with both of its resizes: a window's logits to the size of the window,
+    mean of the windows, remove padding, undo the flip, resize to ``ori_shape``. Arguments and
+    errors are those of :class:`~mmconvnext.segmentation.whole_labels.WholeView`.
 
-    Once the last row of windows is decided, ``labels`` are as
-    :func:`~mmconvnext.segmentation.whole_labels.whole_labels` returns them.
+    After the last row of windows, ``labels`` are those that
+    :func:`~mmconvnext.segmentation.whole_labels.whole_labels` returns.
     """
 
     def __init__(
@@ -48,24 +48,24 @@ class View:
             for axis, size in zip(along, _tile_size(like))
         )
         self._strips: dict[int, Sequence[Tensor]] = {}
-        # Flipped images need their last bands first.
+        # A vertically flipped image needs its last bands first.
         self._waiting = sorted(self.bands, key=_last_source, reverse=True)
         self.labels: Tensor | None = None
 
     def empty_labels(self) -> Tensor:
-        """(1, height, width), uninitialized: int64, or the logits' dtype where C is 1."""
+        """Return uninitialized labels, (1, height, width): int64, or logits' dtype if C is 1."""
         dtype = torch.int64 if self.classes > 1 else self._like.dtype
         return torch.empty((1, *self.shape), dtype=dtype, device=self._like.device)
 
     def add(self, number: int, strip: Sequence[Tensor]) -> None:
-        """Take in one row of windows, (h, w, C) each."""
+        """Add one row of windows, (h, w, C) each."""
         self._strips[number] = strip
 
     @torch.compiler.disable
     def decide(self, number: int, strip: Sequence[Tensor], threshold: float | None) -> None:
-        """Take in the next row of windows, write the labels it completes, let go of what is done.
+        """Add the next row of windows, write the labels it completes, and free finished rows.
 
-        ``threshold`` is that of a foreground's probability, where there is one class only.
+        ``threshold`` is the foreground's minimal probability if there is only one class.
         """
         if self.labels is None:
             self.labels = self.empty_labels()
@@ -79,11 +79,11 @@ class View:
         self._strips = {n: strip for n, strip in self._strips.items() if n >= needed}
 
     def tiles(self, band: Tile) -> Iterator[tuple[slice, Tensor]]:
-        """Columns of the picture and their logits, (rows of the band, columns, C), in turn."""
+        """Yield columns of the image and their logits, (rows of the band, columns, C)."""
         matrix = torch.cat([matrix for _, _, matrix in band.pieces], 1)
         low = [self._rows(band, j) for j in range(len(self._strips[band.pieces[0].source]))]
         for outputs, pieces in self._columns:
-            # The columns first, while the rows are few.
+            # Columns first, while there are few rows.
             (j, columns, widening), *others = pieces
             wide = torch.bmm(widening.expand(len(low[j]), -1, -1), low[j][:, columns])
             for j, columns, widening in others:
@@ -91,11 +91,11 @@ class View:
             yield outputs, (matrix @ wide.flatten(1)).view(-1, *wide.shape[1:])
 
     def _rows(self, band: Tile, j: int) -> Tensor:
-        """A band's rows of the jth windows of its rows of windows, (k, w, C)."""
+        """Return a band's rows of the j-th window in each row of windows, (k, w, C)."""
         return torch.cat([self._strips[n][j][rows] for n, rows, _ in band.pieces])
 
 
-@functools.lru_cache(64)  # a dataset has few sizes, or else this costs 2 ms a picture
+@functools.lru_cache(64)  # a dataset has few sizes; otherwise this costs 2 ms per image
 def _way_back(
     windows: Windows,
     low: int,
@@ -107,7 +107,7 @@ def _way_back(
     dtype: torch.dtype,
     device: torch.device,
 ) -> list[Tile]:
-    """From ``low`` logits a window to ``length`` of the picture, ``tile`` of them at a time."""
+    """Return the map from ``low`` logits per window to ``length`` pixels, in tiles of ``tile``."""
     of_window = interpolation(low, windows.size, align_corners, dtype)
     of_input = of_window.repeated(len(windows.starts)).then(window_mean(*windows))
     upright = of_input.kept(slice(padding[0], windows.length - padding[1]), flipped)
@@ -119,14 +119,14 @@ def _way_back(
 def view_of(
     meta: Mapping, rows: Windows, columns: Windows, like: Tensor, align_corners: bool
 ) -> View | WholeView:
-    """The view for the device that the logits are on."""
+    """Return the view for the device of the logits."""
     kind = View if like.device.type == 'cpu' else WholeView
     return kind(meta, rows, columns, like, align_corners)
 
 
 @torch.compiler.disable
 def merged_labels(views: Sequence[View | WholeView], threshold: float | None) -> Tensor:
-    """As :func:`~mmconvnext.segmentation.whole_labels.whole_labels`; on a CPU a tile at a time."""
+    """Like :func:`~mmconvnext.segmentation.whole_labels.whole_labels`, tile by tile on a CPU."""
     if whole := [view for view in views if isinstance(view, WholeView)]:
         return whole_labels(whole, threshold)
     tiled = [view for view in views if isinstance(view, View)]
@@ -151,8 +151,8 @@ def _probabilities(logits: Tensor) -> Tensor:
 
 
 def _decide(values: Tensor, threshold: float | None) -> Tensor:
-    """Labels by logits or probabilities of several classes, or by probabilities of one."""
-    if values.shape[-1] > 1:  # numpy's argmax takes a fifth of the time of torch's
+    """Return labels from logits or probabilities of several classes, or probabilities of one."""
+    if values.shape[-1] > 1:  # numpy's argmax is five times faster than torch's
         return torch.from_numpy(values.numpy().argmax(-1))
     assert threshold is not None
     return (values[..., 0] > threshold).to(values.dtype)

@@ -1,4 +1,4 @@
-"""Cross entropy and accuracy at the size of the labels, a few rows at a time."""
+"""Cross entropy and accuracy at the size of the labels, computed a few rows at a time."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -16,47 +16,47 @@ from mmconvnext.errors import ArgumentError
 from mmconvnext.segmentation.row_bands import Tile, full_precision, interpolation
 from mmconvnext.segmentation.whole_loss import whole_loss
 
-# Of the logits that are looked at together: 8 rows of 150 classes and 512 columns in float32, which
-# a processor's cache holds.
+# Bytes of logits processed together: 8 rows of 150 classes and 512 columns in float32, which fit
+# into a processor's cache.
 _TILE_BYTES = 5 << 19
-# Rows that are widened together: of 64, resized fourfold, 1 in 17 is widened twice.
+# Rows widened together: with 64 rows, resized fourfold, 1 in 17 is widened twice.
 _BAND_ROWS = 64
 # A column depends on two columns before the resize; a dense matrix for 64 has 18 × 64 entries.
 _BAND_COLUMNS = 64
-_EPS = torch.finfo(torch.float32).eps  # mmseg's own: it keeps the mean over no pixels finite
+_EPS = torch.finfo(torch.float32).eps  # as in mmseg: keeps the mean over no pixels finite
 
 
 def resized_cross_entropy(
     logits: Tensor, labels: Tensor, align_corners: bool = False, ignore_index: int = 255
 ) -> tuple[Tensor, Tensor]:
-    """Cross entropy of logits that are first resized, bilinearly, to the size of the labels.
+    """Return the cross entropy of logits that are resized bilinearly to the size of the labels.
 
-    On a CPU neither the resized logits nor their softmax are ever whole: the forward pass takes a
-    few rows at a time, about 15 MB in all at 150 classes and 512 columns and fourfold resizing.
-    Elsewhere it takes some pictures at a time (``whole_loss.py``). Both leave nothing but the
-    gradient at the size of ``logits``, and compute in float32 at least, under autocast too. A
-    second derivative raises. Compiled or traced, it is the plain formula.
+    On a CPU the full resized logits and their softmax are never built: the forward pass processes a
+    few rows at a time, with about 15 MB for 150 classes, 512 columns and fourfold resizing. On
+    other devices it processes some images at a time (``whole_loss.py``). Both keep only the
+    gradient at the size of ``logits``, and compute in float32 or more, also under autocast. A
+    second derivative raises an error. If compiled or traced, the plain formula is used.
 
     Args:
         logits: (N, C, h, w), floating point.
         labels: (N, H, W) int64, 0…C - 1 or ``ignore_index``.
-        align_corners: As of F.interpolate.
-        ignore_index: The label of pixels that do not count.
+        align_corners: As in F.interpolate.
+        ignore_index: Label of ignored pixels.
 
     Returns:
-        The loss summed over the pixels that count, and the number (int64) of those whose label has
-        the largest logit, alone or among others.
+        The loss summed over the pixels that are not ignored, and the number (int64) of those whose
+        label has the largest logit, including ties.
 
     Raises:
-        ArgumentError: a label is neither a class nor ignored (on a CPU; elsewhere it is torch's
-            own assertion), or the batches differ.
+        ArgumentError: a label is neither a class nor ignored (on a CPU; on other devices torch's
+            own assertion fails), or the batch sizes differ.
     """
     on_cpu = logits.device.type == 'cpu'
     if (
         torch.compiler.is_compiling()
         or torch.jit.is_tracing()
-        # torch has no deterministic kernel for the gradient of resizing on CUDA; F.interpolate
-        # then takes other operations.
+        # torch has no deterministic CUDA kernel for the gradient of resizing; F.interpolate then
+        # uses other operations.
         or (torch.are_deterministic_algorithms_enabled() and not on_cpu)
     ):
         return _plain(logits, labels, align_corners, ignore_index)
@@ -84,7 +84,7 @@ def _plain(
 
 
 class _ResizedCrossEntropy(torch.autograd.Function):
-    """``compute`` gives (loss, correct pixels) of each part of the batch, and the gradient."""
+    """``compute`` returns (loss, correct pixels) of each part of the batch, and the gradient."""
 
     @staticmethod
     def forward(
@@ -108,7 +108,7 @@ class _ResizedCrossEntropy(torch.autograd.Function):
 def loss_in_bands(
     logits: Tensor, labels: Tensor, align_corners: bool, ignore_index: int, needs_gradient: bool
 ) -> tuple[list[tuple[Tensor, Tensor]], Tensor | None]:
-    """Loss and correct pixels of each picture; the gradient, (N, C, h, w), where it is needed."""
+    """Return each image's loss and correct pixels, and the gradient, (N, C, h, w), if needed."""
     dtype = torch.promote_types(logits.dtype, torch.float32)
     counted = labels != ignore_index
     labels = labels.where(counted, 0)
@@ -118,8 +118,8 @@ def loss_in_bands(
     if needs_gradient:
         gradient = torch.zeros_like(logits, dtype=dtype, memory_format=torch.contiguous_format)
     sums = [
-        _picture(of_picture.to(dtype), truth, plan, None if gradient is None else gradient[n])
-        for n, (of_picture, *truth) in enumerate(zip(logits, labels, counted))
+        _image(of_image.to(dtype), truth, plan, None if gradient is None else gradient[n])
+        for n, (of_image, *truth) in enumerate(zip(logits, labels, counted))
     ]
     return sums, gradient
 
@@ -137,7 +137,7 @@ def _check_labels(labels: Tensor, classes: int) -> None:
 
 
 class _Plan(NamedTuple):
-    bands: list[tuple[Tile, list[Tile]]]  # of rows to widen together, and of rows to look at
+    bands: list[tuple[Tile, list[Tile]]]  # rows to widen together, and parts to process
     columns: list[Tile]
 
 
@@ -157,13 +157,13 @@ def _plan(logits: Tensor, size: Sequence[int], align_corners: bool, dtype: torch
     return _Plan(bands, columns.tiles(_BAND_COLUMNS, like))
 
 
-def _picture(
+def _image(
     logits: Tensor, truth: Sequence[Tensor], plan: _Plan, gradient: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Loss and correct pixels of one picture; adds to ``gradient``, (C, h, w) as ``logits``.
+    """Return one image's loss and correct pixels; add to ``gradient``, (C, h, w) like ``logits``.
 
-    Rows come first, (h, C, w), so that those of a band are one matrix. exp2 takes a third of exp's
-    time, so that the logits are multiplied by log₂ e while they are few.
+    Rows come first, (h, C, w), so that the rows of a band form one matrix. exp2 takes a third of
+    exp's time, so the logits are multiplied by log₂ e before they are resized.
     """
     columns = plan.columns
     width = columns[-1].outputs.stop
@@ -177,7 +177,7 @@ def _picture(
             _, rows, matrix = tile.pieces[0]
             rows = slice(rows.start - inputs.start, rows.stop - inputs.start)
             tile_logits = (matrix @ wide[rows]).view(-1, by_row.shape[1], width)
-            labels, counted = (of_picture[tile.outputs, None] for of_picture in truth)
+            labels, counted = (of_image[tile.outputs, None] for of_image in truth)
             loss, correct = _tile(tile_logits, labels, counted, gradient is not None)
             losses.append(loss)
             corrects.append(correct)
@@ -190,7 +190,7 @@ def _picture(
 
 
 def _widen(rows: Tensor, columns: Sequence[Tile], width: int) -> Tensor:
-    """Rows (k, C, w) resized to (k, C, ``width``)."""
+    """Resize rows (k, C, w) to (k, C, ``width``)."""
     wide = rows.new_empty(*rows.shape[:2], width)
     for outputs, ((_, inputs, matrix),) in columns:
         torch.mm(rows.flatten(0, 1)[:, inputs], matrix.T, out=wide.flatten(0, 1)[:, outputs])
@@ -198,7 +198,7 @@ def _widen(rows: Tensor, columns: Sequence[Tile], width: int) -> Tensor:
 
 
 def _narrow(rows: Tensor, columns: Sequence[Tile], width: int) -> Tensor:
-    """The transpose of :func:`_widen`: rows (k · C, W) to (k · C, ``width``)."""
+    """Apply the transpose of :func:`_widen`: rows (k · C, W) to (k · C, ``width``)."""
     narrow = rows.new_zeros(len(rows), width)
     for outputs, ((_, inputs, matrix),) in columns:
         narrow[:, inputs].addmm_(rows[:, outputs], matrix)
@@ -206,13 +206,13 @@ def _narrow(rows: Tensor, columns: Sequence[Tile], width: int) -> Tensor:
 
 
 def _tile(logits: Tensor, labels: Tensor, counted: Tensor, gradient: bool) -> tuple[Tensor, Tensor]:
-    """Loss and correct pixels of logits (rows, C, W) · log₂ e, to labels (rows, 1, W).
+    """Return loss and correct pixels for logits (rows, C, W) · log₂ e and labels (rows, 1, W).
 
-    Where ``gradient``, the logits are replaced by the loss's gradient to them (without log₂ e).
+    With ``gradient``, the logits are replaced by the loss's gradient (without log₂ e).
     """
     logits -= logits.amax(1, keepdim=True)
     of_label = logits.gather(1, labels)
-    correct = ((of_label == 0) & counted).sum()  # the largest is 0 now
+    correct = ((of_label == 0) & counted).sum()  # the largest logit is now 0
     total = logits.exp2_().sum(1, keepdim=True)
     losses = total.log() - of_label * math.log(2)
     if gradient:
@@ -222,12 +222,12 @@ def _tile(logits: Tensor, labels: Tensor, counted: Tensor, gradient: bool) -> tu
 
 
 class FastPixelLoss(BaseDecodeHead):
-    """Decode heads' loss and accuracy through :func:`resized_cross_entropy`; mix in first.
+    """A mixin for decode heads: loss and accuracy by :func:`resized_cross_entropy`.
 
-    For one softmax cross entropy loss, averaged, without class weights and without a sampler of
-    pixels; any other head keeps mmseg's own way. The same keys, shapes and values to rounding,
-    but for the accuracy: of several largest logits, any is the predicted class. ``fast=False`` is
-    mmseg's own way.
+    It must be the first base class. It applies to one averaged softmax cross entropy without class
+    weights and pixel sampler; other heads compute like mmseg. Keys, shapes and, up to rounding,
+    values are the same, but in the accuracy every one of several largest logits counts as the
+    predicted class. ``fast=False`` computes like mmseg.
     """
 
     def __init__(self, fast: bool = True, **kwargs: object) -> None:
@@ -241,7 +241,7 @@ class FastPixelLoss(BaseDecodeHead):
         loss, correct = resized_cross_entropy(
             seg_logits, labels, self.align_corners, self.ignore_index
         )
-        # On the device: reading the number would wait for it. float32, as mmseg's accuracy.
+        # Kept on the device: reading the number would wait for it. float32, as in mmseg.
         counted = (labels != self.ignore_index).sum()
         pixels = counted if self.loss_decode.avg_non_ignore else labels.numel()
         return {
@@ -250,7 +250,7 @@ class FastPixelLoss(BaseDecodeHead):
         }
 
     def _is_summable(self, logits: Tensor, labels: Tensor) -> bool:
-        """Whether loss and accuracy are sums over pixels of what the bands compute."""
+        """Return whether loss and accuracy are sums over the pixels of the bands."""
         loss = self.loss_decode
         return (
             self.fast

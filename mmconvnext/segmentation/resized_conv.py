@@ -1,13 +1,13 @@
-"""A 3 × 3 convolution of bilinearly resized maps, computed where the maps are small.
+"""A 3 × 3 convolution of bilinearly resized maps, computed at the maps' low resolution.
 
-Convolution is linear, and resizing treats every channel alike, so the two commute::
+Convolution is linear, and resizing treats all channels the same, so the two commute::
 
     conv(resize(x)) = Σ_t shift_t(resize(W_t · x)),   t over the nine taps
 
-with shifts that fill in zeros, as the padding of the convolution does. The channels are mixed at
-the low resolution; resizing and shifting are then one small matrix for the rows, ``[H, 3h]``, and
-one for the columns, ``[3w, W]``. Of UperNet's 3 × 3 convolution over four concatenated levels,
-155 GMAC at 512², 57 remain. The result is that of the plain formulation to rounding.
+with shifts that fill with zeros, like the padding of the convolution. The channels are mixed at the
+low resolution; resizing and shifting are then one small matrix for the rows, ``[H, 3h]``, and one
+for the columns, ``[3w, W]``. For UperNet's 3 × 3 convolution of four concatenated levels at 512²
+this takes 57 instead of 155 GMAC. The result equals the plain formula up to rounding.
 """
 
 import functools
@@ -22,27 +22,28 @@ from torch.nn import functional as F
 
 from mmconvnext.segmentation.row_bands import interpolation
 
-# An output tile has at most so many rows and columns: the matrices are dense and their cost for
-# each pixel grows with it, while smaller tiles mix more source pixels twice, at their edges.
+# Maximal rows and columns of an output tile: the matrices are dense, so larger tiles cost more per
+# pixel; smaller tiles mix more source pixels twice, at their edges.
 _TILE = 128
-# Of the mixed channels that are held at once. A CPU wants them in its cache, a GPU in few kernels.
+# Size of the mixed channels in memory at a time: small for a CPU's cache, large for few GPU
+# kernels.
 _CPU_BYTES = 12 << 20
 _DEVICE_BYTES = 512 << 20
 
 
 def conv_of_resized(base: Tensor, x: Tensor, weight: Tensor, align_corners: bool) -> Tensor:
-    """``base`` plus the 3 × 3 convolution, padded by one, of ``x`` resized to base's size.
+    """Return ``base`` plus the 3 × 3 convolution, padded by one, of ``x`` resized to base's size.
 
     Shapes: base (N, K, H, W), x (N, C, h, w), weight (K, C, 3, 3) → (N, K, H, W), contiguous.
-    Dtypes agree. ``base`` is added to in place and must not be needed by its own backward pass
-    (a convolution's output is not). Differentiable once with respect to all three. Besides the
-    result it holds some megabytes at a time and keeps ``x`` and ``weight`` for the backward pass.
+    Dtypes must be equal. ``base`` is changed in place, so its own backward pass must not need it (a
+    convolution's does not). Differentiable once with respect to all three. It uses some megabytes
+    of temporary memory and keeps ``x`` and ``weight`` for the backward pass.
 
-    A map with more than half as many pixels as the output is resized as usual: mixing first would
-    not pay. Under ``torch.compile`` and export it is one expression of plain operations.
+    A map with more than half of the output's pixels is resized first, because mixing first would
+    not be faster. Under ``torch.compile`` and export it is one expression of plain operations.
     """
     if torch.compiler.is_compiling() or torch.jit.is_tracing():
-        # Whatever the sizes: a question about them would hold an exported program to its answer.
+        # For any sizes: a condition on sizes would be fixed in an exported program.
         return base + _expression(x, weight, base.shape[-2:], align_corners)
     if 2 * x.shape[-2] * x.shape[-1] > base.shape[-2] * base.shape[-1]:
         resized = F.interpolate(x, base.shape[-2:], mode='bilinear', align_corners=align_corners)
@@ -51,26 +52,26 @@ def conv_of_resized(base: Tensor, x: Tensor, weight: Tensor, align_corners: bool
 
 
 def _in_few_kernels(x: Tensor) -> bool:
-    """Whether starting a kernel costs more than leaving a cache: not on a CPU."""
+    """Return whether kernel launches cost more than cache misses: true except on a CPU."""
     return x.device.type != 'cpu'
 
 
 def _resizing(
     source: int, target: int, align_corners: bool, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
-    """Linear interpolation, (target, 3 taps, source), each tap one row later; zero beyond."""
+    """Return linear interpolation, (target, 3 taps, source): each tap a row later, zero outside."""
     matrix = interpolation(source, target, align_corners, dtype, device).matrix().to(dtype)
     padded = F.pad(matrix, (0, 0, 1, 1))
     return torch.stack([padded[tap : tap + target] for tap in range(3)], dim=1)
 
 
 def _taps_first(weight: Tensor) -> Tensor:
-    """(K, C, 3, 3) → (3 columns · K · 3 rows, C)."""
+    """Reorder (K, C, 3, 3) → (3 columns · K · 3 rows, C)."""
     return weight.permute(3, 0, 2, 1).reshape(-1, weight.shape[1])
 
 
 def _taps_last(mixing: Tensor) -> Tensor:
-    """The inverse of :func:`_taps_first`."""
+    """Invert :func:`_taps_first`."""
     return mixing.view(3, -1, 3, mixing.shape[1]).permute(1, 3, 2, 0)
 
 
@@ -86,7 +87,7 @@ def _expression(x: Tensor, weight: Tensor, size: torch.Size, align_corners: bool
 
 
 class _Span(NamedTuple):
-    """Consecutive output rows (or columns), the source rows they need, and the matrix between."""
+    """Consecutive output rows (or columns), their source rows, and the matrix between them."""
 
     target: slice
     source: slice
@@ -106,8 +107,8 @@ def _spans(
     spans = []
     for first in range(0, target, tile):
         last = min(first + tile, target)
-        # The taps reach one row further; the rest is the arithmetic of interpolation, and one row
-        # more on either side for its rounding.
+        # The taps reach one row further; the rest is interpolation, with one more row on either
+        # side for rounding.
         scale = (source - 1) / max(target - 1, 1) if align_corners else source / target
         offset = 0.0 if align_corners else 0.5
         low = int((first - 1 + offset) * scale - offset) - 1
@@ -117,11 +118,11 @@ def _spans(
     return spans
 
 
-_kept_spans = functools.lru_cache(256)(_spans)  # of a dozen kernels each, for some kilobytes
+_kept_spans = functools.lru_cache(256)(_spans)  # some kilobytes save a dozen kernels each
 
 
 def _spans_of(x: Tensor, axis: int, target: int, align_corners: bool) -> list[_Span]:
-    # Tensors of another kind, such as fake ones, are not to outlive what they are of.
+    # Other tensor types, such as fake tensors, must not be cached.
     spans = _kept_spans if type(x) is Tensor else _spans
     return spans(x.shape[axis], target, align_corners, x.dtype, x.device, _TILE)
 
@@ -135,11 +136,11 @@ class _Tile(NamedTuple):
     columns: _Span
 
     def source(self, x: Tensor) -> Tensor:
-        """Its part of the low-resolution maps, (n, C, h, w), a view."""
+        """Return its part of the low-resolution maps, (n, C, h, w), as a view."""
         return x[self.samples, :, self.rows.source, self.columns.source]
 
     def target(self, x: Tensor) -> Tensor:
-        """Its part of the output, (n, k, H, W), a view."""
+        """Return its part of the output, (n, k, H, W), as a view."""
         return x[self.samples, self.channels, self.rows.target, self.columns.target]
 
     def add_resized(self, out: Tensor, mixed: Tensor) -> None:
@@ -150,7 +151,7 @@ class _Tile(NamedTuple):
             self._add_by_tap(out, mixed)
 
     def _add_at_once(self, out: Tensor, mixed: Tensor) -> None:
-        # The three taps of a row side by side, while it is short.
+        # The three taps of a row side by side, at the low resolution.
         size = (self.rows.matrix.shape[2], self.columns.matrix.shape[2])
         mixed = mixed.view(len(out), 3, out.shape[1], 3, *size).permute(0, 2, 3, 4, 1, 5)
         tall = torch.matmul(
@@ -170,7 +171,7 @@ class _Tile(NamedTuple):
                 sample.baddbmm_(sample_tall[tap], widen)
 
     def resize_back(self, grad: Tensor) -> Tensor:
-        """The transpose: (n, k, H, W) → (n, 9 · k, h · w)."""
+        """Apply the transpose: (n, k, H, W) → (n, 9 · k, h · w)."""
         if _in_few_kernels(grad):
             return self._back_at_once(grad)
         columns = self.columns.matrix
@@ -205,7 +206,7 @@ def _tiles(base_shape: torch.Size, x: Tensor, align_corners: bool) -> Iterator[_
 
 
 class _ConvOfResized(torch.autograd.Function):
-    """See :func:`conv_of_resized`; the backward pass is the transpose, tile by tile."""
+    """:func:`conv_of_resized`, with the transpose as backward pass, tile by tile."""
 
     @staticmethod
     def forward(ctx: Any, base: Tensor, x: Tensor, weight: Tensor, align_corners: bool) -> Tensor:
@@ -239,6 +240,6 @@ class _ConvOfResized(torch.autograd.Function):
 
 
 def _zeros(like: Tensor) -> Tensor:
-    """To sum up in: a sum over many tiles in 16 bits would lose the last of them."""
+    """Return zeros in float32 or more: a 16-bit sum over many tiles would lose precision."""
     dtype = torch.promote_types(like.dtype, torch.float32)
     return torch.zeros(like.shape, dtype=dtype, device=like.device)

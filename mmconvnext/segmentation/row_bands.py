@@ -1,9 +1,9 @@
-"""Resizing, and whatever else is linear along one axis, a few outputs at a time.
+"""Apply resizing and other maps that are linear along one axis, a few outputs at a time.
 
-What mmseg does to a head's logits (resize to the crop, average the crops, cut the padding off, flip
-back, resize to the picture) is one linear map along the rows and one along the columns. As such
-they are composed before any logit is touched, and are applied to as many outputs as the cache
-holds, so that no map of all classes at the size of the picture is ever made.
+mmseg's steps on a head's logits (resize to the crop, average the crops, remove the padding, flip
+back, resize to the image) are one linear map along the rows and one along the columns. The steps
+are composed first, and then applied to as many outputs as fit into the cache, so that a map of all
+classes at the size of the image is never built.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ _CPU = torch.device('cpu')
 
 
 class Piece(NamedTuple):
-    """What one source adds to a tile: ``matrix @ source[inputs]``."""
+    """The contribution of one source to a tile: ``matrix @ source[inputs]``."""
 
     source: int
     inputs: slice
@@ -25,17 +25,17 @@ class Piece(NamedTuple):
 
 
 class Tile(NamedTuple):
-    """Neighbouring outputs of a map, as a sum over the sources that they are made of."""
+    """Consecutive outputs of a map, as a sum over their sources."""
 
     outputs: slice
     pieces: list[Piece]
 
 
 class AxisMap(NamedTuple):
-    """A linear map along one axis, few inputs to an output.
+    """A sparse linear map along one axis, with few inputs per output.
 
     Output i is Σ_k ``weights[i, k] · input[taps[i, k]]``. The inputs are ``sources`` tensors of
-    ``length`` rows each, counted through: tap t is row t % length of source t // length.
+    ``length`` rows each, numbered consecutively: tap t is row t % length of source t // length.
     """
 
     taps: Tensor  # (outputs, k) int64
@@ -44,29 +44,29 @@ class AxisMap(NamedTuple):
     sources: int = 1
 
     def then(self, after: 'AxisMap') -> Self:
-        """One map after another: ``after`` on the outputs of this one."""
+        """Compose two maps: ``after`` is applied to the outputs of this map."""
         weights = after.weights[..., None] * self.weights[after.taps]
         return self._replace(taps=self.taps[after.taps].flatten(1), weights=weights.flatten(1))
 
     def repeated(self, sources: int) -> Self:
-        """The same on each of several sources, the outputs one after the other."""
+        """Return the same map on each of several sources, with consecutive outputs."""
         shift = torch.arange(sources).repeat_interleave(len(self.taps))[:, None] * self.length
         taps, weights = self.taps.repeat(sources, 1) + shift, self.weights.repeat(sources, 1)
         return self._replace(taps=taps, weights=weights, sources=sources)
 
     def kept(self, outputs: slice, flipped: bool = False) -> Self:
-        """Only some of the outputs, in reverse order where ``flipped``."""
+        """Return a map with only some of the outputs, in reverse order if ``flipped``."""
         kept = (self.taps[outputs], self.weights[outputs])
         taps, weights = (values.flip(0) for values in kept) if flipped else kept
         return self._replace(taps=taps, weights=weights)
 
     def matrix(self) -> Tensor:
-        """All of it, of one source, dense: (outputs, length)."""
+        """Return the dense matrix of a map with one source: (outputs, length)."""
         of_input = self.taps[..., None] == torch.arange(self.length, device=self.taps.device)
         return (self.weights[..., None] * of_input).sum(1)
 
     def tiles(self, size: int, like: Tensor) -> list[Tile]:
-        """Dense matrices for ``size`` outputs at a time, with ``like``'s dtype and device."""
+        """Return dense matrices for ``size`` outputs each, with ``like``'s dtype and device."""
         return [self._tile(slice(i, i + size), like) for i in range(0, len(self.taps), size)]
 
     def _tile(self, outputs: slice, like: Tensor) -> Tile:
@@ -89,12 +89,13 @@ class AxisMap(NamedTuple):
 def interpolation(
     inputs: int, outputs: int, align_corners: bool, dtype: torch.dtype, device: torch.device = _CPU
 ) -> AxisMap:
-    """Bilinear resizing along one axis, with F.interpolate's own coordinates.
+    """Return bilinear resizing along one axis, with F.interpolate's coordinates.
 
-    ``dtype`` is that of what is resized: F.interpolate computes coordinates in float32 unless that
-    is float64, and an error of 1e-5 of a pixel is not to be made, or mended, here. Products and
-    differences are therefore taken in float64, and rounded once as the compiler's one instruction
-    for both does; in float32 on an Apple GPU, which has no float64. The map is made on ``device``.
+    ``dtype`` is the dtype of the resized values: F.interpolate computes coordinates in float32
+    unless it is float64, and its rounding errors of 1e-5 of a pixel are reproduced here. Products
+    and differences are therefore computed in float64 and rounded once, like the fused instruction
+    of the compiled code; in float32 on an Apple GPU, which has no float64. The map is on
+    ``device``.
     """
     dtype = torch.float64 if dtype == torch.float64 else torch.float32
     exact = dtype if device.type == 'mps' else torch.float64
@@ -113,12 +114,12 @@ def interpolation(
 
 
 def window_mean(starts: Sequence[int], size: int, length: int) -> AxisMap:
-    """The mean of overlapping windows along one axis, where each is a source of ``size`` rows."""
+    """Return the mean of overlapping windows along one axis, each a source of ``size`` rows."""
     place = torch.arange(length)[:, None] - torch.tensor(starts)
     covers = (place >= 0) & (place < size)
     taps = torch.where(covers, place + torch.arange(len(starts)) * size, 0)
     weights = covers / covers.sum(1, keepdim=True).double()
-    # No more windows cover a row than the most that do: the others' zeros go.
+    # Remove columns of zeros: a row is covered by a limited number of windows.
     most = int(covers.sum(1).max())
     order = covers.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :most]
     return AxisMap(taps.gather(1, order), weights.gather(1, order), size, len(starts))
@@ -126,7 +127,7 @@ def window_mean(starts: Sequence[int], size: int, length: int) -> AxisMap:
 
 @torch.compiler.disable
 def full_precision(device: torch.device) -> AbstractContextManager:
-    """A context without autocast, which would round logits and weights to sixteen bits."""
+    """Return a context without autocast, which would round logits and weights to 16 bits."""
     if not torch.amp.is_autocast_available(device.type):
         return nullcontext()
     return torch.autocast(device.type, enabled=False)

@@ -1,4 +1,4 @@
-"""EncoderDecoder whose post-processing makes no map of all classes at the picture's size."""
+"""EncoderDecoder that predicts without a map of all classes at the image's size."""
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,31 +18,31 @@ from mmconvnext.segmentation.label_map import View, view_of
 from mmconvnext.segmentation.row_bands import full_precision
 from mmconvnext.segmentation.whole_labels import WholeView, Windows
 
-# What mmseg's ``predict`` calls. A subclass with one of its own expects it to be called.
+# Methods that mmseg's ``predict`` calls. A subclass that overrides one expects it to be called.
 _STEPS = ('inference', 'slide_inference', 'whole_inference', 'encode_decode', 'postprocess_result')
 
 
 @MODELS.register_module()
 class EncoderDecoder(PlainEncoderDecoder):
-    """mmseg's EncoderDecoder, the same arguments, parameters and names, predicting in tiles.
+    """mmseg's EncoderDecoder, with the same arguments and parameters, which predicts in tiles.
 
-    A prediction keeps the head's logits as they come, at a quarter of the input's size as a rule,
-    and of those, in ``slide`` mode, of the rows of windows that touch what is not yet decided. They
-    are resized, averaged, unpadded, flipped back, resized to ``ori_shape`` and decided a tile at a
-    time (see :class:`.View`), with the same labels to rounding as mmseg's.
+    A prediction keeps the head's logits at their own size, usually a quarter of the input's size.
+    In ``slide`` mode it keeps only the rows of windows that are still needed. Tile by tile, logits
+    are resized, averaged, unpadded, flipped back, resized to ``ori_shape`` and turned into labels
+    (see :class:`.View`). The labels equal mmseg's up to rounding.
 
-    The data samples therefore have no ``seg_logits``, unless ``test_cfg`` says ``seg_logits=True``:
-    mmseg's own SegTTAModel needs it, :class:`.WholePictureTTAModel` does not. Then, or without data
-    samples, or with a head that has its own ``predict``, whole maps are made as by mmseg, but for
-    windows being added in place.
+    The data samples therefore have no ``seg_logits``, unless ``test_cfg`` has ``seg_logits=True``:
+    mmseg's SegTTAModel needs them, :class:`.WholePictureTTAModel` does not. In this case, without
+    data samples, or for a head with its own ``predict``, whole maps are built as in mmseg, except
+    that windows are added in place.
 
-    A head whose ``in_channels`` is None gets those of the backbone at the head's ``in_index``.
+    If a head's ``in_channels`` is None, it gets the backbone's channels at the head's ``in_index``.
 
-    ``fast=False`` predicts as mmseg does, and builds those of the backbone and the heads that are
-    of this package with ``fast=False`` too.
+    ``fast=False`` predicts like mmseg, and also sets ``fast=False`` for this package's backbone
+    and heads in the model.
 
     Raises:
-        ArgumentError: ``test_cfg`` is not possible, or a head's ``in_channels`` are unknown.
+        ArgumentError: ``test_cfg`` is invalid, or a head's ``in_channels`` are unknown.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class EncoderDecoder(PlainEncoderDecoder):
         super()._init_auxiliary_head(self._with_in_channels(auxiliary_head))
 
     def _with_in_channels(self, head: dict | list[dict] | None) -> Any:
-        """The config of a head, or of several, with the channels of its maps where it has none."""
+        """Return the config of one or several heads, with missing ``in_channels`` filled in."""
         if isinstance(head, list):
             return [self._with_in_channels(one) for one in head]
         if head is None or head.get('in_channels', ...) is not None:
@@ -83,8 +83,8 @@ class EncoderDecoder(PlainEncoderDecoder):
         given = getattr(self.backbone, 'out_channels', None)
         if self.with_neck or not isinstance(given, tuple):
             raise ArgumentError(
-                f'{head.get("type")}: expected in_channels, got None; only a backbone of '
-                'mmconvnext, and that without a neck, tells what it gives to a head'
+                f'{head.get("type")}: expected in_channels, got None; set them: they are known '
+                'only for a backbone of mmconvnext without a neck'
             )
         index = head.get('in_index', -1)
         indices = [index] if isinstance(index, int) else index
@@ -97,7 +97,7 @@ class EncoderDecoder(PlainEncoderDecoder):
         return {**head, 'in_channels': channels}
 
     def decides_in_tiles(self) -> bool:
-        """Whether ``predict`` makes labels without maps of all classes."""
+        """Return whether :meth:`predict` makes labels without maps of all classes."""
         head = type(self.decode_head)
         return (
             self.fast
@@ -107,7 +107,7 @@ class EncoderDecoder(PlainEncoderDecoder):
             and head.predict_by_feat is BaseDecodeHead.predict_by_feat
         )
 
-    # A compiler takes backbone and head, in `_logits`; what is made of the logits is not for it.
+    # Only backbone and head, in `_logits`, are compiled, not the processing of the logits.
     @torch.compiler.disable(recursive=False)
     def predict(self, inputs: Tensor, data_samples: SampleList | None = None) -> SampleList:
         if self.fast:
@@ -125,7 +125,7 @@ class EncoderDecoder(PlainEncoderDecoder):
 
     @torch.no_grad()
     def look(self, inputs: Tensor, metas: Sequence[Mapping]) -> list[View | WholeView]:
-        """Every picture of a batch, (N, C, H, W), with all its logits at the head's size."""
+        """Return a view of each image in a batch, (N, C, H, W), with logits at the head's size."""
         for number, (views, strips) in enumerate(self._look(inputs, metas)):
             for view, strip in zip(views, strips):
                 view.add(number, strip)
@@ -135,7 +135,7 @@ class EncoderDecoder(PlainEncoderDecoder):
     def _look(
         self, inputs: Tensor, metas: Sequence[Mapping]
     ) -> Iterator[tuple[list[View | WholeView], list[tuple[Tensor, ...]]]]:
-        """A row of windows at a time: the pictures' views, always the same, and their strips."""
+        """Yield each row of windows: the images' views, always the same, and their strips."""
         rows, columns = self._windows(inputs.shape[2:], metas[0])
         views = None
         for row in rows.slices():
@@ -146,24 +146,24 @@ class EncoderDecoder(PlainEncoderDecoder):
             yield views, list(zip(*windows))
 
     def _logits(self, inputs: Tensor) -> Tensor:
-        """The head's (N, h, w, C), in float32 at least: a pixel's classes are side by side."""
+        """Return the head's logits as (N, h, w, C), float32 or more: classes are adjacent."""
         logits = self._forward(inputs)
         dtype = torch.promote_types(logits.dtype, torch.float32)
         return logits.permute(0, 2, 3, 1).to(dtype).contiguous()
 
     def _windows(self, size: Sequence[int], meta: Mapping) -> tuple[Windows, ...]:
-        """Of rows and of columns of an input of a size, where mmseg has them."""
+        """Return the windows along rows and columns of an input of a size, as in mmseg."""
         if self.test_cfg.get('mode', 'whole') == 'slide':
             along = zip(size, self.test_cfg['crop_size'], self.test_cfg['stride'])
             return tuple(_slide(*lengths) for lengths in along)
-        # Logits are resized to what mmseg's heads take for the size of the input.
+        # Logits are resized to the size that mmseg's heads use as the input's size.
         size = meta['img_shape']
         if not isinstance(size, torch.Size) and 'pad_shape' in meta:
             size = meta['pad_shape'][:2]
         return tuple(Windows((0,), length, length) for length in size)
 
     def slide_inference(self, inputs: Tensor, batch_img_metas: list[dict]) -> Tensor:
-        """Mean of the windows' logits, (N, C, H, W), of inputs (N, 3, H, W)."""
+        """Return the mean of the windows' logits, (N, C, H, W), for inputs (N, 3, H, W)."""
         if not self.fast:
             return super().slide_inference(inputs, batch_img_metas)
         rows, columns = self._windows(inputs.shape[2:], batch_img_metas[0])
@@ -178,7 +178,7 @@ class EncoderDecoder(PlainEncoderDecoder):
 
 
 def _slide(length: int, size: int, stride: int) -> Windows:
-    """Windows every ``stride``, the last one moved back to end where the input does."""
+    """Return windows every ``stride`` pixels; the last one is moved back to the input's end."""
     size = min(size, length)
     number = max(length - size + stride - 1, 0) // stride + 1
     return Windows(tuple(min(i * stride, length - size) for i in range(number)), size, length)
@@ -207,11 +207,11 @@ def _is_pair(value: Any) -> bool:
 
 
 def _without_fast(config: dict | list[dict] | None) -> Any:
-    """A copy of the config of a module, or of several, with this package's set to fast=False."""
+    """Return a copy of one or several modules' configs, with fast=False for this package's."""
     if isinstance(config, list):
         return [_without_fast(one) for one in config]
     if config is None or not str(config.get('type')).startswith('mmconvnext.'):
         return config
-    config = copy.copy(config)  # the caller's stays as it is
+    config = copy.copy(config)  # so that the caller's config does not change
     config['fast'] = False
     return config

@@ -1,4 +1,4 @@
-"""Multi-scale and flip testing as the paper did it."""
+"""Multi-scale and flip testing as in the paper."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,16 +18,16 @@ from mmconvnext.segmentation.whole_labels import WholeView
 
 @MODELS.register_module()
 class WholePictureTTAModel(SegTTAModel):
-    """mmseg's test-time augmentation, run on whole pictures.
+    """mmseg's test-time augmentation, on whole images.
 
-    mmseg keeps the ``slide`` mode of the model's ``test_cfg`` under augmentation; the published
-    multi-scale results are of whole pictures (facebookresearch/ConvNeXt @048efce,
-    ``semantic_segmentation/configs/convnext/*_ms.py``, which have no slide in ``test_cfg``).
+    mmseg uses the ``slide`` mode of the model's ``test_cfg`` also with augmentation, but the
+    published multi-scale results are for whole images (facebookresearch/ConvNeXt @048efce,
+    semantic_segmentation/configs/convnext/*_ms.py, which have no slide in ``test_cfg``).
 
-    With this package's EncoderDecoder, the views' logits are held at the head's size until all are
-    there, and their probabilities are averaged a tile at a time: 12 views of a picture of 683 × 512
-    with 150 classes hold about 230 MB. Else, or with its ``fast=False``, whole maps are averaged by
-    mmseg, 210 MB a view there.
+    With this package's EncoderDecoder, the logits of all views are kept at the head's size, and
+    probabilities are averaged tile by tile: 12 views of an image of 683 × 512 with 150 classes take
+    about 230 MB. With other models, or ``fast=False``, mmseg averages whole maps, with 210 MB per
+    view.
     """
 
     def __init__(self, module: dict, **kwargs: object) -> None:
@@ -36,9 +36,9 @@ class WholePictureTTAModel(SegTTAModel):
         super().__init__(module=config, **kwargs)
 
     def test_step(self, data: Mapping[str, Sequence]) -> SampleList:
-        """Merged predictions for a batch.
+        """Return merged predictions for a batch.
 
-        ``data`` has ``inputs`` and ``data_samples``, each a list a view, of one entry an image.
+        ``data`` has ``inputs`` and ``data_samples``, each a list of views with one entry per image.
         """
         segmentor = self.module
         if not (isinstance(segmentor, EncoderDecoder) and segmentor.decides_in_tiles()):
@@ -50,12 +50,12 @@ class WholePictureTTAModel(SegTTAModel):
             metas = [sample.metainfo for sample in samples[-1]]
             views.append(segmentor.look(view['inputs'], metas))
         return [
-            self._merge(*of_picture)
-            for of_picture in zip(zip(*samples, strict=True), zip(*views, strict=True))
+            self._merge(*of_image)
+            for of_image in zip(zip(*samples, strict=True), zip(*views, strict=True))
         ]
 
     def _merge(self, samples: SampleList, views: Sequence[View | WholeView]) -> SegDataSample:
-        """One picture's labels, in the sample of its last view, as mmseg has it."""
+        """Return one image's labels in the sample of its last view, as in mmseg."""
         with torch.no_grad(), full_precision(next(self.module.parameters()).device):
             labels = merged_labels(views, self.module.decode_head.threshold)
         first, last = samples[0], samples[-1]

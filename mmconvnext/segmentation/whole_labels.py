@@ -1,8 +1,8 @@
-"""From a head's logits to a map of labels, some classes at a time: for a GPU.
+"""Compute a label map from a head's logits, some classes at a time, for GPUs.
 
-The tiles of ``label_map.py`` are for a CPU's cache, and their matrices are made on the CPU. Here
-torch's own resize does what mmseg does, of as many classes at once as memory is free for; of what
-the pixels have seen, the largest is kept. Nothing waits for the device.
+The tiles of ``label_map.py`` are for a CPU's cache, and their matrices are computed on the CPU.
+Here torch's own resize is used as in mmseg, for as many classes at once as fit into free memory;
+each pixel keeps its largest value so far. Nothing waits for the device.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,11 +14,11 @@ from torch.nn import functional as F
 
 from mmconvnext.errors import ArgumentError
 
-_BYTES = 1 << 30  # of devices that do not tell how much memory is free
+_BYTES = 1 << 30  # for devices that do not tell their free memory
 
 
 class Windows(NamedTuple):
-    """Where windows lie along one axis of the input."""
+    """Positions of the windows along one axis of the input."""
 
     starts: tuple[int, ...]
     size: int
@@ -29,7 +29,7 @@ class Windows(NamedTuple):
 
 
 def find_way_back(meta: Mapping) -> tuple[Sequence[int], str | None, tuple[int, int]]:
-    """What leads from a model's input back to the image: padding is left, right, top, bottom."""
+    """Return padding (left, right, top, bottom), flip and size that lead back to the image."""
     padding = meta.get('img_padding_size', meta.get('padding_size', (0, 0, 0, 0)))
     flip = meta.get('flip_direction') if meta.get('flip') else None
     if meta.get('flip') and flip not in ('horizontal', 'vertical'):
@@ -40,15 +40,15 @@ def find_way_back(meta: Mapping) -> tuple[Sequence[int], str | None, tuple[int, 
 
 
 class WholeView:
-    """A picture as the head saw it, whole or in windows; all windows are kept.
+    """The logits of an image, whole or in windows; all windows are kept.
 
     Args:
-        meta: The picture's, of which are read ``img_padding_size`` or ``padding_size``, ``flip``,
-            ``flip_direction`` and ``ori_shape``.
-        rows: Of windows.
-        columns: Of windows.
-        like: A window's logits, (h, w, C): all others have its shape, dtype and device.
-        align_corners: As of F.interpolate.
+        meta: The image's metainfo: ``img_padding_size`` or ``padding_size``, ``flip``,
+            ``flip_direction`` and ``ori_shape`` are used.
+        rows: Windows along the rows.
+        columns: Windows along the columns.
+        like: Logits of a window, (h, w, C), with the shape, dtype and device of all windows.
+        align_corners: As in F.interpolate.
 
     Raises:
         ArgumentError: the flip is neither horizontal nor vertical.
@@ -66,22 +66,22 @@ class WholeView:
         self.labels: Tensor | None = None
 
     def add(self, number: int, strip: Sequence[Tensor]) -> None:
-        """Take in one row of windows, (h, w, C) each."""
+        """Add one row of windows, (h, w, C) each."""
         self._strips[number] = strip
 
     @torch.compiler.disable
     def decide(self, number: int, strip: Sequence[Tensor], threshold: float | None) -> None:
-        """Take in the next row of windows; the last one makes the ``labels``."""
+        """Add the next row of windows; after the last one, compute the ``labels``."""
         self.add(number, strip)
         if len(self._strips) == len(self._rows.starts):
             self.labels = whole_labels([self], threshold)
 
     def bytes_of_a_class(self) -> int:
-        """What :meth:`maps` holds for each class, at its most."""
+        """Return the peak memory of :meth:`maps` for each class."""
         return 2 * 4 * (self._rows.length * self._columns.length + self.shape[0] * self.shape[1])
 
     def maps(self, classes: slice) -> Tensor:
-        """Logits of some classes at the size of the picture, (c, height, width)."""
+        """Return the logits of some classes at the size of the image, (c, height, width)."""
         left, right, top, bottom = self._padding
         height, width = self._rows.length, self._columns.length
         maps = self._of_input(classes)[..., top : height - bottom, left : width - right]
@@ -102,7 +102,7 @@ class WholeView:
         total = first.new_zeros(1, first.shape[1], self._rows.length, self._columns.length)
         for row, column, window in windows:
             total[..., row, column] += self._resized(window, size)
-        if self._counts is None:  # of the windows that cover each pixel of the input
+        if self._counts is None:  # number of windows that cover each pixel of the input
             self._counts = total.new_zeros(total.shape[2:])
             for row, column, _ in windows:
                 self._counts[row, column] += 1
@@ -113,14 +113,14 @@ class WholeView:
 
 
 def whole_labels(views: Sequence[WholeView], threshold: float | None) -> Tensor:
-    """Labels of one picture: by its logits, or by the mean probability of several views of it.
+    """Return an image's labels, from its logits or the mean probability of several views.
 
-    As in mmseg's ``SegTTAModel``, the sigmoid of a single class is taken twice over several views.
-    ``threshold`` is that of a foreground's probability, where there is one class only. Views have
-    all their windows.
+    As in mmseg's ``SegTTAModel``, the sigmoid of a single class is applied twice for several views.
+    ``threshold`` is the foreground's minimal probability if there is only one class. All views must
+    be complete.
 
     Returns:
-        (1, height, width): int64, or the logits' dtype (0 or 1) where there is one class.
+        (1, height, width): int64, or the logits' dtype (0 or 1) for a single class.
     """
     first = views[0]
     if first.classes == 1:
@@ -139,7 +139,7 @@ def whole_labels(views: Sequence[WholeView], threshold: float | None) -> Tensor:
 
 
 def _values(views: Sequence[WholeView], step: int) -> Iterator[tuple[int, Tensor]]:
-    """What is compared, (c, height, width), from a first class on: logits, or probabilities."""
+    """Yield a first class, and logits or probabilities from it on, (c, height, width)."""
     parts = [slice(begin, begin + step) for begin in range(0, views[0].classes, step)]
     if len(views) == 1:
         yield from ((part.start, views[0].maps(part)) for part in parts)
@@ -149,7 +149,7 @@ def _values(views: Sequence[WholeView], step: int) -> Iterator[tuple[int, Tensor
             total += view.maps(parts[0]).softmax(0)
         yield 0, total
     else:
-        # Over all classes, (height, width) each.
+        # Reductions over all classes, (height, width) each.
         by_part = ([view.maps(part).logsumexp(0) for part in parts] for view in views)
         sums = [torch.stack(of_view).logsumexp(0) for of_view in by_part]
         for part in parts:
@@ -159,7 +159,7 @@ def _values(views: Sequence[WholeView], step: int) -> Iterator[tuple[int, Tensor
 
 
 def _free_bytes(view: WholeView) -> int:
-    """Half of what is free on the device of a view."""
+    """Return half of the free memory on the view's device."""
     device = view._strips[0][0].device
     if device.type != 'cuda':
         return _BYTES

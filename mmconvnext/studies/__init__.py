@@ -1,1 +1,1 @@
-"""Studies beside the plugin, which imports none of them."""
+"""Studies around the plugin; the plugin does not import them."""

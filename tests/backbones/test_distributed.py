@@ -23,7 +23,7 @@ def a_backbone() -> ConvNeXt:
 
 
 def loss(model: nn.Module, rank: int, step: int) -> torch.Tensor:
-    torch.manual_seed(10 * step + rank)  # of the picture, and of what is dropped
+    torch.manual_seed(10 * step + rank)  # of the image, and of what is dropped
     image = torch.randn(1, 3, 64, 64, dtype=torch.float64)
     return sum(out.square().mean() for out in model(image))
 

@@ -344,7 +344,7 @@ def test_fcmae_s_sparse_layout_becomes_dense(small_backbone) -> None:
 def test_kernels_of_no_known_layout_get_an_answer(rows: int) -> None:
     state = {'downsample_layers.0.0.kernel': torch.ones(rows, 3, 2)}
     state['stages.0.0.dwconv.kernel'] = torch.ones(rows, 2)
-    message = rf'expected dense.*, \({rows}, 3, 2\)\) and 1 more such'
+    message = rf'expected dense.*, \({rows}, 3, 2\)\) and 1 more'
     with pytest.raises(CheckpointError, match=message):
         to_official(state, 'a.pth')
     unknown = {f'{letter}.kernel': torch.ones(4, 2).to_sparse() for letter in 'abc'}

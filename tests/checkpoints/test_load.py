@@ -178,7 +178,7 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path: Path, zipped: bool) -
         {'model': RunsCode(target)}, tmp_path / 'a.pth', _use_new_zipfile_serialization=zipped
     )
     for location in ('cpu', 'meta'):
-        with pytest.raises(CheckpointError, match=r'refused, nothing in it was run.*mkdir'):
+        with pytest.raises(CheckpointError, match=r'refused, no code in it was run.*mkdir'):
             read_checkpoint(str(tmp_path / 'a.pth'), map_location=location)
     assert not target.exists()
 
@@ -341,7 +341,7 @@ def test_stem_for_other_numbers_of_channels(
         expected = torch.stack([theirs[:, i % 3] for i in range(channels)], 1) * 3 / channels
     elif policy == 'mean':
         expected = theirs.mean(1, keepdim=True).expand_as(ours) * 3 / channels
-        # A grey picture keeps its response.
+        # A grey image keeps its response.
         torch.testing.assert_close(ours.sum(1), theirs.sum(1))
     elif policy == 'zero_extra':
         expected = torch.cat([theirs, torch.zeros(8, 3, 4, 4)], 1)[:, :channels]

@@ -41,7 +41,7 @@ def test_safetensors_whole_and_sharded(tmp_path: Path) -> None:
     meta = read_checkpoint(str(index), map_location='meta')
     assert all(value.is_meta for value in meta.values())
     for shard, message in {
-        '../secret.safetensors': "expected shards beside it, found '../secret",
+        '../secret.safetensors': "expected shards in its folder, found '../secret",
         'shard-0.safetensors': r'its shards do not hold b\.bias',
     }.items():
         index.write_text(json.dumps({'weight_map': {**weight_map, 'b.bias': shard}}))
@@ -122,7 +122,7 @@ def test_a_packed_archive_is_refused(tmp_path: Path) -> None:
     ):
         for name in source.namelist():
             packed.writestr(name, source.read(name))
-    with pytest.raises(CheckpointError, match='got a packed archive'):
+    with pytest.raises(CheckpointError, match='got a compressed archive'):
         read_checkpoint(str(tmp_path / 'b.pth'))
 
 

@@ -183,7 +183,7 @@ def test_a_damaged_tensor_is_named(file: Path) -> None:
     content = file.read_bytes()
     place = content.index(torch.arange(3000.0).numpy().tobytes()) + 400
     file.write_bytes(content[:place] + b'\xff' + content[place + 1 :])
-    with pytest.raises(CheckpointError, match=r'damaged: the CRC-32 of data/\d is another'):
+    with pytest.raises(CheckpointError, match=r'damaged: the CRC-32 of data/\d differs'):
         require_intact(file)
 
 

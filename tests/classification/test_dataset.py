@@ -20,7 +20,7 @@ def root(tmp_path: Path) -> Path:
     for name in ('n02/._b.jpg', 'n02/notes.txt', '.hidden/a.jpg', 'read.me'):
         file = tmp_path / 'train' / name
         file.parent.mkdir(exist_ok=True)
-        file.write_text('no picture')
+        file.write_text('no image')
     return tmp_path
 
 
@@ -53,7 +53,7 @@ def test_lazily_it_knows_its_classes_and_lists_nothing(root: Path) -> None:
     (root / 'train' / 'n03' / 'd.webp').unlink()
     dataset = ImageFolder(str(root), lazy_init=True)
     assert len(dataset.metainfo['classes']) == 3
-    with pytest.raises(ArgumentError, match=r'n03: expected pictures \(.*\), found none; fill'):
+    with pytest.raises(ArgumentError, match=r'n03: expected images \(.*\), found none; fill'):
         dataset.full_init()
 
 
@@ -66,7 +66,7 @@ def test_lazily_it_knows_its_classes_and_lists_nothing(root: Path) -> None:
         ),
         (
             dict(data_prefix=dict(img_path='train/n01')),
-            'n01: expected one folder a class, found no',
+            'n01: expected one folder per class, found no',
         ),
         (dict(data_prefix=dict(img='train')), r'data_prefix: expected dict\(img_path=…\), got'),
         (dict(class_names='none.txt'), r'class_names: .*none\.txt: expected a text file'),
@@ -88,5 +88,5 @@ def test_an_unreadable_picture_is_named(root: Path, monkeypatch: pytest.MonkeyPa
     (root / 'train' / 'n01' / 'c.png').write_bytes(b'')
     name_unreadable_images()
     dataset = ImageFolder(str(root), pipeline=PIPELINE)
-    with pytest.raises(UserError, match=r'c\.png: expected a readable picture'):
+    with pytest.raises(UserError, match=r'c\.png: expected a readable image'):
         dataset[0]

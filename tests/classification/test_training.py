@@ -1,4 +1,4 @@
-"""The whole way of a classifier through the tools, on generated pictures."""
+"""The whole way of a classifier through the tools, on generated images."""
 
 import json
 import re
@@ -22,7 +22,7 @@ def few_samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope='module')
 def small_options(few_samples: Path) -> list[str]:
-    """An epoch is one iteration, over the same pictures each time."""
+    """An epoch is one iteration, over the same images each time."""
     return [
         f'data_root={few_samples}',
         'train_dataloader.batch_size=10',
@@ -141,7 +141,7 @@ def test_fine_tuning_and_going_on(
 @pytest.mark.campaign
 @pytest.mark.parametrize('step', STEPS)
 def test_a_step_learns_in_four_minutes(step: str, tmp_path: Path, run_tool) -> None:
-    """From scratch to nine held-out pictures in ten, on two quiet cores."""
+    """From scratch to nine held-out images in ten, on two quiet cores."""
     root = write_classification_samples(tmp_path / 'samples')
     options = [f'data_root={root}', f'model.backbone.step={step}']
     start = time.monotonic()

@@ -42,11 +42,11 @@ def test_resume(config, tmp_path: Path) -> None:
     assert not config.resume
     weights = {'state_dict': {'a': torch.ones(1)}}
     torch.save(weights, tmp_path / 'weights.pth')
-    with pytest.raises(UserError, match='of training, with its message_hub, meta, optimizer; '):
+    with pytest.raises(UserError, match='found no message_hub, meta, optimizer; '):
         set_resume(config, str(tmp_path / 'weights.pth'))
     assert not config.resume
     config.merge_from_dict({'resume': True, 'load_from': str(tmp_path / 'weights.pth')})
-    with pytest.raises(UserError, match='expected a checkpoint of training'):
+    with pytest.raises(UserError, match='expected a training checkpoint'):
         set_resume(config, None)
     config.load_from = None
     state = {'meta': {'iter': 3}, 'optimizer': {}, 'message_hub': {}}
@@ -62,13 +62,13 @@ def test_resume(config, tmp_path: Path) -> None:
 @pytest.mark.parametrize('content', [3, [{'meta': {}}], torch.ones(2)])
 def test_a_file_without_a_dict_is_no_checkpoint_of_training(config, tmp_path, content) -> None:
     torch.save(content, tmp_path / 'other.pth')
-    with pytest.raises(UserError, match='expected a checkpoint of training'):
+    with pytest.raises(UserError, match='expected a training checkpoint'):
         set_resume(config, str(tmp_path / 'other.pth'))
 
 
 def test_another_run_s_checkpoints_are_not_overwritten_unasked(config, tmp_path: Path) -> None:
     write(tmp_path / 'iter_3.pth', 3)
-    with pytest.raises(UserError, match=r'found iter_3.pth; go on from it with --resume, choose'):
+    with pytest.raises(UserError, match=r'found iter_3.pth; resume from it with --resume, choose'):
         set_resume(config, None)
     (notice,) = set_resume(config, None, overwrite=True)
     assert 'moved to' in notice
@@ -79,7 +79,7 @@ def test_another_run_s_checkpoints_are_not_overwritten_unasked(config, tmp_path:
 def test_going_on_from_earlier_asks_about_the_later_ones(config, tmp_path: Path) -> None:
     first = write(tmp_path / 'iter_3.pth', 3)
     write(tmp_path / 'iter_6.pth', 6)
-    with pytest.raises(UserError, match=r'found iter_6.pth; go on from it with --resume alone'):
+    with pytest.raises(UserError, match=r'found iter_6.pth; resume from it with --resume alone'):
         set_resume(config, first)
     set_resume(config, first, overwrite=True)
     assert config.load_from == first
@@ -94,12 +94,14 @@ def test_another_folder_s_checkpoint_is_taken_into_an_empty_work_dir(config, tmp
 
 def test_only_broken_checkpoints_are_not_overwritten(config, tmp_path: Path) -> None:
     (tmp_path / 'iter_3.pth').write_bytes(b'half')
-    with pytest.raises(UserError, match='expected a whole checkpoint to go on from, found none'):
+    with pytest.raises(
+        UserError, match='expected an undamaged checkpoint to resume from, found none'
+    ):
         set_resume(config, 'auto')
 
 
 def test_resuming_and_overwriting_at_once_makes_no_sense(config) -> None:
-    with pytest.raises(UserError, match='--overwrite: expected alone or with --resume FILE'):
+    with pytest.raises(UserError, match='--overwrite: expected no --resume or --resume FILE'):
         set_resume(config, 'auto', overwrite=True)
 
 

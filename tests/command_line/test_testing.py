@@ -23,7 +23,7 @@ def elsewhere(monkeypatch, tmp_path) -> None:
 def test_what_cannot_be_written_is_told_before_the_test(config, folder: str) -> None:
     Path('a file').write_text('mine')
     with pytest.raises(UserError, match=r'--show-dir: .*: expected a folder to write to'):
-        testing.set_pictures(config, folder)
+        testing.set_image_folder(config, folder)
     for out in (folder, f'{folder}/a.pkl'):
         with pytest.raises(UserError, match=r'--out: .*: expected a folder to write to'):
             testing.set_predictions(config, out)
@@ -50,12 +50,12 @@ def test_tta_needs_a_config_for_it(config) -> None:
 )
 def test_pictures(config, hook: str, option: str) -> None:
     config.default_hooks.visualization.type = hook
-    testing.set_pictures(config, 'pictures')
+    testing.set_image_folder(config, 'pictures')
     assert config.default_hooks.visualization.draw
     assert config.default_hooks.visualization[option] == os.path.abspath('pictures')
     config.default_hooks.visualization.type = 'OtherHook'
     with pytest.raises(UserError, match='got OtherHook'):
-        testing.set_pictures(config, 'pictures')
+        testing.set_image_folder(config, 'pictures')
 
 
 def test_predictions(config) -> None:

@@ -36,7 +36,7 @@ def test_reads_what_both_files_have(root: Path) -> None:
     ('change', 'part'),
     [
         (lambda c: c['categories'].reverse(), 'expected the categories of'),
-        (lambda c: c['annotations'].clear(), 'expected annotations to use, got an empty list'),
+        (lambda c: c['annotations'].clear(), 'expected annotations, got an empty list'),
         (lambda c: c['annotations'][0].pop('segmentation'), 'in every annotation or in none'),
         (lambda c: [i.update(file_name='x.jpg') for i in c['images']], 'such as x.jpg'),
         (lambda c: [i.pop('width') for i in c['images']], 'id 1 lacks width'),

@@ -47,13 +47,13 @@ def test_what_is_asked_for_counts_more() -> None:
 @pytest.mark.parametrize(
     ('found', 'classes', 'reduce', 'ignored', 'part'),
     [
-        ((255,), None, None, None, 'got 255 alone'),
-        ((0, 255), None, None, None, 'write 1 in place of 255'),
-        ((0, 1, 7), ('a', 'b'), None, None, 'expected ids of 0 to 1 for 2 classes, got 0, 1, 7'),
+        ((255,), None, None, None, 'got only 255'),
+        ((0, 255), None, None, None, 'write 1 instead of 255'),
+        ((0, 1, 7), ('a', 'b'), None, None, 'expected ids from 0 to 1 for 2 classes, got 0, 1, 7'),
         ((0, 1, 2), ('a', 'b'), False, None, 'got 0…2'),
-        ((0, 1), None, True, 1, 'give one of the two'),
+        ((0, 1), None, True, 1, 'leave out one of the two'),
         ((0, 1), None, None, 0, 'give --reduce-zero-label'),
-        ((0, 1, 2, 255), None, None, 2, 'have 255 too'),
+        ((0, 1, 2, 255), None, None, 2, 'found 255 in the label maps'),
     ],
 )
 def test_what_cannot_be_is_one_line(found, classes, reduce, ignored, part: str) -> None:
@@ -98,10 +98,10 @@ def test_finds_out_how_files_are_named(folders: tuple[str, str]) -> None:
 def test_folders_that_do_not_go_together(folders: tuple[str, str], tmp_path: Path) -> None:
     images, labels = folders
     (tmp_path / 'labels/a/one_more_mask.png').unlink()
-    with pytest.raises(UserError, match=r'expected a/one_more_mask\.png .* 1 of 2 pictures'):
+    with pytest.raises(UserError, match=r'expected a/one_more_mask\.png .* 1 of 2 images'):
         find_labelled(images, labels)
     (tmp_path / 'labels/a/one_mask.png').rename(tmp_path / 'labels/a/two.png')
-    with pytest.raises(UserError, match=r'of the same name, got such as a/two\.png'):
+    with pytest.raises(UserError, match=r'with the name of .*, got names such as a/two\.png'):
         find_labelled(images, labels)
     (tmp_path / 'images/b.png').touch()
     with pytest.raises(UserError, match=r'got 2 \.jpeg, 1 \.png'):

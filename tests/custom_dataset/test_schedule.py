@@ -26,7 +26,7 @@ def test_without_a_batch_size_in_the_base_the_rate_stays() -> None:
     base.pop('auto_scale_lr')
     schedule = plan(base, 100000, 4, 1, Length())
     assert 'optim_wrapper' not in schedule.entries
-    assert 'left as it is' in schedule.notices[0]
+    assert 'the rate was not changed' in schedule.notices[0]
 
 
 @pytest.mark.parametrize('length', [Length(iterations=2000), Length(epochs=8)])
@@ -51,7 +51,7 @@ def test_epochs(length: Length) -> None:
 
 
 def test_a_run_by_epoch_whose_scheduler_counts_iterations() -> None:
-    """The base's 526 are for its own 300 pictures."""
+    """The base's 526 are for its own 300 images."""
     schedule = plan(load('mask_rcnn_convnext_atto_samples'), 1000, None, 1, Length())
     warm_up, poly = schedule.entries['param_scheduler']
     assert warm_up['end'] == 51, 'short enough'

@@ -41,7 +41,7 @@ def test_a_class_that_one_split_lacks_would_shift_labels(config: Config, tmp_pat
 
 def test_the_model_has_as_many_classes(config: Config) -> None:
     config.model.num_classes = 1000
-    with pytest.raises(UserError, match=r'expected 1000 class folders .* found 3 in val; give --c'):
+    with pytest.raises(UserError, match=r'expected 1000 class folders .* found 3 in val; set --c'):
         require_data(config, 'val')
 
 
@@ -63,7 +63,7 @@ def test_fewer_pictures_than_a_batch_leave_nothing_to_train_on(
     config.train_dataloader.update(batch_size=4, drop_last=True)
     require_data(config, 'train')
     monkeypatch.setenv('WORLD_SIZE', '2')
-    with pytest.raises(UserError, match=r'expected 8 pictures or more, .* found 4 in .*batch_size'):
+    with pytest.raises(UserError, match=r'expected 8 images or more .* found 4 in .*batch_size'):
         require_data(config, 'train')
     config.train_dataloader.drop_last = False
     require_data(config, 'train')

@@ -6,7 +6,7 @@ import pytest
 
 from mmconvnext.data.classification_samples import (
     CLASSES,
-    draw_picture,
+    draw_image,
     write_classification_samples,
 )
 from tests.data.test_samples import read
@@ -39,7 +39,7 @@ def test_colour_alone_does_not_tell() -> None:
     def hue(name: str) -> float:
         hues = []
         for seed in range(20):
-            image = draw_picture(np.random.default_rng(seed), 64, name)
+            image = draw_image(np.random.default_rng(seed), 64, name)
             hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV).reshape(-1, 3)
             hues.append(np.median(hsv[hsv[:, 1] > 130, 0]))
         return float(np.median(hues))
@@ -51,5 +51,5 @@ def test_colour_alone_does_not_tell() -> None:
 
 @pytest.mark.parametrize('counts', [(4, 5), (5, 4)])
 def test_every_class_is_in_every_split(counts: tuple[int, int], tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match='expected at least 5 pictures in each split'):
+    with pytest.raises(ValueError, match='expected at least 5 images in each split'):
         write_classification_samples(tmp_path / 'a', training=counts[0], validation=counts[1])

@@ -10,7 +10,7 @@ from pycocotools.coco import COCO
 from mmconvnext.data.detection_samples import (
     CLASSES,
     PALETTE,
-    draw_picture,
+    draw_image,
     run_lengths,
     write_detection_samples,
 )
@@ -37,7 +37,7 @@ def cocos(detection_samples: Path) -> dict[str, COCO]:
 
 
 def shapes_of(seeds: range) -> list:
-    return [shape for i in seeds for shape in draw_picture(np.random.default_rng(i), 160)[1]]
+    return [shape for i in seeds for shape in draw_image(np.random.default_rng(i), 160)[1]]
 
 
 def test_same_seed_same_bytes(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_annotations_agree_with_what_was_drawn(cocos: dict[str, COCO]) -> None:
     for split, coco in enumerate(cocos.values()):
         assert min(coco.anns) == 1, 'pycocotools takes 0 for "no match"'
         for index, image_id in enumerate(coco.getImgIds()):
-            _, shapes = draw_picture(np.random.default_rng([0, split, index]), 160)
+            _, shapes = draw_image(np.random.default_rng([0, split, index]), 160)
             annotations = coco.loadAnns(coco.getAnnIds(image_id))
             assert len(annotations) == len(shapes) >= 1
             for annotation, shape in zip(annotations, shapes):
@@ -123,7 +123,7 @@ def test_run_lengths_of_hidden_shapes_and_rings_polygons_of_others(cocos: dict[s
     kinds = set()
     for split, coco in enumerate(cocos.values()):
         for index, image_id in enumerate(coco.getImgIds()):
-            _, shapes = draw_picture(np.random.default_rng([0, split, index]), 160)
+            _, shapes = draw_image(np.random.default_rng([0, split, index]), 160)
             for annotation, shape in zip(coco.loadAnns(coco.getAnnIds(image_id)), shapes):
                 is_polygon = isinstance(annotation['segmentation'], list)
                 assert is_polygon == (shape.whole and shape.name != 'ring')
@@ -142,7 +142,7 @@ def test_masks_are_what_is_visible_down_to_a_quarter(monkeypatch: pytest.MonkeyP
     hidden = 0
     for seed in range(150):
         painted.clear()
-        _, shapes = draw_picture(np.random.default_rng(seed), 160)
+        _, shapes = draw_image(np.random.default_rng(seed), 160)
         # The last to be painted at a pixel is what one sees there; 0: none.
         top = np.max([k * mask for k, mask in enumerate(painted, 1)], axis=0)
         seen = [(top == k, mask) for k, mask in enumerate(painted, 1)]
@@ -168,7 +168,7 @@ def test_shapes_are_34_to_70_pixels_wide() -> None:
 def test_hue_tells_the_classes_apart() -> None:
     hues = {name: [] for name in CLASSES}
     for seed in range(60):
-        image, shapes = draw_picture(np.random.default_rng(seed), 160)
+        image, shapes = draw_image(np.random.default_rng(seed), 160)
         hue = cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL)[..., 0] * (360 / 256)
         for shape in shapes:
             hues[shape.name].append(hue[shape.mask])
@@ -251,7 +251,7 @@ def test_one_kind_does_not_replace_the_other(tmp_path: Path) -> None:
     'wrong', [dict(training=0), dict(validation=0), dict(size=8), dict(seed=-1)]
 )
 def test_impossible_numbers_get_an_answer(tmp_path: Path, wrong: dict) -> None:
-    with pytest.raises(ValueError, match='expected at least 1 picture'):
+    with pytest.raises(ValueError, match='expected at least 1 image'):
         write_detection_samples(tmp_path / 'a', **wrong)
     assert not list(tmp_path.iterdir())
 

@@ -71,7 +71,7 @@ def test_downloads_once(server, tmp_path: Path) -> None:
 
 def test_goes_on_where_it_was_cut(server, tmp_path: Path) -> None:
     path = tmp_path / 'a.zip'
-    with pytest.raises(UserError, match=r'got 50.*run the command again to go on where it stopped'):
+    with pytest.raises(UserError, match=r'got 50.*run the command again to continue it'):
         download(f'{server.url}/cut.zip', path)
     assert not path.exists()
     assert (tmp_path / 'a.zip.part').read_bytes() == CONTENT[:50]
@@ -98,7 +98,7 @@ def test_a_server_without_parts_sends_it_all_again(server, tmp_path: Path) -> No
 
 def test_another_part_than_was_asked_for_is_not_taken(server, tmp_path: Path) -> None:
     (tmp_path / 'a.zip.part').write_bytes(CONTENT[:50])
-    with pytest.raises(UserError, match='expected bytes from 50 on'):
+    with pytest.raises(UserError, match='expected bytes from 50, the server'):
         download(f'{server.url}/shifted.zip', tmp_path / 'a.zip')
     assert (tmp_path / 'a.zip.part').read_bytes() == CONTENT[:50]
 

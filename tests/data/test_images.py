@@ -24,7 +24,7 @@ def test_names_the_picture(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / 'a.jpg'
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(UserError, match=rf'{path}: expected a readable picture \(.+\); replace'):
+    with pytest.raises(UserError, match=rf'{path}: expected a readable image \(.+\); replace'):
         LoadImageFromFile()({'img_path': str(path)})
 
 
@@ -53,7 +53,7 @@ def test_one_line_from_a_worker(capsys) -> None:
     loader = DataLoader(dataset, num_workers=1, collate_fn=list, multiprocessing_context='fork')
     with pytest.raises(SystemExit) as caught, one_line_errors():
         list(loader)
-    assert str(caught.value).startswith('error: /nowhere/a.jpg: expected a readable picture')
+    assert str(caught.value).startswith('error: /nowhere/a.jpg: expected a readable image')
     assert '\n' not in str(caught.value)
 
 

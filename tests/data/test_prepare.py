@@ -17,7 +17,7 @@ def test_prepares_once(dataset, tmp_path: Path, capsys) -> None:
     assert all(part.count(root) == part.number for part in dataset.expected)
     assert not (root / '__MACOSX').exists()
     assert prepare(dataset, root, archives)
-    assert 'all of it is there already' in capsys.readouterr().out
+    assert 'already unpacked' in capsys.readouterr().out
     assert prepare(dataset, root), 'what is complete needs no archives'
 
 

@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mmconvnext.data.samples import CLASSES, draw_picture, write_segmentation_samples
+from mmconvnext.data.samples import CLASSES, draw_image, write_segmentation_samples
 
 
 def read(root: Path) -> dict[str, bytes]:
@@ -41,7 +41,7 @@ def test_splits_have_no_picture_in_common(samples: Path) -> None:
 
 
 def test_a_constant_answer_scores_below_a_fifth() -> None:
-    labels = np.stack([draw_picture(np.random.default_rng(i), 96)[1] for i in range(50)])
+    labels = np.stack([draw_image(np.random.default_rng(i), 96)[1] for i in range(50)])
     valid = labels[labels > 0]
     best = max((valid == 1 + c).mean() for c in range(len(CLASSES)))
     assert best / len(CLASSES) < 0.2
@@ -52,7 +52,7 @@ def test_a_constant_answer_scores_below_a_fifth() -> None:
 def test_two_pairs_share_their_colours(pair: tuple[str, str]) -> None:
     hues = {name: [] for name in pair}
     for seed in range(150):
-        image, labels = draw_picture(np.random.default_rng(seed), 96)
+        image, labels = draw_image(np.random.default_rng(seed), 96)
         hue = cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL)[..., 0] * (360 / 256)
         for name in pair:
             hues[name].append(hue[labels == 1 + CLASSES.index(name)])
@@ -80,5 +80,5 @@ def test_somebody_else_s_folder_is_not_touched(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize('wrong', [dict(training=0), dict(validation=0), dict(size=8)])
 def test_impossible_numbers_get_an_answer(tmp_path: Path, wrong: dict) -> None:
-    with pytest.raises(ValueError, match='expected at least 1 picture'):
+    with pytest.raises(ValueError, match='expected at least 1 image'):
         write_segmentation_samples(tmp_path / 'a', **wrong)

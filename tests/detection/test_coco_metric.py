@@ -213,7 +213,7 @@ def test_matches_pycocotools_past_a_hundred_detections(ann_file: Path) -> None:
     samples = [sample(11, prediction(boxes, [0] * len(boxes), np.linspace(1, 0.1, len(boxes))))]
     ours, theirs = both(samples, ann_file=str(ann_file), classwise=True)
     assert_equal(ours, theirs)
-    # mAP is of the best 100 of a picture and class, the others of proposal_nums' 1000.
+    # mAP is of the best 100 of an image and class, the others of proposal_nums' 1000.
     assert ours['coco/bbox_mAP'] == 0 < ours['coco/bbox_mAP_50']
     found = evaluate(CocoMetric, samples, ann_file=str(ann_file), proposal_nums=(1, 10, 1000))
     assert found['coco/bbox_mAP'] > 0
@@ -354,7 +354,7 @@ def test_thresholds_may_be_a_list_or_a_number(ann_file: Path) -> None:
 
 
 def test_proposal_fast_matches_mmdet(ann_file: Path, tmp_path: Path) -> None:
-    # Pictures of equally many boxes: numpy refuses mmdet's arrays of any others.
+    # Images of equally many boxes: numpy refuses mmdet's arrays of any others.
     images = json.loads(ann_file.read_text())['images']
     images = [i for i in images if i['id'] not in (NO_TRUTH, NO_DETECTION)]
     path = write_truth(tmp_path / 'even.json', images=images)
@@ -370,7 +370,7 @@ def test_proposal_fast_of_any_pictures(ann_file: Path, tmp_path: Path) -> None:
     samples = predictions(ann_file)
     options = dict(ann_file=str(ann_file), metric='proposal_fast', proposal_nums=[0, 1000])
     found = evaluate(CocoMetric, samples, iou_thrs=0.5, **options)
-    # Every true box has a detection of nearly its size, save those of the picture without any.
+    # Every true box has a detection of nearly its size, save those of the image without any.
     assert found == {'coco/AR@0': 0, 'coco/AR@1000': pytest.approx(1 - 1 / 7)}
     assert evaluate(CocoMetric, samples[::-1], iou_thrs=0.5, **options) == found
     bare = write_truth(tmp_path / 'bare.json', annotations=[])
@@ -416,7 +416,7 @@ def test_refuses_predictions(ann_file: Path, change: Callable[[dict], None], mes
 def test_refuses_other_pictures_classes_and_annotations(ann_file: Path, tmp_path: Path) -> None:
     samples = predictions(ann_file)
     found = samples[0]['pred_instances']
-    with pytest.raises(ArgumentError, match=r'expected pictures of ann_file, got image id 6;'):
+    with pytest.raises(ArgumentError, match=r'expected images of ann_file, got image id 6;'):
         evaluate(CocoMetric, [sample(6, found)], ann_file=str(ann_file))
     with pytest.raises(ArgumentError, match=r"expected categories \['car'\], .* got \['cat', "):
         evaluate(CocoMetric, samples, ann_file=str(ann_file), classes=('car',))

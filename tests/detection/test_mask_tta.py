@@ -32,7 +32,7 @@ def detector(request) -> torch.nn.Module:
 
 
 def view(picture: Tensor, scale: int = 1, direction: str | None = None) -> dict:
-    """One picture, (3, H, W), as an augmentation hands it over."""
+    """One image, (3, H, W), as an augmentation hands it over."""
     height, width = picture.shape[1:]
     shown = picture.repeat_interleave(scale, 1).repeat_interleave(scale, 2)
     dims = {None: (), 'horizontal': (2,), 'vertical': (1,), 'diagonal': (1, 2)}[direction]

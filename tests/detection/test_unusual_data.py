@@ -1,4 +1,4 @@
-"""Pictures and annotations as they occur, trained on and tested with the whole chain."""
+"""Images and annotations as they occur, trained on and tested with the whole chain."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ SIDE = 96
 
 
 def write_image(path: Path, mode: str, size: tuple[int, int]) -> None:
-    """A picture of the given kind, (width, height) pixels."""
+    """An image of the given kind, (width, height) pixels."""
     noise = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8)
     if mode == '16 bit':
         Image.fromarray(noise[..., 0].astype(np.uint16) * 257).save(path)
@@ -65,7 +65,7 @@ PICTURES = {
 
 @pytest.fixture(scope='module')
 def unusual(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Categories 2, 5 and 90; the pictures serve for training and validation."""
+    """Categories 2, 5 and 90; the images serve for training and validation."""
     root = tmp_path_factory.mktemp('unusual')
     images, annotations = [], []
     (root / 'pictures').mkdir()
@@ -106,7 +106,7 @@ def test_trains_and_evaluates(kind: str, unusual: Path, tmp_path: Path) -> None:
         dataset.data_prefix.img = 'pictures/'
         dataset.metainfo = dict(classes=('a', 'b', 'c'))
     config.train_dataloader.dataset.pipeline = jitter
-    # A cascade's anchors have to lie inside of the picture; the COCO configs filter as here.
+    # A cascade's anchors have to lie inside of the image; the COCO configs filter as here.
     smallest = 0 if kind == 'mask_rcnn' else 32
     config.train_dataloader.dataset.filter_cfg = dict(filter_empty_gt=False, min_size=smallest)
     config.train_dataloader.batch_size = 2
@@ -134,7 +134,7 @@ def test_trains_and_evaluates(kind: str, unusual: Path, tmp_path: Path) -> None:
 
 
 def test_a_picture_without_room_for_an_anchor_is_named(unusual: Path, run_tool, tmp_path) -> None:
-    """A cascade's anchors have to lie inside of the picture."""
+    """A cascade's anchors have to lie inside of the image."""
     content = json.loads((unusual / 'unusual.json').read_text())
     tiny = [image for image in content['images'] if image['file_name'] == 'tiny.png']
     truth = [a for a in content['annotations'] if a['image_id'] == tiny[0]['id']]
@@ -152,7 +152,7 @@ def test_a_picture_without_room_for_an_anchor_is_named(unusual: Path, run_tool, 
         *('tools/train.py', 'configs/cascade_mask_rcnn_convnext_atto_samples.py'),
         *('--work-dir', tmp_path / 'run', '--cfg-options', *options),
     )
-    assert_one_line_error(result, 'tiny.png: expected room for an anchor, got 3 × 5 pixels')
+    assert_one_line_error(result, 'tiny.png: expected space for an anchor, got 3 × 5 pixels')
 
 
 def test_a_data_set_without_any_object_is_evaluated(unusual: Path, tmp_path: Path) -> None:

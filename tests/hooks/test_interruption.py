@@ -211,7 +211,7 @@ def test_an_evaluation_that_was_cut_off_is_made_up_for(tmp_path: Path, epochs: i
     runner.train()
     (best,) = tmp_path.glob('best_*')
     assert best.name == ('best_acc_epoch_1.pth' if epochs else 'best_acc_iter_4.pth')
-    told = 'The evaluation after 4 iterations was not completed here'
+    told = 'The evaluation after 4 iterations was not completed'
     assert logged(runner).count(told) == 1
     again = toy_runner(tmp_path, resume=True, **options)
     again.train()

@@ -71,7 +71,7 @@ def test_tolerated_steps_leave_weights_and_batch_norm_as_they_were(tmp_path: Pat
     before, after = states[2], states[3]
     kept = [key for key in before if before[key].is_floating_point()]
     assert all(torch.equal(before[key], after[key]) for key in kept)
-    assert 'step left out, 1 of at most 1 in a row' in logged(runner)
+    assert 'step skipped, 1 of at most 1 in a row' in logged(runner)
     assert is_finite(runner.model.state_dict())
 
 
@@ -140,7 +140,10 @@ def test_a_rate_of_0_with_iterations_left_warns_once(tmp_path: Path) -> None:
     runner = toy_runner(tmp_path, iters=6, scheduler=scheduler)
     runner.train()
     assert (
-        logged(runner).count('the learning rate is 0 from iteration 4 on, with 3 iterations') == 1
+        logged(runner).count(
+            'the learning rate is 0 from iteration 4, and the remaining 3 iterations'
+        )
+        == 1
     )
 
 

@@ -98,7 +98,7 @@ def test_heads_of_other_classes_start_anew(small_backbone, capsys) -> None:
         StrictLoadingHook().after_load_checkpoint(runner, {'state_dict': dict(state)})
     StrictLoadingHook(heads=False).after_load_checkpoint(runner, {'state_dict': dict(state)})
     captured = capsys.readouterr()
-    assert '1 tensors outside of the backbone start anew: decode_head.weight' in (
+    assert '1 tensors outside the backbone are not loaded: decode_head.weight' in (
         captured.out + captured.err
     )
     del state['backbone.norm0.bias']

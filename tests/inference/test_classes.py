@@ -58,7 +58,7 @@ def test_then_the_config_s_dataset_s_and_then_numbers() -> None:
     classes = find_classes(nothing, {}, model(decode_head=3), 'x.pth')
     assert classes.names == ('0', '1', '2')
     assert len(set(classes.colours)) == 3
-    with pytest.raises(UserError, match='or a head that tells their number; got none'):
+    with pytest.raises(UserError, match='or a head with num_classes; found none'):
         find_classes(nothing, {}, model(), 'x.pth')
 
 

@@ -88,8 +88,8 @@ def test_earlier_results_are_no_input_unless_named(folder) -> None:
     ('named', 'message'),
     [
         ('none.jpg', r'none.jpg: no such file or folder'),
-        ('empty', r'expected a folder with pictures in it or below, found none \(\.avif'),
-        ('*.gif', r'\*\.gif: expected a glob that matches pictures or videos, got none'),
+        ('empty', r'expected a folder with images in it or below, found none \(\.avif'),
+        ('*.gif', r'\*\.gif: expected a glob that matches images or videos, got none'),
     ],
 )
 def test_what_is_not_there_is_named(named, message, folder) -> None:

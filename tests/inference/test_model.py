@@ -23,7 +23,7 @@ def test_pictures_smaller_than_the_backbone_takes_are_padded(shape, segmentor, d
 
 
 def test_a_picture_at_which_the_model_fails_is_told(segmentor) -> None:
-    with pytest.raises(UserError, match=r'picture of 70 × 50 pixels and 4 channels'):
+    with pytest.raises(UserError, match=r'image of 70 × 50 pixels and 4 channels'):
         segmentor.predict(np.zeros((50, 70, 4), np.uint8))
 
 
@@ -86,5 +86,5 @@ def test_a_config_of_neither_kind_is_refused() -> None:
 def test_devices_that_are_not_there_are_named() -> None:
     assert usable_device('cpu') == torch.device('cpu')
     for name in ('abacus', 'meta'):
-        with pytest.raises(UserError, match=f'got {name} .*leave it out to have'):
+        with pytest.raises(UserError, match=f'got {name} .*leave it out to use'):
             usable_device(name)

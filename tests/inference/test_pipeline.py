@@ -52,8 +52,8 @@ def test_sixteen_bits_and_rotation_are_understood(pipeline, picture, tmp_path) -
     ('content', 'message'),
     [
         (b'', 'a.jpg: is empty'),
-        (b'not a picture', 'no picture that OpenCV reads, or is cut short'),
-        ('cut', 'no picture that OpenCV reads, or is cut short'),
+        (b'not an image', 'not an image that OpenCV reads, or is cut short'),
+        ('cut', 'not an image that OpenCV reads, or is cut short'),
         (None, r'could not be opened \(No such file'),
     ],
 )
@@ -97,5 +97,5 @@ def test_a_pipeline_that_does_not_begin_with_loading_is_refused() -> None:
 
 def test_a_picture_of_which_resizing_leaves_nothing_is_named() -> None:
     pipeline = Pipeline(Config.fromfile(DETECTION))
-    with pytest.raises(UserError, match='a picture of 500 × 1 pixels does not go through'):
+    with pytest.raises(UserError, match='fails on an image of 500 × 1 pixels'):
         pipeline.prepare(np.zeros((1, 500, 3), np.uint8))

@@ -18,13 +18,13 @@ from tests.inference.conftest import DETECTION, SEGMENTATION
 
 @pytest.fixture(scope='module')
 def inputs(tmp_path_factory) -> Path:
-    """A folder of pictures, one in a folder below, one broken; two videos, one broken."""
+    """A folder of images, one in a folder below, one broken; two videos, one broken."""
     folder = tmp_path_factory.mktemp('inputs')
     noise = np.random.default_rng(0)
     for name, shape in (('a.png', (64, 80, 3)), ('below/a.png', (30, 40, 3))):
         (folder / name).parent.mkdir(exist_ok=True)
         cv2.imwrite(str(folder / name), noise.integers(0, 255, shape, np.uint8))
-    (folder / 'broken.jpg').write_bytes(b'no picture')
+    (folder / 'broken.jpg').write_bytes(b'no image')
     (folder / 'broken.mp4').write_bytes(b'no video')
     with VideoWriter(folder / 'film', 5.0) as writer:
         for _ in range(3):

@@ -130,7 +130,7 @@ def test_matches_torchvision_s_resize_and_centre_crop(shape: tuple[int, int]) ->
 
 
 def test_matches_torchvision_s_random_resized_crop() -> None:
-    """The same distribution of areas and ratios, a picture's own limits included."""
+    """The same distribution of areas and ratios, an image's own limits included."""
     from scipy.stats import ks_2samp
     from torchvision.transforms import RandomResizedCrop as TheirCrop
 
@@ -195,7 +195,7 @@ def test_matches_timm_s_erasing_of_what_is_normalised(mode: str) -> None:
     expected = RandomErasing(1.0, mode=mode, device='cpu')(tensor(image)[0])
     erased = (expected != tensor(image)[0]).any(0)
     assert 0 < erased.float().mean() < 0.5
-    # They draw for RGB, and here the picture is BGR: the same noise in another order.
+    # They draw for RGB, and here the image is BGR: the same noise in another order.
     expected[:, erased] = expected[:, erased].flip(0)
     torch.testing.assert_close(found[0], expected, atol=1e-5, rtol=1e-5)
 

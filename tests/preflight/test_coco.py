@@ -121,7 +121,7 @@ def test_polygons_without_a_pixel_are_empty(polygon: list[int]) -> None:
 
 def test_crowds_are_no_objects(check) -> None:
     found = kinds(check(lambda c: [a.update(iscrowd=1) for a in c['annotations']]))
-    assert 'neither learnt from' in found['crowds'].message
+    assert 'ignored in training' in found['crowds'].message
     assert found['no boxes'].level == 'error'
 
 
@@ -158,7 +158,7 @@ def test_a_few_doubtful_boxes_of_many_are_a_warning(check) -> None:
     assert found['boxes below a pixel'].offenders == ['1']
 
 
-@pytest.mark.parametrize('kind', ['x1, y1, x2, y2', 'parts of the picture'])
+@pytest.mark.parametrize('kind', ['x1, y1, x2, y2', 'parts of the image'])
 def test_recognises_other_formats_of_boxes(kind: str, check) -> None:
     def change(content: dict) -> None:
         for annotation in content['annotations']:
@@ -216,7 +216,7 @@ def test_says_what_becomes_of_pictures_without_annotation(filtered: bool, check)
     def configure(config: Config) -> None:
         config.train_dataloader.dataset.filter_cfg.filter_empty_gt = filtered
 
-    note = kinds(check(change, configure))['pictures without annotation']
+    note = kinds(check(change, configure))['images without annotation']
     assert note.level == 'note'
     assert note.count == 2
     assert ('left out' if filtered else 'kept as background') in note.message
@@ -228,8 +228,8 @@ def test_opens_the_pictures(check) -> None:
         content['images'][1]['width'] = 63
 
     found = kinds(check(change, open_files=True))
-    assert found['unreadable pictures'].offenders[0].endswith('train2017/nowhere.jpg')
-    assert '64 × 64, json 63 × 64' in found['sizes of pictures'].offenders[0]
+    assert found['unreadable images'].offenders[0].endswith('train2017/nowhere.jpg')
+    assert '64 × 64, json 63 × 64' in found['sizes of images'].offenders[0]
 
 
 def test_the_evaluator_reads_what_its_data_set_reads(check, detection: Path) -> None:
@@ -244,9 +244,9 @@ def test_the_evaluator_reads_what_its_data_set_reads(check, detection: Path) -> 
     [
         ('<html>', 'expected JSON'),
         ('', 'expected JSON'),
-        ('[]', 'got no images (there is: list)'),
-        ('{"shapes": []}', 'got no images (there is: shapes)'),
-        ('{"images": [], "annotations": []}', 'got no categories'),
+        ('[]', 'found no images (only list)'),
+        ('{"shapes": []}', 'found no images (only shapes)'),
+        ('{"images": [], "annotations": []}', 'found no categories'),
     ],
 )
 def test_other_files_are_one_line(text: str, part: str, tmp_path: Path) -> None:

@@ -38,13 +38,13 @@ def test_a_process_that_dies_is_one_line(samples: Path, monkeypatch) -> None:
 
     monkeypatch.setattr(read_files, '_FEW', 0)
     monkeypatch.setattr(read_files, 'ProcessPoolExecutor', Dying)
-    with pytest.raises(UserError, match='--jobs 3: a process that reads pictures died'):
+    with pytest.raises(UserError, match='--jobs 3: a process that reads images died'):
         list(read_pairs(pairs_of(samples), jobs=3))
 
 
 @pytest.mark.parametrize(
     ('content', 'problem'),
-    [(b'', 'empty file'), (b'<html>', 'not a picture'), (None, 'Is a directory')],
+    [(b'', 'empty file'), (b'<html>', 'not an image'), (None, 'Is a directory')],
 )
 def test_names_what_is_wrong(content: bytes | None, problem: str, tmp_path: Path) -> None:
     path = tmp_path / 'a.png'

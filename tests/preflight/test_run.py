@@ -26,7 +26,7 @@ def load(root: Path) -> Config:
 def test_counts_what_is_there(samples: Path) -> None:
     told = []
     checked = preflight(load(samples), report=lambda *progress: told.append(progress))
-    assert [(s.name, s.pictures, s.annotated) for s in checked.summaries] == [
+    assert [(s.name, s.images, s.annotated) for s in checked.summaries] == [
         ('train', 8, 8),
         ('val', 4, 4),
     ], 'the test set is the validation set'
@@ -66,7 +66,7 @@ def test_looks_into_wrappers(samples: Path) -> None:
     )
     checked = preflight(config)
     assert [summary.name for summary in checked.summaries] == ['train 1', 'train 2', 'val']
-    assert [(f.split, f.kind) for f in checked.findings.of('error')] == [('train 2', 'no pictures')]
+    assert [(f.split, f.kind) for f in checked.findings.of('error')] == [('train 2', 'no images')]
 
 
 def test_a_data_set_that_cannot_be_built_is_a_finding(samples: Path) -> None:
@@ -153,5 +153,5 @@ def test_refuses_what_it_cannot_check(tmp_path: Path) -> None:
     (tmp_path / 'train' / 'cat').mkdir(parents=True)
     loader = dict(dataset=dict(type='mmconvnext.ImageFolder', data_root=str(tmp_path)))
     config = Config(dict(model=dict(type='mmconvnext.ImageClassifier'), train_dataloader=loader))
-    with pytest.raises(UserError, match=r'expected COCO json or label files, got .*ImageF'):
+    with pytest.raises(UserError, match=r'expected COCO json or label maps, got .*ImageF'):
         preflight(config)

@@ -1,4 +1,4 @@
-"""One defect at a time in label files, or in what the config says of them."""
+"""One defect at a time in label maps, or in the config's entries about them."""
 
 import shutil
 from collections.abc import Callable
@@ -97,14 +97,14 @@ def turned(root: Path) -> None:
 
 
 DEFECTS = {
-    missing: ('label files', 'without label file'),
+    missing: ('label files', 'without label map'),
     cut_off: ('label files', 'truncated'),
     colours: ('label files', '3 channels: expected one'),
     other_size: ('sizes of labels', 'another size'),
     sixteen_bits: ('ids beyond 255', 'modulo 256'),
     beyond: ('ids without class', 'expected 1…6 or 255 (reduce_zero_label=True)'),
-    broken_picture: ('unreadable pictures', 'cut off'),
-    turned: ('turned pictures', 'EXIF'),
+    broken_picture: ('unreadable images', 'incomplete'),
+    turned: ('turned images', 'EXIF'),
 }
 
 
@@ -137,7 +137,7 @@ def without_reduction(config: Config) -> None:
 
 def test_0_and_255_are_explained(root: Path, check) -> None:
     rewrite(root, lambda pixels: np.where(pixels > 1, 255, 0))
-    assert 'write 1 in place of 255' in check(without_reduction)['0 and 255'].message
+    assert 'write 1 instead of 255' in check(without_reduction)['0 and 255'].message
 
 
 def test_ids_that_want_reduce_zero_label(check) -> None:
@@ -172,7 +172,7 @@ def test_labels_of_no_picture_and_nothing_labelled(root: Path, check) -> None:
     shutil.copy(root / LABELS, root / 'annotations/training/other.png')
     write(root / LABELS, np.zeros((64, 64), np.uint8))
     found = check()
-    assert found['labels without picture'].offenders[0].endswith('other.png')
+    assert found['labels without image'].offenders[0].endswith('other.png')
     assert 'training_0000' in found['nothing labelled'].offenders[0]
 
 
@@ -180,4 +180,4 @@ def test_an_ending_that_no_picture_has(check) -> None:
     def configure(config: Config) -> None:
         config.train_dataloader.dataset.img_suffix = '.tif'
 
-    assert 'no *.tif in ' in check(configure)['no pictures'].message
+    assert 'no *.tif in ' in check(configure)['no images'].message

@@ -1,4 +1,4 @@
-"""On resuming, the config's schedule holds."""
+"""On resuming, the config's schedule is used."""
 
 from pathlib import Path
 
@@ -58,7 +58,7 @@ def test_the_same_schedule_goes_on_to_the_bit(tmp_path: Path) -> None:
         (
             [WARM_UP, dict(type='ExponentialLR', gamma=0.5, by_epoch=False)],
             decay(9),
-            'another kind',
+            'another type',
         ),
     ],
 )
@@ -68,7 +68,7 @@ def test_another_schedule_holds_at_the_resumed_step(tmp_path, before, after, tol
     parts = train(tmp_path / 'parts', after, 8, resume=True)
     assert rates(parts)[4:] == pytest.approx(expected[4:], rel=1e-12)
     assert told in logged(parts)
-    assert 'the learning rate goes on at' in logged(parts)
+    assert 'the learning rate continues at' in logged(parts)
 
 
 def test_other_options_of_the_optimizer_hold(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_other_options_of_the_optimizer_hold(tmp_path: Path) -> None:
     runner = train(tmp_path, None, 4, resume=True, optim_wrapper=wrapper)
     (group,) = runner.optim_wrapper.param_groups
     assert (group['lr'], group['weight_decay']) == (0.5, 0.3)
-    assert 'optimizer: weight_decay 0.3, 0 in the checkpoint: the config holds' in logged(runner)
+    assert 'optimizer: weight_decay 0.3, 0 in the checkpoint: the config is used' in logged(runner)
 
 
 @pytest.mark.parametrize('by_epoch', [False, True])
@@ -141,7 +141,7 @@ def test_a_schedule_that_follows_a_metric_is_the_checkpoint_s(tmp_path: Path) ->
     toy_runner(tmp_path, **runs).train()
     runner = toy_runner(tmp_path, **runs | dict(epochs=2), resume=True)
     runner.train()
-    assert "the checkpoint's schedule holds, not the config's" in logged(runner)
+    assert "the checkpoint's schedule is used instead of the config's" in logged(runner)
 
 
 @pytest.mark.parametrize(

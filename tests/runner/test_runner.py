@@ -97,7 +97,7 @@ def test_resuming_passes_over_what_is_broken_and_says_so(tmp_path: Path) -> None
     (tmp_path / 'last_checkpoint').unlink()
     runner = toy_runner(tmp_path, iters=3, resume=True)
     runner.train()
-    assert f'Passed over: {newest}' in logged(runner)
+    assert f'Skipped: {newest}' in logged(runner)
     assert 'resumed epoch: 0, iter: 1' in logged(runner)
 
 
@@ -107,7 +107,7 @@ def test_resuming_in_an_empty_work_dir_begins_with_a_notice(tmp_path: Path) -> N
     assert f'Nothing to resume in {tmp_path}' in logged(runner)
     again = toy_runner(tmp_path, iters=1, resume=True)
     again.train()
-    assert 'Nothing is left to train: 1 iterations are done' in logged(again)
+    assert 'Nothing left to train: 1 iterations are done' in logged(again)
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ def test_areas_wait_on_the_device_and_come_as_one(monkeypatch) -> None:
         metric.process({}, [sample(torch.ones(4, 4).long(), torch.ones(4, 4).long())])
     assert moved == []
     monkeypatch.setattr(metric, 'compute_metrics', lambda results: {'pictures': len(results)})
-    # The loader of several processes repeats a picture at the end, which is not to count.
+    # The loader of several processes repeats an image at the end, which is not to count.
     assert metric.evaluate(2) == {'pictures': 2}
     assert moved == [(3, 4, 2)]
     assert metric.results == []

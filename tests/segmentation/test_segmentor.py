@@ -175,7 +175,7 @@ def test_a_head_with_its_own_predict_keeps_it() -> None:
 
 
 def test_no_row_of_windows_is_kept_longer_than_needed(monkeypatch) -> None:
-    """A row of the picture is in two rows of windows at most, of twelve."""
+    """A row of the image is in two rows of windows at most, of twelve."""
     most = 0
     add = label_map.View.add
 

@@ -45,6 +45,6 @@ def test_is_the_one_that_ran(monkeypatch) -> None:
     def fail(*_: object) -> None:
         raise RuntimeError('ran')
 
-    monkeypatch.setattr(whole_loss, '_pictures', fail)
+    monkeypatch.setattr(whole_loss, '_images', fail)
     with pytest.raises(RuntimeError, match='ran'):
         pixel_loss.resized_cross_entropy(torch.zeros(1, 2, 2, 2), torch.zeros(1, 2, 2).long())

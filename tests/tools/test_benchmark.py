@@ -83,7 +83,7 @@ def test_backbone_alone_and_what_is_missing(run_cases) -> None:
             assert one['peak_bytes'] is None
             assert one['difference'] <= 1e-4
     inference, training = cases[:2]
-    assert training['macs'] == 6 * inference['macs'], 'two pictures, three passes'
+    assert training['macs'] == 6 * inference['macs'], 'two images, three passes'
     assert content['left_out']['torchvision (backbone V2)'] == 'has no ConvNeXt V2'
     assert content['left_out']['mmseg (backbone)'] == 'has no backbone here'
     assert content['machine']['command'].startswith('python tools/benchmark.py backbone ')

@@ -26,7 +26,7 @@ def test_bad_data_end_with_1_and_the_file(samples: Path, run_tool, tmp_path: Pat
     assert result.returncode == 1
     report = json.loads(result.stdout)
     assert report['errors'] == 1
-    assert report['findings'][0]['kind'] == 'unreadable pictures'
+    assert report['findings'][0]['kind'] == 'unreadable images'
     assert report['findings'][0]['offenders'] == [f'{root}/images/training/training_0003.jpg']
     assert len(report['plots']) == 2
     assert 'Traceback' not in result.stderr

@@ -53,7 +53,7 @@ def test_counts_alone(run_tool, tmp_path) -> None:
         (('--batch', '1', '--train'), 1, ('--batch: expected 2 or more',)),
         (('--sizes', 'L', '--families', 'resnet'), 1, ('sizes T, S and B', 'got L')),
         (('--out', 'setup.cfg'), 1, ('--out: setup.cfg: expected a folder',)),
-        (('--device', 'cuda:99'), 1, ('--device: expected cpu or a GPU', 'cuda:99')),
+        (('--device', 'cuda:99'), 1, ('--device: expected cpu or an existing GPU', 'cuda:99')),
     ],
 )
 def test_wrong_arguments_are_told_in_one_line(run_tool, arguments, code, parts) -> None:

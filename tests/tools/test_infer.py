@@ -24,13 +24,13 @@ def test_a_broken_picture_is_listed_after_the_others_are_written(
     """And the labels are those that tools/test.py writes."""
     pictures = tmp_path / 'pictures'
     shutil.copytree(samples / 'images' / 'validation', pictures)
-    (pictures / 'broken.jpg').write_bytes(b'no picture')
+    (pictures / 'broken.jpg').write_bytes(b'no image')
     command = ['tools/infer.py', SEGMENTATION, checkpoint, pictures]
     result = run_tool(*command, '--out', tmp_path / 'found', '--json')
     assert result.returncode == 1
     assert result.stderr.splitlines()[-2:] == [
-        f'not read: {pictures / "broken.jpg"}: is no picture that OpenCV reads, or is cut short',
-        'error: 1 of 5 not read; all else is written',
+        f'not read: {pictures / "broken.jpg"}: is not an image that OpenCV reads, or is cut short',
+        'error: 1 of 5 not read; all others are written',
     ]
     told = json.loads(result.stdout)
     assert len(told['inputs']) == 4
@@ -77,4 +77,4 @@ def test_mistakes_get_one_line_before_anything_is_written(checkpoint, run_tool, 
     assert not (tmp_path / 'found').exists()
     result = run_tool('tools/infer.py', DETECTION, checkpoint, 'a.png', '--opacity', 70)
     assert result.returncode == 2
-    assert 'argument --opacity: expected a number of 0 to 1, got 70' in result.stderr
+    assert 'argument --opacity: expected a number from 0 to 1, got 70' in result.stderr

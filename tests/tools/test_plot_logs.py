@@ -26,7 +26,7 @@ def test_prints_results_and_writes_pictures(run_tool, work_dirs, tmp_path: Path)
         path = work_dirs[0] / 'plots' / f'{name}.png'
         assert f'written: {path}' in result.stdout
         assert path.read_bytes().startswith(b'\x89PNG')
-    # The pictures are no runs, and do not disturb the next call.
+    # The images are no runs, and do not disturb the next call.
     result = run_tool(
         *('tools/plot_logs.py', *work_dirs, '--out', tmp_path / 'out', '--metric', 'aAcc', 'loss'),
         '--json',

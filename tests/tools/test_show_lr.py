@@ -26,7 +26,7 @@ def test_json_is_alone_on_stdout(run_tool, tmp_path: Path) -> None:
                       '--cfg-options', *options)  # fmt: skip
     assert result.returncode == 0, result.stderr
     content = json.loads(result.stdout)
-    assert content['base_lr'] == 0.5e-4  # 4 × 2 pictures for 16
+    assert content['base_lr'] == 0.5e-4  # 4 × 2 images for 16
     assert content['groups'][0]['layer'] == 0
     assert content['schedule']['iterations'][-1] == 159999
     assert not (tmp_path / 'work_dirs').exists()

@@ -1,8 +1,8 @@
-"""ADE20K, 512 crops: 20,210 pictures to train on, 2,000 to validate, 150 classes."""
+"""ADE20K, 512 crops: 20,210 images to train on, 2,000 to validate, 150 classes."""
 
 dataset_type = 'ADE20KDataset'
 data_root = 'data/ade/ADEChallengeData2016'
-# Said where the data are missing.
+# Printed if the data are missing.
 data_hint = 'get it with: python tools/prepare_ade20k.py'
 train_pipeline = [
     dict(type='LoadImageFromFile'),
@@ -16,12 +16,12 @@ train_pipeline = [
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(2048, 512), keep_ratio=True),
-    # After the resize: the ground truth keeps the size of the picture.
+    # After the resize: the ground truth keeps the size of the image.
     dict(type='LoadAnnotations', reduce_zero_label=True),
     dict(type='PackSegInputs'),
 ]
-# The ratios apply to the base scale (2048, 512), as published; mmseg 1.x applies them to the
-# picture as it is on disk.
+# The ratios apply to the base scale (2048, 512), as published; mmseg 1.x applies them to the size
+# of the image file.
 tta_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(

@@ -13,12 +13,12 @@ train_pipeline = [
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(2560, 640), keep_ratio=True),
-    # After the resize: the ground truth keeps the size of the picture.
+    # After the resize: the ground truth keeps the size of the image.
     dict(type='LoadAnnotations', reduce_zero_label=True),
     dict(type='PackSegInputs'),
 ]
-# The ratios apply to the base scale (2560, 640), as published; mmseg 1.x applies them to the
-# picture as it is on disk.
+# The ratios apply to the base scale (2560, 640), as published; mmseg 1.x applies them to the size
+# of the image file.
 tta_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(

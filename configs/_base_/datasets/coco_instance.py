@@ -1,13 +1,13 @@
-"""COCO 2017 instances: 118,287 pictures to train on, 5,000 to validate, 80 classes.
+"""COCO 2017 instances: 118,287 images to train on, 5,000 to validate, 80 classes.
 
-Training pictures are resized, short side 480 to 800, long side at most 1333; half of them are
+Training images are resized, short side 480 to 800, long side at most 1333; half of them are
 resized to 400, 500 or 600 and cropped to sides of 384 to 600 first. Source: as in DETR,
 facebookresearch/ConvNeXt @048efce, object_detection/configs/convnext/.
 """
 
 dataset_type = 'CocoDataset'
 data_root = 'data/coco'
-# Said where the data are missing.
+# Printed if the data are missing.
 data_hint = 'get it with: python tools/prepare_coco.py'
 multi_scale = dict(
     type='RandomChoiceResize',
@@ -44,7 +44,7 @@ test_meta_keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(1333, 800), keep_ratio=True),
-    # After the resize: the ground truth keeps the size of the picture.
+    # After the resize: the ground truth keeps the size of the image.
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     dict(type='PackDetInputs', meta_keys=test_meta_keys),
 ]

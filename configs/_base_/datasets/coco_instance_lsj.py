@@ -21,7 +21,7 @@ train_pipeline = [
     dict(type='PackDetInputs'),
 ]
 train_dataloader = dict(
-    batch_size=4,  # 8 GPUs × 4 pictures = 32
+    batch_size=4,  # 8 GPUs × 4 images = 32
     num_workers=8,
     dataset=dict(pipeline=train_pipeline),
 )

@@ -1,16 +1,16 @@
-"""ImageNet-1K at 224²: 1,281,167 pictures to train on, 50,000 to validate, 1,000 folders.
+"""ImageNet-1K at 224²: 1,281,167 images to train on, 50,000 to validate, 1,000 folders.
 
 Training: a crop of 8 to 100 % of the area, flip, RandAugment(9, .5), a rectangle erased in one of
-four; test: short side to 256, central crop. Source: facebookresearch/ConvNeXt @048efce, main.py and
-datasets.py. RandAugment and erasing are timm's; without it they go out of the pipeline, and
-`mixing` out of the model.
+four images; test: short side to 256, central crop. Source: facebookresearch/ConvNeXt @048efce,
+main.py and datasets.py. RandAugment and erasing need timm; without timm remove them from the
+pipeline, and `mixing` from the model.
 """
 
 data_root = 'data/imagenet'
-# Said where the data are missing.
+# Printed if the data are missing.
 data_hint = 'expected ImageNet unpacked, {train,val}/CLASS/*.JPEG: see docs/classification.md'
 train_pipeline = [
-    dict(type='LoadImageFromFile', color_type='color_ignore_orientation'),  # as Pillow does
+    dict(type='LoadImageFromFile', color_type='color_ignore_orientation'),  # like Pillow
     dict(type='mmconvnext.RandomResizedCrop', size=224),
     dict(type='RandomFlip', prob=0.5),
     dict(type='mmconvnext.TimmRandAugment', config='rand-m9-mstd0.5-inc1'),
@@ -18,7 +18,7 @@ train_pipeline = [
     dict(type='mmconvnext.PackImage'),
 ]
 test_pipeline = [
-    dict(type='LoadImageFromFile', color_type='color_ignore_orientation'),  # as Pillow does
+    dict(type='LoadImageFromFile', color_type='color_ignore_orientation'),  # like Pillow
     dict(type='mmconvnext.EvaluationCrop', size=224),
     dict(type='mmconvnext.PackImage'),
 ]

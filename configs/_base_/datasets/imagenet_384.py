@@ -1,11 +1,11 @@
-"""ImageNet-1K at 384²; test pictures are resized to it as a whole, without a crop.
+"""ImageNet-1K at 384²; test images are resized to 384² without a crop.
 
 Source: facebookresearch/ConvNeXt @048efce, datasets.py ("warping"). The rest as for 224².
 """
 
 _base_ = './imagenet.py'
 train_pipeline = [
-    dict(type='LoadImageFromFile', color_type='color_ignore_orientation'),  # as Pillow does
+    dict(type='LoadImageFromFile', color_type='color_ignore_orientation'),  # like Pillow
     dict(type='mmconvnext.RandomResizedCrop', size=384),
     dict(type='RandomFlip', prob=0.5),
     dict(type='mmconvnext.TimmRandAugment', config='rand-m9-mstd0.5-inc1'),
@@ -13,7 +13,7 @@ train_pipeline = [
     dict(type='mmconvnext.PackImage'),
 ]
 test_pipeline = [
-    dict(type='LoadImageFromFile', color_type='color_ignore_orientation'),  # as Pillow does
+    dict(type='LoadImageFromFile', color_type='color_ignore_orientation'),  # like Pillow
     dict(type='mmconvnext.EvaluationCrop', size=384),
     dict(type='mmconvnext.PackImage'),
 ]

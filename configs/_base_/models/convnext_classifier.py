@@ -21,5 +21,5 @@ model = dict(
     num_classes=1000,
     label_smoothing=0.1,
     head_init_scale=1.0,
-    mixing=dict(mixup_alpha=0.8, cutmix_alpha=1.0),  # timm's; None for no mixing
+    mixing=dict(mixup_alpha=0.8, cutmix_alpha=1.0),  # from timm; None disables mixing
 )

@@ -1,8 +1,8 @@
-"""36 epochs of 8 GPUs × 2 pictures = 16, AdamW, layer decay, × 0.1 after 27 and 33 epochs.
+"""36 epochs of 8 GPUs × 2 images = 16, AdamW, layer decay, × 0.1 after 27 and 33 epochs.
 
 During the first 500 iterations the learning rate is × (0.001 + 0.999 · t / 500):
 facebookresearch/ConvNeXt @048efce, object_detection/configs/. mmengine's schedulers reach their
-end one step early, hence the 1 in `end`.
+end one step early, so `end` is 1 larger.
 """
 
 max_epochs = 36
@@ -28,4 +28,4 @@ train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 log_processor = dict(by_epoch=True)
-auto_scale_lr = dict(enable=False, base_batch_size=16)  # 8 GPUs × 2 pictures
+auto_scale_lr = dict(enable=False, base_batch_size=16)  # 8 GPUs × 2 images

@@ -1,4 +1,4 @@
-"""36 epochs of 8 GPUs × 4 pictures = 32 with ConvNeXt V2's learning rate; warm-up as in mmdet.
+"""36 epochs of 8 GPUs × 4 images = 32 with ConvNeXt V2's learning rate; warm-up as in mmdet.
 
 Source: arXiv 2301.00808, appendix; what it leaves open: mmdet 3.3.0, projects/ConvNeXt-V2.
 """

@@ -1,4 +1,4 @@
-"""Seven epochs of 300 generated pictures in batches of 4, 525 iterations, from scratch."""
+"""Seven epochs of 300 generated images in batches of 4, 525 iterations, from scratch."""
 
 _base_ = './detection_36e.py'
 max_epochs = 7

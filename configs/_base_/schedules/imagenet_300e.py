@@ -1,10 +1,10 @@
-"""300 epochs of ImageNet-1K, 8 GPUs × 128 pictures × 4 iterations = 4096 a step, AdamW, cosine.
+"""300 epochs of ImageNet-1K, 8 GPUs × 128 images × 4 iterations = 4096 a step, AdamW, cosine.
 
 Iteration t of T, of which W warm up (20 epochs): the learning rate is 4e-3 × t / (W − 1) for t < W,
 then 1e-6 + (4e-3 − 1e-6) × (1 + cos(π (t − W) / (T − W))) / 2. Biases and parameters of one
-dimension are not decayed. Source: arXiv 2201.03545, table 5; facebookresearch/ConvNeXt, main.py and
-utils.py @048efce, TRAINING.md @f8a0e97. There t counts steps of 4096 pictures; here it counts
-iterations, four to such a step, which brings no more than three of them forward.
+dimension have no weight decay. Source: arXiv 2201.03545, table 5; facebookresearch/ConvNeXt,
+main.py and utils.py @048efce, TRAINING.md @f8a0e97. There t counts steps of 4096 images; here it
+counts iterations, four per step, so the rate is at most three iterations ahead.
 """
 
 max_epochs = 300
@@ -14,13 +14,13 @@ optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=4e-3, betas=(0.9, 0.999), weight_decay=0.05),
     accumulative_counts=4,
     constructor='mmconvnext.LayerDecayOptimWrapperConstructor',
-    # Every layer learns alike; the constructor is there for what is not decayed.
+    # All layers have the same rate; the constructor is used for parameters without weight decay.
     paramwise_cfg=dict(decay_rate=1.0, decay_type='layer_wise'),
 )
 param_scheduler = [
     dict(
         type='LinearLR',
-        start_factor=1e-9,  # the official 0, from which mmengine's factor could not grow
+        start_factor=1e-9,  # officially 0, from which mmengine's factor could not grow
         by_epoch=True,
         begin=0,
         end=warmup_epochs,
@@ -40,5 +40,5 @@ train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 log_processor = dict(by_epoch=True)
-# Of an iteration: 8 GPUs × 128 pictures. --auto-scale-lr knows nothing of accumulation.
+# Per iteration: 8 GPUs × 128 images. --auto-scale-lr ignores accumulation.
 auto_scale_lr = dict(enable=False, base_batch_size=1024)

@@ -1,4 +1,4 @@
-"""30 epochs of fine-tuning from ImageNet-22K to 1K: 8 GPUs × 16 pictures × 4 iterations = 512.
+"""30 epochs of fine-tuning from ImageNet-22K to 1K: 8 GPUs × 16 images × 4 iterations = 512.
 
 Cosine from 5e-5 to 1e-6 without warm-up, layer decay .8 over 12 layers. Source: arXiv 2201.03545,
 table 6; facebookresearch/ConvNeXt, TRAINING.md @f8a0e97, optim_factory.py @048efce.
@@ -22,4 +22,4 @@ param_scheduler = [
     ),
 ]
 train_cfg = dict(max_epochs=max_epochs)
-auto_scale_lr = dict(base_batch_size=128)  # of an iteration: 8 GPUs × 16 pictures
+auto_scale_lr = dict(base_batch_size=128)  # of an iteration: 8 GPUs × 16 images

@@ -1,4 +1,4 @@
-"""100 epochs of ConvNeXt V2 after FCMAE, B and larger: 8 GPUs × 32 pictures × 4 iterations = 1024.
+"""100 epochs of ConvNeXt V2 after FCMAE, B and larger: 8 GPUs × 32 images × 4 iterations = 1024.
 
 Learning rate 6.25e-4 × 1024 / 256 = 2.5e-3, 20 epochs of warm-up, cosine to 1e-6, layer decay .6
 over 12 layers. Source: facebookresearch/ConvNeXt-V2, TRAINING.md, main_finetune.py and utils.py
@@ -33,4 +33,4 @@ param_scheduler = [
     ),
 ]
 train_cfg = dict(max_epochs=max_epochs)
-auto_scale_lr = dict(base_batch_size=256)  # of an iteration: 8 GPUs × 32 pictures
+auto_scale_lr = dict(base_batch_size=256)  # of an iteration: 8 GPUs × 32 images

@@ -1,4 +1,4 @@
-"""300 epochs of ConvNeXt V2-T after FCMAE: 8 GPUs × 32 pictures × 4 iterations = 1024.
+"""300 epochs of ConvNeXt V2-T after FCMAE: 8 GPUs × 32 images × 4 iterations = 1024.
 
 Learning rate 8e-4 × 1024 / 256 = 3.2e-3, 40 epochs of warm-up, cosine to 1e-6, layer decay .9
 block by block, so that the stem's learning rate is × .9^18 = .15. Source:

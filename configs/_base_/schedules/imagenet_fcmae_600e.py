@@ -1,4 +1,4 @@
-"""600 epochs of a small ConvNeXt V2 after FCMAE: 8 GPUs × 32 pictures × 4 iterations = 1024.
+"""600 epochs of a small ConvNeXt V2 after FCMAE: 8 GPUs × 32 images × 4 iterations = 1024.
 
 Learning rate 2e-4 × 1024 / 256 = 8e-4, cosine to 1e-6 without warm-up, weight decay .3, layer decay
 .9 block by block, so that the learning rate of atto's stem is × .9^12 = .28. Source:

@@ -1,9 +1,9 @@
-"""160,000 iterations of 8 GPUs × 2 pictures = 16, AdamW, layer decay, linear warm-up, then to 0.
+"""160,000 iterations of 8 GPUs × 2 images = 16, AdamW, layer decay, linear warm-up, then to 0.
 
 At iteration t the learning rate is the base one × (1 − t / 160000), and during the warm-up
 (t < 1500) also × (1e-6 + (1 − 1e-6) · t / 1500): facebookresearch/ConvNeXt @048efce,
 semantic_segmentation/configs/convnext/. mmengine's schedulers reach their end one step early,
-hence the 1 in each `end`.
+so each `end` is 1 larger.
 """
 
 max_iters = 160000
@@ -22,4 +22,4 @@ train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=16
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 log_processor = dict(by_epoch=False)
-auto_scale_lr = dict(enable=False, base_batch_size=16)  # 8 GPUs × 2 pictures
+auto_scale_lr = dict(enable=False, base_batch_size=16)  # 8 GPUs × 2 images

@@ -1,1 +1,1 @@
-"""Fair timings: several implementations of one thing, in turns, on one machine."""
+"""Fair timing: several implementations of one task, in turns, on one machine."""

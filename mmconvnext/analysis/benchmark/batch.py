@@ -1,6 +1,6 @@
-"""Generated images with labels, packed by mmseg's or mmdet's own transforms.
+"""Generate images with labels, packed by mmseg's or mmdet's own transforms.
 
-Those are named for the registry, so that neither is imported here.
+The transforms are built by name, so that neither package is imported here.
 """
 
 from typing import Any
@@ -13,10 +13,10 @@ INSTANCES = 12
 
 
 def packed_images(model: Any, size: tuple[int, int], batch: int) -> dict[str, list[Any]]:
-    """The ``inputs``, 3×H×W uint8, and the ``data_samples`` of images of a size (height, width).
+    """Return ``inputs``, 3×H×W uint8, and ``data_samples`` of images of a size (height, width).
 
-    The current scope is the model's. Each pixel of a segmentor's image has a class at random;
-    a detector's image has a dozen boxes with masks.
+    The current scope must be the model's. For a segmentor each pixel has a random class; for a
+    detector each image has a dozen boxes with masks.
     """
     random = np.random.default_rng(0)
     make = _with_instances if hasattr(model, 'roi_head') else _with_classes
@@ -25,7 +25,7 @@ def packed_images(model: Any, size: tuple[int, int], batch: int) -> dict[str, li
 
 
 def box_heads(model: Any) -> list[Any]:
-    """A cascade's, or the one there is."""
+    """Return the box heads: several in a cascade, else one."""
     heads = model.roi_head.bbox_head
     return list(heads) if isinstance(heads, nn.ModuleList) else [heads]
 
@@ -51,12 +51,12 @@ def _with_instances(model: Any, size: tuple[int, int], random: np.random.Generat
     instances = [_instance(size, classes, random) for _ in range(INSTANCES)]
     packed = pack(load(_image(size, random) | {'instances': instances}))
     truth = packed['data_samples'].gt_instances
-    truth.bboxes = truth.bboxes.tensor  # as a data preprocessor would give them
+    truth.bboxes = truth.bboxes.tensor  # as from a data preprocessor
     return packed
 
 
 def _instance(size: tuple[int, int], classes: int, random: np.random.Generator) -> dict[str, Any]:
-    """A box with a diamond in it."""
+    """Return a box with a diamond-shaped mask in it."""
     height, width = size
     left, top = random.uniform(0, 0.6, 2) * (width, height)
     right, bottom = (left, top) + random.uniform(0.1, 0.4, 2) * (width, height)

@@ -1,4 +1,4 @@
-"""What a measurement was made on."""
+"""Describe the machine of a measurement."""
 
 import os
 import platform
@@ -12,14 +12,14 @@ import torch
 
 
 class Machine(NamedTuple):
-    """The device by name, and what runs on it."""
+    """The device, its software, and the command of a measurement."""
 
     device: str
     threads: int  # of PyTorch on the CPU
     torch: str
     date: str  # YYYY-MM-DD
-    load: float | None  # processes that were running, the mean of a minute; None where unknown
-    command: str  # that measures it again
+    load: float | None  # mean number of running processes in the last minute; None if unknown
+    command: str  # repeats the measurement
 
     def __str__(self) -> str:
         threads = f'{self.threads} thread{"s" if self.threads > 1 else ""}'
@@ -27,7 +27,7 @@ class Machine(NamedTuple):
 
 
 def machine(device: str) -> Machine:
-    """Look at this machine, whose ``device`` is ``'cpu'`` or a CUDA device, and at this command."""
+    """Describe this machine, with ``device`` ``'cpu'`` or a CUDA device, and this command."""
     name = _processor() if device == 'cpu' else torch.cuda.get_device_name(device)
     load = round(os.getloadavg()[0], 1) if hasattr(os, 'getloadavg') else None
     command = shlex.join(['python', *sys.argv])

@@ -1,4 +1,4 @@
-"""Peak memory of steps: of a process of its own on a CPU, of PyTorch's allocator on CUDA."""
+"""Measure the peak memory of steps: in a separate process on a CPU, by PyTorch on CUDA."""
 
 import ctypes
 import gc
@@ -15,10 +15,10 @@ from mmconvnext.analysis.benchmark.timing import Timed
 
 
 class MemoryMeter:
-    """Takes the peak memory of steps on a CPU, each in a process of its own.
+    """Measures the peak memory of steps on a CPU, each in a separate process.
 
-    Each is forked from one that has imported ``preload`` and computes nothing: not from this
-    process, whose memory and threads it would inherit.
+    Each process is forked from one that has only imported ``preload``, not from this process,
+    whose memory and threads it would inherit.
     """
 
     def __init__(self, preload: Sequence[str] = ()) -> None:
@@ -26,9 +26,9 @@ class MemoryMeter:
         self._processes.set_forkserver_preload([*preload, __name__])
 
     def peak(self, prepare: Callable[[], Timed], steps: int = 2) -> int | None:
-        """Bytes of resident memory at the peak of some steps beyond those held before them.
+        """Return the peak of resident memory during the steps, in bytes, minus that before them.
 
-        Code that is first used then adds some megabytes. None where the process was ended.
+        Code that is loaded during the steps adds some megabytes. None if the process was killed.
         """
         with ProcessPoolExecutor(1, self._processes) as process:
             try:
@@ -41,8 +41,8 @@ def _peak_of_steps(prepare: Callable[[], Timed], steps: int) -> int:
     step = prepare()
     gc.collect()
     try:
-        # What building the model freed goes back to the system first, or the steps would reuse it
-        # unseen; the high-water mark starts anew (proc(5), clear_refs).
+        # First return memory freed by building the model to the system: the steps would reuse it
+        # unnoticed. Then reset the high-water mark (proc(5), clear_refs).
         ctypes.CDLL(None).malloc_trim(0)
         Path('/proc/self/clear_refs').write_text('5')
         before = _resident('VmRSS')
@@ -54,19 +54,19 @@ def _peak_of_steps(prepare: Callable[[], Timed], steps: int) -> int:
 
 
 def _resident(entry: str) -> int:
-    """Bytes of resident memory by proc(5)'s name: now, or (elsewhere always) at the peak."""
+    """Return bytes of resident memory by proc(5)'s name; outside Linux always the peak."""
     status = Path('/proc/self/status')
     if status.is_file():
         (line,) = (one for one in status.read_text().splitlines() if one.startswith(f'{entry}:'))
         return int(line.split()[1]) * 1024
-    import resource  # no Windows has it; on Linux a new program inherits its mark
+    import resource  # missing on Windows; on Linux a new process inherits its peak
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == 'darwin' else 1024 * peak
 
 
 def allocated_peak(step: Timed, device: str) -> int:
-    """Bytes that PyTorch held at the peak of a step on CUDA, beyond those held before it."""
+    """Return PyTorch's peak memory in a step on CUDA, in bytes, minus that before it."""
     gc.collect()
     torch.cuda.reset_peak_memory_stats(device)
     before = torch.cuda.memory_allocated(device)

@@ -6,26 +6,26 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-# With the given seed; what it returns is compared between variants.
+# Runs with the given seed; the returned values are compared between variants.
 Step = Callable[[int], Mapping[str, Tensor]]
-# Of float16, whose small gradients would be zeros; as a GradScaler has it.
+# Loss scale for float16, so that small gradients do not underflow; as in GradScaler.
 LOSS_SCALE = 1024.0
 
 
 class ModelStep:
-    """One step of a model, in its mode, on fixed inputs: forward, and in training backward.
+    """One step of a model on fixed inputs: forward, and in training mode backward.
 
-    The gradient that enters the outputs is random and fixed: the derivative of a random weighted
-    sum of them. A scalar (a loss) has the weight 1.
+    The gradient of the outputs is random and fixed: that of a weighted sum of them with random
+    weights. A scalar (a loss) has the weight 1.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        forward: Callable[[], Mapping[str, Tensor]],  # runs the model; gives named outputs
-        names: Mapping[str, str] | None = None,  # model's parameter ↦ common name; None: as it is
-        leaves: dict[str, Tensor] | None = None,  # inputs whose gradients are asked for as well
-        amp: torch.dtype | None = None,  # of autocast, which the forward then runs under
+        forward: Callable[[], Mapping[str, Tensor]],  # runs the model; returns named outputs
+        names: Mapping[str, str] | None = None,  # parameter ↦ common name; None: unchanged
+        leaves: dict[str, Tensor] | None = None,  # inputs whose gradients are computed too
+        amp: torch.dtype | None = None,  # autocast's dtype; None: no autocast
     ) -> None:
         self.model, self.forward, self.amp = model, forward, amp
         parameters = dict(model.named_parameters())
@@ -34,9 +34,9 @@ class ModelStep:
         self.weights: list[Tensor] = []
 
     def __call__(self, seed: int) -> Mapping[str, Tensor]:
-        torch.manual_seed(seed)  # of dropout and stochastic depth
+        torch.manual_seed(seed)  # for dropout and stochastic depth
         device = next(self.model.parameters()).device.type
-        # Weights are cast anew in each step, as in training, where they change.
+        # Weights are cast in each step, as in training, where they change.
         with (
             torch.inference_mode(not self.model.training),
             torch.autocast(device, self.amp, enabled=self.amp is not None),
@@ -60,11 +60,11 @@ def _fixed_weights(output: Tensor, amp: torch.dtype | None) -> Tensor:
     if output.ndim == 0:
         return torch.full_like(output, LOSS_SCALE if amp == torch.float16 else 1.0)
     values = torch.randn(output.shape, generator=torch.Generator().manual_seed(0))
-    # In the layout of the output, as the layer after it would send its gradient.
+    # In the memory layout of the output, as the next layer's gradient would be.
     return torch.empty_like(output).copy_(values)
 
 
 def loss(model: Any, images: Tensor, samples: list) -> dict[str, Tensor]:
-    """The sum of the losses of a segmentor or detector, by the name ``loss``."""
+    """Return the sum of a segmentor's or detector's losses, as ``loss``."""
     total, _ = model.parse_losses(model(images, samples, mode='loss'))
     return {'loss': total}

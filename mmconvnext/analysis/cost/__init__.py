@@ -1,1 +1,1 @@
-"""What a model costs: parameters, multiply-accumulates, memory."""
+"""Model costs: parameters, multiply-accumulates, memory."""

@@ -1,7 +1,7 @@
-"""What a training step keeps for its backward pass, counted without computing anything.
+"""Count the memory that a training step keeps for its backward pass, without computing.
 
-Tensors are fake: they have shapes and share memory as real ones do, but hold none. So a model that
-fits no machine at hand can be counted on any.
+Tensors are fake: they have shapes and share storage like real ones, but have no memory. So even
+a model that fits on no available machine can be counted.
 """
 
 from collections.abc import Callable, Iterable
@@ -21,18 +21,18 @@ from mmconvnext.analysis.cost.complexity import build_on_meta, input_channels, r
 from mmconvnext.backbones.layers import StochasticDepth
 from mmconvnext.errors import UserError, first_line
 
-# What the numbers are of, for who reads them.
+# Explains to the reader what the numbers include.
 COUNTED = (
     'float32 tensors that autograd keeps between forward and backward pass, each piece of memory '
-    'once, parameters left out. Segmentors: backbone, heads and their losses. Classifiers: all but '
+    'once, without parameters. Segmentors: backbone, heads and their losses. Classifiers: all but '
     'the loss. Detectors: backbone, '
-    "neck and heads, on as many RoIs as the samplers take, without losses and RoIAlign's own. "
-    'fast: no sample dropped by stochastic depth (what has to fit; with dropped ones less).'
+    "neck and heads, on as many RoIs as the samplers take, without losses and RoIAlign's tensors. "
+    'fast: no sample dropped by stochastic depth (the maximum; dropped samples need less).'
 )
 
 
 class KeptMemory(NamedTuple):
-    """Bytes kept by a training step of pictures of a size in pixels."""
+    """Bytes kept by a training step, and the size of its images in pixels."""
 
     fast: int
     plain: int  # with fast=False
@@ -42,41 +42,41 @@ class KeptMemory(NamedTuple):
 
 
 def count_kept_memory(config: Config, height: int, width: int) -> KeptMemory:
-    """Count a training step on images of this size in pixels; :data:`COUNTED` says what of it.
+    """Count the memory of a training step on images of this size; see :data:`COUNTED`.
 
-    ``config`` is of a segmentor, classifier or two-stage detector; its batch size is taken. Raises
-    UserError where it cannot be counted.
+    ``config`` is that of a segmentor, classifier or two-stage detector, and sets the batch size.
+    Raises UserError if the model cannot be counted.
     """
     batch = (config.get('train_dataloader') or {}).get('batch_size', 1)
     model = revert_sync_batchnorm(build_on_meta(config)).train()
     if any(getattr(module, 'with_cp', False) for module in model.modules()):
-        raise UserError('with_cp keeps little and computes again, which is not counted')
+        raise UserError('with_cp recomputes activations, which is not supported')
     try:
         plain = _step_bytes(model, batch, height, width)
         for module in model.modules():
             if hasattr(module, 'fast'):
                 module.fast = True
             elif isinstance(module, StochasticDepth):
-                module.p = 0.0  # whose draws decide what is kept, and fake tensors have no values
+                module.p = 0.0  # its random values decide what is kept; fake tensors have no values
         return KeptMemory(_step_bytes(model, batch, height, width), plain, batch, height, width)
     except UserError:
         raise
-    except Exception as error:  # a model is anybody's code
+    except Exception as error:  # a model may contain any code
         raise UserError(f'{type(error).__name__}: {first_line(error)}') from error
 
 
 def kept_bytes(step: Callable[[], object], parameters: Iterable[Tensor]) -> int:
-    """Bytes that the graph of ``step()`` keeps for the backward pass, parameters left out.
+    """Return the bytes that the graph of ``step()`` keeps for the backward pass, except parameters.
 
-    Memory that several tensors share counts once, and all of it where a view is kept. What a graph
-    keeps that is given up again within the step does not count. The result of ``step``, a forward
-    pass, holds the graph.
+    A storage that several tensors share counts once, and completely even if only a view is kept.
+    Tensors released within the step do not count. ``step`` is a forward pass, whose result holds
+    the graph.
     """
     left_out = {parameter.untyped_storage()._cdata for parameter in parameters}
     alive: WeakSet[_Kept] = WeakSet()
 
     def pack(x: Tensor) -> _Kept:
-        # Without its own place in the graph, which would then hold itself.
+        # Detached, because the graph would otherwise reference itself.
         kept = _Kept(x.detach())
         alive.add(kept)
         return kept
@@ -91,7 +91,7 @@ def kept_bytes(step: Callable[[], object], parameters: Iterable[Tensor]) -> int:
 
 @dataclass(eq=False)
 class _Kept:
-    """A tensor for as long as a graph keeps it."""
+    """A tensor, counted as long as a graph keeps it."""
 
     tensor: Tensor
 
@@ -102,7 +102,7 @@ def _step_bytes(model: nn.Module, batch: int, height: int, width: int) -> int:
         image = torch.empty(batch, input_channels(model), height, width)
         heads: list[tuple[nn.Module, torch.Size]] = []
         kept = kept_bytes(lambda: _forward(model, image, heads), model.parameters())
-    # Losses look at their labels, but not on the meta device.
+    # Losses read the values of labels, except on the meta device.
     return kept + _loss_bytes(heads, (batch, height, width))
 
 
@@ -117,11 +117,11 @@ def _make_fake(model: nn.Module) -> None:
 
 
 def _forward(model: Any, image: Tensor, heads: list[tuple[nn.Module, torch.Size]]) -> list[object]:
-    """What holds the graph; adds to ``heads`` those whose loss is to be counted, with its shape."""
+    """Return values that hold the graph; add heads whose loss counts to ``heads``, with shapes."""
     if hasattr(model, 'roi_head'):
         return _forward_detector(model, image)
     if hasattr(model, 'classify'):
-        # Of the classes' number a picture: its loss keeps as good as nothing.
+        # The logits are (N, num_classes): the loss keeps almost nothing.
         return [model.classify(image)]
     if not isinstance(getattr(model, 'decode_head', None), nn.Module):
         raise UserError('expected a model with a decode_head, a roi_head or classify')
@@ -141,14 +141,14 @@ def _forward_detector(model: Any, image: Tensor) -> list[object]:
     outputs: list[object] = [model.rpn_head(model.neck(model.backbone(image)))]
     sampler = _listed(model.roi_head.train_cfg)[0]['sampler']
     boxes = sampler['num'] * len(image)
-    masks = int(sampler['num'] * sampler['pos_fraction']) * len(image)  # the most there can be
+    masks = int(sampler['num'] * sampler['pos_fraction']) * len(image)  # the maximum
     for head, shape in rois_of_heads(model.roi_head, boxes, masks):
         outputs.append(head(torch.empty(shape, requires_grad=True)))
     return outputs
 
 
 def _loss_bytes(heads: list[tuple[nn.Module, torch.Size]], pixels: tuple[int, int, int]) -> int:
-    """Of the losses of heads with logits of these shapes, for (batch, height, width) pixels."""
+    """Return the bytes of the losses of heads with logits of these shapes, for pixels (N, H, W)."""
     labels = torch.zeros(pixels, dtype=torch.long, device='meta')
     inputs = [torch.empty(shape, device='meta', requires_grad=True) for _, shape in heads]
     return kept_bytes(
@@ -161,9 +161,9 @@ def _loss(head: Any, logits: Tensor, labels: Tensor) -> object:
         samples = [SimpleNamespace(gt_sem_seg=SimpleNamespace(data=one[None])) for one in labels]
         try:
             return head.loss_by_feat(logits, samples)
-        except NotImplementedError:  # this loss has no fast form: mmseg's, which looks at values
+        except NotImplementedError:  # no fast form, and mmseg's loss reads values
             pass
-    # mmseg's BaseDecodeHead.loss_by_feat but for the accuracy, which keeps nothing.
+    # mmseg's BaseDecodeHead.loss_by_feat without the accuracy, which keeps nothing.
     logits = F.interpolate(
         logits, labels.shape[1:], mode='bilinear', align_corners=head.align_corners
     )

@@ -1,7 +1,7 @@
-"""Multiply-accumulates and parameters, counted as the ConvNeXt paper counts.
+"""Count multiply-accumulates and parameters as the ConvNeXt paper does.
 
-Convolutions and linear layers only, no bias, one multiply-accumulate (MAC) where the paper says
-FLOP. The models live on the meta device, so that a huge one costs no memory.
+Only convolutions and linear layers count, without biases; one multiply-accumulate (MAC) is what
+the paper calls a FLOP. Models are on the meta device, so that even a huge model needs no memory.
 """
 
 import copy
@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from mmconvnext.errors import UserError, first_line
 from mmconvnext.roi_heads import stages
 
-# What the papers count a two-stage detector with.
+# The numbers of proposals and masks with which the papers count a two-stage detector.
 PROPOSALS, MASKS = 1000, 100
 
 
@@ -31,10 +31,10 @@ class Complexity(NamedTuple):
 
 
 def build_on_meta(config: Config) -> nn.Module:
-    """The model of a config, in eval mode on the meta device: shapes without memory.
+    """Build the model of a config, in eval mode on the meta device: shapes without memory.
 
-    It computes layer by layer, as the model is defined, and as the paper counts. Raises UserError
-    where the model cannot be built.
+    Blocks compute layer by layer, as the paper counts. Raises UserError if the model cannot be
+    built.
     """
     init_default_scope(config.get('default_scope', 'mmengine'))
     with building('model of the config:'):
@@ -47,7 +47,7 @@ def build_on_meta(config: Config) -> nn.Module:
 
 @contextmanager
 def building(what: str) -> Iterator[None]:
-    """Turn what goes wrong in anybody's code into a UserError, and be silent of its warnings."""
+    """Turn any error of the code inside into a UserError, and hide its warnings."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
@@ -60,22 +60,22 @@ def building(what: str) -> Iterator[None]:
 
 
 def _without_values(model: ConfigDict) -> Any:
-    # mmseg writes into what it is given.
+    # A copy, because mmseg changes its argument.
     try:
         with torch.device('meta'):
             return MODELS.build(ConfigDict(copy.deepcopy(model)))
     except RuntimeError as error:
         if 'meta tensors' not in str(error):
             raise
-        # Swin's constructor, for one, reads the values of a tensor.
+        # Some constructors, such as Swin's, read the values of a tensor.
         return MODELS.build(ConfigDict(copy.deepcopy(model))).to('meta')
 
 
 def count(config: Config, height: int, width: int, **rois: int) -> Complexity:
-    """Count the model of a config as the papers' tables do, on one image of that size in pixels.
+    """Count the model of a config as the papers do, on one image of that size in pixels.
 
-    The MACs leave a segmentor's auxiliary head out, which is not run in a test; the parameters
-    keep it. ``rois`` are those of :func:`forward_passes`.
+    MACs exclude a segmentor's auxiliary head, which does not run in a test; parameters include it.
+    ``rois`` are the options of :func:`forward_passes`.
     """
     model = build_on_meta(config)
     passes = forward_passes(model, height, width, **rois)
@@ -85,29 +85,29 @@ def count(config: Config, height: int, width: int, **rois: int) -> Complexity:
 def forward_passes(
     model: Any, height: int, width: int, *, proposals: int = PROPOSALS, masks: int = MASKS
 ) -> list[tuple[nn.Module, torch.Tensor]]:
-    """Modules of a model on the meta device, and what to call each with, to count one test.
+    """Return the modules to call, with their inputs, to count one test on the meta device.
 
-    A model with a ``roi_head`` is a two-stage detector, of which ``proposals`` RoIs go through each
-    box head and ``masks`` through each mask head; any other is called as a whole.
+    A model with a ``roi_head`` is a two-stage detector: ``proposals`` RoIs go through each box head
+    and ``masks`` RoIs through each mask head. Any other model is called as a whole.
     """
     image = torch.empty(1, input_channels(model), height, width, device='meta')
     if not hasattr(model, 'roi_head'):
         return [(model, image)]
-    # RoIAlign, which counts nothing, needs boxes; features of its shape do.
+    # RoIAlign, which has no MACs, needs boxes; features of its output shape replace it.
     dense = nn.Sequential(model.backbone, model.neck, model.rpn_head)
     heads = rois_of_heads(model.roi_head, proposals, masks)
     return [(dense, image), *((head, torch.empty(rois, device='meta')) for head, rois in heads)]
 
 
 def input_channels(model: Any) -> int:
-    """Channels of the images of a model with a backbone; 3 where that does not say."""
+    """Return the image channels of a model with a backbone; 3 if the backbone does not tell."""
     return getattr(model.backbone, 'in_channels', 3)
 
 
 def rois_of_heads(
     roi_head: nn.Module, boxes: int, masks: int
 ) -> list[tuple[nn.Module, tuple[int, ...]]]:
-    """Each box and mask head, and the shape (RoIs, C, h, w) of what RoIAlign gives it."""
+    """Return each box and mask head, with the shape (RoIs, C, h, w) of its input from RoIAlign."""
     found: list[tuple[nn.Module, tuple[int, ...]]] = []
     extractor: Any
     for kind, rois in (('bbox', boxes), ('mask', masks)):
@@ -118,12 +118,12 @@ def rois_of_heads(
 
 
 def count_macs(model: nn.Module, *inputs: torch.Tensor) -> int:
-    """Multiply-accumulates of the convolutions and linear layers in ``model(*inputs)``."""
+    """Return the multiply-accumulates of convolutions and linear layers in ``model(*inputs)``."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(*inputs)
     return counter.get_total_flops() // 2  # a multiply-accumulate is two operations
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Parameters, frozen ones included, buffers not."""
+    """Return the number of parameters, including frozen ones, without buffers."""
     return sum(parameter.numel() for parameter in model.parameters())

@@ -1,4 +1,4 @@
-"""The sizes of pictures that a config names: the one that costs are given for, and the crop."""
+"""Find the image sizes in a config: the test size, for which costs are given, and the crop."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,26 +12,26 @@ from mmconvnext.errors import UserError
 # The paper's detectors are tested at 1333 × 800, and counted at 1280 × 800.
 COCO_SCALE, COCO_SHAPE = (800, 1333), (800, 1280)
 
-# A classifier's, to squares.
+# A classifier's transforms, which resize to squares.
 _CROPS = ('EvaluationCrop', 'RandomResizedCrop')
 
 
 def counted_shape(config: Config) -> tuple[int, int]:
-    """Height and width in pixels that the papers count at, landscape.
+    """Return the height and width in pixels at which the papers count, landscape.
 
-    That is the test scale, such as 512 × 2048 of ADE20K, and 800 × 1280 in COCO's case. Without a
-    resize in the test pipeline it is the training crop. Raises UserError where the config names no
-    size.
+    This is the test scale, such as 512 × 2048 for ADE20K, or 800 × 1280 for COCO. Without a resize
+    in the test pipeline it is the training crop. Raises UserError if the config has no size.
     """
     shape = next(_shapes(config, 'test'), None) or training_shape(config)
     return COCO_SHAPE if shape == COCO_SCALE else shape
 
 
 def training_shape(config: Config) -> tuple[int, int]:
-    """Height and width in pixels of the largest training picture, padding included.
+    """Return the height and width in pixels of the largest training image, padding included.
 
-    Of several scales it is the largest one, lying, since most pictures lie; where the training
-    pipeline changes no sizes, the test scale. Raises UserError where the config names no size.
+    With several scales this is the largest one, landscape, like most images. If the training
+    pipeline does not change sizes, it is the test scale. Raises UserError if the config has no
+    size.
     """
     preprocessor = config.model.get('data_preprocessor') or config.get('data_preprocessor') or {}
     if _is_pair(preprocessor.get('size')):
@@ -39,7 +39,7 @@ def training_shape(config: Config) -> tuple[int, int]:
     shapes = [*_shapes(config, 'train')][-1:] or [*_shapes(config, 'test')]
     if not shapes:
         raise UserError(
-            'size of the pictures: expected a resize or a crop in the pipelines of the config, or '
+            'size of the images: expected a resize or a crop in the pipelines of the config, or '
             'a size of its data_preprocessor, found none; give --shape HEIGHT WIDTH'
         )
     divisor = preprocessor.get('pad_size_divisor', 1)
@@ -48,7 +48,7 @@ def training_shape(config: Config) -> tuple[int, int]:
 
 
 def _shapes(config: Config, split: str) -> Iterator[tuple[int, int]]:
-    """What the transforms of a pipeline make, in their order."""
+    """Yield the sizes that the transforms of a pipeline make, in order."""
     dataset = (config.get(f'{split}_dataloader') or {}).get('dataset') or {}
     while 'pipeline' not in dataset and isinstance(dataset.get('dataset'), Mapping):
         dataset = dataset['dataset']  # RepeatDataset and the like
@@ -57,7 +57,7 @@ def _shapes(config: Config, split: str) -> Iterator[tuple[int, int]]:
 
 
 def _shape_after(step: Mapping[str, Any]) -> tuple[int, int] | None:
-    """Height and width that a transform makes at the most; None where it does not say."""
+    """Return the largest height and width that a transform makes, or None if unknown."""
     if type_name(step) in _CROPS and isinstance(step.get('size'), int):
         return step['size'], step['size']
     if _is_pair(step.get('crop_size')):

@@ -1,4 +1,4 @@
-"""What a config's model costs: parameters, MACs, memory, beside the published figures."""
+"""Costs of a config's model: parameters, MACs and memory, with the published figures."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,15 +18,15 @@ from mmconvnext.errors import UserError, first_line
 
 @dataclass(frozen=True)
 class ModelCost:
-    """Costs of one forward pass of one picture, and of one training step."""
+    """Costs of one forward pass of one image, and of one training step."""
 
     name: str
-    height: int  # of the picture, in pixels
+    height: int  # of the image, in pixels
     width: int
     parts: dict[str, Complexity]
     memory: KeptMemory | None
-    memory_problem: str  # why there is no memory
-    published: Record | None  # its GMACs are those of the published size alone
+    memory_problem: str  # the reason why memory was not counted
+    published: Record | None  # its GMACs are for the published size only
 
     @property
     def total(self) -> Complexity:
@@ -48,8 +48,8 @@ class ModelCost:
         }
 
     def render(self) -> RenderableType:
-        """Table and sentences for a terminal."""
-        title = f'{self.name}, one picture of {self.height} × {self.width} (height × width)'
+        """Return a table and explanations for a terminal."""
+        title = f'{self.name}, one image of {self.height} × {self.width} (height × width)'
         table = Table('part')
         for header in ('parameters, M', '', 'GMACs', ''):
             table.add_column(header, justify='right')
@@ -66,14 +66,14 @@ class ModelCost:
     def _sentences(self) -> list[str]:
         lines = [
             'MACs: multiply-accumulates of convolutions and linear layers, which the papers call '
-            'FLOPs; of one test, in which auxiliary heads compute nothing, box heads get '
+            'FLOPs; in one test, in which auxiliary heads do not run, box heads get '
             f'{PROPOSALS} proposals and mask heads {MASKS}.'
         ]
         if self.published and self.published.results:
             results = ', '.join(f'{name} {value}' for name, value in self.published.results.items())
             lines.append(f'Published: {results} ({self.published.source}).')
         if self.memory is None:
-            return [*lines, f'Kept for the backward pass: not counted: {self.memory_problem}.']
+            return [*lines, f'Kept for the backward pass: not counted ({self.memory_problem}).']
         of = self.memory
         plain = '' if of.plain == of.fast else f', with fast=False {of.plain / 2**20:,.0f} MiB'
         lines.append(
@@ -84,11 +84,11 @@ class ModelCost:
 
 
 def analyse(config: Config, path: str | Path, shape: tuple[int, int] | None = None) -> ModelCost:
-    """Count everything of a config's model; nothing is computed and no weights are read.
+    """Count all costs of a config's model, without computing and without reading weights.
 
-    ``path`` is where the config was read, beside which its published figures are looked for;
-    ``shape`` is height and width in pixels, the papers' where it is None. Raises UserError where
-    the model cannot be built or run at that size, or the config names no size.
+    ``path`` is the config file, in whose folder the published figures are looked up; ``shape`` is
+    height and width in pixels, or None for the papers' size. Raises UserError if the model cannot
+    be built or run at that size, or the config has no size.
     """
     height, width = shape or counted_shape(config)
     model = build_on_meta(config)
@@ -97,8 +97,8 @@ def analyse(config: Config, path: str | Path, shape: tuple[int, int] | None = No
     except Exception as error:
         raise UserError(
             f'{path}: expected a segmentor, detector or classifier that runs without data at '
-            f'{height} × {width}, got {type(error).__name__} ({first_line(error)}); another size '
-            'goes with --shape HEIGHT WIDTH'
+            f'{height} × {width}, got {type(error).__name__} ({first_line(error)}); set another '
+            'size with --shape HEIGHT WIDTH'
         ) from error
     memory, problem = None, ''
     try:

@@ -1,4 +1,4 @@
-"""Multiply-accumulates and parameters of a model's parts, which add up to the whole's."""
+"""Count multiply-accumulates and parameters of a model's parts, which add up to the total."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mmconvnext.analysis.cost.complexity import Complexity, forward_passes
 
-# What belongs to no part, such as convolutions that a model calls as functions.
+# MACs that belong to no part, such as convolutions that a model calls as functions.
 OTHER = 'other'
 STEM = 'backbone stem'
 
@@ -17,8 +17,8 @@ STEM = 'backbone stem'
 def count_parts(model: nn.Module, height: int, width: int, **rois: int) -> dict[str, Complexity]:
     """Count each part of a model on the meta device, in the order of the model.
 
-    A ConvNeXt comes by stage: the stem, and each stage with the downsampling before it and the
-    output norm after it. A cascade's heads come one by one.
+    The parts of a ConvNeXt are the stem and the stages, each with the downsampling before it and
+    the output norm after it. Each head of a cascade is one part.
     """
     parameters: Counter[str] = Counter()
     for name, parameter in model.named_parameters():
@@ -34,12 +34,12 @@ def count_parts(model: nn.Module, height: int, width: int, **rois: int) -> dict[
 
 
 def part_of(name: str, model: nn.Module) -> str:
-    """The part that a parameter or a module belongs to, by its name in the model."""
+    """Return the part to which a parameter or module belongs, by its name in the model."""
     root, *rest = name.split('.')
     if root == 'backbone' and hasattr(model.backbone, 'downsample_layers'):
         return _part_of_convnext(*rest)
     if root == 'roi_head' and rest:
-        # Its heads alone have parameters; of a cascade each has a number.
+        # Only its heads have parameters; in a cascade they are numbered.
         numbered = len(rest) > 1 and rest[1].isdigit()
         return f'{rest[0]} {int(rest[1]) + 1}' if numbered else rest[0]
     return root
@@ -58,7 +58,7 @@ def _part_of_convnext(kind: str = '', number: str = '', *_: str) -> str:
 def _count_by_owner(
     module: nn.Module, inputs: Tensor, owners: Mapping[nn.Module, str]
 ) -> Counter[str]:
-    """MACs of ``module(inputs)`` by the owner of the layer that they are computed in."""
+    """Return the MACs of ``module(inputs)`` by the part that owns the layer."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         module(inputs)
     flops = {name: sum(of.values()) for name, of in counter.get_flop_counts().items()}

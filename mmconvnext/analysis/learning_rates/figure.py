@@ -1,4 +1,4 @@
-"""The table and the picture of a config's learning rates."""
+"""Table and plot of a config's learning rates."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,7 +18,7 @@ _NAMES_SHOWN = 4
 
 
 def groups_table(groups: list[Group]) -> Table:
-    """One row for each group of parameters, the stem's first."""
+    """Return a table with one row for each parameter group, the stem's first."""
     table = Table('layer', 'names')
     for header in ('× base', 'learning rate', 'weight decay', 'parameters'):
         table.add_column(header, justify='right', no_wrap=True)
@@ -35,7 +35,7 @@ def groups_table(groups: list[Group]) -> Table:
 
 
 def schedule_table(plan: LearningRatePlan) -> Table:
-    """The two rates of a plan, heads and stem as a rule, at each turn of the schedule."""
+    """Return a table of the plan's two rates, usually heads and stem, at each schedule change."""
     per_epoch = plan.length.per_epoch
     table = Table()
     for header in ('iteration', *(['epoch'] if per_epoch else []), *plan.rates.ends()):
@@ -52,9 +52,9 @@ def _shortened(names: list[str]) -> str:
 
 
 def draw(title: str, plan: LearningRatePlan, path: Path) -> None:
-    """Write a PNG: layers by parts of the model, the colour their rate; and heads and stem in time.
+    """Write a PNG with each layer's rate as a heat map, and heads' and stem's rates over time.
 
-    Raises UserError where it cannot be written.
+    Raises UserError if the file cannot be written.
     """
     rows = _rows(plan.rates.groups)
     columns = _columns(plan.rates.groups)
@@ -67,7 +67,7 @@ def draw(title: str, plan: LearningRatePlan, path: Path) -> None:
 
 
 def _rows(groups: Iterable[Group]) -> dict[str, list[Group]]:
-    """Groups by layer, or, where there are no layers, by learning rate; the heads' last."""
+    """Return groups by layer, or by learning rate if there are no layers; the heads' last."""
     rows: dict[str, list[Group]] = {}
     for group in groups:
         name = f'× {group.lr_scale:.3g}' if group.layer is None else str(group.layer)
@@ -76,7 +76,7 @@ def _rows(groups: Iterable[Group]) -> dict[str, list[Group]]:
 
 
 def _columns(groups: Iterable[Group]) -> list[str]:
-    """Parts of the model: stem and downsampling, stages, what else there is, in its order."""
+    """Return parts of the model: stem and downsampling, stages, then other parts in order."""
     found = dict.fromkeys(_column(name) for group in groups for name in group.names)
     stages = sorted(part for part in found if part.startswith('stage '))
     first = [part for part in ('downsampling', *stages) if part in found]

@@ -1,4 +1,4 @@
-"""All that a config makes of learning rates, in one piece."""
+"""A config's learning rates: parameter groups and schedule."""
 
 from typing import Any, NamedTuple
 
@@ -9,7 +9,7 @@ from mmconvnext.analysis.learning_rates.rates import Rates, count_rates, explain
 from mmconvnext.analysis.learning_rates.run_length import RunLength, run_length
 from mmconvnext.analysis.learning_rates.schedule import Schedule, run_schedule
 
-# Iterations that JSON gives and a plot draws, beside those where the course changes.
+# Number of iterations in JSON and plots, in addition to those at which the schedule changes.
 POINTS = 1000
 
 
@@ -18,11 +18,11 @@ class LearningRatePlan(NamedTuple):
 
     rates: Rates
     length: RunLength
-    schedule: Schedule  # of the two rates that ``rates.ends()`` names
+    schedule: Schedule  # of the two rates in ``rates.ends()``
     explanation: str
 
     def notices(self) -> list[str]:
-        """What the reader has to know of how the numbers came about."""
+        """Return notes on how the numbers were computed."""
         rates = self.rates
         notices = [*rates.notices, self.length.notice, *self.schedule.notices]
         if rates.factor != 1:
@@ -33,7 +33,7 @@ class LearningRatePlan(NamedTuple):
         return [notice for notice in notices if notice]
 
     def points(self) -> np.ndarray:
-        """Iterations that show the schedule: evenly spread ones, and both sides of each step."""
+        """Return iterations that show the schedule: evenly spaced, and both sides of each step."""
         iterations, per_epoch = self.length.iterations, self.length.per_epoch
         spread = np.linspace(0, iterations - 1, POINTS).astype(int)
         epochs = np.arange(0, iterations, per_epoch or iterations)
@@ -59,11 +59,11 @@ class LearningRatePlan(NamedTuple):
 def make_plan(
     config: Config, *, per_epoch: int | None = None, processes: int = 1
 ) -> LearningRatePlan:
-    """Build the optimizer and step the schedulers of a config, without data and training.
+    """Build the optimizer and step the schedulers of a config, without data or training.
 
-    ``per_epoch`` is the number of iterations, where the run is counted in epochs; so many
-    ``processes`` train together, and ``auto_scale_lr.enable`` is heeded. Raises UserError where the
-    config cannot be built, or does not say how long it trains.
+    ``per_epoch`` is the number of iterations per epoch, if the run is counted in epochs.
+    ``processes`` is the number of training processes, for ``auto_scale_lr.enable``. Raises
+    UserError if the config cannot be built or has no training length.
     """
     rates = count_rates(config, processes=processes)
     length = run_length(config, per_epoch=per_epoch, processes=processes)

@@ -1,6 +1,6 @@
-"""The learning rates of a config: of every group of parameters, and of every iteration.
+"""The learning rate of each parameter group of a config.
 
-Nothing is trained: the model has no memory, and the optimizer nothing to step.
+Nothing is trained: the model is on the meta device, and the optimizer never steps.
 """
 
 import re
@@ -22,30 +22,30 @@ _LAYER = re.compile(r'layer_(\d+)_')
 class Group(NamedTuple):
     """Parameters that share their layer id, learning rate and weight decay."""
 
-    layer: int | None  # id, 0 at the stem; None without layer decay
+    layer: int | None  # id, 0 for the stem; None without layer decay
     names: list[str]
-    lr_scale: float  # of the config's learning rate
+    lr_scale: float  # factor on the config's learning rate
     lr: float
     weight_decay: float
-    parameters: int  # numbers in them
+    parameters: int  # number of scalars
 
 
 class Rates(NamedTuple):
-    """All groups, the stem's first, and what the optimizer leaves out."""
+    """All groups, the stem's first, and the parameters that are not trained."""
 
     groups: list[Group]
-    base_lr: float  # of the config, times the factor
-    factor: float  # what the batch size multiplies all learning rates by
+    base_lr: float  # the config's learning rate times the factor
+    factor: float  # factor on all learning rates for the batch size
     left_out: list[str]  # names of parameters that are not trained
     notices: list[str]
 
     @property
     def layers(self) -> list[int]:
-        """Their ids, from the stem's on; none without layer decay."""
+        """Return the layer ids, from the stem's; empty without layer decay."""
         return sorted({group.layer for group in self.groups if group.layer is not None})
 
     def ends(self) -> dict[str, float]:
-        """Rates of the last and the first layer, each of its largest group; else the extremes."""
+        """Return the rates of the last and first layer's largest groups, else the extreme rates."""
         if not self.layers:
             every = [group.lr for group in self.groups]
             return {'largest': max(every), 'smallest': min(every)}
@@ -55,11 +55,11 @@ class Rates(NamedTuple):
 
 
 def count_rates(config: Config, *, processes: int = 1) -> Rates:
-    """The parameter groups that a config's optimizer wrapper is built with.
+    """Return the parameter groups of a config's optimizer.
 
-    Groups that a constructor makes for each parameter alone are put together where they agree.
-    ``auto_scale_lr.enable`` is heeded for so many ``processes`` that train together. Raises
-    UserError where the model or the optimizer cannot be built.
+    Groups with one parameter each are merged if their settings are the same. ``processes`` is the
+    number of training processes, for ``auto_scale_lr.enable``. Raises UserError if the model or
+    the optimizer cannot be built.
     """
     wrapper = _wrapper_config(config)
     model = build_on_meta(config)
@@ -92,7 +92,7 @@ def _batch_factor(config: Config, processes: int) -> float:
 
 
 def _wrapper_config(config: Config) -> ConfigDict:
-    """What decides on groups, without mixed precision, which needs a GPU."""
+    """Return the optimizer wrapper's config without mixed precision, which needs a GPU."""
     wrapper = config.get('optim_wrapper') or {}
     if 'optimizer' not in wrapper:
         raise UserError(
@@ -126,10 +126,10 @@ def _merge(
 
 
 def layer_names(groups: Iterable[Group], group: Group) -> list[str]:
-    """Short names for what a group is of: modules, as far up as they are of its layer alone.
+    """Return short names of a group's modules: the largest modules that are all in its layer.
 
-    Neighbouring numbers are put together: ``stages.0-2``; where there are no layers, and a group is
-    scattered, ``*`` stands for any number.
+    Consecutive numbers are joined: ``stages.0-2``. Without layers, ``*`` stands for any number if a
+    group is scattered.
     """
     others = [
         name
@@ -151,7 +151,7 @@ def _prefixes(name: str) -> list[str]:
 
 
 def _join_numbers(names: list[str]) -> list[str]:
-    """``a.0``, ``a.1``, ``a.2`` as ``a.0-2``."""
+    """Join ``a.0``, ``a.1``, ``a.2`` to ``a.0-2``."""
     joined: list[str] = []
     first, before, last = '', '', -1
     for name in names:
@@ -166,11 +166,11 @@ def _join_numbers(names: list[str]) -> list[str]:
 
 
 def explain(config: Config, rates: Rates) -> str:
-    """One sentence on what ``decay_type``, ``num_layers`` and ``decay_rate`` make of the rates."""
+    """Return a sentence on the effect of ``decay_type``, ``num_layers`` and ``decay_rate``."""
     if not rates.layers:
         return (
-            'No layer decay: the learning rate depends on no layer id, so that decay_type and '
-            'num_layers do nothing.'
+            'No layer decay: the learning rate does not depend on the layer id, and decay_type and '
+            'num_layers have no effect.'
         )
     options = config.optim_wrapper.get('paramwise_cfg') or {}
     last, slowest = rates.layers[-1], min(group.lr_scale for group in rates.groups)
@@ -179,7 +179,7 @@ def explain(config: Config, rates: Rates) -> str:
     if rate is None or not any('downsample_layers.' in name for name in names):
         return (
             f'The backbone counts its own layers, from 0 at the stem to {last} at the heads; the '
-            f"stem learns at {slowest:.3g} of the heads' rate, and num_layers does nothing."
+            f"stem learns at {slowest:.3g} of the heads' rate, and num_layers has no effect."
         )
     heads, end, stem, above = f'num_layers={last - 1} puts the heads at', 'last stage', last, 1
     if kind == 'stage_wise':

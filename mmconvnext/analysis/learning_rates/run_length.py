@@ -1,4 +1,4 @@
-"""How many iterations a config trains for, without training."""
+"""Find the number of training iterations of a config, without training."""
 
 import copy
 import io
@@ -16,19 +16,19 @@ from mmconvnext.config_types import wrapped_datasets
 from mmconvnext.data.checks import require_data
 from mmconvnext.errors import UserError, first_line
 
-# A dataset with a larger annotation file is not read for its length alone.
+# A dataset with a larger annotation file is not opened just for its length.
 CHEAP_BYTES = 50 << 20
-# Iterations of an epoch where nothing says how many it has; warm-ups are no longer than half.
+# Iterations of an epoch of unknown length; warm-ups take at most half of the run.
 ASSUMED = 1000
 _WARM_UPS = ('LinearLR', 'ConstantLR', 'LinearParamScheduler', 'ConstantParamScheduler')
 
 
 class RunLength(NamedTuple):
-    """Iterations of a run; ``per_epoch`` is None where it is not counted in epochs."""
+    """Iterations of a run; ``per_epoch`` is None if the run is not counted in epochs."""
 
     iterations: int
     per_epoch: int | None = None
-    notice: str = ''  # where the iterations of an epoch come from
+    notice: str = ''  # how the iterations of an epoch were found
     assumed: bool = False
 
     @property
@@ -37,11 +37,11 @@ class RunLength(NamedTuple):
 
 
 def run_length(config: Config, *, per_epoch: int | None = None, processes: int = 1) -> RunLength:
-    """The length of the run of a config by so many ``processes``.
+    """Return the length of a config's run with this number of ``processes``.
 
-    Where it is counted in epochs, an epoch's iterations are those given, or those of the dataset
-    if it is there and cheap to open, or else assumed, which the notice says. Raises UserError where
-    the config does not say how long it trains.
+    If it is counted in epochs, the iterations of an epoch are ``per_epoch``, or those of the
+    dataset if it exists and is quick to open, or else an assumption; the notice says which. Raises
+    UserError if the config has no training length.
     """
     train: Any = config.get('train_cfg') or {}
     if train.get('max_iters'):
@@ -54,9 +54,9 @@ def run_length(config: Config, *, per_epoch: int | None = None, processes: int =
     notice, assumed = f'{per_epoch} iterations an epoch, as given', False
     if per_epoch is None:
         try:
-            pictures = _count_pictures(config)
-            per_epoch = _batches(pictures, config.train_dataloader, processes)
-            notice = f'{per_epoch} iterations an epoch: {pictures} pictures'
+            images = _count_images(config)
+            per_epoch = _batches(images, config.train_dataloader, processes)
+            notice = f'{per_epoch} iterations an epoch: {images} images'
         except UserError as error:
             per_epoch, assumed = _assume(config, train.max_epochs), True
             notice = (
@@ -66,8 +66,8 @@ def run_length(config: Config, *, per_epoch: int | None = None, processes: int =
     return RunLength(train.max_epochs * per_epoch, per_epoch, notice, assumed)
 
 
-def _count_pictures(config: Config) -> int:
-    """Length of the training set, filtered and wrapped as it is in training."""
+def _count_images(config: Config) -> int:
+    """Return the length of the training set, filtered and wrapped as in training."""
     if not (config.get('train_dataloader') or {}).get('dataset'):
         raise UserError('the config has no train_dataloader')
     try:
@@ -82,28 +82,28 @@ def _count_pictures(config: Config) -> int:
             raise UserError(f'{path.name} is large')
     init_default_scope(config.get('default_scope', 'mmengine'))
     try:
-        # pycocotools tells of its progress on stdout.
+        # pycocotools prints its progress to stdout.
         with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
             warnings.simplefilter('ignore')
             return len(DATASETS.build(dataset))
-    except Exception as error:  # a dataset is anybody's code
+    except Exception as error:  # a dataset may contain any code
         raise UserError(
             f'the dataset cannot be opened, {type(error).__name__}: {first_line(error)}'
         ) from error
 
 
-def _batches(pictures: int, loader: Mapping[str, Any], processes: int) -> int:
-    each = math.ceil(pictures / processes)
+def _batches(images: int, loader: Mapping[str, Any], processes: int) -> int:
+    each = math.ceil(images / processes)
     batch = loader.get('batch_size', 1)
     return max(1, each // batch if loader.get('drop_last') else math.ceil(each / batch))
 
 
 def _assume(config: Config, epochs: int) -> int:
-    """Iterations of an epoch that suit the schedulers which count iterations."""
+    """Return a number of iterations per epoch that suits the schedulers counting iterations."""
     schedulers = config.get('param_scheduler') or []
     schedulers = [schedulers] if isinstance(schedulers, Mapping) else schedulers
     by_iteration = [one for one in schedulers if not one.get('by_epoch', True) and one.get('end')]
     whole = [one.end for one in by_iteration if one.type not in _WARM_UPS]
-    if whole:  # one of them goes on to the end of the run; the 1 is mmengine's, see the configs
+    if whole:  # a scheduler lasts until the end of the run; the 1 is mmengine's, see the configs
         return max(1, math.ceil((max(whole) - 1) / epochs))
     return max([ASSUMED, *(2 * (one.end - 1) for one in by_iteration)])

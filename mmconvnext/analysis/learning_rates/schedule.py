@@ -1,4 +1,4 @@
-"""A config's learning rates from the first iteration to the last, by its own schedulers."""
+"""A config's learning rates at every iteration, from its own schedulers."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -14,29 +14,29 @@ from mmconvnext.analysis.learning_rates.run_length import RunLength
 
 
 class Schedule(NamedTuple):
-    """Learning rates used at each iteration, and where they change their course."""
+    """Learning rates at each iteration, and the iterations at which the schedule changes."""
 
     rates: np.ndarray  # (rates, iterations) float64
-    # Iterations: the first, each at which a scheduler begins or ends, the peak, the last.
+    # Iterations: the first, each begin and end of a scheduler, the peak, the last.
     turns: list[int]
     notices: list[str]
 
 
 def run_schedule(config: Config, length: RunLength, rates: Sequence[float]) -> Schedule:
-    """Step the config's schedulers as a run does, with one parameter for each learning rate.
+    """Step the config's schedulers as in training, with one parameter for each learning rate.
 
-    ``rates`` are those before any warm-up; without a ``param_scheduler`` they stay. Raises
-    UserError where a scheduler cannot be built.
+    ``rates`` are the learning rates before any warm-up; without a ``param_scheduler`` they stay
+    constant. Raises UserError if a scheduler cannot be built.
     """
     groups = [{'params': [torch.nn.Parameter(torch.zeros(1))], 'lr': rate} for rate in rates]
     wrapper = OptimWrapper(torch.optim.SGD(groups, lr=0.0))
     schedulers, notices = _build(config, length, wrapper)
-    wrapper.step()  # without gradients; mmengine warns of schedulers that go first
+    wrapper.step()  # without gradients, because mmengine warns if schedulers step first
     per_epoch = length.per_epoch or length.iterations
     used = np.empty((len(rates), length.iterations))
     at = 0
     while at < length.iterations:
-        # Rates stay until the end of the epoch once all that count iterations are done.
+        # After the last scheduler that counts iterations, rates are constant within an epoch.
         active = [one for one in schedulers if not one.by_epoch and one._global_step < one.end]
         epoch_end = min((at // per_epoch + 1) * per_epoch, length.iterations)
         until = at + 1 if active else epoch_end
@@ -53,7 +53,7 @@ def run_schedule(config: Config, length: RunLength, rates: Sequence[float]) -> S
 
 
 def _build(config: Config, length: RunLength, wrapper: OptimWrapper) -> tuple[list[Any], list[str]]:
-    """The schedulers of learning rates, as the Runner builds them."""
+    """Return the learning-rate schedulers, built as by the Runner."""
     init_default_scope(config.get('default_scope', 'mmengine'))
     given = config.get('param_scheduler') or []
     built: list[Any] = []
@@ -62,11 +62,11 @@ def _build(config: Config, length: RunLength, wrapper: OptimWrapper) -> tuple[li
         one = dict(one)
         kind = str(one.get('type'))
         if kind.startswith('ReduceOnPlateau'):
-            notices.append(f'{kind} depends on results, and is left out')
+            notices.append(f'{kind} depends on results, and is ignored')
             continue
         by_epoch = one.get('by_epoch', True)
         if by_epoch and not length.per_epoch and not one.get('convert_to_iter_based'):
-            notices.append(f'{kind} counts epochs, of which the run has none, and does nothing')
+            notices.append(f'{kind} counts epochs, but the run counts iterations: no effect')
             continue
         one.setdefault('end', length.epochs if by_epoch else length.iterations)
         defaults = dict(optimizer=wrapper, epoch_length=length.per_epoch or length.iterations)
@@ -82,7 +82,7 @@ def _turns(schedulers: Sequence[Any], length: RunLength) -> set[int]:
     turns = {0, last}
     for one in schedulers:
         unit = length.per_epoch if one.by_epoch else 1
-        # The step at `end` is not taken any more: the last one took effect before it.
+        # A scheduler does not step at `end`: its last step was before it.
         edges = [one.begin * unit, (one.end - (0 if one.by_epoch else 1)) * unit]
         edges += [milestone * unit for milestone in getattr(one, 'milestones', ())]
         turns |= {int(edge) for edge in edges if 0 <= edge <= last}

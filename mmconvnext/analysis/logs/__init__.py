@@ -1,1 +1,1 @@
-"""What a run logged, read and drawn."""
+"""Read and plot the logs of a run."""

@@ -1,15 +1,15 @@
-"""Scores of each class, out of the tables that metrics print into a log.
+"""Read the scores of each class from the tables that metrics print into a log.
 
 mmseg's IoUMetric, and ours, print a PrettyTable ``| Class | IoU | Acc |`` in percent;
 ``mmconvnext.CocoMetric`` with ``classwise`` prints a table ``| class | AP | … |`` of fractions for
-boxes and one for masks. No other file holds the IoU of classes.
+boxes and another for masks. No other file contains the IoU of classes.
 """
 
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-# Percent by class, nan where there is no ground truth.
+# Percent by class, nan if there is no ground truth.
 ClassScores = dict[str, float]
 
 _BORDER = re.compile(r'\+(-+\+)+\s*')
@@ -17,9 +17,9 @@ _KIND = re.compile(r'(\w+) of each class')
 
 
 def read_class_scores(logs: Iterable[Path]) -> dict[str, list[ClassScores]]:
-    """The scores in all tables of each kind, in their order: ``'IoU'``, ``'bbox AP'``, …
+    """Return the scores in all tables by kind (``'IoU'``, ``'bbox AP'``, …), in order.
 
-    ``logs`` are text, in the order of time. What cannot be read as a table is passed over.
+    ``logs`` are text files in chronological order. Anything that is not such a table is skipped.
     """
     found: dict[str, list[ClassScores]] = {}
     for log in logs:
@@ -32,18 +32,18 @@ def read_class_scores(logs: Iterable[Path]) -> dict[str, list[ClassScores]]:
 
 
 def _tables(lines: Iterable[str]) -> Iterator[tuple[str, list[list[str]]]]:
-    """Tables as rows of cells, with what the line before says they are of."""
+    """Yield tables as rows of cells, each with the kind that the line before names."""
     kind, borders, columns = '', 0, 0
     rows: list[list[str]] = []
     for line in lines:
         if _BORDER.fullmatch(line):
             borders += 1
             columns = line.count('+') - 1
-            if borders == 3:  # above the header, below it, and at the end
+            if borders == 3:  # above the header, below it, and at the end of the table
                 yield kind, rows
                 borders, rows = 0, []
         elif borders and line.startswith('|'):
-            # From the right: names may contain what separates columns.
+            # From the right, because names may contain the column separator.
             cells = line.strip()[1:-1].rsplit(' | ', columns - 1)
             rows.append([cell.strip() for cell in cells])
         else:
@@ -53,7 +53,7 @@ def _tables(lines: Iterable[str]) -> Iterator[tuple[str, list[list[str]]]]:
 
 
 def _scores(kind: str, rows: list[list[str]]) -> tuple[str, ClassScores]:
-    """Name and values of the first column of scores; none of a table of something else."""
+    """Return kind and values of the first score column; no values for other tables."""
     header, *body = rows or [['']]
     if header[0].lower() != 'class' or len(header) < 2:
         return '', {}
@@ -63,5 +63,5 @@ def _scores(kind: str, rows: list[list[str]]) -> tuple[str, ClassScores]:
         return '', {}
     if header[1] != 'AP':
         return header[1], scores
-    # Fractions; percent of three digits have one.
+    # The table has fractions; three digits of them are percent with one decimal.
     return f'{kind} AP'.strip(), {name: round(100 * one, 1) for name, one in scores.items()}

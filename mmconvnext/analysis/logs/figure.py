@@ -1,4 +1,4 @@
-"""Curves of one or several trainings, and the scores of their classes, as PNGs."""
+"""Plot curves and class scores of one or several training runs, as PNGs."""
 
 import math
 from collections.abc import Sequence
@@ -16,25 +16,25 @@ from mmconvnext.analysis.logs.class_scores import ClassScores
 from mmconvnext.analysis.logs.runs import Run, mean, smooth
 from mmconvnext.figures import COLOURS, bare, line_style, new_figure, save
 
-# What papers report, where a run has it.
+# Metrics that papers report.
 MAIN_METRICS = ('mIoU', 'coco/bbox_mAP', 'coco/segm_mAP', 'accuracy/top1')
-# Evaluations up to which each gets a dot.
+# With at most this number of evaluations, each gets a dot.
 _DOTS = 40
 _BARS_A_COLUMN = 50
-# Characters that a line of the legend has room for.
+# Maximal characters in a line of the legend.
 _LONG_NAME = 66
-# A loss is averaged over this part of its values.
+# A loss is averaged over this fraction of its values.
 _SMOOTH_PARTS = 50
 
 
 def draw_all(
     runs: Sequence[Run], names: Sequence[str], window: int | None, folder: Path
 ) -> list[Path]:
-    """Write loss.png, lr.png, metrics.png and classes_KIND.png, those that there is something for.
+    """Write loss.png, lr.png, metrics.png and classes_KIND.png, if there are values for them.
 
-    ``names`` are the scalars of metrics.png; ``window`` is how many logged losses are averaged for
-    the smooth curve, None for a fiftieth of a run's. Returns the files written. Raises UserError
-    where they cannot be written there.
+    ``names`` are the scalars of metrics.png. ``window`` is the number of logged losses that are
+    averaged for the smooth curve; None averages a fiftieth of the run's losses. Returns the files
+    written. Raises UserError if a file cannot be written.
     """
     figures: dict[str, Figure] = {}
     scalars = {name for run in runs for name in run.scalars()}
@@ -54,13 +54,13 @@ def draw_all(
 
 
 def main_metrics(runs: Sequence[Run]) -> list[str]:
-    """The metrics that papers report, or else the first four that the runs have."""
+    """Return the metrics that papers report, or else the first four metrics of the runs."""
     names = list(dict.fromkeys(name for run in runs for name in run.metrics()))
     return [name for name in MAIN_METRICS if name in names] or names[:4]
 
 
 def loss_figure(runs: Sequence[Run], window: int | None) -> Figure:
-    """The loss as logged, light, and smooth."""
+    """Plot the loss as logged (light) and smoothed."""
     figure = new_figure(6.4, 4.2)
     axes = figure.subplots()
     smoothed = False
@@ -81,12 +81,12 @@ def loss_figure(runs: Sequence[Run], window: int | None) -> Figure:
 
 
 def rates_figure(runs: Sequence[Run]) -> Figure:
-    """The learning rates of heads and stem, or the one that a run has logged."""
+    """Plot the learning rates of heads and stem, or the only one that a run has logged."""
     figure = new_figure(6.4, 4.2)
     axes = figure.subplots()
     with_stem = any('stem_lr' in run.scalars() for run in runs)
     for number, run in enumerate(runs):
-        # Wider below narrower: the same schedule of several runs is seen as several.
+        # Wider lines below narrower ones, so that equal schedules of several runs stay visible.
         style: dict[str, Any] = {
             'color': line_style(number)['color'],
             'linewidth': 1.6 + len(runs) - 1 - number,
@@ -104,7 +104,7 @@ def rates_figure(runs: Sequence[Run]) -> Figure:
 
 
 def metrics_figure(runs: Sequence[Run], names: Sequence[str]) -> Figure:
-    """A panel for each scalar, the axis of time in common."""
+    """Plot each scalar in its own panel, with a common time axis."""
     columns = min(len(names), 2)
     rows = math.ceil(len(names) / columns)
     figure = new_figure(6.4 if columns == 1 else 10, 0.8 + 3.4 * rows)
@@ -122,7 +122,7 @@ def metrics_figure(runs: Sequence[Run], names: Sequence[str]) -> Figure:
 
 
 def classes_figure(kind: str, scores: dict[str, ClassScores]) -> Figure:
-    """Bars of the first run's classes, the best on top, and the other runs as marks on them."""
+    """Plot the first run's classes as bars, best on top, and the other runs as marks on them."""
     (first, bars), *others = scores.items()
     order = sorted(bars, key=lambda name: (math.isnan(bars[name]), -bars[name]))
     columns = math.ceil(len(order) / _BARS_A_COLUMN)
@@ -153,8 +153,8 @@ def classes_figure(kind: str, scores: dict[str, ClassScores]) -> Figure:
 
 
 def _draw_bars(axes: Axes, scores: ClassScores, *, at_bars: bool) -> None:
-    """Bars from the top down, the numbers at their ends or else beyond the axes."""
-    shade = 1 if at_bars else 0.45  # marks on them are to be seen
+    """Draw bars from top to bottom, with the numbers at their ends or right of the axes."""
+    shade = 1 if at_bars else 0.45  # light, so that marks on the bars are visible
     values = [*scores.values()]
     axes.barh(range(len(scores)), values, color=COLOURS[0], alpha=shade, height=0.75)
     coordinates: Any = 'data' if at_bars else ('axes fraction', 'data')
@@ -176,14 +176,14 @@ def _mark(number: int) -> dict[str, Any]:
 
 
 def _curve(run: Run, name: str, runs: Sequence[Run]) -> tuple[list[float], list[float]]:
-    """Times and values of a scalar; the time is in epochs where all runs count them."""
+    """Return times and values of a scalar; times are in epochs if all runs count epochs."""
     x, y = run.curve(name)
     unit = run.per_epoch if run.per_epoch and all(one.per_epoch for one in runs) else 1
     return [one / unit for one in x], y
 
 
 def _finish(figure: Figure, panels: list[Axes], runs: Sequence[Run]) -> None:
-    """What all curves have in common; the legend stands outside, where it covers nothing."""
+    """Set labels and limits that all curves share; the legend is outside, to cover nothing."""
     for axes in panels:
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.xaxis.set_major_formatter('{x:,.0f}')
@@ -199,5 +199,5 @@ def _finish(figure: Figure, panels: list[Axes], runs: Sequence[Run]) -> None:
 
 
 def _shortened(name: str) -> str:
-    """The end of a name, which most often tells runs apart, as far as a line has room for it."""
+    """Shorten a name to its end, which usually distinguishes runs."""
     return name if len(name) <= _LONG_NAME else f'…{name[-_LONG_NAME:]}'

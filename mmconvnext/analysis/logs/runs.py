@@ -1,7 +1,7 @@
-"""What a training left in its work dir: curves, evaluations and the scores of each class.
+"""Read the logs in a work dir: curves, evaluations and the scores of each class.
 
-mmengine writes a folder for each start, ``WORK_DIR/TIMESTAMP``: ``vis_data/scalars.json``, a JSON
-object a line, and ``TIMESTAMP.log``, in which mmseg's and our metrics print a table of the classes.
+mmengine writes a folder for each start, ``WORK_DIR/TIMESTAMP``: ``vis_data/scalars.json``, with one
+JSON object per line, and ``TIMESTAMP.log``, where metrics print a table of the classes.
 """
 
 import json
@@ -14,44 +14,44 @@ from typing import Any, NamedTuple, Self
 from mmconvnext.analysis.logs.class_scores import ClassScores, read_class_scores
 from mmconvnext.errors import UserError
 
-# What a record holds beside what was measured.
+# Entries of a record other than measurements.
 _NOT_MEASURED = ('step', 'iter', 'epoch', 'time', 'data_time', 'memory')
 
 
 class Point(NamedTuple):
-    """What was logged at an iteration."""
+    """Values logged at an iteration."""
 
     iteration: int
     values: dict[str, float]
-    epoch: int | None = None  # of an evaluation: the one it ended, where epochs are counted
+    epoch: int | None = None  # of an evaluation: the epoch before it, if epochs are counted
 
 
 class Run(NamedTuple):
-    """A training from its first iteration to its last, across all its starts."""
+    """A training run from its first iteration to its last, across all its starts."""
 
     name: str
     training: list[Point]
     evaluations: list[Point]
-    per_epoch: int | None  # iterations of an epoch; None where epochs are not counted
+    per_epoch: int | None  # iterations of an epoch; None if epochs are not counted
     classes: dict[str, ClassScores]  # of the last evaluation, by the kind of score
 
     def curve(self, key: str) -> tuple[list[int], list[float]]:
-        """Iterations and values of a scalar, of training or evaluation; empty without it."""
+        """Return iterations and values of a scalar; empty if the run does not have it."""
         points = [one for one in [*self.training, *self.evaluations] if key in one.values]
         return [one.iteration for one in points], [one.values[key] for one in points]
 
     def metrics(self) -> list[str]:
-        """Names of what evaluations measured, without single classes."""
+        """Return the names of the evaluations' metrics, without those of single classes."""
         names = dict.fromkeys(name for one in self.evaluations for name in one.values)
         return [name for name in names if not name.endswith('_precision')]
 
     def scalars(self) -> list[str]:
-        """Names of all that has a curve."""
+        """Return the names of all scalars that have a curve."""
         points = [*self.evaluations, *self.training]
         return list(dict.fromkeys(name for one in points for name in one.values))
 
     def summary(self) -> dict[str, Any]:
-        """Plain values: length, last and best of each metric (the largest), scores of classes."""
+        """Return plain values: length, each metric's last and best (largest) value, and classes."""
         metrics = {}
         for name in self.metrics():
             iterations, values = self.curve(name)
@@ -70,7 +70,7 @@ class Run(NamedTuple):
 def read_runs(folders: Sequence[str | Path]) -> list[Run]:
     """Read the runs of several work dirs, each under the shortest name that tells them apart.
 
-    Raises UserError where one of them holds no logs of a training, or broken ones.
+    Raises UserError if a work dir has no training logs, or broken ones.
     """
     paths = list({Path(folder).resolve(): Path(folder) for folder in folders}.values())
     absolute = [path.absolute() for path in paths]
@@ -82,10 +82,10 @@ def read_runs(folders: Sequence[str | Path]) -> list[Run]:
 
 
 def read_run(folder: Path, name: str) -> Run:
-    """Read a work dir, or one start's folder in it, under a name.
+    """Read a work dir, or the folder of one start in it, as a run of this name.
 
-    Where a resumed run repeats iterations, the last start counts. Raises UserError where it holds
-    no logs of a training, or broken ones.
+    If a resumed run repeats iterations, the last start counts. Raises UserError if the folder has
+    no training logs, or broken ones.
     """
     starts: list[_Start] = []
     per_epoch = None
@@ -109,28 +109,28 @@ def read_run(folder: Path, name: str) -> Run:
 
 
 class _Start(NamedTuple):
-    """What one start of a training logged."""
+    """Records that one start of a training run logged."""
 
     training: list[Point]
     evaluations: list[Point]
     logs: list[Path]
 
     def before(self, iteration: int) -> Self:
-        """Without what a later start repeats, from an iteration on."""
+        """Return the records before an iteration, from which a later start repeats them."""
         return self._replace(
             training=[one for one in self.training if one.iteration < iteration],
             evaluations=[one for one in self.evaluations if one.iteration < iteration],
         )
 
     def class_scores(self) -> dict[str, ClassScores]:
-        """Of its last evaluation that still counts."""
+        """Return the class scores of the last evaluation that counts."""
         last = len(self.evaluations) - 1
         tables = read_class_scores(self.logs) if self.evaluations else {}
         return {kind: found[last] for kind, found in tables.items() if last < len(found)}
 
 
 def _folders(folder: Path) -> list[Path]:
-    """Folders of the starts of a training, oldest first."""
+    """Return the folders of a run's starts, oldest first."""
     if not folder.is_dir():
         what = 'a file' if folder.exists() else 'nothing'
         raise UserError(f'{folder}: expected the work dir of a training, got {what}')
@@ -145,7 +145,7 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _read_lines(path: Path) -> list[dict[str, Any]]:
-    """Records of a file; a run that is writing or was killed may leave half a line at the end."""
+    """Return the records of a file; the last line may be incomplete if the run was killed."""
     try:
         lines = path.read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -169,7 +169,7 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
 def _split(
     records: Iterable[dict[str, Any]], per_epoch: int | None
 ) -> tuple[list[Point], list[Point]]:
-    """Records of training, which have an ``iter``, and of evaluations, which have not."""
+    """Split records into training, which have an ``iter``, and evaluations, which have none."""
     training: list[Point] = []
     evaluations: list[Point] = []
     epoch, iteration = None, 0
@@ -183,10 +183,10 @@ def _split(
             epoch, iteration = record.get('epoch'), record['iter']
             training.append(Point(iteration, values))
         elif values:
-            # -1: there is nothing to find.
+            # -1 means: there is no ground truth.
             values = {key: math.nan if one == -1 else one for key, one in values.items()}
             step = place = record.get('step', iteration)
-            by_epoch = epoch is not None and step <= epoch  # the step is a number of epochs
+            by_epoch = epoch is not None and step <= epoch  # the step counts epochs
             if by_epoch:
                 place = step * per_epoch if per_epoch else iteration
             evaluations.append(Point(place, values, step if by_epoch else None))
@@ -194,7 +194,7 @@ def _split(
 
 
 def _iterations_per_epoch(records: Iterable[dict[str, Any]]) -> int | None:
-    """From the first records of two epochs, which are at the same place in theirs."""
+    """Return iterations per epoch, from the distance of two epochs' first records."""
     first: dict[int, int] = {}
     for record in records:
         if 'iter' in record and 'epoch' in record:
@@ -206,7 +206,7 @@ def _iterations_per_epoch(records: Iterable[dict[str, Any]]) -> int | None:
 
 
 def _precisions(evaluation: Point) -> dict[str, ClassScores]:
-    """AP of each class as mmdet names it in the log of numbers."""
+    """Return the AP of each class, by mmdet's names in scalars.json."""
     scores = {
         name.rpartition('/')[2].removesuffix('_precision'): 100 * value
         for name, value in evaluation.values.items()
@@ -216,15 +216,15 @@ def _precisions(evaluation: Point) -> dict[str, ClassScores]:
 
 
 def smooth(values: Sequence[float], window: int) -> list[float]:
-    """Means of the ``window`` values around each one, fewer at the ends; nan counts as none.
+    """Return the mean of the ``window`` values around each value; nan is ignored.
 
-    Values on both sides are taken, so that the curve does not lag behind.
+    There are fewer values at the ends. Values on both sides count, so that the curve does not lag.
     """
     half = window // 2
     return [mean(values[max(0, at - half) : at + half + 1]) for at in range(len(values))]
 
 
 def mean(values: Iterable[float]) -> float:
-    """Mean of the finite values; nan where there is none."""
+    """Return the mean of the finite values; nan if there are none."""
     measured = [value for value in values if math.isfinite(value)]
     return sum(measured) / len(measured) if measured else math.nan

@@ -1,14 +1,14 @@
-"""The ConvNeXt block as one operation: fewer passes over memory, and less of it kept.
+"""The fused ConvNeXt block: one operation with fewer passes over memory and fewer kept tensors.
 
-The arithmetic is that of :class:`~mmconvnext.backbones.block.ConvNeXtBlock`, in another order:
+It computes the same as :class:`~mmconvnext.backbones.block.ConvNeXtBlock`, in another order:
 
-- all that follows the depthwise convolution treats pixels alone (but for the norms of Global
-  Response Normalization), so it runs in parts that stay in a CPU's cache (``parts.py``);
-- before a backward pass layer scale is multiplied into the second linear layer and the shift of
-  Global Response Normalization into its bias (``weights.py``);
+- everything after the depthwise convolution works on single pixels (except for the norms of Global
+  Response Normalization), so it runs in parts that fit into a CPU's cache (``parts.py``);
+- for training, layer scale is multiplied into the second linear layer and the shift of Global
+  Response Normalization into its bias (``weights.py``);
 - samples that stochastic depth drops are not computed;
-- for the backward pass the block's input, the depthwise convolution's output and the hidden values
-  before GELU are kept, and the rest is computed again, part by part (``backward.py``).
+- the backward pass keeps the block's input, the depthwise convolution's output and the hidden
+  values before GELU, and recomputes the rest part by part (``backward.py``).
 """
 
 from typing import Any
@@ -26,11 +26,11 @@ __all__ = ['BlockSettings', 'BlockWeights', 'fused_block']
 
 
 def fused_block(x: Tensor, weights: BlockWeights, settings: BlockSettings) -> Tensor:
-    """``x + branch(x)``, see above.
+    """Return ``x + branch(x)``, computed as described above.
 
-    Shapes: (N, C, H, W) → (N, C, H, W), channels-last in memory; another layout of ``x`` is
-    copied to it first. Differentiable once. Under mixed precision the branch is computed in
-    autocast's dtype with statistics in float32. The dtype of the result is the plain block's.
+    Shapes: (N, C, H, W) → (N, C, H, W), channels-last in memory; ``x`` in another layout is copied
+    first. Differentiable once. Under mixed precision the branch is computed in autocast's dtype
+    with statistics in float32. The result has the same dtype as in the plain block.
     """
     device = x.device.type
     low = branch_dtype(x)
@@ -45,7 +45,7 @@ def fused_block(x: Tensor, weights: BlockWeights, settings: BlockSettings) -> Te
 
 
 class _FusedBlock(torch.autograd.Function):
-    """:func:`fused_block` of (N, H, W, C)."""
+    """:func:`fused_block` for (N, H, W, C)."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, low: torch.dtype, settings: BlockSettings, *weights):

@@ -20,9 +20,9 @@ from mmconvnext.backbones.fused_block.weights import (
 
 
 class _Sums(NamedTuple):
-    """Sums over pixels from which parameters get their gradients, float32 or more."""
+    """Sums over pixels, in float32 or more, from which the parameter gradients are computed."""
 
-    cross: Tensor  # (C, 4C), the output's gradient times what the second linear layer was given
+    cross: Tensor  # (C, 4C), the output's gradient times the second linear layer's input
     expand: Tensor  # (4C, C)
     expand_bias: Tensor  # (4C,)
     norm: Tensor | None  # (C,)
@@ -37,7 +37,7 @@ class _Sums(NamedTuple):
 
 
 class BackwardPass:
-    """Gradients of one block from those of its output; ``needs`` says which are wanted."""
+    """Computes a block's gradients from its output's gradient; ``needs`` selects parameters."""
 
     def __init__(
         self, kept: Kept, weights: BlockWeights, settings: BlockSettings, needs: BlockWeights
@@ -50,17 +50,17 @@ class BackwardPass:
         self.scale = weights.branch_scale(settings)
         low = kept.x.dtype
         self.folds = weights.folds_scale(low)
-        # As the layers that carry gradients back; views, which oneDNN takes without a copy.
+        # The transposed weights, as views: oneDNN reads them without a copy.
         project = weights.project * self.scale[:, None] if self.folds else weights.project
         self.project = project.to(low).t()
         self.expand = weights.expand.to(low).t()
 
     def __call__(self, grad: Tensor, needs_x: bool) -> tuple[Tensor | None, list[Tensor | None]]:
-        """Of (N, H, W, C) and of each parameter; None where no gradient is wanted."""
+        """Return the gradients of the input, (N, H, W, C), and of each parameter, or None."""
         kept = self.settings.kept
         upper = grad if kept is None else grad.index_select(0, kept)
         if not len(upper):
-            # Parameters that no sample used have a gradient still: DistributedDataParallel
+            # Parameters get a gradient even if all samples were dropped: DistributedDataParallel
             # waits for it, and weight decay applies to them.
             wanted: Any = zip(self.weights, self.needs)
             return grad, [torch.zeros_like(weight) if need else None for weight, need in wanted]
@@ -75,7 +75,7 @@ class BackwardPass:
         return grad.clone().index_add_(0, kept, change.to(grad.dtype)), grads
 
     def _through_pointwise(self, grad: Tensor) -> Tensor:
-        """Gradient of the depthwise convolution's output, (K, H, W, C); adds to the sums."""
+        """Return the gradient of the depthwise convolution's output, (K, H, W, C); add to sums."""
         with_grn = self.weights.with_grn()
         through_projection = self._through_grn if with_grn else self._through_projection
         grad = by_pixel(grad, with_grn)
@@ -92,7 +92,7 @@ class BackwardPass:
     def _through_projection(
         self, grad: Tensor, group: list[Part], hidden: list[Tensor]
     ) -> Iterator[Tensor]:
-        """Gradient of GELU's output, (P, 4C), part by part."""
+        """Yield the gradient of GELU's output, (P, 4C), part by part."""
         for part, before in zip(group, hidden):
             rows = part.rows(grad)
             _add_product(self.sums.cross, rows.t(), F.gelu(before))
@@ -101,7 +101,7 @@ class BackwardPass:
     def _through_grn(
         self, grad: Tensor, group: list[Part], hidden: list[Tensor]
     ) -> Iterator[Tensor]:
-        """As :meth:`_through_projection`, and through Global Response Normalization."""
+        """Like :meth:`_through_projection`, with Global Response Normalization."""
         active = [F.gelu(before) for before in hidden]
         uppers = [linear(part.rows(grad), self.project) for part in group]
         assert self.kept.norms is not None
@@ -114,7 +114,7 @@ class BackwardPass:
         response = self.weights.grn_response(norms, self.settings)[:, None]
         for part, values, upper in zip(group, active, uppers):
             values = part.by_sample(values)
-            # In float32, since a channel that is nearly zero has a large `of_norms`.
+            # In float32, because `of_norms` is large for a channel of nearly zero norm.
             through = part.by_sample(upper).to(response.dtype).mul_(response)
             through.addcmul_(values.to(response.dtype), of_norms)
             values.mul_(response.to(values.dtype))
@@ -122,7 +122,7 @@ class BackwardPass:
             yield through.to(upper.dtype).flatten(0, 1)
 
     def _through_response(self, grad: Tensor, norms: Tensor) -> Tensor:
-        """Gradient of the norms divided by them, (samples, 4C): times x, it is that of x."""
+        """Return the gradient of the norms over the norms, (samples, 4C): times x, it is x's."""
         assert self.sums.grn_gamma is not None
         assert self.weights.grn_gamma is not None
         divisor = norms.mean(1, keepdim=True) + self.settings.grn_eps
@@ -133,7 +133,7 @@ class BackwardPass:
         return torch.where(norms > 0, grad / norms, 0)
 
     def _through_expansion(self, grad: Tensor, x: Tensor) -> Tensor:
-        """Through the first linear layer and LayerNorm: (P, 4C) → (P, C)."""
+        """Backpropagate through the first linear layer and LayerNorm: (P, 4C) → (P, C)."""
         normed, mean, rstd = self.weights.normalize(x, self.settings)
         _add_product(self.sums.expand, grad.t(), normed)
         self.sums.expand_bias.add_(grad.sum(0))
@@ -149,7 +149,7 @@ class BackwardPass:
         return grad_x
 
     def _through_depthwise(self, grad: Tensor) -> Tensor:
-        """Gradient of the depthwise convolution's input, (K, H, W, C)."""
+        """Return the gradient of the depthwise convolution's input, (K, H, W, C)."""
         x, grad = self.kept.x.permute(0, 3, 1, 2), grad.permute(0, 3, 1, 2)
         kernel = self.weights.depthwise.to(grad.dtype)
         return depthwise_input_grad(x, grad, kernel).permute(0, 2, 3, 1)
@@ -181,7 +181,7 @@ class BackwardPass:
         grad = self.sums.cross * self.scale[:, None] if self.folds else self.sums.cross
         if self.weights.grn_beta is None:
             return grad
-        # GRN's shift was not part of the values in the sum.
+        # The sum does not include GRN's shift.
         return torch.addr(grad, total * self.scale, self.weights.grn_beta.to(total.dtype))
 
     def _gamma_grad(self, grad: Tensor, total: Tensor) -> Tensor:

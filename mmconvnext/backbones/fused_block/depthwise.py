@@ -1,25 +1,24 @@
-"""The gradients of a depthwise convolution; that of its weight where the library's own is slow."""
+"""Gradients of a depthwise convolution, with a faster weight gradient on CPUs."""
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# Rows of the gradient that serve as one kernel: enough to amortise the kernel's reach, few enough
-# for a sum of 32-bit products to keep its digits.
+# Rows of the gradient used as one kernel: enough to amortise the overlap, few enough to keep a
+# float32 sum accurate.
 _ROWS = 32
 
 
 def depthwise_weight_grad(x: Tensor, grad: Tensor, kernel: int) -> Tensor:
-    """Gradient of a stride-1 depthwise convolution, padded to keep the size, by its weight.
+    """Return the weight gradient of a depthwise convolution with stride 1 and "same" padding.
 
-    Shapes: x and grad (N, C, H, W), any memory layout, channels-last ones best → (C, 1, kernel,
-    kernel), ``kernel`` odd.
+    Shapes: x and grad (N, C, H, W) → (C, 1, kernel, kernel), ``kernel`` odd. Any memory layout
+    works; channels-last is fastest.
 
-    On a CPU, but in 16 bits, it is computed as a *forward* depthwise convolution: the gradient of
-    the output, sample by sample and band by band, is the kernel that slides over the input. oneDNN
-    has no depthwise form of the weight gradient at 7 × 7 and falls back to one for dense groups of
-    16 channels, five to eight times slower; benchmarks/README.md has the figures. Elsewhere it is
-    torch's own.
+    On a CPU, except in 16 bits, it is computed as a *forward* depthwise convolution: the output's
+    gradient, sample by sample and band by band, is the kernel that slides over the input. For 7 × 7
+    kernels oneDNN has no depthwise weight gradient and uses dense groups of 16 channels, which is
+    five to eight times slower (benchmarks/README.md). In all other cases torch computes it.
     """
     if x.device.type == 'cpu' and x.dtype in (torch.float32, torch.float64):
         return _by_forward_convolution(x, grad, kernel)
@@ -28,12 +27,12 @@ def depthwise_weight_grad(x: Tensor, grad: Tensor, kernel: int) -> Tensor:
 
 
 def depthwise_input_grad(x: Tensor, grad: Tensor, weight: Tensor) -> Tensor:
-    """Gradient of the same convolution by its input, (N, C, H, W), given its weight."""
+    """Return the gradient of the same convolution's input, (N, C, H, W), given its weight."""
     return _library_grad(x, grad, weight, 0)
 
 
 def _library_grad(x: Tensor, grad: Tensor, weight: Tensor, by: int) -> Tensor:
-    """By the input, 0, or by the weight, 1, as torch computes it."""
+    """Return torch's gradient of the input (``by`` = 0) or of the weight (``by`` = 1)."""
     return torch.ops.aten.convolution_backward(
         grad,
         x,
@@ -53,8 +52,8 @@ def _by_forward_convolution(x: Tensor, grad: Tensor, kernel: int) -> Tensor:
     reach = kernel // 2
     height = x.shape[2]
     total = x.new_zeros(1, x.shape[1], kernel, kernel)
-    # Zero rows above and below for the bands; those to the left and right come from the padding
-    # of the convolution. The (N, H, W, C) view keeps a channels-last map what it is.
+    # Zero rows above and below are for the bands; zeros at the left and right come from the padding
+    # of the convolution. The (N, H, W, C) view preserves the channels-last layout.
     padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, 0, 0, reach, reach)) if height > _ROWS else None
     for sample in range(x.shape[0]):
         if padded is None:
@@ -68,7 +67,7 @@ def _by_forward_convolution(x: Tensor, grad: Tensor, kernel: int) -> Tensor:
 
 
 def _as_weight(grad: Tensor, kernel: int) -> Tensor:
-    # DistributedDataParallel compares even the strides of axes of length one.
+    # DistributedDataParallel compares strides, even those of dimensions of length one.
     return grad.reshape(-1, kernel * kernel).view(-1, 1, kernel, kernel)
 
 

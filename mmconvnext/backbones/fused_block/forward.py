@@ -18,23 +18,23 @@ from mmconvnext.backbones.fused_block.weights import (
 
 
 class Kept(NamedTuple):
-    """What the backward pass needs of the K samples that were computed."""
+    """Tensors that the backward pass needs, for the K samples that were computed."""
 
     x: Tensor  # (K, H, W, C)
     depthwise: Tensor  # (K, H, W, C)
     norms: Tensor | None  # (K, 4C), of GRN, float32 or more
     hidden: Sequence[Tensor]  # (P, 4C) before GELU, for each part
-    branch: Sequence[Tensor]  # (P, C) before layer scale, where that is not folded; else none
+    branch: Sequence[Tensor]  # (P, C) before layer scale; empty if layer scale is folded
 
 
 def forward(
     x: Tensor, low: torch.dtype, weights: BlockWeights, settings: BlockSettings, keep: bool
 ) -> tuple[Tensor, Kept | None]:
-    """The block of (N, H, W, C), and what its backward pass needs if ``keep``."""
+    """Return the block's output for (N, H, W, C), and the backward pass's tensors if ``keep``."""
     inputs = x if settings.kept is None else x.index_select(0, settings.kept)
     bias = shifted_bias(weights) if keep else weights.project_bias
     bias = bias * weights.branch_scale(settings)
-    # Layer scale is a float32 factor of its own in the plain block.
+    # In the plain block layer scale is a separate float32 factor.
     out = inputs + (bias.to(low) if weights.gamma is None else bias)
     inputs = inputs.to(low)
     depthwise = inputs
@@ -57,7 +57,7 @@ def _depthwise(x: Tensor, weights: BlockWeights) -> Tensor:
 def _add_pointwise(
     out: Tensor, depthwise: Tensor, weights: BlockWeights, settings: BlockSettings, keep: bool
 ) -> tuple[Tensor | None, list[Tensor], list[Tensor]]:
-    """Adds what follows the depthwise convolution to ``out``; see :class:`Kept` for the results."""
+    """Add the pointwise layers' result to ``out``; see :class:`Kept` for the returned tensors."""
     with_grn = weights.with_grn()
     depthwise, out = by_pixel(depthwise, with_grn), by_pixel(out, with_grn)
     low = depthwise.dtype
@@ -90,10 +90,10 @@ def _add_pointwise(
 
 
 class _Projection:
-    """The second linear layer and what scales it; ``kept`` is of each part, in their order.
+    """The second linear layer with its scale; ``kept`` has a tensor for each part, in order.
 
-    Layer scale is multiplied into the weight where the result would be kept without that. In
-    inference it is not: for a small image a pass over the weight is the longer one.
+    Layer scale is multiplied into the weight in training, so that the unscaled result need not be
+    kept. In inference it is not: for a small image, a pass over the weight takes longer.
     """
 
     def __init__(
@@ -123,8 +123,8 @@ class _Projection:
 
 
 def _norms(group: list[Part], active: list[Tensor]) -> Tensor:
-    """L2 norms over the pixels of each sample, (samples, 4C)."""
-    # Not by vector_norm, which over this dimension takes a CPU two to ten times as long.
+    """Return the L2 norms over the pixels of each sample, (samples, 4C)."""
+    # vector_norm over this dimension is two to ten times slower on a CPU.
     squares: Any = sum(
         part.by_sample(values).to(exact(values.dtype)).square().sum(1)
         for part, values in zip(group, active)

@@ -1,4 +1,4 @@
-"""Linear layers of a matrix, outside of autograd, by the fastest library at hand."""
+"""Linear layers without autograd, by the fastest available library."""
 
 import torch
 from torch import Tensor
@@ -6,13 +6,13 @@ from torch.nn import functional as F
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, gelu: bool = False) -> Tensor:
-    """``x @ weight.T + bias``, and GELU of it if asked for; not differentiable.
+    """Return ``x @ weight.T + bias``, with GELU applied if ``gelu``; not differentiable.
 
     Shapes: (P, I), (O, I), (O,) → (P, O).
 
-    In float32 on a CPU it is oneDNN's, through the operator that torch.compile emits: 10 to 20 %
-    faster than the BLAS that torch calls on processors other than Intel's, and GELU needs no pass
-    of its own. Where that operator is absent, and elsewhere, it is torch's.
+    For float32 on a CPU it uses oneDNN, through the operator that torch.compile emits: 10 to 20 %
+    faster than the BLAS that torch calls on processors other than Intel's, and GELU needs no
+    separate pass. Otherwise, or if that operator is missing, it uses torch.
     """
     if _HAS_ONEDNN and x.device.type == 'cpu' and x.dtype == torch.float32 and len(x):
         operation, algorithm = ('gelu', 'none') if gelu else ('none', '')
@@ -22,7 +22,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, gelu: bool = F
 
 
 def _has_onednn() -> bool:
-    """Whether the operator, which is not public, is there and does what is expected of it."""
+    """Return whether the private operator exists and gives the expected result."""
     if not torch.backends.mkldnn.is_available():
         return False
     x = torch.tensor([[1.0, 2.0]])

@@ -5,30 +5,30 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-# Hidden values of one part on a CPU: enough work for its cores, little enough for its cache.
-# Other devices take everything at once.
+# Hidden values in one part on a CPU: enough work for its cores, small enough for its cache.
+# Other devices compute everything at once.
 CPU_BYTES = 3 << 20
 
 
 class Part(NamedTuple):
-    """Pixels that are computed together: of several whole samples, or some of one sample."""
+    """Pixels that are computed together: several whole samples, or a part of one sample."""
 
     samples: slice
     pixels: slice
 
     def rows(self, x: Tensor) -> Tensor:
-        """Its values of (samples, pixels, C) as (P, C), a view."""
+        """Return this part of ``x``, (samples, pixels, C), as a view of shape (P, C)."""
         return x[self.samples, self.pixels].flatten(0, 1)
 
     def by_sample(self, rows: Tensor) -> Tensor:
-        """(P, C) as (samples, pixels, C), a view."""
+        """Return ``rows``, (P, C), as a view of shape (samples, pixels, C)."""
         return rows.view(self.samples.stop - self.samples.start, -1, rows.shape[-1])
 
 
 def groups_of_parts(x: Tensor, width: int) -> Iterator[list[Part]]:
-    """Parts of (samples, pixels, C) with ``width`` hidden values a pixel.
+    """Yield groups of parts of ``x``, (samples, pixels, C), with ``width`` hidden values per pixel.
 
-    Each group makes up whole samples. They depend on nothing but shape, dtype and kind of device.
+    Each group consists of whole samples. The split depends only on shape, dtype and device type.
     """
     samples, pixels, _ = x.shape
     budget = CPU_BYTES // x.element_size() if x.device.type == 'cpu' else samples * pixels * width
@@ -40,5 +40,5 @@ def groups_of_parts(x: Tensor, width: int) -> Iterator[list[Part]]:
 
 
 def by_pixel(x: Tensor, samples_apart: bool) -> Tensor:
-    """(K, H, W, C) as (K, H·W, C), or as (1, K·H·W, C) where samples need not be told apart."""
+    """View (K, H, W, C) as (K, H·W, C), or as (1, K·H·W, C) unless ``samples_apart``."""
     return x.flatten(1, 2) if samples_apart else x.flatten(0, 2).unsqueeze(0)

@@ -1,17 +1,17 @@
-"""The ConvNeXt block in few passes over memory, of whole-batch operations: the form for a GPU.
+"""The lean ConvNeXt block, for GPUs: whole-batch operations in few passes over memory.
 
-The arithmetic is that of :class:`~mmconvnext.backbones.block.ConvNeXtBlock`. What differs:
+It computes the same as :class:`~mmconvnext.backbones.block.ConvNeXtBlock`. The differences:
 
-- In 16 bits LayerNorm takes and gives 16-bit values, with no copies in float32 around it: the
-  kernels take its statistics in float32. They want weights of the values' dtype, which would lose
-  digits of them, so its affine part is multiplied into the first linear layer instead.
+- In 16 bits LayerNorm reads and writes 16-bit values without float32 copies; its kernels compute
+  the statistics in float32. They accept only 16-bit weights, which would lose precision, so the
+  affine part is multiplied into the first linear layer instead.
 - Layer scale is multiplied into the second linear layer, the shift of Global Response
   Normalization (GRN) into its bias.
-- The backward passes of GRN and of the residual write maps in their own dtype.
-- Stochastic depth computes all samples and draws on the device: shapes are fixed, and a step can be
-  captured as a CUDA graph.
-- Where :mod:`~mmconvnext.backbones.triton_kernels` run, which is in 16 bits on CUDA, they compute
-  the whole block instead.
+- The backward passes of GRN and of the residual write maps in the maps' own dtype.
+- Stochastic depth computes all samples and draws on the device: shapes are fixed, so that a step
+  can be captured as a CUDA graph.
+- If :mod:`~mmconvnext.backbones.triton_kernels` can run (in 16 bits on CUDA), they compute the
+  whole block instead.
 """
 
 from functools import reduce
@@ -29,19 +29,19 @@ from mmconvnext.backbones.lean_block.weights import LeanWeights
 
 
 class LeanSettings(NamedTuple):
-    """What is no parameter: the epsilons, and what stochastic depth drew for this pass."""
+    """Values other than parameters: the epsilons and the factor of stochastic depth."""
 
     eps: float
     grn_eps: float
-    factor: Tensor | None = None  # (N, 1, 1, 1), of the branch of each sample
+    factor: Tensor | None = None  # (N, 1, 1, 1), on the branch of each sample
     triton_kernels: bool = False
 
 
 def lean_block(x: Tensor, weights: BlockWeights, settings: LeanSettings) -> Tensor:
-    """``x + branch(x)``, see above.
+    """Return ``x + branch(x)``, computed as described above.
 
-    Shapes: (N, C, H, W) → (N, C, H, W), channels-last in memory; another layout of ``x`` is
-    copied to it first. Differentiable once. The dtype of the result is the plain block's.
+    Shapes: (N, C, H, W) → (N, C, H, W), channels-last in memory; ``x`` in another layout is copied
+    first. Differentiable once. The result has the same dtype as in the plain block.
     """
     low = branch_dtype(x)
     x = x.permute(0, 2, 3, 1).contiguous()
@@ -59,7 +59,7 @@ def lean_block(x: Tensor, weights: BlockWeights, settings: LeanSettings) -> Tens
 def _in_triton(
     x: Tensor, weights: BlockWeights, settings: LeanSettings, low: torch.dtype
 ) -> Tensor:
-    # Not at the top: Triton is no dependency.
+    # Not imported at the top, because Triton is optional.
     from mmconvnext.backbones.triton_kernels.block import Settings, block
 
     return block(x, weights, settings.factor, Settings(low, settings.eps, settings.grn_eps))
@@ -68,7 +68,7 @@ def _in_triton(
 def _branch(
     x: Tensor, weights: LeanWeights, grn_gamma: Tensor | None, settings: LeanSettings
 ) -> Tensor:
-    """The branch of (N, H, W, C), but for a layer scale that is apart."""
+    """Return the branch of (N, H, W, C), without a layer scale that is not multiplied in."""
     x = _depthwise_norm(x, weights, settings.eps)
     x = F.gelu(F.linear(x, weights.expand, weights.expand_bias))
     if grn_gamma is not None:
@@ -90,7 +90,7 @@ def _depthwise_norm(x: Tensor, weights: LeanWeights, eps: float) -> Tensor:
 
 
 class _Respond(torch.autograd.Function):
-    """GRN without its shift: ``x · (1 + γ · N(G(x)))`` of (N, H, W, C)."""
+    """GRN without its shift: ``x · (1 + γ · N(G(x)))`` for (N, H, W, C)."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, gamma: Tensor, eps: float) -> Tensor:
@@ -110,19 +110,19 @@ class _Respond(torch.autograd.Function):
         of_norms = of_relative - (of_relative * relative).mean(-1, keepdim=True)
         of_norms = torch.where(norms > 0, of_norms / norms, 0)
         grad_x = torch.mul(grad, response, out=torch.empty_like(grad))
-        # In float32, since a channel that is nearly zero has a large `of_norms`; rounded once.
+        # In float32, because `of_norms` is large for a channel of nearly zero norm; rounded once.
         torch.addcmul(grad_x, x, of_norms, out=grad_x)
         return grad_x, (of_response * relative).sum((0, 1, 2)), None
 
 
 def _add(x: Tensor, branch: Tensor, *factors: Tensor | None) -> Tensor:
-    """``x`` plus the branch times what is given."""
+    """Return ``x`` plus the branch times the given factors."""
     given = [factor for factor in factors if factor is not None]
     return _AddScaled.apply(x, branch, reduce(torch.mul, given)) if given else x + branch
 
 
 class _AddScaled(torch.autograd.Function):
-    """``x + branch · scale`` of (N, H, W, C); ``scale`` is broadcast."""
+    """``x + branch · scale`` for (N, H, W, C); ``scale`` is broadcast."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, branch: Tensor, scale: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""A block's parameters as the operations of its lean form take them."""
+"""A block's parameters in the form that the lean block's operations need."""
 
 from typing import Any, NamedTuple, Self
 
@@ -10,10 +10,11 @@ from mmconvnext.backbones.fused_block.weights import BlockWeights, exact, shifte
 
 
 class LeanWeights(NamedTuple):
-    """Weights in the dtype of the branch, with what was multiplied into them.
+    """Weights in the dtype of the branch, with affine parts and scales multiplied in.
 
-    ``norm`` and ``norm_bias`` are None where they are in ``expand`` and ``expand_bias``, ``gamma``
-    where it is in ``project`` and ``project_bias``. GRN's shift always is in the latter.
+    ``norm`` and ``norm_bias`` are None if they are part of ``expand`` and ``expand_bias``, and
+    ``gamma`` if it is part of ``project`` and ``project_bias``. GRN's shift is always part of
+    ``project_bias``.
     """
 
     depthwise: Tensor  # (C, 1, k, k)
@@ -28,9 +29,9 @@ class LeanWeights(NamedTuple):
 
     @classmethod
     def of(cls, weights: BlockWeights, low: torch.dtype) -> Self:
-        """Differentiable; in 16 bits with as few kernels as there can be."""
+        """Return a block's weights in lean form; differentiable, with few kernels in 16 bits."""
         if low != exact(low):
-            # A layer scale of 1e-6 times a weight of .02 is none any more in float16.
+            # A layer scale of 1e-6 times a weight of .02 underflows in float16.
             apart = weights.gamma is not None and low == torch.float16
             given = weights._replace(gamma=None) if apart else weights
             low_weights = _MultipliedIn.apply(low, *given)

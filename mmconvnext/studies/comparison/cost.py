@@ -1,4 +1,4 @@
-"""What the models cost: counted, and measured on this machine."""
+"""Count and measure the models' costs on this machine."""
 
 import warnings
 from collections.abc import Collection, Iterator, Mapping
@@ -24,24 +24,24 @@ class Task(NamedTuple):
     """One step of one model; picklable."""
 
     model: dict[str, Any]  # its config
-    scope: str  # whose registry builds it
+    scope: str  # scope of the registry that builds it
     size: tuple[int, int]  # height and width of the images, in pixels
     batch: int  # number of images
-    training: bool  # a step with gradients, or prediction
+    training: bool  # True: a step with gradients; False: a prediction
     device: str
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Measured of one model; pictures a second are the batch over a step's seconds."""
+    """Measurements of one model; images per second are the batch over a step's seconds."""
 
-    seconds: Spread  # a step's
+    seconds: Spread  # of a step
     pictures_per_second: Spread
-    peak_bytes: int | None  # beyond the model and its input; None where not taken
+    peak_bytes: int | None  # without the model and its input; None if not measured
 
 
 def task_of(config: Config, size: tuple[int, int], batch: int, training: bool, device: str) -> Task:
-    """What is measured of a config: a segmentor sees its picture as a whole."""
+    """Return the task to measure for a config; a segmentor gets the whole image."""
     model = config.model.to_dict()
     if 'decode_head' in model:
         model['test_cfg'] = dict(mode='whole')
@@ -53,7 +53,7 @@ def prepare(task: Task) -> Step:
     """Build the model and its input; weights are random."""
     torch.manual_seed(0)
     with DefaultScope.overwrite_default_scope(task.scope), warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # mmseg's, of its own functions
+        warnings.simplefilter('ignore')  # mmseg's warnings about its own functions
         model = revert_sync_batchnorm(MODELS.build(ConfigDict(task.model)))
         model.train(task.training)
         if hasattr(model, 'roi_head'):
@@ -67,16 +67,16 @@ def prepare(task: Task) -> Step:
 def generated_batch(
     model: Any, size: tuple[int, int], batch: int, device: str
 ) -> tuple[Tensor, list]:
-    """:func:`packed_images` as the model on ``device`` gets them, N×3×H×W float32 first."""
+    """Return :func:`packed_images` as the model's input on ``device``, N×3×H×W float32 first."""
     data = packed_images(model, size, batch)
-    # Without training no label map is padded: images of one size need not be.
+    # Without training no label map is padded: images of one size need no padding.
     ready = model.data_preprocessor(data, training=model.training)
     samples = [sample.to(device) for sample in ready['data_samples']]
     return ready['inputs'].to(device), samples
 
 
 def _detect_everywhere(classify: nn.Linear) -> None:
-    """Let every proposal be an object, so that the mask head's time does not depend on chance."""
+    """Classify every proposal as an object, so that the mask head's time is not random."""
     with torch.no_grad():
         classify.weight.zero_()
         classify.bias.zero_()[0] = 5.0
@@ -95,11 +95,10 @@ def measure(
     memory: MemoryMeter | None = None,
     report: Report = lambda _: None,
 ) -> dict[str, Speed]:
-    """Time models of one device in interleaved rounds, and take their peak memory.
+    """Time models on one device in interleaved rounds, and measure their peak memory.
 
-    ``warm_up`` rounds come first and are not counted. Without ``memory`` the peak is left out on a
-    CPU. ``report`` is called as often as :func:`work` says. Raises UserError where a model cannot
-    be run.
+    ``warm_up`` rounds come first and are not counted. Without ``memory`` the peak is not measured
+    on a CPU. ``report`` is called :func:`work` times. Raises UserError if a model cannot be run.
     """
     peaks: dict[str, int | None] = {}
     steps: dict[str, Step] = {}
@@ -132,7 +131,7 @@ def measure(
 def _told_in_one_line(name: str) -> Iterator[None]:
     try:
         yield
-    except RuntimeError as error:  # out of memory among others
+    except RuntimeError as error:  # for example out of memory
         raise UserError(
             f'{name}: cannot be run at this size ({first_line(error)}); choose a smaller '
             '--image-size or --batch, or leave it out'
@@ -140,5 +139,5 @@ def _told_in_one_line(name: str) -> Iterator[None]:
 
 
 def work(models: Collection[str], *, rounds: int, warm_up: int = 1, memory: object = None) -> int:
-    """Reports that :func:`measure` makes."""
+    """Return the number of reports that :func:`measure` makes."""
     return len(models) * (bool(memory) + 1 + rounds + warm_up)

@@ -1,7 +1,7 @@
-"""The backbones that are compared, each as it was published in a segmentor and a detector.
+"""The backbones to compare, as published in a segmentor and a detector.
 
-Swin and ResNet are mmseg's and mmdet's own, named for their registries; head and neck are those of
-the configs here, so that the backbone alone differs.
+Swin and ResNet are mmseg's and mmdet's, by their registry names; head and neck are those of the
+configs here, so that only the backbone differs.
 """
 
 import copy
@@ -21,10 +21,10 @@ class Model(NamedTuple):
     """A segmentor or a detector into which the backbones are put; sizes are (height, width)."""
 
     title: str
-    config: str  # file in configs/ that has its head
-    package: str  # whose models it needs
+    config: str  # file in configs/ with its head
+    package: str  # package of its models
     counted: tuple[int, int]  # size at which the papers count, in pixels
-    measured: tuple[int, int]  # size at which it is timed unless told
+    measured: tuple[int, int]  # default size for timing
 
 
 MODELS: Mapping[str, Model] = {
@@ -42,21 +42,21 @@ class Backbone(NamedTuple):
 
     family: str
     size: str
-    label: str  # what it is called, such as ``Swin-T``
+    label: str  # name, such as ``Swin-T``
     channels: tuple[int, ...]  # of its four maps
-    config: Mapping[str, Any]  # for the registry of the model that it is put into
+    config: Mapping[str, Any]  # for the registry of its model
 
 
 # Swin Transformer, arXiv 2103.14030, section 3.3: width, depth of stage 3, heads of stage 1.
 _SWIN = {'T': (96, 6, 3), 'S': (96, 18, 3), 'B': (128, 18, 4), 'L': (192, 18, 6)}
 _CONVNEXT = {'T': ('tiny', 96), 'S': ('small', 96), 'B': ('base', 128), 'L': ('large', 192)}
-# Which ResNet stands beside which size: by custom. 50 and 101 are of the size of T and S, 152 is
-# smaller than B, and there is none beside L.
+# The ResNet for each size, by convention. 50 and 101 have the size of T and S, 152 is smaller than
+# B, and there is none for L.
 _RESNET = {'T': 50, 'S': 101, 'B': 152}
 
 
 def backbone(family: str, size: str, model: str) -> Backbone | None:
-    """The backbone as it is trained in a model; None where the family has none of that size."""
+    """Return the backbone as trained in a model, or None if the family lacks that size."""
     if family == 'swin':
         return _swin(size, model)
     if family == 'resnet':
@@ -66,7 +66,7 @@ def backbone(family: str, size: str, model: str) -> Backbone | None:
         type='mmconvnext.ConvNeXt',
         arch=arch,
         out_indices=(0, 1, 2, 3),
-        # Of the papers' recipes; XL apart, S in UperNet is the only one with another value.
+        # From the papers' recipes; besides XL, only S in UperNet has another value.
         drop_path_rate=0.3 if (model, size) == ('upernet', 'S') else 0.4,
         layer_scale_init_value=1.0,
     )
@@ -86,7 +86,7 @@ def _swin(size: str, model: str) -> Backbone:
         num_heads=_doubling(heads),
         window_size=7,
         out_indices=(0, 1, 2, 3),
-        # mmseg's and mmdet's own configs.
+        # As in mmseg's and mmdet's configs.
         drop_path_rate=0.3 if model == 'upernet' else 0.2,
     )
     return Backbone('swin', size, f'Swin-{size}', _doubling(width), config)
@@ -94,8 +94,8 @@ def _swin(size: str, model: str) -> Backbone:
 
 def _resnet(size: str, model: str) -> Backbone:
     config = dict(
-        # mmseg's UperNet has the deeper stem, mmdet's Mask R-CNN has not, and freezes stem and
-        # stage 1 and the statistics of its norms.
+        # mmseg's UperNet has the deeper stem; mmdet's Mask R-CNN has the plain stem, and freezes
+        # stem, stage 1 and the statistics of its norms.
         type='ResNetV1c' if model == 'upernet' else 'ResNet',
         depth=_RESNET[size],
         num_stages=4,
@@ -113,15 +113,15 @@ def _doubling(first: int) -> tuple[int, ...]:
 
 
 def chosen(model: str, families: Iterable[str], sizes: Iterable[str]) -> list[Backbone]:
-    """The backbones to compare, size by size."""
+    """Return the backbones to compare, size by size."""
     found = [backbone(family, size, model) for size in sizes for family in families]
     return [one for one in found if one]
 
 
 def with_backbone(config: Config, one: Backbone) -> Config:
-    """A copy of a segmentor's or a Mask R-CNN's config with another backbone.
+    """Return a copy of a segmentor's or a Mask R-CNN's config with another backbone.
 
-    Weights to start from are taken out, and batch norms need no other process.
+    Pretrained weights are removed, and SyncBN is replaced by BN.
     """
     changed = copy.deepcopy(config)
     model = changed.model
@@ -137,13 +137,13 @@ def with_backbone(config: Config, one: Backbone) -> Config:
 
 
 def require_packages(models: Iterable[str]) -> None:
-    """Raise a UserError where a package is not installed that a model is built of."""
+    """Raise a UserError if a package that a model needs is not installed."""
     for name in models:
         package = MODELS[name].package
         if find_spec(package) is None:
             others = [other for other in MODELS if MODELS[other].package != package]
             raise UserError(
-                f'{name}: expected {package}, which it is built of, it is not installed; run '
-                f'python tools/doctor.py for the command, or compare in --models '
-                f'{" ".join(others)} alone'
+                f'{name}: expected {package}, found it not installed; run python '
+                f'tools/doctor.py for the command, or compare only --models '
+                f'{" ".join(others)}'
             )

@@ -1,4 +1,4 @@
-"""Published accuracy against what a model costs here, as a PNG."""
+"""Plot published accuracy against a model's costs on this machine."""
 
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -17,12 +17,12 @@ from mmconvnext.studies.comparison.run import Row
 
 
 class Look(NamedTuple):
-    """How a family is drawn; its points' names lie on sides of their own."""
+    """How a family is drawn; families place the names of points on different sides."""
 
     label: str
     colour: str
     marker: str
-    offset: tuple[int, int]  # of a name, in points
+    offset: tuple[int, int]  # of a point's name, in points
     align: str
 
 
@@ -36,18 +36,18 @@ AXES = {'upernet': 'ADE20K mIoU, multi-scale', 'mask_rcnn': 'COCO box AP'}
 
 
 class Panel(NamedTuple):
-    """One kind of cost: its axis, and its value of a row, None where there is none."""
+    """One kind of cost: its axis, and a function for a row's value or None."""
 
     label: str
     cost: Callable[[Row], Spread | None]
 
 
 def panels(rows: Sequence[Row], sizes: Mapping[str, str]) -> list[Panel]:
-    """The costs that one model's rows have; ``sizes``: what was measured, ``1 × 512²``, by mode."""
+    """Return one model's kinds of cost; ``sizes`` is the measured batch by mode, ``1 × 512²``."""
     height, width = MODELS[rows[0].model].counted
     found = [Panel(f'counted here: GMACs at {width} × {height}', _gmacs)]
     for mode, images in sizes.items():
-        label = f'measured here: seconds a picture,\n{mode} of {images}'
+        label = f'measured here: seconds an image,\n{mode} of {images}'
         found.append(Panel(label, partial(_seconds, mode=mode)))
     return found
 
@@ -67,10 +67,10 @@ def _seconds(row: Row, mode: str) -> Spread | None:
 def draw(
     rows: Sequence[Row], path: Path, sizes: Mapping[str, Mapping[str, str]], where: str
 ) -> None:
-    """Write a PNG: a line of panels for each model, accuracy upwards and cost to the right.
+    """Write a PNG with a row of panels for each model: accuracy over cost.
 
-    ``sizes`` are by model, as of :func:`panels`; ``where`` is the machine that measured, or ''.
-    Raises UserError where it cannot be written.
+    ``sizes`` has the argument of :func:`panels` by model; ``where`` is the measuring machine, or
+    ''. Raises UserError if the file cannot be written.
     """
     models = list(dict.fromkeys(row.model for row in rows))
     of = {model: [row for row in rows if row.model == model] for model in models}
@@ -141,7 +141,7 @@ def _draw_panel(axes: Axes, rows: Sequence[Row], panel: Panel) -> None:
 
 
 def _name(row: Row) -> str:
-    """The size, a ResNet's in its own words."""
+    """Return the size, or a ResNet's depth."""
     if row.backbone.family == 'resnet':
         return row.backbone.label.removeprefix('ResNet-')
     return row.backbone.size

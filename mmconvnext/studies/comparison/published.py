@@ -1,7 +1,7 @@
-"""What others published of the models that are compared; nothing here was measured here.
+"""Published results of the compared models; nothing here was measured by this project.
 
-What was not published has no entry. Recipes differ: each row names its own. Accuracy and cost of a
-ConvNeXt that has a config here are the metafile's.
+Unpublished results have no entry. Recipes differ: each row names its own. Accuracy and cost of a
+ConvNeXt with a config here come from the metafile.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from mmconvnext.analysis.metafile import own_record
 
-# Who published it, by the number in brackets behind it.
+# Sources, by the number in brackets after a result.
 SOURCES: Mapping[int, str] = {
     1: "ConvNeXt's authors, arXiv 2201.03545, tables 1, 3, 4, 10 and 12",
     2: "Swin's authors, github.com/microsoft/Swin-Transformer @005e8ef, README",
@@ -21,34 +21,34 @@ SOURCES: Mapping[int, str] = {
 
 
 class PublishedResult(NamedTuple):
-    """One row that somebody published."""
+    """One published row."""
 
     source: int  # key of :data:`SOURCES`
     setting: str  # pre-training, crop, schedule
     accuracy: Mapping[str, float]  # percent, by the name of the metric
     parameters_m: float | None = None  # of the whole model, in millions
-    gflops: float | None = None  # billions of multiply-accumulates, which the papers round up
-    speed: Mapping[str, float] = MappingProxyType({})  # images a second by the hardware
+    gflops: float | None = None  # billions of multiply-accumulates; the papers round up
+    speed: Mapping[str, float] = MappingProxyType({})  # images per second, by hardware
 
     def as_json(self) -> dict[str, Any]:
         plain = {'accuracy': dict(self.accuracy), 'speed': dict(self.speed)}
         return self._asdict() | plain | {'source': SOURCES[self.source]}
 
 
-# The metrics of each model, in the order of a table; the first one stands on the figure's axis.
+# The metrics of each model, in the order of a table; the first one is the figure's axis.
 METRICS: Mapping[str, tuple[str, ...]] = {
     'upernet': ('mIoU ms', 'mIoU ss'),
     'mask_rcnn': ('box AP', 'mask AP'),
 }
 
-# What the metafile calls them.
+# Their names in the metafile.
 _NAMES = {'mIoU ms': 'mIoU(ms+flip)', 'mIoU ss': 'mIoU', '1K': 'Top 1 Accuracy'}
 _K1, _K22 = '1K, 512², 160k', '22K, 640², 160k'
 _COCO = '1K, 36 epochs'
 
 
 def _own(config: str, setting: str, *metrics: str, **speed: float) -> PublishedResult:
-    """A ConvNeXt's: accuracy and cost from the entry of its config in the metafile."""
+    """Return a ConvNeXt's accuracy and cost from its config's entry in the metafile."""
     record = own_record(config)
     accuracy = {name: record.results[_NAMES.get(name, name)] for name in metrics}
     return PublishedResult(1, setting, accuracy, record.parameters_m, record.gmacs, speed)
@@ -68,7 +68,7 @@ def _coco(source: int, box: float, mask: float, *cost: float, **speed: float) ->
 
 @cache
 def results() -> Mapping[str, Mapping[tuple[str, str], PublishedResult]]:
-    """By model, then by family and size; a UserError where the metafile lacks one."""
+    """Return results by model, then by family and size; raise UserError if one is missing."""
     ade, coco = METRICS['upernet'], METRICS['mask_rcnn']
     return {
         'upernet': {
@@ -94,7 +94,7 @@ def results() -> Mapping[str, Mapping[tuple[str, str], PublishedResult]]:
 
 
 def result(model: str, family: str, size: str) -> PublishedResult | None:
-    """What was published of a model with a backbone; ConvNeXt without its fast form is the same."""
+    """Return the published result of a model with a backbone; plain ConvNeXt has the same."""
     return results()[model].get((family.removesuffix('_plain'), size))
 
 
@@ -106,15 +106,15 @@ def _top1(
 
 def _convnext(config: str, k22: float, **speed: float) -> PublishedResult:
     own = _own(config, '224²', '1K', **speed)
-    # Of 22K there are no configs at 224² but XL's.
+    # For 22K there are no configs at 224² except XL's.
     return own._replace(accuracy={**own.accuracy, '22K to 1K': k22})
 
 
 @cache
 def imagenet() -> Mapping[str, PublishedResult]:
-    """ImageNet-1K top-1 at 224², and images a second, of the classifiers, by backbone.
+    """Return the classifiers' ImageNet-1K top-1 at 224² and images per second, by backbone.
 
-    ResNet-50 is the roadmap's, trained as ConvNeXt is. A UserError where the metafile lacks one.
+    ResNet-50 is the roadmap's, trained like ConvNeXt. Raises UserError if the metafile lacks one.
     """
     return {
         'Swin-T': _top1({'1K': 81.3}, 28, 4.5, V100=757.9, A100=1325.6),

@@ -1,4 +1,4 @@
-"""A whole comparison: every backbone in one model, counted and measured."""
+"""Run a comparison: count and measure every backbone in one model."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -16,10 +16,10 @@ from mmconvnext.studies.comparison import cost
 from mmconvnext.studies.comparison.families import MODELS, Backbone, chosen, with_backbone
 from mmconvnext.studies.comparison.published import PublishedResult, imagenet, result
 
-# In full and with `quick`.
+# Without and with `quick`.
 ROUNDS, WARM_UP = (5, 3), (1, 0)
 QUICK_SIZES = {'upernet': (128, 128), 'mask_rcnn': (256, 320)}
-# Opens a progress bar of a title and a number of steps.
+# Opens a progress bar with a title and a number of steps.
 Watch = Callable[[str, int], AbstractContextManager[Report]]
 
 
@@ -31,11 +31,11 @@ class Row:
     backbone: Backbone
     published: PublishedResult | None
     counted: Complexity
-    # By mode, ``inference`` or ``training``, as far as it was measured.
+    # By mode, ``inference`` or ``training``, if measured.
     measured: dict[str, cost.Speed] = dataclasses.field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values, published, counted and measured ones apart."""
+        """Return plain values, separated into published, counted and measured."""
         height, width = MODELS[self.model].counted
         return {
             'model': self.model,
@@ -49,25 +49,25 @@ class Row:
 
 
 def counted_row(model: str, config: Config, backbone: Backbone) -> Row:
-    """The row of a backbone before anything is measured; a UserError where it cannot be built.
+    """Return a backbone's row without measurements; raise UserError if it cannot be built.
 
-    ``config`` has the head of ``model``, one of ``MODELS``.
+    ``config`` has the head of ``model``, a key of ``MODELS``.
     """
     counted = count(with_backbone(config, backbone), *MODELS[model].counted)
     return Row(model, backbone, result(model, backbone.family, backbone.size), counted)
 
 
-# Gets the rows of a model whenever some have been measured.
+# Called with the rows of a model after each measurement.
 Keep = Callable[[Sequence[Row]], None]
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is compared, and how it is measured."""
+    """The backbones to compare, and how to measure them."""
 
     families: Sequence[str]
-    sizes: Sequence[str]  # letters; only those of one size take turns
-    modes: Sequence[str] = ()  # ``inference`` and ``training``, or none to count alone
+    sizes: Sequence[str]  # letters; only backbones of one size are measured in turns
+    modes: Sequence[str] = ()  # ``inference`` and ``training``, or empty: only count
     image_size: tuple[int, int] | None = None  # height and width; None: each model's own
     batch: int | None = None  # images; None: 1 in inference and 2 in training
     rounds: int | None = None
@@ -75,7 +75,7 @@ class Settings:
     device: str = 'cpu'
 
     def size_of(self, model: str) -> tuple[int, int]:
-        """Height and width of the measured pictures, in pixels."""
+        """Return height and width of the measured images, in pixels."""
         default = QUICK_SIZES[model] if self.quick else MODELS[model].measured
         return self.image_size or default
 
@@ -83,7 +83,7 @@ class Settings:
         return self.batch or (2 if mode == 'training' else 1)
 
     def in_words(self, model: str) -> dict[str, str]:
-        """What is measured of a model, such as ``2 × 512²``, by mode."""
+        """Return the measured batch of a model by mode, such as ``2 × 512²``."""
         height, width = self.size_of(model)
         size = f'{height}²' if height == width else f'{height} × {width}'
         return {mode: f'{self.batch_of(mode)} × {size}' for mode in self.modes}
@@ -97,11 +97,11 @@ def compare(
     watch: Watch,
     keep: Keep = lambda _: None,
 ) -> list[Row]:
-    """The rows of one of ``MODELS``: everything counted, then measured size by size.
+    """Return the rows of one of ``MODELS``: all are counted first, then measured size by size.
 
-    ``config`` has the model's head; without ``memory`` no peak memory is taken. ``keep`` is called
-    after each size, for what follows may take an hour, and fail. Raises UserError where a model
-    cannot be built or run.
+    ``config`` has the model's head; without ``memory`` no peak memory is measured. ``keep`` is
+    called after each size, because the next size may take an hour and fail. Raises UserError if a
+    model cannot be built or run.
     """
     backbones = chosen(model, settings.families, settings.sizes)
     rows = [counted_row(model, config, one) for one in backbones]
@@ -122,7 +122,7 @@ def _measure(
     memory: MemoryMeter | None,
     watch: Watch,
 ) -> None:
-    """Put the speed into the rows of one model and size, which take turns."""
+    """Measure the rows of one model and size in turns, and store their speed."""
     model = rows[0].model
     tasks = {
         row.backbone.label: cost.task_of(
@@ -143,7 +143,7 @@ def _measure(
 
 
 def as_json(rows: Sequence[Row], settings: Settings, here: Machine) -> dict[str, Any]:
-    """Plain values of rows of any models, and of the machine that measured them."""
+    """Return plain values of rows of any models, and of the measuring machine."""
     labels = {row.backbone.label for row in rows}
     return {
         'machine': here._asdict(),

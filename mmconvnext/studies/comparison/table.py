@@ -1,4 +1,4 @@
-"""The comparison as tables for a terminal; each column says whose numbers it has."""
+"""The comparison as tables for a terminal; each column names its source."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple
@@ -13,20 +13,20 @@ from mmconvnext.studies.comparison.run import Row
 NOTHING = '–'  # not published, or not measured
 
 
-def comparison_table(rows: Sequence[Row], pictures: Mapping[str, str]) -> Table:
-    """One row for each backbone in one model: published, counted here, measured here.
+def comparison_table(rows: Sequence[Row], images: Mapping[str, str]) -> Table:
+    """Return one row per backbone in one model: published, counted here, measured here.
 
-    ``pictures`` says by mode what was measured, such as ``2 × 512²``.
+    ``images`` is the measured batch by mode, such as ``2 × 512²``.
     """
     model = rows[0].model
     height, width = MODELS[model].counted
     metrics = METRICS[model]
     on_a100 = any(row.published and row.published.speed for row in rows)
     headers = [f'published\n{" / ".join(metrics)}, %', 'published\nM / GFLOPs']
-    headers += ['published\nA100\npictures/s'] if on_a100 else []
+    headers += ['published\nA100\nimages/s'] if on_a100 else []
     headers.append(f'counted here\nM / GMACs\nat {width} × {height}')
-    for mode in pictures:
-        headers += [f'measured here\n{mode}\n{unit}' for unit in ('pictures/s', 'peak MiB')]
+    for mode in images:
+        headers += [f'measured here\n{mode}\n{unit}' for unit in ('images/s', 'peak MiB')]
     title = f'{MODELS[model].title}: the same head, another backbone'
     table = _empty(title, ['backbone', 'published\nby: trained with'], headers)
     for place, row in enumerate(rows):
@@ -34,27 +34,27 @@ def comparison_table(rows: Sequence[Row], pictures: Mapping[str, str]) -> Table:
             table.add_section()
         cells = _published(row.published, metrics)[: None if on_a100 else -1]
         cells.append(f'{row.counted.parameters / 1e6:.2f} / {row.counted.macs / 1e9:,.1f}')
-        for mode in pictures:
+        for mode in images:
             cells += _measured(row.measured.get(mode))
         table.add_row(row.backbone.label, *cells)
     table.caption = _sources(row.published for row in rows)
     if any(row.published and '640²' in row.published.setting for row in rows):
         table.caption += '\nPublished GFLOPs of 640² rows are at 2560 × 640'
-    if pictures:
-        words = ', '.join(f'{mode} {pictures[mode]}' for mode in pictures)
-        table.caption += f'\nMeasured: {words}; medians and quartiles; memory beyond the model'
+    if images:
+        words = ', '.join(f'{mode} {images[mode]}' for mode in images)
+        table.caption += f'\nMeasured: {words}; medians and quartiles; memory without the model'
     return table
 
 
 def imagenet_table(labels: Iterable[str]) -> Table | None:
-    """The published classification results of some backbones; None where there are none."""
+    """Return the published classification results of some backbones, or None."""
     published = imagenet()
     found = {label: published[label] for label in labels if label in published}
     if not found:
         return None
     title = 'ImageNet-1K, the classifiers at 224²: all published, nothing measured here'
-    headers = ['top-1, 1K', 'top-1, 22K to 1K', 'M', 'GFLOPs', 'V100, pictures/s']
-    headers.append('A100, pictures/s')
+    headers = ['top-1, 1K', 'top-1, 22K to 1K', 'M', 'GFLOPs', 'V100, images/s']
+    headers.append('A100, images/s')
     table = _empty(title, ['backbone'], [f'published\n{header}' for header in headers])
     for label, one in found.items():
         values = [one.accuracy.get('1K'), one.accuracy.get('22K to 1K')]
@@ -65,7 +65,7 @@ def imagenet_table(labels: Iterable[str]) -> Table | None:
 
 
 def _empty(title: str, texts: Sequence[str], numbers: Sequence[str]) -> Table:
-    """A table with headers for columns of text, and for columns of numbers."""
+    """Return a table with headers for columns of text, and for columns of numbers."""
     table = Table(*texts, title=title, title_justify='left', caption_justify='left')
     table.caption_style = ''
     for header in numbers:
@@ -90,7 +90,7 @@ def _published(one: PublishedResult | None, metrics: Sequence[str]) -> list[str]
 
 
 def _measured(speed: Speed | None) -> list[str]:
-    """Median and quartiles of the images a second, and the peak memory."""
+    """Return median and quartiles of images per second, and the peak memory."""
     if speed is None:
         return [NOTHING, NOTHING]
     median, lower, upper = (

@@ -1,4 +1,4 @@
-"""Every network from ResNet to ConvNeXt: what each step costs, and what it reaches."""
+"""Every network from ResNet to ConvNeXt, with each step's costs and accuracy."""
 
 from mmconvnext.studies.roadmap.network import RoadmapNet
 from mmconvnext.studies.roadmap.steps import REGIMES, ROADMAP

@@ -18,7 +18,7 @@ from mmconvnext.studies.roadmap.steps import Design
 
 
 class RoadmapBlock(nn.Module):
-    """Three convolutions with norms and activations between them, and a shortcut around them.
+    """Three convolutions with norms and activations, and a shortcut.
 
     Shapes: (N, channels, H, W) → (N, out_channels, ⌈H / stride⌉, ⌈W / stride⌉).
     """
@@ -49,8 +49,8 @@ class RoadmapBlock(nn.Module):
         self.drop_path = StochasticDepth(drop_path)
         self.shortcut: nn.Module = nn.Identity()
         if stride > 1 or channels != out_channels:
-            # The paper does not say what becomes of this norm where a block has fewer of them.
-            # It stays, which is our choice: the paper counts the norms of the branch.
+            # The paper does not say whether this norm remains when blocks have fewer norms. It
+            # remains, which is our choice: the paper counts the norms of the branch.
             conv = convolution(design, channels, out_channels, stride=stride, normed=True)
             self.shortcut = nn.Sequential(conv, normalisation(design, out_channels))
 
@@ -73,7 +73,7 @@ class RoadmapBlock(nn.Module):
 
 
 def _convolutions(design: Design, channels: int, out: int, stride: int) -> Iterator[nn.Conv2d]:
-    """The convolutions of a block in their order; one of them has the kernel and the stride."""
+    """Yield the convolutions of a block in order; one of them has the kernel and the stride."""
     if design.block == 'bottleneck':
         widths, spatial = (channels, out // 4, out // 4, out), 1
     elif design.block == 'inverted':
@@ -98,14 +98,14 @@ def convolution(
     groups: int = 1,
     normed: bool,
 ) -> nn.Conv2d:
-    """A convolution padded to keep the size, or to round it up; ``normed``: a norm follows."""
-    # A BatchNorm takes any bias away again, and ResNet has none; LayerNorm does not.
+    """Return a convolution with "same" padding; ``normed`` means that a norm follows."""
+    # BatchNorm removes any bias, and ResNet has none; LayerNorm does not remove it.
     bias = not (normed and design.norm == 'batch')
     return nn.Conv2d(channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=bias)
 
 
 def normalisation(design: Design, channels: int) -> nn.Module:
-    """The norm of a design: BatchNorm with ResNet's epsilon, LayerNorm with ConvNeXt's."""
+    """Return a design's norm: BatchNorm with ResNet's epsilon, LayerNorm with ConvNeXt's."""
     if design.norm == 'batch':
         return nn.BatchNorm2d(channels)
     return LayerNorm2d(channels, eps=1e-6)
@@ -113,7 +113,7 @@ def normalisation(design: Design, channels: int) -> nn.Module:
 
 @contextmanager
 def _uncounted(block: nn.Module) -> Iterator[None]:
-    """While a block is computed anew its BatchNorms must not count the batch a second time."""
+    """Keep BatchNorms from counting a batch again while a block is recomputed."""
     norms: list[Any] = [m for m in block.modules() if isinstance(m, _BatchNorm) and m.training]
     before = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
     for norm in norms:

@@ -1,4 +1,4 @@
-"""What the classifier of each step of the roadmap costs: counted, and timed on this machine."""
+"""Count the costs of each roadmap step's classifier, and time it on this machine."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,16 +11,16 @@ from mmconvnext.analysis.benchmark.step import ModelStep, Step
 from mmconvnext.analysis.benchmark.timing import Report, Spread, repeats_of, time_rounds
 from mmconvnext.analysis.cost.complexity import Complexity, count
 
-# What the paper counts: ImageNet-1K's pictures and classes.
+# As in the paper: ImageNet-1K's image size and number of classes.
 SIZE, CLASSES = 224, 1000
 
 
 class Bench(NamedTuple):
     """How steps are timed."""
 
-    size: int  # of the images' sides, in pixels
-    batches: tuple[int, int]  # images of an inference, and of a training step
-    rounds: int  # that are counted; one more goes before them
+    size: int  # side of the images, in pixels
+    batches: tuple[int, int]  # images of an inference step, and of a training step
+    rounds: int  # counted rounds, after one warm-up round
     device: str
 
     def in_words(self) -> str:
@@ -39,13 +39,13 @@ class Timing(NamedTuple):
 
 
 def classifier(step: str, regime: str) -> dict:
-    """Config of the ImageNet-1K classifier of a step."""
+    """Return the config of a step's ImageNet-1K classifier."""
     backbone = dict(type='mmconvnext.RoadmapNet', step=step, regime=regime, out_indices=(3,))
     return dict(type='mmconvnext.ImageClassifier', backbone=backbone, num_classes=CLASSES)
 
 
 def count_step(step: str, regime: str) -> Complexity:
-    """Multiply-accumulates and parameters of a step's classifier at 224², as the paper counts."""
+    """Count multiply-accumulates and parameters of a step's classifier at 224², like the paper."""
     return count(Config(dict(model=classifier(step, regime))), SIZE, SIZE)
 
 
@@ -58,7 +58,7 @@ def time_steps(
     """
 
     def measure(batch: int, training: bool) -> dict[str, Spread]:
-        # In a function: the models of inference are gone before those of training are made.
+        # In a function, so that models for inference are freed before those for training.
         steps = {name: _prepare(name, regime, bench, batch, training) for name in names}
         repeats = repeats_of(steps[names[0]], bench.device)
         seconds = time_rounds(

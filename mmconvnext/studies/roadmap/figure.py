@@ -1,4 +1,4 @@
-"""The paper's figure 2 drawn anew: a row for each step, a panel for each quantity."""
+"""The paper's figure 2 with our counts: a row for each step, a panel for each quantity."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -19,14 +19,14 @@ from mmconvnext.studies.roadmap.runs import DataSet, OwnResult
 from mmconvnext.studies.roadmap.steps import ROADMAP
 from mmconvnext.studies.roadmap.table import ENDS, Row, Way, milliseconds
 
-# Published blue, a person's own vermilion, counted green; light, of the same hue: not kept.
+# Published: blue; the user's: vermilion; counted: green; steps not kept: lighter.
 PUBLISHED, OWN, COUNTED = COLOURS[0], COLOURS[1], COLOURS[2]
 INFERENCE, TRAINING, RIVAL = COLOURS[3], COLOURS[4], '#777777'
 _HATCH = '/////'
-# Free space above a chapter's rows, in rows: its name stands there.
+# Space for a chapter's name above its rows, in rows.
 _CHAPTER = 0.75
 _BAR = 0.72
-# Inches of panels up to which two regimes stand side by side.
+# Maximal width of panels, in inches, for two regimes side by side.
 _WIDEST = 20
 
 
@@ -39,12 +39,12 @@ class Panel(NamedTuple):
 
 
 def draw_roadmap(ways: Sequence[Way], path: Path) -> None:
-    """Write a PNG; a UserError where it cannot be written."""
+    """Write a PNG; raise UserError if it cannot be written."""
     save(roadmap_figure(ways), path)
 
 
 def roadmap_figure(ways: Sequence[Way]) -> Figure:
-    """The figure of one or two regimes with the same steps, one above the other where wide."""
+    """Return a figure of one or two regimes with the same steps; wide ones are stacked."""
     data_sets = list(dict.fromkeys(data for way in ways for data in way.data_sets()))
     panels = [_panels(way, data_sets) for way in ways]
     widths = [panel.width for panel in panels[0]]
@@ -82,7 +82,7 @@ def _panels(way: Way, data_sets: Sequence[DataSet]) -> list[Panel]:
 
 
 def _places(rows: Sequence[Row]) -> tuple[list[float], list[tuple[float, str]]]:
-    """Places of the rows and of the rival below them, and of the chapters' names."""
+    """Return positions of the rows, of the rival below them, and of the chapters' names."""
     places: list[float] = []
     chapters: list[tuple[float, str]] = []
     place, chapter = -1.0, ''
@@ -117,7 +117,7 @@ def _name_rows(
 
 
 class Bar(NamedTuple):
-    """A value, how far it spreads, and what is written at its end."""
+    """A value, its spread, and the text at its end."""
 
     spread: Spread
     text: str
@@ -186,7 +186,7 @@ def _draw_timing(axes: Axes, way: Way, places: Sequence[float], mode: int) -> No
 def _draw_bars(
     axes: Axes, way: Way, places: Sequence[float], bars: Sequence[Bar | None], colour: str
 ) -> None:
-    """A bar for each row that has one, hatched where the paper did not keep the step."""
+    """Draw a bar for each row with a value, hatched if the paper did not keep the step."""
     drawn = [(p, row.step.kept, *bar) for p, row, bar in zip(places, way.rows, bars) if bar]
     places, kept, spreads, texts = zip(*drawn)
     errors = [[s.median - s.lower for s in spreads], [s.upper - s.median for s in spreads]]
@@ -209,7 +209,7 @@ def _draw_bars(
 def _write(
     axes: Axes, x: float, place: float, text: str, distance: float = 4, colour: str = 'black'
 ) -> None:
-    """Beside a bar; on white, since lines may pass there."""
+    """Write next to a bar, on white, because lines may pass there."""
     axes.annotate(text, (x, place), (distance, -0.5), textcoords='offset points', va='center',
                   fontsize=7.5, color=colour,
                   bbox={'facecolor': 'white', 'edgecolor': 'none', 'pad': 0.6})  # fmt: skip
@@ -224,7 +224,7 @@ def _finish(axes: Axes, title: str, places: Sequence[float]) -> None:
 
 
 def _legend(figure: Figure, ways: Sequence[Way]) -> None:
-    """What the colours and signs are; each says who found the number."""
+    """Draw the legend of colours and marks, with the source of each number."""
     handles: list[Artist] = [
         Patch(color=PUBLISHED, label='published accuracy, standard deviation'),
         Patch(color=RIVAL, label='Swin, published'),
@@ -236,7 +236,7 @@ def _legend(figure: Figure, ways: Sequence[Way]) -> None:
     if any(way.notes() for way in ways):
         handles.append(sign(marker='$\\dag$', markersize=7, label='a contradiction in the paper'))
     if any(result.unfinished for way in ways for row in way.rows for result in row.own.values()):
-        handles.append(sign(marker='$\\ldots$', markersize=9, label='your training had not ended'))
+        handles.append(sign(marker='$\\ldots$', markersize=9, label='your training is unfinished'))
     columns = min(len(handles), int(figure.get_figwidth() / 2.9))
     figure.legend(handles=handles, frameon=False, fontsize=8.5, loc='outside lower left',
                   ncols=columns)  # fmt: skip

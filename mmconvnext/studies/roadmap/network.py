@@ -17,42 +17,42 @@ from mmconvnext.registry import MODELS
 from mmconvnext.studies.roadmap.block import RoadmapBlock, convolution, normalisation
 from mmconvnext.studies.roadmap.steps import Design, find_design
 
-# What has the place of a part in ConvNeXt.
+# ConvNeXt's names of the corresponding parts.
 _IN_CONVNEXT = {'stem': 'downsample_layers.0', 'downsampling': 'downsample_layers'}
 
 
 @MODELS.register_module()
 class RoadmapNet(Backbone):
-    """Any network of the roadmap as a multi-scale backbone: ResNet, ConvNeXt, all between.
+    """Any network of the roadmap, from ResNet to ConvNeXt, as a multi-scale backbone.
 
     ``forward`` maps (N, in_channels, H, W), H and W at least 32, to a tuple of (N, C_i, ≈H / s_i,
-    ≈W / s_i) maps, one for each entry of ``out_indices`` and in its order, at strides s = 4, 8,
-    16, 32: convolutions inside of blocks round a size up, patches round it down. The C_i are
-    ``channels``, which depend on the step. Before the step ``layer_norm`` the maps are the stages'
-    own, from there on each goes through an output LayerNorm, ``norm0`` to ``norm3``. They are
-    contiguous in memory. A stage beyond the last of ``out_indices`` is not built.
+    ≈W / s_i) maps, in the order of ``out_indices``, at strides s = 4, 8, 16, 32: convolutions in
+    blocks round a size up, patches round it down. The C_i are ``channels``, which depend on the
+    step. Before the step ``layer_norm`` the maps are the stages' outputs; from this step on each
+    map goes through an output LayerNorm, ``norm0`` to ``norm3``. Maps are contiguous in memory.
+    Stages after the last of ``out_indices`` are not built.
 
-    The last step is :class:`~mmconvnext.ConvNeXt` tiny or base, layer by layer and by other names;
-    to use that network take ConvNeXt, which reads its published weights and is faster on a CPU.
+    The last step equals :class:`~mmconvnext.ConvNeXt` tiny or base, computed layer by layer and
+    with other names. To use that network, use ConvNeXt: it reads published weights and is faster.
 
     Args:
-        step: Name of a step of :data:`~mmconvnext.studies.roadmap.steps.ROADMAP`; the regime's
-            name is the first one's.
+        step: Name of a step in :data:`~mmconvnext.studies.roadmap.steps.ROADMAP`; the first step
+            also has the regime's name.
         regime: ``'resnet50'``, which ends at ConvNeXt-T, or ``'resnet200'``, at ConvNeXt-B.
         in_channels: Channels of the input.
         out_indices: Stages whose maps are returned, 0 to 3, or -4 to -1 from the end.
         drop_path_rate: Stochastic depth of the last block; it grows linearly from 0.
-        layer_scale_init_value: Start of the layer scale, which the last step alone has; 0 builds
-            none.
-        frozen_stages: -1 freezes nothing, 0 the stem, k also the stages before k with what
-            leads to them and their output norms. It holds through ``train()``.
-        norm_eval: BatchNorms use their running statistics in training too, as detectors with few
-            pictures on a GPU want it.
+        layer_scale_init_value: Initial value of the layer scale, which only the last step has;
+            0 disables it.
+        frozen_stages: -1 freezes nothing, 0 the stem, k also the first k stages with their
+            downsampling layers and output norms. ``train()`` keeps them frozen.
+        norm_eval: Use the running statistics of BatchNorms in training too, for detectors with few
+            images per GPU.
         with_cp: Recompute every block in the backward pass: same gradients, less memory.
         init_cfg: ``dict(type='Pretrained', checkpoint=FILE or URL)``, with ``prefix``, ``ema``
-            and ``sha256``, loads a RoadmapNet's own weights strictly, most often those of a
-            classifier that was trained by configs/roadmap_resnet50_in1k.py; None draws truncated
-            normal weights, σ = .02, at every step, which is our choice.
+            and ``sha256``, loads a RoadmapNet's weights strictly, usually those of a classifier
+            trained with configs/roadmap_resnet50_in1k.py. None draws truncated normal weights,
+            σ = .02, at every step, which is our choice.
 
     Raises:
         ArgumentError: (a ValueError) an argument is not one of the above, or an input is too
@@ -97,7 +97,7 @@ class RoadmapNet(Backbone):
     def _build(self, drop_path_rate: float, layer_scale_init_value: float, with_cp: bool) -> None:
         rates = iter(arguments.drop_path_rates(drop_path_rate, sum(self.depths)))
         self.stem = _stem(self.design, self.in_channels)
-        self.downsampling = nn.ModuleList()  # where it is not inside of the blocks
+        self.downsampling = nn.ModuleList()  # if it is not inside the blocks
         self.stages = nn.ModuleList()
         channels = self.design.width
         for stage in range(max(self.out_indices) + 1):
@@ -131,11 +131,11 @@ class RoadmapNet(Backbone):
         return tuple(outputs[stage] for stage in self.out_indices)
 
     def _classifier_norm(self) -> nn.Module:
-        # The norm after the pooling comes into the network with the last step.
+        # The norm after the pooling is introduced with the last step.
         return super()._classifier_norm() if self.design.separate_downsampling else nn.Identity()
 
     def train(self, mode: bool = True) -> Self:
-        """As torch's, except that frozen parts stay in eval mode; returns self."""
+        """Like ``nn.Module.train``, but frozen parts stay in eval mode."""
         super().train(mode)
         if self.norm_eval:
             for module in self.modules():
@@ -148,7 +148,7 @@ class RoadmapNet(Backbone):
         super()._load(checkpoint, {**options, 'own': called})
 
     def _layers(self) -> int:
-        # One for three blocks at every step: 6 for 9 blocks and 12 for 27, as in the paper.
+        # One id for every three blocks: 6 for 9 blocks and 12 for 27, as in the paper.
         return 3 + -(-self.depths[2] // 3)
 
     def _convnext_name(self, name: str) -> str:
@@ -164,7 +164,7 @@ def _stem(design: Design, in_channels: int) -> nn.Sequential:
         conv = convolution(design, in_channels, width, kernel=7, stride=2, normed=True)
     layers: list[nn.Module] = [conv, normalisation(design, width)]
     if 2 in design.activations:
-        # After a patchify stem too, which is our choice: a block gets what a block gives.
+        # Also after a patchify stem, which is our choice: blocks get activated inputs.
         layers.append(design.activation())
     if design.stem != 'patchify':
         layers.append(nn.MaxPool2d(3, stride=2, padding=1))

@@ -1,4 +1,4 @@
-"""The roadmap's figures as the paper published them, and where they contradict each other.
+"""The roadmap's published figures, and contradictions between them.
 
 Source: Liu et al., A ConvNet for the 2020s (arXiv 2201.03545v2), figure 2 and tables 10 and 11:
 ImageNet-1K, 224², top-1 in percent. None of the accuracies was reproduced here.
@@ -10,16 +10,16 @@ SOURCE = 'arXiv 2201.03545v2, tables 10 and 11'
 
 
 class PublishedNetwork(NamedTuple):
-    """What the paper prints of a network; its FLOPs are multiply-accumulates."""
+    """The paper's figures for a network; its FLOPs are multiply-accumulates."""
 
-    top1: float  # in percent; of ResNet-50's way the mean of several runs
+    top1: float  # in percent; in the ResNet-50 regime the mean of several runs
     gflops: float
-    deviation: float | None = None  # of top1 over the runs, where the paper gives it
-    note: str = ''  # what is wrong with it
+    deviation: float | None = None  # of top1 over the runs, if published
+    note: str = ''  # a contradiction in the figures
 
 
 class Rival(NamedTuple):
-    """The network that the paper compares the last step with."""
+    """The network with which the paper compares the last step."""
 
     name: str
     published: PublishedNetwork

@@ -1,8 +1,8 @@
-"""A person's own accuracy on the steps of the roadmap, from the work dirs of their runs.
+"""Read a user's accuracy on the roadmap's steps from the work dirs of their runs.
 
-Each start of tools/train.py and tools/test.py leaves a folder ``WORK_DIR/TIMESTAMP`` with its
-config in ``vis_data/config.py``; a training logs its evaluations in ``vis_data/scalars.json``, a
-test its result in ``TIMESTAMP.json``. The configs are read as literals, which run nothing.
+Each start of tools/train.py and tools/test.py writes a folder ``WORK_DIR/TIMESTAMP`` with its
+config in ``vis_data/config.py``. A training logs its evaluations in ``vis_data/scalars.json``, a
+test its result in ``TIMESTAMP.json``. The configs are read as literals, without running them.
 """
 
 import json
@@ -21,19 +21,19 @@ from mmconvnext.errors import UserError, first_line
 from mmconvnext.studies.roadmap.steps import REGIMES, ROADMAP, find_design
 
 METRIC = 'top1'
-# What each regime ends at, under its other name.
+# The size of ConvNeXt at the end of each regime.
 _ENDS = {'tiny': REGIMES[0], 'base': REGIMES[1]}
 
 
 class DataSet(NamedTuple):
-    """Where an accuracy was measured."""
+    """The dataset on which an accuracy was measured."""
 
     folder: str
     classes: int
 
     @property
     def label(self) -> str:
-        """The last parts of the folder, which have room in a table, and the classes."""
+        """Return the last parts of the folder, short enough for a table, and the classes."""
         return f'{"/".join(Path(self.folder).parts[-2:])}, {self.classes} classes'
 
 
@@ -44,17 +44,17 @@ class OwnRun(NamedTuple):
     step: str
     data: DataSet
     top1: float  # in percent
-    start: Path  # its folder
-    unfinished: str = ''  # how far a training was that goes on, or was stopped
+    start: Path  # folder of the start
+    unfinished: str = ''  # progress of a training that is running or was stopped
 
 
 class OwnResult(NamedTuple):
-    """Of one step on one dataset, over runs in work dirs of their own."""
+    """The result of one step on one dataset, over runs in separate work dirs."""
 
-    top1: float  # in percent; their mean
-    deviation: float | None  # their standard deviation; None of a single run
+    top1: float  # mean, in percent
+    deviation: float | None  # standard deviation; None for a single run
     runs: int
-    unfinished: str = ''  # how far a single run was, or how many were not at their end
+    unfinished: str = ''  # progress of a single run, or number of unfinished runs
 
     @classmethod
     def of(cls, runs: Sequence[OwnRun]) -> Self:
@@ -73,8 +73,8 @@ OwnResults = dict[tuple[str, str], dict[DataSet, OwnResult]]
 def read_own_runs(paths: Iterable[str | Path]) -> tuple[list[OwnRun], list[str]]:
     """Read the runs in work dirs, folders of them, or single scalars.json or TIMESTAMP.json files.
 
-    Returns the runs, and a sentence about each start that is left out. Raises UserError where one
-    of the paths has no run of the roadmap with a top-1 accuracy.
+    Returns the runs, and a sentence about each start that is skipped. Raises UserError if a path
+    has no run of the roadmap with a top-1 accuracy.
     """
     found: dict[Path, OwnRun] = {}
     left_out: list[str] = []
@@ -94,7 +94,7 @@ def read_own_runs(paths: Iterable[str | Path]) -> tuple[list[OwnRun], list[str]]
 
 
 def own_results(runs: Iterable[OwnRun]) -> OwnResults:
-    """Of each work dir its latest run counts."""
+    """Return the results; only the latest run of each work dir counts."""
     latest: dict[tuple[str, str, DataSet], dict[Path, OwnRun]] = {}
     for run in sorted(runs, key=lambda one: one.start.name):
         place = (run.regime, run.step, run.data)
@@ -106,7 +106,7 @@ def own_results(runs: Iterable[OwnRun]) -> OwnResults:
 
 
 def _starts(path: Path) -> list[Path]:
-    """Folders of starts, oldest first in each work dir."""
+    """Return the folders of starts, oldest first in each work dir."""
     wanted = 'expected a work dir of tools/train.py or tools/test.py, or a log in one'
     if not path.exists():
         raise UserError(f'{path}: {wanted}, got nothing')
@@ -139,7 +139,7 @@ def _read_start(start: Path) -> OwnRun:
 
 
 def _read_config(start: Path) -> Config:
-    """The config of a start: its own, or the only one in the work dir."""
+    """Return the config of a start: its own, or the only one in the work dir."""
     candidates = [start / 'vis_data' / 'config.py']
     if not candidates[0].is_file():
         candidates = sorted(start.absolute().parent.glob('*.py'))
@@ -155,7 +155,7 @@ def _read_config(start: Path) -> Config:
 
 
 def _place(start: Path, model: ConfigDict) -> tuple[str, str]:
-    """Regime and step of a model; the last steps are ConvNeXt-T and -B as well."""
+    """Return regime and step of a model; ConvNeXt-T and -B are also the last steps."""
     backbone = model.get('backbone') or {}
     kind = str(backbone.get('type', 'no backbone')).removeprefix('mmconvnext.')
     if kind == 'RoadmapNet':
@@ -183,7 +183,7 @@ def _tested(path: Path) -> float:
 
 
 def _last_evaluated(start: Path, config: Config) -> tuple[float, str]:
-    """Top-1 of a training's last evaluation, and how far it was, if not at its end."""
+    """Return the top-1 of a training's last evaluation, and its progress if unfinished."""
     found = [
         (value, point)
         for point in read_run(start, start.name).evaluations

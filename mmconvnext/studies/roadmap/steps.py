@@ -1,8 +1,8 @@
-"""The steps from ResNet to ConvNeXt, and of what each network on the way is made.
+"""The steps from ResNet to ConvNeXt, and the design of each network on the way.
 
 Source: Liu et al., A ConvNet for the 2020s (arXiv 2201.03545v2), section 2, figure 2 and tables 10
-and 11. What the paper leaves open, and multiply-accumulates do not show, is chosen here; such a
-place says "our choice".
+and 11. Where the paper is not specific, and multiply-accumulates do not decide, the code has a
+comment "our choice".
 """
 
 from dataclasses import dataclass, replace
@@ -18,14 +18,14 @@ REGIMES = ('resnet50', 'resnet200')  # to ConvNeXt-T, to ConvNeXt-B
 
 @dataclass(frozen=True)
 class Design:
-    """What a network is made of; the defaults are ResNet's.
+    """The design of a network; the defaults are ResNet's.
 
-    Convolutions of a block are counted from 0. An activation at position 2 comes after the sum
-    with the shortcut, and there is one after the stem then as well.
+    Convolutions of a block are counted from 0. An activation at position 2 comes after the sum with
+    the shortcut; then there is also one after the stem.
     """
 
     depths: tuple[int, int, int, int]
-    width: int  # of the stem, and what the widths of the stages are multiples of
+    width: int  # of the stem; the stages' widths are multiples of it
     stem: str = 'convolution_and_pool'  # or 'patchify'
     block: str = 'bottleneck'  # or 'inverted' or 'depthwise_first'
     depthwise: bool = False
@@ -39,14 +39,14 @@ class Design:
 
     @property
     def channels(self) -> tuple[int, ...]:
-        """Channels of the four stages."""
+        """Return the channels of the four stages."""
         expansion = 4 if self.block == 'bottleneck' else 1
         return tuple(expansion * self.width * 2**stage for stage in range(STAGES))
 
 
 @dataclass(frozen=True)
 class Step:
-    """One step of the roadmap, and the network it leads to in each regime."""
+    """One step of the roadmap, and its network in each regime."""
 
     name: str
     title: str
@@ -54,11 +54,11 @@ class Step:
     change: str
     resnet50: Design
     resnet200: Design
-    kept: bool = True  # False: tried by the paper, and not built upon
+    kept: bool = True  # False: tried in the paper, but not kept
 
     @property
     def designs(self) -> dict[str, Design]:
-        """The network by regime."""
+        """Return the network's design by regime."""
         return {regime: getattr(self, regime) for regime in REGIMES}
 
 
@@ -74,9 +74,9 @@ _STEPS = [_RESNET]
 def _then(
     name: str, title: str, change: str, chapter: str = '', kept: bool = True, **fields: Any
 ) -> None:
-    """Add the step that changes these fields of the last network that was kept.
+    """Add a step that changes these fields of the last kept network.
 
-    A dict gives a value for each regime; without a chapter the last one goes on.
+    A dict gives a value for each regime; without a chapter the step belongs to the last chapter.
     """
     before = next(step for step in reversed(_STEPS) if step.kept)
     designs = {
@@ -148,13 +148,13 @@ _then(
     *('separate_downsampling', 'separate downsampling'),
     'Between stages, LayerNorm and a 2 × 2 convolution with stride 2; this is ConvNeXt.',
     separate_downsampling=True,
-    layer_scale=True,  # of ConvNeXt's recipe, table 5; that it comes with this step is our choice
+    layer_scale=True,  # in ConvNeXt's recipe, table 5; adding it in this step is our choice
 )
 ROADMAP = tuple(_STEPS)  #: The steps in order, from a ResNet to ConvNeXt.
 
 
 def find_design(step: str, regime: str) -> Design:
-    """The network of a step, the first also by the regime's name; an ArgumentError for others."""
+    """Return the design of a step (the first also by the regime's name), or raise ArgumentError."""
     if regime not in REGIMES:
         raise ArgumentError(f'regime: expected {" or ".join(REGIMES)}, got {regime!r}')
     names = [one.name for one in ROADMAP]

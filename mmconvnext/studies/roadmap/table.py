@@ -1,4 +1,4 @@
-"""The roadmap as a table: counted, published, a person's own and timed, each in its own column."""
+"""The roadmap as a table, with columns for counted, published, the user's and timed values."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +23,7 @@ _TOLD = ('name', 'title', 'chapter', 'change', 'kept')  # of a step, in JSON
 
 @dataclass(frozen=True)
 class Row:
-    """All that is known of a step in a regime."""
+    """All values of a step in a regime."""
 
     step: Step
     counted: Complexity
@@ -50,22 +50,22 @@ class Way(NamedTuple):
     regime: str
     rows: Sequence[Row]
     rival: Rival
-    timed: str = ''  # what the timings are of
+    timed: str = ''  # description of the timings
 
     @property
     def title(self) -> str:
         return ' → '.join(ENDS[self.regime])
 
     def data_sets(self) -> list[DataSet]:
-        """Those that a person's own accuracy was measured on."""
+        """Return the datasets on which the user's accuracy was measured."""
         return list(dict.fromkeys(data for row in self.rows for data in row.own))
 
     def notes(self) -> dict[str, str]:
-        """What is wrong with a published figure, by the step's name."""
+        """Return contradictions in published figures, by the step's name."""
         return {row.step.name: row.published.note for row in self.rows if row.published.note}
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values; macs and parameters are counted, accuracies in percent."""
+        """Return plain values; macs and parameters are counted, accuracies are in percent."""
         return {
             'regime': self.regime,
             'title': self.title,
@@ -76,7 +76,7 @@ class Way(NamedTuple):
         }
 
     def render(self) -> RenderableType:
-        """Table and sentences for a terminal."""
+        """Return a table and explanations for a terminal."""
         marks = dict(zip(self.notes(), _MARKS))
         columns = self._columns(marks)
         table = Table()
@@ -98,7 +98,7 @@ class Way(NamedTuple):
         return Group(self.title, table, *self._sentences())
 
     def _columns(self, marks: Mapping[str, str]) -> list[tuple[str, Callable[[Row], str]]]:
-        """Each column's header, and its cell of a row."""
+        """Return each column's header, and a function for a row's cell."""
         no_mark = ' ' if marks else ''
 
         def published_macs(row: Row) -> str:
@@ -129,8 +129,8 @@ class Way(NamedTuple):
         if self.data_sets():
             folders = '; '.join(f'{data.label}: {data.folder}' for data in self.data_sets())
             lines.append(
-                f'Yours: the last evaluation of each work dir, on {folders}. Only on ImageNet-1K '
-                'it compares with the published.'
+                f'Yours: the last evaluation of each work dir, on {folders}. It is comparable to '
+                'published values only on ImageNet-1K.'
             )
         if self.timed:
             lines.append(f'Measured: {self.timed}.')
@@ -145,9 +145,9 @@ def make_way(
     timings: Mapping[str, Timing] | None = None,
     timed: str = '',
 ) -> Way:
-    """Bring together what is known of some steps, in the order of the roadmap.
+    """Combine all values of some steps, in the order of the roadmap.
 
-    ``counted`` and ``timings`` are by the step's name; ``timed`` says what the timings are of.
+    ``counted`` and ``timings`` are by the step's name; ``timed`` describes the timings.
     """
     own, timings = own or {}, timings or {}
     rows = [
@@ -164,7 +164,7 @@ def make_way(
 
 
 def label(step: Step, regime: str) -> str:
-    """What a step is called in a regime; the ends have names of their own."""
+    """Return the name of a step in a regime; first and last step have special names."""
     first, last = ENDS[regime]
     if step == ROADMAP[0]:
         return first
@@ -174,12 +174,12 @@ def label(step: Step, regime: str) -> str:
 
 
 def milliseconds(seconds: float) -> str:
-    """Three digits, or all before the point."""
+    """Return milliseconds with three digits, or as an integer if larger."""
     return f'{1e3 * seconds:,.0f}' if seconds >= 0.1 else f'{1e3 * seconds:#.3g}'
 
 
 def _spread(row: Row, mode: int) -> str:
-    """Median and quartiles."""
+    """Return median and quartiles."""
     if row.timing is None:
         return '–'
     median, lower, upper = map(milliseconds, dataclasses.astuple(row.timing[mode]))

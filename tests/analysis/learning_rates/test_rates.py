@@ -73,7 +73,7 @@ def test_no_layer_decay_is_one_rate() -> None:
     (group,) = count_rates(config).groups
     assert (group.layer, group.lr, group.weight_decay) == (None, 2e-3, 0.05)
     assert layer_names([group], group) == ['backbone', 'decode_head']
-    assert 'no layer id' in explain(config, count_rates(config))
+    assert 'does not depend on the layer id' in explain(config, count_rates(config))
     config.optim_wrapper.paramwise_cfg = dict(norm_decay_mult=0.0)
     plain, decayed = count_rates(config).groups
     assert (plain.weight_decay, decayed.weight_decay) == (0, 0.05)
@@ -99,7 +99,7 @@ def test_explains_each_kind_with_their_numbers() -> None:
 
 def test_a_batch_size_scales_and_a_frozen_parameter_is_left_out() -> None:
     config = small()
-    config.auto_scale_lr = dict(enable=True, base_batch_size=16)  # 8 pictures × 4 processes
+    config.auto_scale_lr = dict(enable=True, base_batch_size=16)  # 8 images × 4 processes
     rates = count_rates(config, processes=4)
     assert rates.factor == 2
     assert rates.base_lr == 2 * 2e-3 == max(one.lr for one in rates.groups)

@@ -98,6 +98,6 @@ def test_styles_differ() -> None:
 
 def test_a_picture_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / 'a.png').mkdir()
-    with pytest.raises(UserError, match=r'a\.png: expected a place to write a picture to'):
+    with pytest.raises(UserError, match=r'a\.png: expected a place to write an image to'):
         save(new_figure(1, 1), tmp_path / 'a.png')
     assert [path.name for path in tmp_path.iterdir()] == ['a.png']

@@ -60,5 +60,5 @@ def test_a_package_that_is_not_there_is_told(monkeypatch) -> None:
     require_packages(['upernet', 'mask_rcnn'])
     monkeypatch.setattr(families, 'find_spec', lambda name: None if name == 'mmdet' else name)
     require_packages(['upernet'])
-    with pytest.raises(UserError, match=r'mask_rcnn: expected mmdet.* --models upernet alone'):
+    with pytest.raises(UserError, match=r'mask_rcnn: expected mmdet.* only --models upernet'):
         require_packages(['mask_rcnn'])

@@ -15,7 +15,7 @@ def test_the_figure_s_cost_is_the_time_of_a_picture(rows: list[Row]) -> None:
     gmacs, seconds = panels(rows, PICTURES)
     assert gmacs.label == 'counted here: GMACs at 2048 × 512'
     assert gmacs.cost(rows[1]) == Spread(1010, 1010, 1010)
-    assert seconds.label.startswith('measured here: seconds a picture')
+    assert seconds.label.startswith('measured here: seconds an image')
     assert seconds.cost(rows[0]) == Spread(2, 1, 4)
     assert seconds.cost(rows[-1]) is None
 

@@ -61,7 +61,7 @@ def test_own_accuracy_names_its_data_and_times_their_machine() -> None:
     assert line(way, 'depthwise conv').endswith(end)
     assert ' – 200 [100, 300]' in line(way, 'width')
     for part in ('yours: top-1, %', 'samples/val', '5 classes', '/somewhere/samples/val',
-                 'Only on ImageNet-1K', 'Measured: on a machine.'):  # fmt: skip
+                 'only on ImageNet-1K', 'Measured: on a machine.'):  # fmt: skip
         assert part in text(way)
 
 
@@ -82,7 +82,7 @@ def test_own_accuracy_before_the_end_is_marked(result: OwnResult, cell: str) -> 
     texts = [one.get_text() for one in figure.axes[1].texts]
     assert texts == [f'97.50{"…" * bool(result.unfinished)}']
     legend = [one.get_text() for one in figure.legends[0].get_texts()]
-    assert ('your training had not ended' in legend) is bool(result.unfinished)
+    assert ('your training is unfinished' in legend) is bool(result.unfinished)
 
 
 def test_json_keeps_apart_what_is_whose() -> None:
