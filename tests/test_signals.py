@@ -96,7 +96,7 @@ def test_the_run_saves_ends_and_is_gone_on_from(start, samples, run_tool, tmp_pa
     assert left_over(work_dir) == []
     output = (tmp_path / 'log').read_text()
     assert 'Traceback' not in output
-    done = int(re.search(r'saved \S+iter_(\d+).pth after \1 iterations; go on', output)[1])
+    done = int(re.search(r'saved \S+iter_(\d+).pth after \1 iterations; continue', output)[1])
     assert newest_whole(work_dir).path == work_dir / f'iter_{done}.pth'
     again = run_tool(
         *('tools/train.py', SAMPLES_CONFIG, '--work-dir', work_dir, '--resume'),
