@@ -1,7 +1,8 @@
 """Fixes for the OpenMMLab stack (mmcv 2.1, mmengine 0.10, mmdet 3.3, mmseg 1.2) on current torch.
 
 Each function prevents one failure, and does nothing if that failure cannot happen.
-:func:`apply` calls all of them when mmconvnext is imported.
+:func:`apply` calls all of them when mmconvnext is imported. :data:`PATCHES` lists
+all changes that the import makes in other packages.
 """
 
 import argparse
@@ -10,18 +11,21 @@ import logging
 import os
 import pickle
 import sys
+from collections.abc import Callable
 from functools import wraps
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.config.utils import MODULE2PACKAGE
+from mmengine.fileio.handlers.registry_utils import file_handlers
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import Runner
 
 from mmconvnext.config import plain_numpy, safe_formats
 from mmconvnext.errors import first_line
 from mmconvnext.ops import extension
+from mmconvnext.registry import MODELS
 
 # Installed packages that are treated as missing, and the reasons.
 set_aside: dict[str, str] = {}
@@ -121,3 +125,82 @@ def keep_optimizers_uncompiled() -> None:
 def name_package() -> None:
     """Make mmengine's inferencers find this package."""
     MODULE2PACKAGE['mmconvnext'] = 'mmconvnext'
+
+
+class Patch(NamedTuple):
+    """One thing of another package that importing mmconvnext changes.
+
+    ``place`` is what is changed, or what the changed names begin with; ``is_active`` and
+    ``is_needed`` look at this process.
+    """
+
+    name: str
+    place: str
+    why: str
+    is_active: Callable[[], bool]
+    is_needed: Callable[[], bool] = lambda: True
+
+    @property
+    def state(self) -> str:
+        """``active``, ``not needed``, ``not loaded`` (what is changed) or ``undone``."""
+        try:
+            if not self.is_needed():
+                return 'not needed'
+            return 'active' if self.is_active() else 'undone'
+        except (ModuleNotFoundError, KeyError):  # no mmcv, or one that cannot be imported
+            return 'not loaded'
+
+
+PATCHES = (
+    Patch(
+        'the compiled operators of mmcv',
+        'sys.meta_path',
+        'mmdet and mmseg import mmcv._ext, which mmcv-lite does not have',
+        lambda: find_spec(extension.NAME) is not None,
+        lambda: not extension.is_compiled(),
+    ),
+    Patch(
+        'the RoIAlign of a compiled mmcv',
+        'mmcv._ext.roi_align',
+        'it misreads maps that are not contiguous, and is slow on a CPU',
+        lambda: hasattr(sys.modules[extension.NAME].roi_align_forward, '__wrapped__'),
+        extension.is_compiled,
+    ),
+    Patch(
+        'the types that torch.load accepts',
+        'torch._weights_only_unpickler._marked_safe_globals_set',
+        'torch refuses the training state that mmengine saves next to the weights',
+        lambda: HistoryBuffer in torch.serialization.get_safe_globals(),
+    ),
+    Patch(
+        'the readers of YAML, JSON and pickle files',
+        'mmengine.fileio.handlers.registry_utils.file_handlers',
+        "mmengine's run what a file names",
+        lambda: isinstance(file_handlers['pkl'], safe_formats.SafePickleHandler),
+    ),
+    Patch(
+        'a torchvision made for another torch',
+        'sys.modules.torchvision',
+        'it stops every Runner; it is treated as not installed',
+        lambda: sys.modules.get('torchvision', '') is None,
+        lambda: 'torchvision' in set_aside,
+    ),
+    Patch(
+        'compile=True of a Runner',
+        'mmengine.runner.runner.Runner._maybe_compile',
+        "torch cannot compile the optimizer's step, which mmengine compiles too",
+        lambda: hasattr(Runner._maybe_compile, '__wrapped__'),
+    ),
+    Patch(
+        'where inferencers look for configs',
+        'mmengine.config.utils.MODULE2PACKAGE',
+        'they find those of the packages that are listed there alone',
+        lambda: 'mmconvnext' in MODULE2PACKAGE,
+    ),
+    Patch(
+        'the registries',
+        'mmengine.registry.root',
+        "a config names a class as type='mmconvnext.ConvNeXt'",
+        lambda: MODELS.parent.children.get('mmconvnext') is MODELS,
+    ),
+)

@@ -1,4 +1,7 @@
+import json
 import pickle
+import pkgutil
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +17,11 @@ from mmengine.runner import Runner
 from numpy._core import multiarray
 from torch.utils.data import DataLoader
 
+import mmconvnext
 from mmconvnext import compat
+from mmconvnext.compat import PATCHES
+from mmconvnext.ops import extension
+from tests.conftest import ROOT
 
 
 def test_what_mmengine_saves_loads_with_weights_only(tmp_path: Path) -> None:
@@ -194,3 +201,55 @@ def test_a_compiled_model_trains_with_grouped_parameters(tmp_path) -> None:
         before = model.layer.weight.detach().clone()
         runner.train()
     assert not torch.equal(model.layer.weight, before)
+
+
+EVERYTHING = [
+    module.name
+    for module in pkgutil.walk_packages(mmconvnext.__path__, 'mmconvnext.')
+    # Those are imported where Triton is; __main__ runs the report.
+    if not re.search(r'triton_kernels\.|__main__', module.name)
+]
+
+
+@pytest.mark.parametrize('modules', [['mmconvnext'], EVERYTHING], ids=['backbone', 'everything'])
+def test_importing_changes_what_is_listed_and_nothing_else(modules: list[str]) -> None:
+    told = subprocess.run(
+        [sys.executable, '-m', 'tests.changed_by_import', *modules],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert told.returncode == 0, told.stderr
+    changed = json.loads(told.stdout)
+    places = [patch.place for patch in PATCHES if patch.state == 'active']
+    assert [name for name in changed if not name.startswith(tuple(places))] == []
+    assert [place for place in places if not any(name.startswith(place) for name in changed)] == []
+
+
+def test_the_page_lists_the_patches() -> None:
+    page = (ROOT / 'docs' / 'troubleshooting.md').read_text().partition('## What importing')[2]
+    rows = re.findall(r'^\| (.*) \| `(.*)` \| (.*) \|$', page, re.M)
+    assert rows == [(patch.name, patch.place, patch.why) for patch in PATCHES]
+
+
+def test_a_patch_tells_its_state(monkeypatch) -> None:
+    operators, roi_align, *_ = PATCHES
+    states = {'active', 'not needed'}
+    assert {operators.state, roi_align.state} == states
+    torchvision = next(patch for patch in PATCHES if patch.place == 'sys.modules.torchvision')
+    monkeypatch.setitem(compat.set_aside, 'torchvision', 'made for another torch')
+    monkeypatch.setitem(sys.modules, 'torchvision', None)
+    assert torchvision.state == 'active'
+    compiled = next(patch for patch in PATCHES if 'Runner' in patch.place)
+    monkeypatch.setattr(Runner, '_maybe_compile', Runner._maybe_compile.__wrapped__)
+    assert compiled.state == 'undone'
+
+
+def test_without_mmcv_its_patches_are_not_loaded(monkeypatch) -> None:
+    def is_compiled() -> bool:
+        raise ModuleNotFoundError("No module named 'mmcv'")
+
+    monkeypatch.setattr(extension, 'is_compiled', is_compiled)
+    states = {patch.place: patch.state for patch in PATCHES}
+    assert states['sys.meta_path'] == 'not loaded'

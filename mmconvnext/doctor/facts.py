@@ -8,7 +8,7 @@ import platform
 import re
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import distributions
 from typing import NamedTuple
 
@@ -50,6 +50,15 @@ class Torch(NamedTuple):
     device: str
 
 
+class Change(NamedTuple):
+    """A :class:`~mmconvnext.compat.Patch` and its state in this process."""
+
+    name: str
+    state: str
+    place: str
+    why: str
+
+
 class Facts(NamedTuple):
     """All that is looked at.
 
@@ -63,6 +72,7 @@ class Facts(NamedTuple):
     operators: Mapping[str, str] = {}  # what serves each of mmcv's; empty without mmcv
     variables: Mapping[str, str] = {}  # those of the environment that change what is done
     wanted_torch: str = ''  # that torchvision is made for, as a requirement
+    changes: Sequence[Change] = ()  # what importing mmconvnext has changed in other packages
 
 
 def collect(package_problem: str | None = None) -> Facts:
@@ -84,8 +94,9 @@ def collect(package_problem: str | None = None) -> Facts:
         broken |= _set_aside(versions) if 'torch' in working else {}
         torch = _torch() if 'torch' in working else None
         operators = _operators() if 'mmcv' in working else {}
+        changes = _changes() if 'mmconvnext' in working else []
     variables = {key: value for key, value in os.environ.items() if _VARIABLES.match(key)}
-    return Facts(versions, broken, torch, operators, variables, wanted_torch)
+    return Facts(versions, broken, torch, operators, variables, wanted_torch, changes)
 
 
 def providers(name: str, versions: Mapping[str, str]) -> list[str]:
@@ -157,3 +168,9 @@ def _operators() -> dict[str, str]:
         for name in served.keys() - {'softnms'}:
             served[name] = 'torchvision on CUDA, PyTorch elsewhere'
     return {**served, 'others': 'none: they raise when called'}
+
+
+def _changes() -> list[Change]:
+    from mmconvnext.compat import PATCHES
+
+    return [Change(patch.name, patch.state, patch.place, patch.why) for patch in PATCHES]

@@ -24,10 +24,10 @@ INCOMPATIBILITIES: tuple[Incompatibility, ...] = (
         'setup.cfg',
     ),
     Incompatibility(
-        ('python>=3.13',),
-        'not tested; mmcv and mmengine do not build from source there',
-        'use Python 3.11 or 3.12',
-        'https://github.com/open-mmlab/mmengine/issues/1616',
+        ('python>=3.14',),
+        'not tested',
+        'use Python 3.11, 3.12 or 3.13',
+        'setup.cfg',
         certain=False,
     ),
     *(

@@ -31,7 +31,10 @@ def main(description: str, prog: str | None = None, package_problem: str | None 
         table = Table(show_header=False, box=None, pad_edge=False)
         for row in rows(facts):
             table.add_row(*row)
-        Console(width=None if sys.stdout.isatty() else 100).print(table)
+        console = Console(width=None if sys.stdout.isatty() else 100)
+        console.print(table)
+        if facts.changes:
+            console.print(_changes(facts))
         print(*verdict(problems), sep='\n')
     sys.exit(any(problem.certain for problem in problems))
 
@@ -49,6 +52,7 @@ def as_json(facts: Facts, problems: list[Problem]) -> dict[str, object]:
         },
         'operators': dict(facts.operators),
         'variables': dict(facts.variables),
+        'changes': [change._asdict() for change in facts.changes],
         'problems': [problem._asdict() for problem in problems],
     }
 
@@ -65,6 +69,15 @@ def rows(facts: Facts) -> Iterator[tuple[str, str]]:
         if name == 'mmcv':
             yield from ((f'mmcv.ops.{key}', by) for key, by in facts.operators.items())
     yield from facts.variables.items()
+
+
+def _changes(facts: Facts) -> Table:
+    table = Table(title='Changes to other packages', box=None, pad_edge=False, title_justify='left')
+    for heading in ('what', 'state', 'why'):
+        table.add_column(heading)
+    for change in facts.changes:
+        table.add_row(change.name, change.state, change.why)
+    return table
 
 
 def verdict(problems: list[Problem]) -> Iterator[str]:

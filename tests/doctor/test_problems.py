@@ -87,7 +87,7 @@ def test_an_old_torch_would_fail() -> None:
 @pytest.mark.parametrize(
     ('changes', 'told'),
     [
-        (dict(python='3.13.1'), 'not tested'),
+        (dict(python='3.14.1'), 'not tested'),
         (dict(without='mmdet faster-coco-eval'), 'needed by detection'),
         (dict(without='mmsegmentation'), 'needed by segmentation'),
         (dict(openmim='0.3.9', mmconvnext_editable='0.1.0'), 'installed in place'),
@@ -106,7 +106,7 @@ def test_what_may_fail_is_a_note(changes: dict, told: str) -> None:
 
 
 def test_what_certainly_fails_comes_first() -> None:
-    found = judged(python='3.13.1', without='ftfy')
+    found = judged(python='3.14.1', without='ftfy')
     assert [problem.certain for problem in found] == [True, False]
 
 

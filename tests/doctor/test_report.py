@@ -1,10 +1,12 @@
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from mmconvnext.compat import PATCHES
 from mmconvnext.doctor import facts, report
 from mmconvnext.doctor.facts import Facts, collect
 from mmconvnext.doctor.problems import find_problems
@@ -69,6 +71,13 @@ def run_main(monkeypatch, capsys, found: Facts, *arguments: str) -> tuple[object
     return ended.value.code, capsys.readouterr().out
 
 
+def test_each_change_to_other_packages_is_told_with_its_state(monkeypatch, capsys) -> None:
+    _, told = run_main(monkeypatch, capsys, ENVIRONMENT)
+    changes = told.partition('Changes to other packages')[2]
+    for patch in PATCHES:
+        assert re.search(rf'^{re.escape(patch.name)} +{patch.state} +\S', changes, re.M), told
+
+
 @pytest.mark.parametrize('arguments', [[], ['--json']])
 def test_the_exit_code_is_1_where_something_would_fail(monkeypatch, capsys, arguments) -> None:
     fine = ENVIRONMENT._replace(broken={}, variables={'MMCONVNEXT_ROI_ALIGN': 'x'})
@@ -81,7 +90,11 @@ def test_the_exit_code_is_1_where_something_would_fail(monkeypatch, capsys, argu
     if arguments:
         told = json.loads(told)
         assert told['ok'] is False
-        assert [p['certain'] for p in told['problems']] == [True, False]
+        certain, *notes = [problem['certain'] for problem in told['problems']]
+        assert certain
+        assert notes
+        assert not any(notes)  # such as of a torch for CUDA on a machine without a GPU
+        assert [c['place'] for c in told['changes']] == [patch.place for patch in PATCHES]
         assert told['packages'].keys() >= {'mmengine', 'mmcv', 'mmdet', 'mmseg'}
 
 
