@@ -1,15 +1,15 @@
-"""Measure the way from nothing to the demo's image, and from the wheel to a prediction.
+"""Measure how long a new user waits for the demo's image, and for a prediction from the wheel.
 
-Each begins in an empty folder, with an empty home and so with empty caches, and removes it at the
-end. No module but Python's own is needed, and nothing of this clone but its commits and its wheel.
+Both start in an empty folder with an empty home, so with empty caches, and remove the folder at the
+end. They need only Python's own modules, and only the commits or the wheel of this clone.
 
     python benchmarks/first_contact.py clone
     python benchmarks/first_contact.py wheel --checkpoint upernet_convnext_tiny_1k_512x512.pth
 
-clone is `git clone` of the current commit and `make demo`. wheel is `pip install` of the wheel
-(building it is not counted) and of mim where the path has no compiler, and `mim run … infer` with
-the config of a published model. TORCH_INDEX_URL in the environment is, as make's, another index for
-torch, such as https://download.pytorch.org/whl/cpu. Both fail where the image is missing.
+`clone` runs `git clone` of the current commit and `make demo`. `wheel` runs `pip install` of the
+wheel (building it is not counted) and of mim with no compiler on the path, and `mim run … infer` with
+the config of a published model. As for make, TORCH_INDEX_URL in the environment is another index
+for torch, such as https://download.pytorch.org/whl/cpu. Both fail if the image is missing.
 """
 
 import argparse

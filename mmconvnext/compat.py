@@ -151,6 +151,7 @@ class Patch(NamedTuple):
             return 'not loaded'
 
 
+#: All changes that importing mmconvnext makes in other packages.
 PATCHES = (
     Patch(
         'the compiled operators of mmcv',

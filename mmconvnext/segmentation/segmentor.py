@@ -97,7 +97,7 @@ class EncoderDecoder(PlainEncoderDecoder):
         return {**head, 'in_channels': channels}
 
     def decides_in_tiles(self) -> bool:
-        """Return whether :meth:`predict` makes labels without maps of all classes."""
+        """Return whether ``predict`` makes labels without maps of all classes."""
         head = type(self.decode_head)
         return (
             self.fast

@@ -22,7 +22,7 @@ class WholePictureTTAModel(SegTTAModel):
 
     mmseg uses the ``slide`` mode of the model's ``test_cfg`` also with augmentation, but the
     published multi-scale results are for whole images (facebookresearch/ConvNeXt @048efce,
-    semantic_segmentation/configs/convnext/*_ms.py, which have no slide in ``test_cfg``).
+    ``semantic_segmentation/configs/convnext/*_ms.py``, which have no slide in ``test_cfg``).
 
     With this package's EncoderDecoder, the logits of all views are kept at the head's size, and
     probabilities are averaged tile by tile: 12 views of an image of 683 × 512 with 150 classes take
