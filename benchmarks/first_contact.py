@@ -7,9 +7,9 @@ end. They need only Python's own modules, and only the commits or the wheel of t
     python benchmarks/first_contact.py wheel --checkpoint upernet_convnext_tiny_1k_512x512.pth
 
 `clone` runs `git clone` of the current commit and `make demo`. `wheel` runs `pip install` of the
-wheel (building it is not counted) and of mim with no compiler on the path, and `mim run … infer` with
-the config of a published model. As for make, TORCH_INDEX_URL in the environment is another index
-for torch, such as https://download.pytorch.org/whl/cpu. Both fail if the image is missing.
+wheel (building it is not counted) and of mim with no compiler on the path, and `mim run … infer`
+with the config of a published model. As for make, TORCH_INDEX_URL in the environment is another
+index for torch, such as https://download.pytorch.org/whl/cpu. Both fail if the image is missing.
 """
 
 import argparse

@@ -18,7 +18,7 @@ extensions = [
     'sphinx.ext.napoleon',  # docstrings with Args, Returns and Raises
     'sphinx.ext.viewcode',
 ]
-myst_heading_anchors = 3  # links to headings, as in #whose-files
+myst_heading_anchors = 3  # links to headings, as in #supported-files
 
 napoleon_use_rtype = False  # what stands before the colon in Returns is text, not a type
 

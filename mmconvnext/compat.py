@@ -195,7 +195,7 @@ PATCHES = (
     Patch(
         'where inferencers look for configs',
         'mmengine.config.utils.MODULE2PACKAGE',
-        'they find those of the packages that are listed there alone',
+        'inferencers search only the packages listed there',
         lambda: 'mmconvnext' in MODULE2PACKAGE,
     ),
     Patch(
