@@ -1,4 +1,4 @@
-"""One run on a GPU: what is right, how fast and in what memory, and where the time goes.
+"""Measure everything on a GPU in one run: correctness, times, memory and a profile.
 
 Example:
     python benchmarks/gpu.py --out work_dirs/gpu
@@ -51,14 +51,14 @@ from mmconvnext.analysis.benchmark.machine import machine as this_machine  # noq
 
 
 class Stage(NamedTuple):
-    """A function of a run's setup, and the seconds that it may take."""
+    """A function that takes a Setup, and its time limit in seconds."""
 
     run: Callable[[Setup], None]
     seconds: float
 
 
 def machine(setup: Setup) -> None:
-    """What it runs on, and the ceilings of its memory and of its matrix products."""
+    """Report the machine, and its limits for memory copies and matrix products."""
     on_cuda, here = setup.device != 'cpu', this_machine(setup.device)
     setup.findings.say(
         'machine',
@@ -125,7 +125,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def run_stage(name: str, setup: Setup, budget: float) -> None:
-    """Run a stage within its time and what is left of the budget, in seconds."""
+    """Run a stage within its time limit and the rest of the budget, in seconds."""
     findings, stage = setup.findings, STAGES[name]
     left = float('inf') if setup.tiny else budget - findings.seconds()
     findings.begin(name, left if setup.tiny else min(stage.seconds, left))

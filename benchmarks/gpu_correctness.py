@@ -1,4 +1,4 @@
-"""A stage of gpu.py: every path against float64."""
+"""A stage of gpu.py: compare every path with float64."""
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
@@ -21,7 +21,7 @@ PRECISIONS = {
 
 
 def correct(setup: Setup) -> None:
-    """Outputs and gradients of every path, as far from float64 as the plain path's may be."""
+    """Check that outputs and gradients of every path are as close to float64 as the plain path's."""
     for use_grn in (False, True):
         with setup.case('training steps as CUDA graphs'):
             _recorded(setup, use_grn)
@@ -54,7 +54,7 @@ def _check_forms(
     forms: Mapping[str, dict],
     precisions: Collection[str],
 ) -> None:
-    """Forms of the backbone in some precisions, the layouts of their input in turn."""
+    """Check forms of the backbone in some precisions, with alternating memory layouts of the input."""
     x = torch.randn(size[0], 3, *size[1:]).to(setup.device)
     build = partial(setup.backbone, 'atto', use_grn, drop_path_rate=0.3)
     truth = _results(setup, build(fast=False).double(), x.double(), None)
@@ -73,7 +73,7 @@ def _check_forms(
 
 
 def _switched(precision: str) -> tuple[torch.dtype | None, float]:
-    """Its dtype under autocast and its bound, with TF32 on or off as it wants."""
+    """Return a precision's autocast dtype and bound, and switch TF32 as it needs."""
     dtype, tf32, bound = PRECISIONS[precision]
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
     return dtype, bound
@@ -82,7 +82,7 @@ def _switched(precision: str) -> tuple[torch.dtype | None, float]:
 def _results(
     setup: Setup, model: nn.Module, x: Tensor, dtype: torch.dtype | None
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """Maps in training, and the gradients of all parameters, each of its parameter's kind."""
+    """Return maps in training and all parameters' gradients; their dtype and layout are checked."""
     model.train()
     torch.manual_seed(3)  # the same samples are dropped
     with setup.autocast(dtype):
@@ -103,20 +103,20 @@ def _strides(x: Tensor) -> list[int]:
 
 
 def _judge(setup: Setup, name: str, found, truth, plain, bound: float) -> None:
-    """Right if no further from the truth than the bound, or than twice what the plain path is."""
+    """Accept a distance from the truth up to the bound, or up to twice the plain path's."""
     ours, theirs = (max(map(_distance, one, truth)) for one in (found, plain))
     ok = ours <= max(bound, 2 * theirs)
     setup.findings.say(name, ok=ok, ours=float(f'{ours:.1e}'), plain=float(f'{theirs:.1e}'))
 
 
 def _distance(found: Sequence[Tensor], truth: Sequence[Tensor]) -> float:
-    """Relative distance of two lists of tensors, each taken as one vector; nan if there is one."""
+    """Return the relative distance of two lists of tensors, each as one vector; nan if one has nan."""
     a, b = (torch.cat([x.double().flatten() for x in xs]) for xs in (found, truth))
     return ((a - b).norm() / b.norm()).item()
 
 
 def _segmentors(setup: Setup) -> None:
-    """Loss, gradients and labels of UperNet, whole and in windows; small, for float64's sake."""
+    """Check loss, gradients and labels of a small UperNet, on whole images and in windows."""
     small = setup._replace(tiny=True)
     task = small.task('segmentor', SEGMENTOR, (64, 72), 2, True, None)
     steps = {fast: _without_dropout(prepare(task, fast=fast)) for fast in (True, False)}
@@ -146,7 +146,7 @@ def _without_dropout(step: Step) -> Step:
 
 
 def _in_float64(step: Step) -> Step:
-    """The step with its model and its images (its forward is a partial) in float64."""
+    """Return the step with its model and its images (its forward is a partial) in float64."""
     model = step.model.double()
     _, x, samples = step.forward.args
     step.forward = partial(step.forward.func, model, x.double(), samples)
@@ -162,7 +162,7 @@ def _of_step(step: Step, dtype: torch.dtype | None) -> tuple[list[Tensor], list[
 
 
 def _detectors(setup: Setup) -> None:
-    """A detector's loss in each precision near that of the plain path, and its prediction runs."""
+    """Check a detector's loss against the plain path's in each precision, and that it predicts."""
     small = setup._replace(tiny=True)
     for precision in PRECISIONS:
         dtype, _ = _switched(precision)
@@ -181,7 +181,7 @@ def _detectors(setup: Setup) -> None:
 
 
 def _operators(setup: Setup) -> None:
-    """What mmcv's names run on the device, against the PyTorch forms in float64 on a CPU."""
+    """Compare mmcv's operators on the device with the PyTorch forms in float64 on a CPU."""
     torch.manual_seed(0)
     corners = torch.rand(40, 2) * 150
     boxes = torch.cat([corners, corners + 5 + torch.rand(40, 2) * 60], 1)
@@ -233,7 +233,7 @@ def _check_nms(setup: Setup, boxes: Tensor, scores: Tensor) -> None:
 
 
 def _recorded(setup: Setup, use_grn: bool) -> None:
-    """Replayed training steps against plain ones: one step alone, then two accumulated ones."""
+    """Compare replayed training steps with plain ones: single steps, then two accumulated ones."""
     models = [
         setup.backbone('atto', use_grn, drop_path_rate=0.3, cuda_graph=recorded).train()
         for recorded in (True, False)

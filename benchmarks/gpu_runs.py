@@ -1,4 +1,4 @@
-"""Stages of gpu.py: training by the tools, and where the host waits for the device."""
+"""Stages of gpu.py: training with the tools, and places where the host waits for the device."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from mmconvnext.analysis.benchmark.step import Step
 
 
 def waits(setup: Setup) -> None:
-    """How often the host waits for the device in a step, and where; mmseg and mmdet as well."""
+    """Count how often, and where, the host waits for the device in a step; mmseg and mmdet too."""
     small = setup.tiny
     cases = (
         ('segmentor', SEGMENTOR, (64, 96) if small else (512, 512), 'mmseg'),
@@ -64,7 +64,7 @@ RUNS = {
 
 
 def train(setup: Setup) -> None:
-    """The tools themselves with mixed precision: the loss falls, and a resumed run goes on."""
+    """Train with the tools in mixed precision: the loss must fall, and a resumed run must continue."""
     for kind in RUNS:
         with TemporaryDirectory() as folder, setup.case(f'training, {kind}'):
             _train(setup, kind, Path(folder))
@@ -92,7 +92,7 @@ def _train(setup: Setup, kind: str, folder: Path) -> None:
 
 
 def _run(setup: Setup, name: str, script: str, *arguments: object) -> bool:
-    """Run a tool; whether it ended well, as a finding."""
+    """Run a tool; report and return whether it succeeded."""
     if setup.findings.late():
         raise TimeoutError('no time left')
     command = [sys.executable, ROOT / 'tools' / script, *arguments]

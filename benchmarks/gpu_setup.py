@@ -1,4 +1,4 @@
-"""What the stages of gpu.py share: the device, small or full sizes, timing, ours built."""
+"""Parts that the stages of gpu.py share: device, sizes, timing, and our models."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -29,7 +29,7 @@ ANY = Tolerances(float('inf'), float('inf'))
 
 
 class Setup(NamedTuple):
-    """Where and how a run measures."""
+    """The device and the settings of a run."""
 
     device: str
     tiny: bool
@@ -47,7 +47,7 @@ class Setup(NamedTuple):
             torch.cuda.synchronize()
 
     def backbone(self, arch: str, use_grn: bool, **options: object) -> ConvNeXt:
-        """Ours with random weights of which each matters, the same ones for the same arguments."""
+        """Return our backbone with random weights, the same weights for the same arguments."""
         torch.manual_seed(0)
         scale = None if use_grn else 1.0
         model = ConvNeXt(arch, use_grn=use_grn, layer_scale_init_value=scale, **options)
@@ -60,14 +60,14 @@ class Setup(NamedTuple):
 
     def task(self, kind: str, config: dict | str, size: tuple[int, int], batch: int, training: bool,
              amp: str | None, tf32: bool = False) -> Task:  # fmt: skip
-        """A task of tools/benchmark.py; a config file's model as that tool takes it."""
+        """Return a task of tools/benchmark.py, with the model of a config file as in that tool."""
         if isinstance(config, str):
             config = model_config(kind, self.config(config))
         return Task(kind, config, size, batch, training, self.device, amp, tf32)
 
     @contextmanager
     def case(self, name: str) -> Iterator[None]:
-        """A case of a stage: what goes wrong is a finding.
+        """Run a case of a stage; errors become findings.
 
         Raises:
             TimeoutError: the stage's time is up, which ends the stage.
@@ -78,7 +78,7 @@ class Setup(NamedTuple):
             yield
 
     def time(self, case: str, steps: Mapping[str, Step]) -> None:
-        """Times of steps that need not compute the same, as findings."""
+        """Report times of steps that may compute different things."""
         reference = None
         for name, step in steps.items():
             if self.findings.late():
@@ -95,7 +95,7 @@ class Setup(NamedTuple):
             self._say_time(case, Measurement(name, '', False, spread, ratio, None, peak, 0.0))
 
     def compare(self, title: str, task: Task, variants: Sequence[Variant]) -> None:
-        """Times and memory of variants of a task, the first the reference, as findings.
+        """Report times and memory of variants of a task; the first is the reference.
 
         One that fails, or comes when the stage's time is up, is skipped with a message. Results are
         compared, and how far they differ is told.

@@ -1,4 +1,4 @@
-"""Stages of gpu.py: times and memory against the rivals, compiled or not, and a profile."""
+"""Stages of gpu.py: times and memory next to the rivals', compiled or not, and a profile."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -23,7 +23,7 @@ BACKBONE_RIVALS = ('timm', 'torchvision', 'transformers', 'mmpretrain')
 
 
 def backbones(setup: Setup) -> None:
-    """Backbones under mixed precision, eager, each rival at its best and timm as shipped too."""
+    """Time eager backbones in mixed precision; each rival tuned, and timm as shipped too."""
     _say_fastforks(setup)
     for use_grn, training in CASES:
         task = _backbone_task(setup, use_grn, training, 'bf16')
@@ -73,18 +73,18 @@ def _ours(task: Task) -> list[Variant]:
 def _rivals(
     task: Task, names: Sequence[str] = BACKBONE_RIVALS, compiled: bool = False
 ) -> list[Variant]:
-    """Tuned; and as shipped where there is but one, since two of all would take too long."""
+    """Return tuned variants, and some as shipped; all of both would take too long."""
     found, _ = rivals.variants(task, names, compiled)
     return [one for one in found if one.tuned or one.rival in ('timm', 'mmseg', 'mmdet')]
 
 
 def _graph(task: Task) -> Variant:
-    """Ours, recorded; its memory is held from the recording on, so that no peak is seen."""
+    """Return our recorded variant; it keeps its memory, so that its peak is measured before."""
     return Variant('ours, CUDA graph', partial(prepare, task, options={'cuda_graph': True}))
 
 
 def models(setup: Setup) -> None:
-    """Whole models under mixed precision, as they train and predict, against mmseg and mmdet."""
+    """Time whole models in mixed precision, in training and prediction, next to mmseg and mmdet."""
     small, names = setup.tiny, {'segmentor': 'UperNet', 'detector': 'Mask R-CNN'}
     cases = [
         ('segmentor', SEGMENTOR, (64, 96) if small else (512, 512), 2 if small else 16),
@@ -98,14 +98,14 @@ def models(setup: Setup) -> None:
 
 
 def compiled(setup: Setup) -> None:
-    """Training steps of the same backbones, compiled or recorded, and the seconds it takes."""
+    """Time training steps of the same backbones, compiled or recorded, and the compilation."""
     for use_grn in (False, True):
         task = _backbone_task(setup, use_grn, True, 'bf16')
         _compare_compiled(setup, task, use_grn, [])
 
 
 def compiled_inference(setup: Setup) -> None:
-    """The same of inference, where ours pays to be compiled too."""
+    """Time compiled or recorded inference; here ours is compiled too."""
     for use_grn in (False, True):
         task = _backbone_task(setup, use_grn, False, 'bf16')
         whole = partial(prepare, task, compiled=True)
@@ -126,7 +126,7 @@ def _compare_compiled(setup: Setup, task: Task, use_grn: bool, ours: list[Varian
 
 
 def blocks(setup: Setup) -> None:
-    """Training with blocks that are compiled by themselves, and the seconds it takes."""
+    """Time training with separately compiled blocks, and the compilation."""
     for use_grn in (False, True):
         task = _backbone_task(setup, use_grn, True, 'bf16')
         compiled = partial(prepare, task, options={'compile_blocks': True})
@@ -136,7 +136,7 @@ def blocks(setup: Setup) -> None:
 
 
 def triton(setup: Setup) -> None:
-    """The same backbones without the Triton kernels."""
+    """Time the same backbones without the Triton kernels."""
     for use_grn, training in CASES:
         task = _backbone_task(setup, use_grn, training, 'bf16')
         without = partial(prepare, task, options={'triton_kernels': False})
@@ -145,7 +145,7 @@ def triton(setup: Setup) -> None:
 
 
 def precision(setup: Setup) -> None:
-    """Other precisions: fp16, float32 with and without TF32."""
+    """Time other precisions: fp16, and float32 with and without TF32."""
     for amp, tf32 in (('fp16', False), (None, True), (None, False)):
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
         for training in (True, False):
@@ -155,7 +155,7 @@ def precision(setup: Setup) -> None:
 
 
 def micro(setup: Setup) -> None:
-    """What decides the form of the block: depthwise convolutions, LayerNorm, GELU, products."""
+    """Time the operations that decide the form of the block."""
     cases = ((16, 96, 128), (16, 192, 64), (16, 384, 32), (16, 768, 16))
     for samples, channels, side in ((2, 40, 16),) if setup.tiny else cases:
         for dtype in (torch.bfloat16, torch.float16, torch.float32):
@@ -224,7 +224,7 @@ def _if_it_runs(setup: Setup, name: str, step: Callable[[], Tensor]) -> Step | N
 
 
 def profile(setup: Setup) -> None:
-    """The fifteen dearest kernels of a training step."""
+    """Report the fifteen slowest kernels of a training step."""
     jobs = [
         (_title(setup, use_grn), _backbone_task(setup, use_grn, True, 'bf16'), fast)
         for use_grn in (False, True)

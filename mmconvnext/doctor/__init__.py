@@ -1,5 +1,6 @@
-"""What this environment has, and what would fail in it.
+"""Show what is installed in this environment, and what would fail in it.
 
-``facts.py`` looks, ``incompatibilities.py`` is what is known to fail, ``problems.py`` puts the two
-together, ``report.py`` tells it. Nothing here needs OpenMMLab or torch to be importable.
+``facts.py`` collects facts, ``incompatibilities.py`` lists known failures, ``problems.py`` compares
+the two, and ``report.py`` prints the result. This package can be imported without OpenMMLab and
+torch.
 """

@@ -1,4 +1,4 @@
-"""What is installed here and what of it can be imported; nothing is judged."""
+"""Collect what is installed and what can be imported, without judging it."""
 
 import contextlib
 import importlib
@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from mmconvnext.errors import first_line
 
-# Import name, then the distributions that provide it.
+# Import names, and the distributions that provide them.
 PROVIDERS: Mapping[str, tuple[str, ...]] = {
     'mmengine': ('mmengine', 'onedl-mmengine'),
     'mmcv': ('mmcv', 'mmcv-lite', 'mmcv-full', 'onedl-mmcv'),
@@ -42,7 +42,7 @@ _VARIABLES = re.compile('MMCONVNEXT_|TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD$')
 
 
 class Torch(NamedTuple):
-    """Its version, the CUDA it was built for or '', the CUDA GPUs it can use, what it runs on."""
+    """torch's version, its CUDA version or '', the usable GPUs, and the device that is used."""
 
     version: str
     cuda: str
@@ -60,7 +60,7 @@ class Change(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """All that is looked at.
+    """Facts about an environment.
 
     ``versions`` are of the installed distributions, by normalized name; ``python`` among them, and
     ``mmconvnext-editable`` where mmconvnext is installed in place.
@@ -76,9 +76,9 @@ class Facts(NamedTuple):
 
 
 def collect(package_problem: str | None = None) -> Facts:
-    """Look at this environment; what imports print goes to stderr.
+    """Return facts about this environment; output of imports goes to stderr.
 
-    ``package_problem`` is what importing mmconvnext said, where it was tried and failed.
+    ``package_problem`` is the error of importing mmconvnext, if that failed.
     """
     versions, wanted_torch = _installed()
     broken = {'mmconvnext': package_problem} if package_problem else {}
@@ -100,7 +100,7 @@ def collect(package_problem: str | None = None) -> Facts:
 
 
 def providers(name: str, versions: Mapping[str, str]) -> list[str]:
-    """The installed distributions that provide an import name."""
+    """Return the installed distributions that provide an import name."""
     return [distribution for distribution in PROVIDERS[name] if distribution in versions]
 
 
@@ -131,7 +131,7 @@ def _import_problem(module: str) -> str | None:
 
 
 def _set_aside(versions: Mapping[str, str]) -> dict[str, str]:
-    """A torchvision that mmconvnext found broken, or that is."""
+    """Return the error of a torchvision that is broken."""
     if 'torchvision' not in versions:
         return {}
     compat = sys.modules.get('mmconvnext.compat')
@@ -152,7 +152,7 @@ def _torch() -> Torch:
 
 
 def _operators() -> dict[str, str]:
-    """Which implementation serves each of mmcv's operators."""
+    """Return the implementation that each of mmcv's operators uses."""
     from mmconvnext.ops import cuda, extension
 
     names = (name.removesuffix('_forward') for name in extension.OPERATORS)

@@ -1,4 +1,7 @@
-"""What is known to fail together, as data. An entry holds where all of ``present`` is installed."""
+"""Versions that are known to fail together, as data.
+
+An entry applies if all of ``present`` is installed.
+"""
 
 from typing import NamedTuple
 
@@ -117,7 +120,7 @@ INCOMPATIBILITIES: tuple[Incompatibility, ...] = (
 
 
 class Clash(NamedTuple):
-    """What to install once all distributions that provide one import name are uninstalled."""
+    """A package to install after uninstalling all distributions with the same import name."""
 
     install: str
     source: str
@@ -137,7 +140,7 @@ CLASHES = {
 
 
 class Variable(NamedTuple):
-    """Values that are understood, any where there are none; those with which no tool runs; why."""
+    """Accepted values (any, if empty), values with which no tool runs, and the reason."""
 
     values: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()

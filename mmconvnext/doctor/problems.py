@@ -1,4 +1,4 @@
-"""What would fail, and the remedy: facts against what is known of them."""
+"""Compare facts with known failures: what would fail, and the remedy."""
 
 import difflib
 import re
@@ -41,7 +41,7 @@ _NEEDED_BY = {
 
 
 class Problem(NamedTuple):
-    """Something that fails or may, told as in an :class:`Incompatibility`.
+    """A failure, certain or possible, described like an :class:`Incompatibility`.
 
     ``what`` is a distribution, an import name or a variable, with what it clashes with; ``source``
     is '' where it was found by looking.
@@ -55,7 +55,7 @@ class Problem(NamedTuple):
 
 
 def find_problems(facts: Facts) -> list[Problem]:
-    """Return what would fail in an environment, then what may fail."""
+    """Return what would fail in an environment, and after it what may fail."""
     found = [
         *_missing(facts),
         *_clashes(facts.versions),
@@ -109,7 +109,7 @@ def _incompatible(facts: Facts) -> Iterator[Problem]:
 
 
 def _holding(versions: Mapping[str, str]) -> Iterator[tuple[Incompatibility, list[str]]]:
-    """The entries that hold here, and what of it is installed."""
+    """Yield the entries that apply, with the installed versions."""
     for entry in INCOMPATIBILITIES if Requirement else ():
         met = [_met(requirement, versions) for requirement in entry.present]
         if all(met) and entry.absent not in versions:
@@ -117,7 +117,7 @@ def _holding(versions: Mapping[str, str]) -> Iterator[tuple[Incompatibility, lis
 
 
 def _met(text: str, versions: Mapping[str, str]) -> str:
-    """Name and version of what meets a requirement, or ''."""
+    """Return name and version of the distribution that meets a requirement, or ''."""
     requirement = Requirement(text)
     version = versions.get(requirement.name)
     # Builds of torch from its main branch are pre-releases.

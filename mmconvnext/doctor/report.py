@@ -1,4 +1,4 @@
-"""What is installed and what would fail, for a person or a program."""
+"""Print what is installed and what would fail, as a table or as JSON."""
 
 import argparse
 import json
@@ -14,9 +14,9 @@ from mmconvnext.version import __version__
 
 
 def main(description: str, prog: str | None = None, package_problem: str | None = None) -> None:
-    """The command: report, and exit with 1 where something would fail, else with 0.
+    """Print the report; exit with 1 if something would fail, else with 0.
 
-    ``package_problem`` is as of :func:`~mmconvnext.doctor.facts.collect`.
+    ``package_problem`` is passed to :func:`~mmconvnext.doctor.facts.collect`.
     """
     parser = argparse.ArgumentParser(
         prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -40,7 +40,7 @@ def main(description: str, prog: str | None = None, package_problem: str | None 
 
 
 def as_json(facts: Facts, problems: list[Problem]) -> dict[str, object]:
-    """The same for a program; ``ok`` is False where something would fail."""
+    """Return the report as JSON; ``ok`` is False if something would fail."""
     return {
         'ok': not any(problem.certain for problem in problems),
         'mmconvnext': __version__,
@@ -58,7 +58,7 @@ def as_json(facts: Facts, problems: list[Problem]) -> dict[str, object]:
 
 
 def rows(facts: Facts) -> Iterator[tuple[str, str]]:
-    """What is installed, by name, for a person."""
+    """Return rows of a table: what is installed, by name."""
     versions = facts.versions
     yield 'mmconvnext', __version__ + (', in place' if 'mmconvnext-editable' in versions else '')
     yield 'Python', versions['python']
@@ -81,7 +81,7 @@ def _changes(facts: Facts) -> Table:
 
 
 def verdict(problems: list[Problem]) -> Iterator[str]:
-    """Lines for a person: what would fail, and its remedy."""
+    """Return lines that say what would fail, and its remedy."""
     for problem in problems:
         yield f'{"would fail" if problem.certain else "note"}: {problem.what}: {problem.fails}'
         yield f'  → {problem.remedy}' + (f'  [{problem.source}]' if problem.source else '')

@@ -1,13 +1,13 @@
-"""Triton kernels for ConvNeXt in 16 bits on CUDA: where they are installed, what the models run.
+"""Triton kernels for ConvNeXt in 16 bits on CUDA, used where Triton is installed.
 
-- ``block``: the whole block as one function of autograd, made of the following.
-- ``weights``, ``weight_gradients``: its parameters made ready, and their gradients.
+- ``block``: the whole block as one autograd function, made of the modules below.
+- ``weights``, ``weight_gradients``: the block's parameters in 16 bits, and their gradients.
 - ``depthwise_norm``: depthwise 7×7, bias and LayerNorm in one pass.
 - ``activation``: GELU and Global Response Normalization, between the two linear layers.
-- ``residual``: layer scale, stochastic depth and the sum at the end.
+- ``residual``: layer scale, stochastic depth and the residual sum.
 - ``layer_norm``: the LayerNorms outside of the blocks.
 
-Triton is no dependency of this package, and this file does not import it; those do.
+Triton is not a dependency of this package. The other modules import it; this one does not.
 """
 
 import functools
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from mmconvnext.backbones.fused_block.weights import BlockWeights
 from mmconvnext.errors import first_line
 
-# All channels of a pixel are in one program, for LayerNorm; a grid has a sample in its last place.
+# One program has all channels of a pixel, for LayerNorm. A grid's last dimension is the sample.
 MOST_CHANNELS = 4096
 MOST_SAMPLES = 65535
 
@@ -39,7 +39,7 @@ def run_on(x: Tensor, dtype: torch.dtype) -> bool:
 
 
 def suit(weights: BlockWeights) -> bool:
-    """Return whether the kernels compute a block of these weights: as it was built, contiguous."""
+    """Return whether the kernels can compute a block with these weights."""
     channels = len(weights.depthwise)
     return (
         weights.depthwise.shape[1:] == (1, 7, 7)
@@ -50,13 +50,13 @@ def suit(weights: BlockWeights) -> bool:
 
 
 def are_plain(*weights: Tensor) -> bool:
-    """Return whether weights are tensors whose values lie one after another."""
+    """Return whether all weights are plain, contiguous tensors."""
     return all(type(one) in (nn.Parameter, Tensor) and one.is_contiguous() for one in weights)
 
 
 @functools.cache
 def _work_on(device: torch.device) -> bool:
-    """Whether Triton is there and runs: it needs a C compiler, and Python's headers for that."""
+    """Return whether Triton is installed and runs; it needs a C compiler and Python's headers."""
     if find_spec('triton') is None or torch.version.hip is not None:
         return False
     if torch.cuda.get_device_capability(device) < (8, 0):  # no bfloat16 before that
@@ -66,7 +66,7 @@ def _work_on(device: torch.device) -> bool:
     try:
         one = torch.ones(8, device=device)
         layer_norm(one[None], one, one, 1e-6)
-    except Exception as error:  # of Triton, of a compiler, of the linker
+    except Exception as error:  # from Triton, a compiler or the linker
         warnings.warn(
             f'Triton kernels do not run here ({first_line(error)}); blocks run without them; '
             'triton_kernels=False leaves them out',

@@ -1,4 +1,4 @@
-"""What is between the two linear layers: GELU, and Global Response Normalization (GRN).
+"""GELU and Global Response Normalization (GRN), which come between the two linear layers.
 
 Each function is a pass over memory. GELU is computed again wherever its result is read, and sums
 over pixels, for the gradient of a bias and for GRN, are taken in the pass that reads what they are
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mmconvnext.backbones.triton_kernels.sizes import cdiv, next_power_of_2
 
-# Rows and columns that a program takes at a time, and how often.
+# Rows and columns of a program's tile, and the number of tiles of a program.
 _ROWS = 16
 _COLUMNS = 128
 _TIMES = 16
@@ -84,7 +84,7 @@ def activation_gradient(
 
 
 def _sums(before: Tensor, other: Tensor | None = None) -> Tensor:
-    """Sums over bands of pixels, (N, bands, C), of GELU's squares or of GELU times another map."""
+    """Return sums over bands of pixels, (N, bands, C): GELU squared, or GELU times another map."""
     samples, height, width, columns = before.shape
     grid = _grid(before, samples)
     sums = torch.empty((samples, grid[0], columns), dtype=torch.float32, device=before.device)
@@ -97,7 +97,7 @@ def _sums(before: Tensor, other: Tensor | None = None) -> Tensor:
 
 
 def _grid(x: Tensor, samples: int) -> tuple[int, int, int]:
-    """Bands of rows, blocks of columns, samples; ``samples=1`` takes the whole batch as one."""
+    """Return a grid: bands of rows, blocks of columns, samples; ``samples=1`` merges them."""
     rows = x.numel() // x.shape[-1] // samples
     return cdiv(rows, _ROWS * _TIMES), cdiv(x.shape[-1], _COLUMNS), samples
 

@@ -1,7 +1,7 @@
-"""The ConvNeXt block as one function of autograd: few passes over memory, and few calls.
+"""The ConvNeXt block as one autograd function: few passes over memory, and few calls.
 
-In 16 bits a GPU waits for Python sooner than for memory, so the whole block is one node, and its
-weights are made ready by one kernel.
+In 16 bits a GPU waits for Python before it waits for memory. So the whole block is one autograd
+node, and one kernel prepares its weights.
 """
 
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ from mmconvnext.backbones.triton_kernels.weights import LowWeights, scales
 
 
 class Settings(NamedTuple):
-    """What is no tensor: the branch's dtype, the epsilons."""
+    """The settings that are not tensors: the branch's dtype and the epsilons."""
 
     low: torch.dtype
     eps: float
@@ -51,20 +51,20 @@ def block(x: Tensor, weights: BlockWeights, factor: Tensor | None, settings: Set
 
 @contextmanager
 def _on(x: Tensor) -> Iterator[None]:
-    """Triton launches on the current device; all dtypes are as they should be."""
+    """Make ``x``'s device current, where Triton launches, and turn autocast off."""
     with torch.cuda.device_of(x), torch.autocast(x.device.type, enabled=False):
         yield
 
 
 class _Kept(NamedTuple):
-    """What the backward pass reads; maps in 16 bits."""
+    """Tensors for the backward pass; maps are in 16 bits."""
 
     x: Tensor
     normed: Tensor
     rstd: Tensor
     before: Tensor  # GELU
     hidden: Tensor
-    branch: Tensor  # `x` where nobody reads it
+    branch: Tensor  # `x` if the backward pass does not read it
     taps: Tensor
     expand: Tensor
     project: Tensor
@@ -78,7 +78,7 @@ def _forward(
     low = LowWeights.of(weights, settings.low)
     normed, rstd, low_x = depthwise_norm(x, low.taps, low.depthwise_bias, settings.eps)
     before = F.linear(normed, low.expand, low.expand_bias)
-    # In its own memory where nobody reads it again.
+    # In the same memory if it is not read again.
     hidden = torch.empty_like(before) if keeps else before
     response: Response | tuple[None, None] = (None, None)
     if weights.grn_gamma is None:
@@ -96,12 +96,12 @@ def _forward(
 
 
 def _apart(weights: BlockWeights, settings: Settings) -> Tensor | None:
-    """The layer scale that is not in the second layer."""
+    """Return the layer scale if it is not multiplied into the second linear layer."""
     return None if scales(weights, settings.low) else weights.gamma
 
 
 def _dtype(x: Tensor, weights: BlockWeights) -> torch.dtype:
-    """The dtype that the plain block's result has."""
+    """Return the dtype of the plain block's result."""
     return x.dtype if weights.gamma is None else torch.promote_types(x.dtype, weights.gamma.dtype)
 
 
@@ -139,7 +139,7 @@ def _branch_backward(
     kept: _Kept,
     learns: bool,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The gradients of the depthwise convolution and, by their names, of the parameters."""
+    """Return the gradient of the depthwise convolution, and the parameters' gradients by name."""
     apart = _apart(weights, settings)
     branch, project_sums = residual.backward(grad, kept.branch, factor, apart, settings.low)
     rows = branch.flatten(0, 2)

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from mmconvnext.backbones.triton_kernels.sizes import cdiv, next_power_of_2
 
-# Pixels of a strip, and channels of a program where they do not meet.
+# Pixels of a strip, and channels of a program that does not need all of them.
 _STRIP = tl.constexpr(8)
 _BLOCK = 64
-# Values in a program of the norm's backward pass at a time, and how often.
+# Values in a tile of the norm's backward pass, and tiles of a program.
 _TILE = 4096
 _TIMES = 8
 SIZES = ['height', 'width', 'pixels']
@@ -28,7 +28,7 @@ SIZES = ['height', 'width', 'pixels']
 def depthwise_norm(
     x: Tensor, taps: Tensor, bias: Tensor, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return LayerNorm, without affine part, of the depthwise convolution of ``x``.
+    """Return the depthwise convolution of ``x``, normalised by LayerNorm without its affine part.
 
     Shapes: x (N, H, W, C), contiguous; taps (49, C), bias (C,) → (N, H, W, C) in the dtype of the
     taps, the reciprocal deviations (N, H, W) in float32, and ``x`` in the dtype of the taps.
@@ -50,7 +50,7 @@ def depthwise_norm(
 
 
 def norm_gradient(grad: Tensor, normed: Tensor, rstd: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the gradient of what was normalised, (N, H, W, C), and sums of it, (parts, C)."""
+    """Return the gradient of LayerNorm's input, (N, H, W, C), and its sums, (parts, C)."""
     channels = grad.shape[-1]
     pixels, block = grad.numel() // channels, next_power_of_2(channels)
     rows = max(_TILE // block, 1)
@@ -66,14 +66,14 @@ def weight_gradient(grad: Tensor, x: Tensor) -> Tensor:
     """Return the gradient of the convolution's weight, (C, 1, 7, 7), in the dtype of ``x``."""
     channels = x.shape[-1]
     geometry = ([1, 1], [3, 3], [1, 1], False, [0, 0], channels)
-    weight = x.new_empty((channels, 1, 7, 7))  # of which the shape is all that counts
+    weight = x.new_empty((channels, 1, 7, 7))  # only its shape matters
     maps = (y.permute(0, 3, 1, 2) for y in (grad, x))
     backward = torch.ops.aten.convolution_backward
     return backward(*maps, weight, None, *geometry, [False, True, False])[1]
 
 
 def input_gradient(grad: Tensor, taps: Tensor, residual: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return ``residual`` plus the convolution of ``grad`` with the kernel turned round."""
+    """Return ``residual`` plus the convolution of ``grad`` with the flipped kernel."""
     samples, height, width, channels = grad.shape
     out = torch.empty_like(grad, dtype=dtype)
     strip = 16 if width > 8 else 8
@@ -99,7 +99,7 @@ def _row(
     strip: tl.constexpr,
     turned: tl.constexpr,
 ) -> tl.tuple:
-    """Add what a row of the kernel sees to the sums of a strip, of which there is one a pixel."""
+    """Add the products of one kernel row to the sums of a strip, one sum for each pixel."""
     known = channel < channels
     inside = (row % height + down >= 3) & (row % height + down < height + 3)
     weights = ()

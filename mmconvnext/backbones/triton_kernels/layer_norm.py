@@ -1,6 +1,6 @@
-"""LayerNorm over the channels of maps (…, C), contiguous: one pass forward, one backward.
+"""LayerNorm over the channels of contiguous maps (…, C): one pass forward, one backward.
 
-torch's kernel gives a row a block of threads, of which 96 channels fill a few.
+torch's kernel uses a block of threads for each row; 96 channels fill only a few of them.
 """
 
 from typing import Any
@@ -13,13 +13,13 @@ from torch.autograd.function import once_differentiable
 
 from mmconvnext.backbones.triton_kernels.sizes import cdiv, next_power_of_2
 
-# Values in a program at a time, and how often.
+# Values in a tile, and tiles of a program.
 _TILE = 4096
 _TIMES = 8
 
 
 def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-    """Return LayerNorm, its statistics in float32, in the dtype of ``x``.
+    """Return LayerNorm in the dtype of ``x``, with statistics in float32.
 
     Shapes: x (…, C), contiguous; weight and bias (C,) → (…, C). Differentiable once.
     """

@@ -1,6 +1,6 @@
-"""The end of a block, ``x + branch · scale``, and where its backward pass begins.
+"""The end of a block, ``x + branch · scale``, and the start of its backward pass.
 
-The scale is what stochastic depth drew for each sample, times layer scale where that is apart.
+The scale is stochastic depth's factor of each sample, times layer scale if that is separate.
 """
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mmconvnext.backbones.triton_kernels.sizes import cdiv
 
-# Pixels and channels that a program takes at a time, and how often.
+# Pixels and channels of a tile, and tiles of a program.
 _ROWS = 32
 _COLUMNS = 64
 _TIMES = 8
@@ -37,8 +37,8 @@ def backward(
 ) -> tuple[Tensor, Tensor]:
     """Return the gradient of the branch in a dtype, and sums over pixels, (parts, 2, C).
 
-    These are of that gradient, and of what is the gradient of gamma. Without gamma the branch is
-    not read: any tensor serves.
+    The sums are those of this gradient and those for gamma's gradient. Without gamma the branch is
+    not read, and may be any tensor.
     """
     out = torch.empty_like(grad, dtype=low)
     grid = _grid(grad)

@@ -1,4 +1,4 @@
-"""Sizes of blocks and grids: Triton's functions of these names take much more time."""
+"""Sizes of blocks and grids; Triton's functions of these names are much slower."""
 
 
 def cdiv(a: int, b: int) -> int:
@@ -7,5 +7,5 @@ def cdiv(a: int, b: int) -> int:
 
 
 def next_power_of_2(n: int) -> int:
-    """Return the smallest power of two that is no less than ``n``."""
+    """Return the smallest power of two that is at least ``n``."""
     return 1 << (n - 1).bit_length()

@@ -1,4 +1,4 @@
-"""The gradients of a block's parameters from those of its weights in 16 bits, by one kernel.
+"""Gradients of a block's parameters from those of its weights in 16 bits, in one kernel.
 
 It undoes what :mod:`~mmconvnext.backbones.triton_kernels.weights` multiplied in, and adds up the
 partial sums of vectors' gradients.
@@ -15,7 +15,7 @@ from mmconvnext.backbones.fused_block.weights import BlockWeights
 from mmconvnext.backbones.triton_kernels.sizes import cdiv
 from mmconvnext.backbones.triton_kernels.weights import as_given, scales
 
-# Rows of the first matrix that a program takes, and columns of a matrix at a time.
+# Rows of the first matrix in a program, and columns of a tile.
 _ROWS = 32
 _COLUMNS = 128
 
@@ -31,10 +31,10 @@ class Sums(NamedTuple):
 def gradients(
     weights: BlockWeights, of_depthwise: Tensor, of_expand: Tensor, of_project: Tensor, sums: Sums
 ) -> dict[str, Tensor]:
-    """Return the parameters' gradients, but for GRN's factor, by their names.
+    """Return the parameters' gradients by name, except that of GRN's factor.
 
-    What is given are gradients of ``weights.LowWeights``: of matrices in 16 bits, of vectors the
-    sums; the depthwise weight's is (C, 1, 7, 7).
+    The arguments are gradients of ``weights.LowWeights``: matrices in 16 bits, and the sums for
+    vectors. The depthwise weight's gradient is (C, 1, 7, 7).
     """
     channels = len(weights.depthwise)
     scaled = scales(weights, of_expand.dtype)
@@ -64,7 +64,7 @@ def gradients(
 
 @triton.jit
 def _total(sums: tl.tensor, parts: tl.tensor, step: tl.tensor, known: tl.tensor) -> tl.tensor:
-    """Sums over parts of vectors that begin at ``sums`` and are ``step`` values apart."""
+    """Add up vectors that start at ``sums`` and are ``step`` values apart."""
     total = tl.zeros((32, sums.shape[0]), tl.float32)
     for first in range(0, parts, 32):
         part = first + tl.arange(0, 32)

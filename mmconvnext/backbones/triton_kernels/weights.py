@@ -1,8 +1,8 @@
-"""A block's parameters in 16 bits, with what is multiplied into them, by one kernel.
+"""A block's parameters in 16 bits, with scales multiplied into them, in one kernel.
 
 The affine part of LayerNorm goes into the first linear layer, the shift of Global Response
 Normalization (GRN) into the bias of the second, and layer scale into all of that. In float16 layer
-scale stays apart: 1e-6 times a weight of .02 underflows to 0.
+scale stays separate: 1e-6 times a weight of .02 underflows to 0.
 """
 
 from typing import NamedTuple, Self
@@ -15,7 +15,7 @@ from torch import Tensor
 from mmconvnext.backbones.fused_block.weights import BlockWeights
 from mmconvnext.backbones.triton_kernels.sizes import cdiv
 
-# Columns of a matrix that a program takes at a time.
+# Columns of a tile.
 _COLUMNS = 128
 _PLACES = 49
 
@@ -52,7 +52,7 @@ def scales(weights: BlockWeights, low: torch.dtype) -> bool:
 
 
 def as_given(weights: BlockWeights, scaled: bool) -> list[Tensor]:
-    """The parameters as the kernels take them, which want a tensor where there is none."""
+    """Return the parameters for the kernels, with a placeholder tensor for each missing one."""
     a, any_one = weights, weights.project_bias
     given = [a.depthwise, a.depthwise_bias, a.norm, a.norm_bias, a.expand, a.expand_bias]
     given += [a.project, a.project_bias, a.gamma if scaled else None, a.grn_beta]
