@@ -21,7 +21,7 @@ PRECISIONS = {
 
 
 def correct(setup: Setup) -> None:
-    """Check that outputs and gradients of every path are as close to float64 as the plain path's."""
+    """Check that every path's results are as close to float64 as the plain path's."""
     for use_grn in (False, True):
         with setup.case('training steps as CUDA graphs'):
             _recorded(setup, use_grn)
@@ -54,7 +54,7 @@ def _check_forms(
     forms: Mapping[str, dict],
     precisions: Collection[str],
 ) -> None:
-    """Check forms of the backbone in some precisions, with alternating memory layouts of the input."""
+    """Check forms of the backbone in some precisions, with alternating input layouts."""
     x = torch.randn(size[0], 3, *size[1:]).to(setup.device)
     build = partial(setup.backbone, 'atto', use_grn, drop_path_rate=0.3)
     truth = _results(setup, build(fast=False).double(), x.double(), None)
@@ -110,7 +110,7 @@ def _judge(setup: Setup, name: str, found, truth, plain, bound: float) -> None:
 
 
 def _distance(found: Sequence[Tensor], truth: Sequence[Tensor]) -> float:
-    """Return the relative distance of two lists of tensors, each as one vector; nan if one has nan."""
+    """Return the relative distance of two lists of tensors, each as one vector, or nan."""
     a, b = (torch.cat([x.double().flatten() for x in xs]) for xs in (found, truth))
     return ((a - b).norm() / b.norm()).item()
 

@@ -64,7 +64,7 @@ RUNS = {
 
 
 def train(setup: Setup) -> None:
-    """Train with the tools in mixed precision: the loss must fall, and a resumed run must continue."""
+    """Train with the tools in mixed precision: the loss must fall, and resuming must work."""
     for kind in RUNS:
         with TemporaryDirectory() as folder, setup.case(f'training, {kind}'):
             _train(setup, kind, Path(folder))
