@@ -16,7 +16,10 @@ TORCH_INDEX_URL ?=
 TEST_PROCESSES ?= 2
 
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --constraint requirements/constraints.txt
+# Most modules are never imported: Python compiles the others at their first import, which is faster.
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --no-compile \
+    --constraint requirements/constraints.txt
+unexport PYTHONDONTWRITEBYTECODE
 DEMO := work_dirs/demo
 DEMO_CONFIG := configs/upernet_convnext_atto_samples.py
 DEMO_CHECKPOINT := $(DEMO)/iter_800.pth
