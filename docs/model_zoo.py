@@ -1,4 +1,4 @@
-"""Write docs/model_zoo.md from configs/metafile.yml and the names of published backbones.
+"""Write docs/model_zoo.md from configs/metafile.yml and mmconvnext/checkpoints/pretrained.py.
 
 Example:
     python docs/model_zoo.py

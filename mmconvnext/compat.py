@@ -176,13 +176,13 @@ PATCHES = (
     Patch(
         'the readers of YAML, JSON and pickle files',
         'mmengine.fileio.handlers.registry_utils.file_handlers',
-        "mmengine's run what a file names",
+        "mmengine's readers run code that a file names",
         lambda: isinstance(file_handlers['pkl'], safe_formats.SafePickleHandler),
     ),
     Patch(
         'a torchvision made for another torch',
         'sys.modules.torchvision',
-        'it stops every Runner; it is treated as not installed',
+        'every Runner fails with it, so it is treated as not installed',
         lambda: sys.modules.get('torchvision', '') is None,
         lambda: 'torchvision' in set_aside,
     ),

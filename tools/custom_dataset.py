@@ -36,7 +36,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument('out', metavar='OUT.py', type=Path, help='config to write')
     for split, use in (('train', 'to train on'), ('val', 'held out')):
         parser.add_argument(f'--{split}-images', required=True, help=f'folder of images {use}')
-        parser.add_argument(f'--{split}-ann', metavar='FILE', default='', help='their COCO json')
+        parser.add_argument(
+            f'--{split}-ann', metavar='FILE', default='', help='COCO json of these images'
+        )
         parser.add_argument(f'--{split}-labels', metavar='DIR', default='', help='or label maps')
     parser.add_argument(
         '--classes', nargs='+', metavar='NAME', help='class names, or a file with one per line'

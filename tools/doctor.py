@@ -1,8 +1,8 @@
-"""Say what this environment has, what of it would fail, and the command that mends it.
+"""Check the installation: print versions, what would fail, and the command that fixes it.
 
-Looks at the distributions behind mmengine, mmcv, mmdet and mmseg, at what serves mmcv's operators,
-at torch and its device, and at what is known to fail together. Answers without OpenMMLab or torch
-too. Exits with 1 where something would fail, else with 0. The same: python -m mmconvnext.
+It checks the distributions behind mmengine, mmcv, mmdet and mmseg, the implementations of mmcv's
+operators, torch and its device, and known incompatibilities. It works without OpenMMLab and torch
+too. The exit code is 1 if something would fail, else 0. `python -m mmconvnext` does the same.
 
 Example:
     python tools/doctor.py
@@ -14,14 +14,14 @@ from importlib.util import find_spec, module_from_spec
 
 
 def make_importable() -> str | None:
-    """What importing mmconvnext says where it fails; those of its parts that need nothing load."""
+    """Return the error of importing mmconvnext, or None; parts without dependencies still load."""
     found = find_spec('mmconvnext')
     if found is None:
         sys.exit('error: expected mmconvnext to be installed, found none; pip install .')
     try:
         import mmconvnext  # noqa: F401
-    except Exception as error:  # whatever is wrong with the stack: to say it is what this is for
-        # The package without what its first lines import.
+    except Exception as error:  # any error is reported
+        # An empty package: its modules can be imported one by one.
         sys.modules['mmconvnext'] = module_from_spec(found)
         return f'{type(error).__name__}: {error}'.splitlines()[0]
     return None

@@ -20,7 +20,9 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('work_dirs', nargs='+', metavar='WORK_DIR', help='of a training run')
+    parser.add_argument(
+        'work_dirs', nargs='+', metavar='WORK_DIR', help='work dir of a training run'
+    )
     parser.add_argument(
         '--out',
         type=Path,

@@ -78,7 +78,7 @@ class ConvNeXt(Backbone):
     LOADING_OPTIONS = (*Backbone.LOADING_OPTIONS, 'norm3', 'stem')
     STEM = 'downsample_layers.0'
     STAGE_PARTS = ('downsample_layers', 'stages')
-    # Of a model that was pickled before there was the option.
+    # For models that were pickled before the option existed.
     _graphs: CUDAGraphs | None = None
 
     def __init__(
@@ -106,7 +106,8 @@ class ConvNeXt(Backbone):
             )
         if cuda_graph and (with_cp or compile_blocks):
             raise ArgumentError(
-                'cuda_graph: expected False with with_cp or compile_blocks, got True; leave one out'
+                'cuda_graph: expected False with with_cp or compile_blocks, got True; leave out '
+                'cuda_graph, or the others'
             )
         arguments.require_possible(
             in_channels=in_channels,

@@ -26,7 +26,7 @@ _MOST_COUNTED = 256
 
 
 class _Kind(NamedTuple):
-    """What a recording holds for: another kind of call needs a recording of its own."""
+    """The kind of call that a recording is valid for; another kind needs another recording."""
 
     shape: torch.Size
     dtype: torch.dtype
@@ -60,7 +60,7 @@ def _autocast(x: Tensor) -> torch.dtype | None:
 
 
 class CUDAGraphs:
-    """Calls a module's forward, from a recording as soon as a kind of call has come often enough.
+    """Calls a module's forward, from a recording after enough calls of the same kind.
 
     Results and gradients are those of the plain call, in memory of their own. Calls that cannot be
     recorded run plainly: not on CUDA, with gradients of the input, with hooks inside, under a
@@ -200,7 +200,7 @@ class _Replay(torch.autograd.Function):
 
 
 def _forward_uncached(forward: Forward, image: Tensor) -> tuple[Tensor, ...]:
-    """The forward pass, with casts of its own: a cached one would not be in the recording."""
+    """Return the maps, with new casts of the weights: cached casts would not be recorded."""
     device, dtype = image.device.type, _autocast(image)
     with torch.autocast(device, dtype, enabled=dtype is not None, cache_enabled=False):
         return forward(image)

@@ -25,8 +25,8 @@ _OTHERS = {
     'attn.qkv': 'a ViT',
     'bn1.': 'a ResNet',
 }
-_V2 = "ConvNeXt V2's published weights are CC-BY-NC: not for commercial use"
-_DINOV3 = "DINOv3's published weights have a licence of their own"
+_V2 = "ConvNeXt V2's published weights are CC BY-NC 4.0: not for commercial use"
+_DINOV3 = "DINOv3's published weights have a licence of their own, the DINOv3 License"
 _TO_THE_BACKBONE = (
     'to start a head of other classes from it, give it to the backbone: tools/train.py --pretrained'
 )
@@ -111,7 +111,7 @@ def classifier_misfit(state: Mapping[str, Tensor], target: Mapping[str, Tensor])
     if 'head.weight' not in state:
         return f'it has no head that fits here; {_TO_THE_BACKBONE}'
     theirs, ours = (len(tensors['head.weight']) for tensors in (state, target))
-    told = f'it tells {theirs} classes apart, the config says num_classes={ours}'
+    told = f'it has {theirs} classes, the config says num_classes={ours}'
     return f'{told}; {_TO_THE_BACKBONE}' if theirs != ours else ''
 
 
@@ -119,12 +119,16 @@ def announce_licence(family: str, keys: Iterable[str], source: str) -> None:
     """Log, once per process, the licence restrictions on a family's weights.
 
     ``keys`` are the official ones and those left aside. timm's copies of DINOv3's weights have
-    timm's usual keys; they are recognised by the name of the file, ``source``.
+    timm's usual keys; they are recognised by ``source``, the file's name or its address.
     """
-    if family == 'hf-dinov3' or 'norms.3.weight' in keys or 'dinov3' in Path(source).name.lower():
+    if family == 'hf-dinov3' or 'norms.3.weight' in keys or 'dinov3' in _address(source):
         _announce(_DINOV3)
     elif any('.grn.' in key for key in keys):
         _announce(_V2)
+
+
+def _address(source: str) -> str:
+    return source.lower() if '://' in source else Path(source).name.lower()
 
 
 @functools.cache

@@ -108,7 +108,7 @@ def _fetch_from_url(url: str, sha256: str | None, progress: bool) -> Path:
     except (OSError, HTTPException, ValueError) as error:
         raise CheckpointError(
             f'{url}: the download failed ({first_line(error)}); put the file at {path} by '
-            'hand, or name another one (tools/train.py: --pretrained FILE|URL|none)'
+            'hand, or name another one'
         ) from error
     return path
 
@@ -118,19 +118,22 @@ def _fetch_from_hub(address: str) -> Path:
     repository, _, file = rest.partition('/')
     if not file:
         raise CheckpointError(f'{address}: expected hf://OWNER/REPOSITORY/FILE')
+    by_hand = Path(torch.hub.get_dir(), 'checkpoints', repository, file)
+    if by_hand.is_file():
+        return by_hand
+    page = f'https://huggingface.co/{owner}/{repository}/resolve/main/{file}'
     try:
         from huggingface_hub import hf_hub_download
     except ImportError as error:
         raise CheckpointError(
-            f'{address}: needs huggingface_hub: pip install "mmconvnext[hub]", or download the '
-            'file and name it'
+            f'{address}: needs huggingface_hub: pip install "mmconvnext[hub]", or put {page} at '
+            f'{by_hand} by hand'
         ) from error
     try:
         return Path(hf_hub_download(f'{owner}/{repository}', file))
     except Exception as error:  # errors of huggingface_hub and of its HTTP library
         raise CheckpointError(
-            f'{address}: the download failed ({first_line(error)}); put the file on this machine '
-            'and name it'
+            f'{address}: the download failed ({first_line(error)}); put {page} at {by_hand} by hand'
         ) from error
 
 

@@ -60,7 +60,7 @@ def require_finite_run(content: Mapping, path: Path) -> None:
     if broken := [name for part in parts for name in _not_finite(content.get(part), part)]:
         raise DivergenceError(
             f'{path} is not written: expected finite weights, found NaN or infinity in '
-            f'{", ".join(broken[:5])}; earlier checkpoints are unharmed: go on from one of them '
+            f'{", ".join(broken[:5])}; earlier checkpoints are good: resume from one '
             'with a lower learning rate'
         )
 

@@ -60,7 +60,7 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
 def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the shared arguments of training and testing, named as in mmdet and mmseg."""
     add_config_arguments(parser)
-    parser.add_argument('--work-dir', help='logs and results go here; work_dirs/CONFIG by default')
+    parser.add_argument('--work-dir', help='folder of logs and results; default: work_dirs/CONFIG')
     parser.add_argument(
         '--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none', help='who '
         'how processes are started; pytorch means torchrun',

@@ -39,7 +39,8 @@ def set_resume(config: Config, resume: str | None, *, overwrite: bool = False) -
     if automatic:
         if overwrite:
             raise UserError(
-                '--overwrite: expected no --resume or --resume FILE, got --resume alone'
+                '--overwrite: expected no --resume, or --resume FILE, got --resume without a file; '
+                'give --resume FILE, or leave one of the options out'
             )
         if is_elsewhere(config):
             raise UserError(

@@ -54,8 +54,8 @@ def _locked(path: Path) -> FileLock | None:
         lock.acquire(timeout=_PATIENCE)
     except Timeout as error:
         raise UserError(
-            f'{path.parent}: expected no other training in it, found one that holds '
-            f'{path.name}; wait for its end, or choose another --work-dir'
+            f'{path.parent}: expected no other training in this work dir, found one (lock file '
+            f'{path.name}); wait until it ends, or choose another --work-dir'
         ) from error
     except NotImplementedError:
         return None

@@ -22,7 +22,7 @@ except ModuleNotFoundError:  # then neither mmengine (through matplotlib) nor mm
 
 _STACK = 'pip install "mmconvnext[openmmlab]"'
 _AGAIN = 'pip install --force-reinstall --no-deps'
-# Of what is installed and cannot be imported.
+# Remedies for packages that are installed and cannot be imported.
 _REMEDIES = {
     'torch': 'pip install --force-reinstall torch',
     'mmconvnext': f'{_AGAIN} mmconvnext',
@@ -92,7 +92,7 @@ def _clashes(versions: Mapping[str, str]) -> Iterator[Problem]:
             clash = CLASHES[name]
             yield Problem(
                 ' and '.join(together),
-                f'both provide {name}: the files of one lie over those of the other',
+                f'both provide {name}: the one installed last overwrote files of the other',
                 f'pip uninstall -y {" ".join(together)} && pip install {clash.install}',
                 clash.source,
                 clash.certain,
@@ -104,7 +104,7 @@ def _incompatible(facts: Facts) -> Iterator[Problem]:
         fails = 'not installed: versions were not compared'
         yield Problem('packaging', fails, 'pip install packaging', certain=False)
     for entry, met in _holding(facts.versions):
-        what = ' beside '.join(met) + (f' without {entry.absent}' if entry.absent else '')
+        what = ' with '.join(met) + (f' without {entry.absent}' if entry.absent else '')
         yield Problem(what, entry.fails, entry.remedy, entry.source, entry.certain)
 
 

@@ -21,7 +21,7 @@ def main(description: str, prog: str | None = None, package_problem: str | None 
     parser = argparse.ArgumentParser(
         prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('--json', action='store_true', help='tell it as json, alone on stdout')
+    parser.add_argument('--json', action='store_true', help='print only JSON')
     arguments = parser.parse_args()
     facts = collect(package_problem)
     problems = find_problems(facts)

@@ -27,7 +27,7 @@ class VideoReader:
         self._read = 0
         self._capture = cv2.VideoCapture(str(path))
         if not self._capture.isOpened():
-            raise UserError(f'{path}: is not a video that OpenCV reads')
+            raise UserError(f'{path}: expected a video that OpenCV can read; convert it to .mp4')
         self.announced = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
         rate = self._capture.get(cv2.CAP_PROP_FPS)
         self.rate = rate if np.isfinite(rate) and rate > 0 else _FRAME_RATE

@@ -78,8 +78,8 @@ class StandIn(ModuleType):
 def _missing_operator(name: str) -> Callable[..., NoReturn]:
     def operator(*args: object, **kwargs: object) -> NoReturn:
         raise MissingOperatorError(
-            f'mmcv.ops: the operator {name!r} needs mmcv with its compiled operators, and this '
-            'mmcv has none (mmcv-lite). Install one: pip uninstall mmcv-lite, then '
+            f'mmcv.ops: the operator {name!r} is not implemented here: expected mmcv with compiled '
+            'operators, found mmcv-lite. Install it: pip uninstall mmcv-lite, then '
             'pip install --no-build-isolation mmcv==2.1.0 (compiles, with torch already installed)'
         )
 

@@ -11,9 +11,10 @@ from safetensors.torch import save
 
 from mmconvnext import ConvNeXt
 from mmconvnext.checkpoints.convert import from_official
-from mmconvnext.checkpoints.description import _announce
+from mmconvnext.checkpoints.description import _announce, announce_licence
 from mmconvnext.checkpoints.formats import HF
 from mmconvnext.checkpoints.load import load
+from mmconvnext.checkpoints.pretrained import PRETRAINED
 from mmconvnext.checkpoints.read import read_checkpoint
 from mmconvnext.errors import CheckpointError
 
@@ -385,7 +386,7 @@ def test_licences_are_said_once(small_backbone, tmp_path, capsys) -> None:
             backbone._is_init = False
             backbone.init_weights()
     said = capsys.readouterr()
-    assert (said.out + said.err).count('CC-BY-NC') == 1
+    assert (said.out + said.err).count('CC BY-NC') == 1
     assert (said.out + said.err).count("DINOv3's published weights have a licence") == 1
 
 
@@ -397,6 +398,15 @@ def test_dinov3_s_licence_is_said_of_timm_s_copies(small_backbone, tmp_path, cap
     small_backbone(init_cfg=pretrained(path)).init_weights()
     said = capsys.readouterr()
     assert "DINOv3's published weights have a licence" in said.out + said.err
+
+
+def test_dinov3_s_licence_is_said_of_an_address(capsys) -> None:
+    _announce.cache_clear()
+    MMLogger.get_instance('addresses', logger_name='addresses')
+    announce_licence('timm', [], PRETRAINED['convnext_t_dinov3'].checkpoint)
+    announce_licence('timm', [], '/weights/dinov3/convnext_tiny.pth')
+    said = capsys.readouterr()
+    assert (said.out + said.err).count('the DINOv3 License') == 1
 
 
 def test_tensors_without_values(small_backbone, trained, tmp_path) -> None:

@@ -59,7 +59,7 @@ def test_what_is_a_classifier() -> None:
 @pytest.mark.parametrize(
     ('state', 'message'),
     [
-        (official_state(num_classes=21), r'it tells 21 classes apart, .* num_classes=5; to start'),
+        (official_state(num_classes=21), r'it has 21 classes, .* num_classes=5; to start'),
         (
             {k: v for k, v in official_state().items() if k[:4] != 'head'},
             '2 missing: head.weight, head.bias; it has no head that fits here; .* --pretrained',

@@ -1,8 +1,11 @@
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 import yaml
+from safetensors.torch import save_file
 
 import mmconvnext
 from mmconvnext import ConvNeXt
@@ -98,3 +101,19 @@ def test_without_a_network(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert '\n' not in message
     assert f'put the file at {hub / "convnextv2_femto_1k_224_fcmae.pt"} by hand' in message
     assert PRETRAINED['convnextv2_femto_fcmae'].checkpoint in message
+
+
+def test_dinov3_without_a_network(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError('no route to host')
+
+    monkeypatch.setitem(sys.modules, 'huggingface_hub', SimpleNamespace(hf_hub_download=refuse))
+    with pytest.raises(CheckpointError) as caught:
+        ConvNeXt.from_pretrained('convnext_t_dinov3')
+    repository = 'convnext_tiny.dinov3_lvd1689m'
+    page = f'https://huggingface.co/timm/{repository}/resolve/main/model.safetensors'
+    place = hub / repository / 'model.safetensors'
+    assert str(caught.value).endswith(f'put {page} at {place} by hand')
+    place.parent.mkdir()
+    save_file(ConvNeXt('tiny').state_dict(), place)
+    ConvNeXt.from_pretrained('convnext_t_dinov3')

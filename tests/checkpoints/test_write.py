@@ -193,4 +193,4 @@ def test_a_licence_is_said(official, tmp_path, capsys) -> None:
     MMLogger.get_instance('converted', logger_name='converted')
     convert_checkpoint(str(source), tmp_path / 'a.pth')
     said = capsys.readouterr()
-    assert 'CC-BY-NC' in said.out + said.err
+    assert 'CC BY-NC' in said.out + said.err

@@ -167,7 +167,7 @@ def test_a_whole_classifier_loads_by_its_init_cfg(official) -> None:
 
 def test_a_whole_classifier_of_other_classes_does_not(official) -> None:
     model = classifier(init_cfg=dict(type='Pretrained', checkpoint=official(classes=7)))
-    with pytest.raises(CheckpointError, match=r'tells 7 classes apart, .* num_classes=5; .*--pret'):
+    with pytest.raises(CheckpointError, match=r'has 7 classes, .* num_classes=5; .*--pret'):
         model.init_weights()
 
 

@@ -133,7 +133,7 @@ def test_fine_tuning_and_going_on(
     tested = run_tool('tools/test.py', small_config, tmp_path / 'epoch_3.pth')
     assert tested.returncode == 1
     assert re.fullmatch(
-        r'error: .*does not fit the model: 2 of another shape: .* it tells 4 classes apart, .*\n',
+        r'error: .*does not fit the model: 2 of another shape: .* it has 4 classes, .*\n',
         tested.stderr.splitlines(keepends=True)[-1],
     )
 

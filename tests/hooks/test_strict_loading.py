@@ -150,6 +150,6 @@ def test_classifiers_of_any_family_load_head_included(format) -> None:
 def test_a_classifier_of_other_classes_is_told_or_gives_its_body() -> None:
     model, other = classifier(), classifier(num_classes=9).state_dict()
     runner = SimpleNamespace(model=model)
-    with pytest.raises(CheckpointError, match='tells 9 classes apart, the config says num_cl'):
+    with pytest.raises(CheckpointError, match='has 9 classes, the config says num_cl'):
         StrictLoadingHook().after_load_checkpoint(runner, {'state_dict': dict(other)})
     StrictLoadingHook(heads=False).after_load_checkpoint(runner, {'state_dict': dict(other)})

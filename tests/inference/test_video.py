@@ -70,5 +70,5 @@ def test_a_video_that_breaks_off_says_where(tmp_path) -> None:
 def test_what_is_no_video_is_told(content, tmp_path) -> None:
     path = tmp_path / 'a.mp4'
     path.write_bytes(content)
-    with pytest.raises(UserError, match='is not a video that OpenCV reads'):
+    with pytest.raises(UserError, match='expected a video that OpenCV can read'):
         VideoReader(path)

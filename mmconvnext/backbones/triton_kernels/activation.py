@@ -23,14 +23,14 @@ _TIMES = 16
 
 
 class Response(NamedTuple):
-    """GRN of a map: the norms over pixels, and what it multiplies channels by; (N, C), float32."""
+    """GRN of a map: norms over pixels, and factors of the channels; (N, C), float32."""
 
     norms: Tensor
     factor: Tensor
 
     @classmethod
     def of(cls, before: Tensor, gamma: Tensor, eps: float) -> 'Response':
-        """Of GELU of a map."""
+        """Return the response of GELU of a map."""
         sums = _sums(before)
         samples, bands, columns = sums.shape
         norms, factor = sums.new_empty((2, samples, columns))
@@ -67,7 +67,7 @@ def activated(before: Tensor, response: Response, out: Tensor) -> Tensor:
 def activation_gradient(
     grad: Tensor, before: Tensor, response: Response | None, along: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Turn a gradient into that of GELU's input, in its place; return also sums of it, (parts, C).
+    """Replace a gradient by that of GELU's input; return its sums too, (parts, C).
 
     With GRN the gradient of GELU's result is ``grad · factor + gelu · along``.
     """

@@ -5,7 +5,7 @@ Maps are (N, H, W, C), contiguous. Sums and statistics are float32.
 A program computes a strip of pixels of one row. For each of seven rows it loads every pixel that
 the strip sees once and adds it to all of the strip's sums, which stay in registers: 14 loads make
 56 products. What is saved for the backward pass is the result, which the next layer keeps anyway,
-and one float32 value a pixel; the convolution's output never is in memory. The gradient of the
+and one float32 value a pixel; the convolution's output is never stored. The gradient of the
 weight is cuDNN's, which was faster than kernels of ours (benchmarks/gpu.md).
 """
 
@@ -137,7 +137,7 @@ def convolve_and_normalize(
     copies: tl.constexpr,
     block: tl.constexpr,
 ) -> None:
-    """All channels of a strip."""
+    """Process all channels of a strip."""
     channel = tl.arange(0, block)
     known = channel < channels
     strips = tl.cdiv(width, _STRIP)
@@ -207,7 +207,7 @@ def convolve_turned(
     block: tl.constexpr,
     strip: tl.constexpr,
 ) -> None:
-    """A block of channels of a strip."""
+    """Process a block of channels of a strip."""
     channel = tl.program_id(1) * block + tl.arange(0, block)
     strips = tl.cdiv(width, strip)
     column = tl.program_id(0) % strips * strip

@@ -78,7 +78,7 @@ def add_scaled(
     columns: tl.constexpr,
     times: tl.constexpr,
 ) -> None:
-    """Some pixels of a sample, a block of channels."""
+    """Process some pixels of a sample, and a block of channels."""
     sample = tl.program_id(2).to(tl.int64)
     channel = tl.program_id(1) * columns + tl.arange(0, columns)
     known = channel < channels
@@ -111,7 +111,7 @@ def scale_and_sum(
     columns: tl.constexpr,
     times: tl.constexpr,
 ) -> None:
-    """Some pixels of a sample, a block of channels."""
+    """Process some pixels of a sample, and a block of channels."""
     sample = tl.program_id(2).to(tl.int64)
     channel = tl.program_id(1) * columns + tl.arange(0, columns)
     known = channel < channels
