@@ -101,7 +101,7 @@ def test_only_broken_checkpoints_are_not_overwritten(config, tmp_path: Path) -> 
 
 
 def test_resuming_and_overwriting_at_once_makes_no_sense(config) -> None:
-    with pytest.raises(UserError, match='--overwrite: expected no --resume or --resume FILE'):
+    with pytest.raises(UserError, match='--overwrite: expected no --resume, or --resume FILE'):
         set_resume(config, 'auto', overwrite=True)
 
 

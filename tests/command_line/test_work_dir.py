@@ -15,7 +15,7 @@ def test_another_training_waits_for_the_end_of_the_first(tmp_path: Path, monkeyp
     run = tmp_path / 'run'
     with work_dir.hold(str(run)):
         with (
-            pytest.raises(UserError, match='expected no other training in this work dir, found one'),
+            pytest.raises(UserError, match='expected no other training in this work dir'),
             work_dir.hold(str(run)),
         ):
             pass
