@@ -52,8 +52,8 @@ BACKBONES = """\
 
 Load them with `mmconvnext.ConvNeXt.from_pretrained(NAME)`, or with `checkpoint=` in an `init_cfg`
 ([weights](weights.md)). The names are in
-[pretrained.py](../mmconvnext/checkpoints/pretrained.py). `convnext_xl_in1k` was trained on ImageNet-22K
-first: its file is that of `convnext_xl_in22k_in1k`.
+[pretrained.py](../mmconvnext/checkpoints/pretrained.py). `convnext_xl_in1k` was trained on
+ImageNet-22K first: its file is that of `convnext_xl_in22k_in1k`.
 """
 
 
