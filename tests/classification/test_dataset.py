@@ -62,7 +62,7 @@ def test_lazily_it_knows_its_classes_and_lists_nothing(root: Path) -> None:
     [
         (
             dict(data_prefix=dict(img_path='val')),
-            'val: expected a folder .* FileNotFoundError; give',
+            'val: expected a folder .* FileNotFoundError; set',
         ),
         (
             dict(data_prefix=dict(img_path='train/n01')),

@@ -132,7 +132,7 @@ def test_mixed_precision_and_blocks_compiled(run_cases, monkeypatch) -> None:
     # That they compile is tested elsewhere.
     monkeypatch.setattr('mmconvnext.backbones.compiled_block.BACKEND', 'eager')
     compiled_block._compiled.cache_clear()
-    monkeypatch.setattr(torch.nn.Module, 'compile', lambda self: None)
+    monkeypatch.setattr(torch.nn.Module, 'compile', lambda self, mode: None)
     content = run_cases(
         'backbone', '--arch', 'atto', '--infer', '--amp', 'bf16', '--compile',
         '--rivals', 'official-like',
