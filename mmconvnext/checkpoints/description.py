@@ -115,7 +115,7 @@ def classifier_misfit(state: Mapping[str, Tensor], target: Mapping[str, Tensor])
     return f'{told}; {_TO_THE_BACKBONE}' if theirs != ours else ''
 
 
-def announce_licence(family: str, keys: Iterable[str], source: str) -> None:
+def announce_licence(family: str, keys: Iterable[str], source: str | Path) -> None:
     """Log, once per process, the licence restrictions on a family's weights.
 
     ``keys`` are the official ones and those left aside. timm's copies of DINOv3's weights have
@@ -127,8 +127,9 @@ def announce_licence(family: str, keys: Iterable[str], source: str) -> None:
         _announce(_V2)
 
 
-def _address(source: str) -> str:
-    return source.lower() if '://' in source else Path(source).name.lower()
+def _address(source: str | Path) -> str:
+    text = str(source).lower()
+    return text if '://' in text else Path(text).name
 
 
 @functools.cache
