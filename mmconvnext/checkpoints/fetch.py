@@ -108,7 +108,7 @@ def _fetch_from_url(url: str, sha256: str | None, progress: bool) -> Path:
     except (OSError, HTTPException, ValueError) as error:
         raise CheckpointError(
             f'{url}: the download failed ({first_line(error)}); put the file at {path} by '
-            'hand, or name another one'
+            'hand, or name another one (tools/train.py: --pretrained FILE|URL|none)'
         ) from error
     return path
 
