@@ -3,11 +3,13 @@
 import os
 import re
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
+from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 
 from mmconvnext.checkpoints.of_a_run import EVALUATED, LAST, OVERWRITTEN, TEMPLATES, step_of
@@ -31,6 +33,7 @@ class CheckpointHook(MMEngineCheckpointHook):
       only in the hook's folder, and only checkpoints and partial files with names of this hook.
     - If the first process cannot write, all processes end.
     - A new best checkpoint does not cause the last checkpoint to be written again.
+    - Between two updates of accumulated gradients, a checkpoint waits for the next update.
 
     It needs :class:`.Runner`. For a remote folder (``s3://…``) it behaves like mmengine's
     hook.
@@ -41,6 +44,7 @@ class CheckpointHook(MMEngineCheckpointHook):
         self._written_at = -1  # training iterations of the last checkpoint
         self._mid_epoch: str | None = None
         self._together = True  # whether all processes save at the same time
+        self._waiting: tuple[int, int] | None = None  # a step and an epoch to be saved
         if self._elsewhere:
             super().before_train(runner)
             return
@@ -106,6 +110,32 @@ class CheckpointHook(MMEngineCheckpointHook):
         else:
             self.best_ckpt_path_dict[indicator] = str(path)
 
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        if not self.by_epoch:
+            interval = self.every_n_train_iters(runner, self.interval, self.save_begin)
+            if interval or (self.save_last and self.is_last_train_iter(runner)):
+                self._waiting = (runner.iter + 1, runner.epoch)
+        self._save_waiting(runner, runner.iter + 1)
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        if not self.by_epoch:
+            return
+        interval = self.every_n_epochs(runner, self.interval, self.save_begin)
+        if interval or (self.save_last and self.is_last_train_epoch(runner)):
+            self._waiting = (runner.epoch + 1, runner.epoch + 1)
+            self._save_waiting(runner, runner.iter)
+
+    def _save_waiting(self, runner: Runner, done: int) -> None:
+        if self._waiting is None or not is_updated(runner):
+            return
+        (step, epoch), self._waiting = self._waiting, None
+        step = step if self.by_epoch else done
+        unit = 'epochs' if self.by_epoch else 'iterations'
+        runner.logger.info(f'Saving checkpoint at {step} {unit}')
+        self._save_checkpoint_with_step(runner, step, dict(epoch=epoch, iter=done))
+
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         if self._elsewhere:
             super()._save_checkpoint_with_step(runner, step, meta)
@@ -141,18 +171,20 @@ class CheckpointHook(MMEngineCheckpointHook):
         self.last_ckpt = path
         self._written_at = meta['iter']
 
-    def _save(self, runner: Runner, name: str, meta: dict, whole_run: bool) -> None:
-        runner.save_checkpoint(
-            self.out_dir,
-            name,
-            self.file_client_args,
-            save_optimizer=self.save_optimizer and whole_run,
-            save_param_scheduler=self.save_param_scheduler and whole_run,
-            meta=dict(meta),
-            by_epoch=self.by_epoch and whole_run,
-            backend_args=self.backend_args,
-            **(self.args if whole_run else {}),
-        )
+    def _save(self, runner: Any, name: str, meta: dict, whole_run: bool) -> None:
+        gathered = whole_run and self._together
+        with runner.random_states_gathered() if gathered else nullcontext():
+            runner.save_checkpoint(
+                self.out_dir,
+                name,
+                self.file_client_args,
+                save_optimizer=self.save_optimizer and whole_run,
+                save_param_scheduler=self.save_param_scheduler and whole_run,
+                meta=dict(meta),
+                by_epoch=self.by_epoch and whole_run,
+                backend_args=self.backend_args,
+                **(self.args if whole_run else {}),
+            )
 
     def _remove_replaced(self, runner: Runner, name: str) -> None:
         """Remove checkpoints that a complete one replaces: mid-epoch ones, another run's."""
@@ -240,6 +272,12 @@ class CheckpointHook(MMEngineCheckpointHook):
         templates = (self.filename_tmpl, *TEMPLATES)
         known = step_of(name, templates) is not None or _is_of_a_best(name, templates)
         return known and Path(name).name == name
+
+
+def is_updated(runner: Runner) -> bool:
+    """Whether all gradients are in the weights: none is accumulated for the next update."""
+    wrapper = runner.optim_wrapper
+    return wrapper.should_update() if isinstance(wrapper, OptimWrapper) else True
 
 
 def _is_of_a_best(name: str, templates: Sequence[str]) -> bool:

@@ -21,7 +21,7 @@ from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
 from mmconvnext.checkpoints.of_a_run import EVALUATED
 from mmconvnext.checkpoints.whole import write_text_whole
-from mmconvnext.hooks.checkpoint import CheckpointHook
+from mmconvnext.hooks.checkpoint import CheckpointHook, is_updated
 from mmconvnext.hooks.outcome import shared_outcome
 from mmconvnext.hooks.signals import STOP, Signals, agreed
 from mmconvnext.hooks.step_watch import StepWatchHook
@@ -52,7 +52,7 @@ class InterruptionHook(Hook):
         self._common_batches = 0  # batches of an evaluation that every process has
 
     def before_train(self, runner: Runner) -> None:
-        self._signals = signals = getattr(runner, 'signals', None)
+        self._signals = getattr(runner, 'signals', None)
         self._checkpoints = _only(runner, CheckpointHook)
         self._watch = _only(runner, StepWatchHook)
         if _evaluation_is_due(runner):
@@ -60,9 +60,6 @@ class InterruptionHook(Hook):
                 f'The evaluation after {runner.iter} iterations was not completed: evaluating first'
             )
             runner.val_loop.run()
-        if signals is not None and runner.iter:
-            # Now data that was already used is skipped, which may take long.
-            self._act_at_once(signals, lambda: signals.settle(signals.pending))
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: object = None) -> None:
         if self._signals is not None:
@@ -87,7 +84,7 @@ class InterruptionHook(Hook):
     def after_val_iter(self, runner: Runner, batch_idx: int, **_: object) -> None:
         if (signals := self._signals) is None or batch_idx >= self._common_batches:
             return
-        while number := agreed(signals.pending):
+        while is_updated(runner) and (number := agreed(signals.pending)):
             with _trained_weights(runner):
                 self._follow(runner, signals, number, runner.iter)
         if batch_idx + 1 == self._common_batches:
@@ -110,6 +107,8 @@ class InterruptionHook(Hook):
         """Handle signals in the process that got them, independently of other processes."""
         if self._saving:
             return  # the loop below handles a signal that arrives meanwhile
+        if not is_updated(runner):
+            return  # the next update handles it
         self._saving = True
         try:
             while number := signals.pending:

@@ -4,8 +4,8 @@ import copy
 import importlib
 import os
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,13 @@ from typing import Any
 import mmengine
 import torch
 from mmengine.config import Config as MMEngineConfig
-from mmengine.dist import broadcast_object_list, master_only
+from mmengine.dist import (
+    all_gather_object,
+    broadcast_object_list,
+    get_rank,
+    get_world_size,
+    master_only,
+)
 from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop as MMEngineEpochBasedTrainLoop
 from mmengine.runner import Runner as MMEngineRunner
@@ -32,10 +38,19 @@ from mmconvnext.errors import CheckpointError, first_line
 from mmconvnext.hooks import InterruptionHook, StepWatchHook
 from mmconvnext.hooks.signals import Signals, leave_signals_to_the_run
 from mmconvnext.registry import RUNNERS
+from mmconvnext.runner.random_state import (
+    State,
+    random_state_kept,
+    read_random_state,
+    set_random_state,
+)
 from mmconvnext.runner.resumed_schedule import PlannedSchedule
 
 # mmengine's classes that are replaced by this package's classes of the same name.
-_REPLACED = ('AmpOptimWrapper', 'CheckpointHook', 'EpochBasedTrainLoop', 'OptimWrapper')
+_REPLACED = (
+    *('AmpOptimWrapper', 'OptimWrapper'),
+    *('CheckpointHook', 'EpochBasedTrainLoop', 'IterBasedTrainLoop'),
+)
 _OWN_HOOKS: dict[str, Any] = {
     'step_watch': dict(type='mmconvnext.StepWatchHook'),
     'interruption': dict(type='mmconvnext.InterruptionHook'),
@@ -52,6 +67,7 @@ class Runner(MMEngineRunner):
 
     - A checkpoint is plain data (:mod:`~mmconvnext.checkpoints.training_state`), complete or absent
       (:mod:`~mmconvnext.checkpoints.whole`), and has finite weights.
+    - Resuming is exact: random states of all processes are saved, and no image is read again.
     - Resuming uses the newest undamaged checkpoint, and the config's schedule.
     - Each step is checked before it is taken (:class:`.StepWatchHook`), and signals save the run
       (:class:`.InterruptionHook`).
@@ -61,6 +77,8 @@ class Runner(MMEngineRunner):
     def __init__(self, *args: object, cfg: MMEngineConfig | dict | None = None, **kwargs: object):
         self.signals = Signals()
         self._resuming = False
+        self._random_states: list[State] = []  # of all processes, while they can be saved
+        self._resumed_random_state: State | None = None
         if isinstance(cfg, dict):
             cfg = MMEngineConfig(cfg)
         if cfg is not None:
@@ -121,11 +139,41 @@ class Runner(MMEngineRunner):
         super().register_default_hooks({name: _ours(hook) for name, hook in chosen.items()})
 
     def build_train_loop(self, loop: object) -> object:
-        """Build the training loop; a loop over epochs can resume in the middle of an epoch."""
-        if isinstance(loop, dict) and loop.get('by_epoch') is True:
-            loop = {**loop, 'type': 'EpochBasedTrainLoop'}
+        """Build the training loop, which can resume at any iteration."""
+        if isinstance(loop, dict) and 'by_epoch' in loop:
+            kind = 'EpochBasedTrainLoop' if loop['by_epoch'] else 'IterBasedTrainLoop'
+            loop = {**loop, 'type': kind}
             del loop['by_epoch']
         return super().build_train_loop(_ours(loop))
+
+    def build_val_loop(self, loop: object) -> Any:
+        """Build the evaluation loop, which leaves the random states of the training as they are."""
+        built: Any = super().build_val_loop(loop)
+        built.run = partial(self._evaluate_apart, built.run)
+        return built
+
+    def _evaluate_apart(self, run: Callable[[], Any]) -> Any:
+        # A checkpoint that is saved meanwhile gets the states of the training.
+        with self.random_states_gathered(), random_state_kept():
+            return run()
+
+    @contextmanager
+    def random_states_gathered(self) -> Iterator[None]:
+        """Put the random states of all processes into checkpoints saved within; all call this."""
+        if self._random_states:
+            yield
+            return
+        self._random_states = all_gather_object(read_random_state())
+        try:
+            yield
+        finally:
+            self._random_states = []
+
+    def restore_random_state(self) -> None:
+        """Set the random state of the checkpoint that the run was resumed from, once."""
+        if self._resumed_random_state is not None:
+            set_random_state(self._resumed_random_state)
+            self._resumed_random_state = None
 
     def build_optim_wrapper(self, optim_wrapper: object) -> object:
         """Build the optimizer wrapper, as one of this package that can be watched."""
@@ -210,7 +258,7 @@ class Runner(MMEngineRunner):
             saved, meta = self._loaded.get('param_schedulers'), self._loaded['meta']
             if resume_optimizer:
                 require_optimizer_state(self.optim_wrapper, filename)
-            notices = self._fit_to_epochs(meta)
+            notices = self._fit_to_epochs(meta) + self._find_random_state(self._loaded)
             if self.iter > self.max_iters or self.epoch > self.max_epochs:
                 raise CheckpointError(
                     f'{filename}: expected at most the {self.max_iters} iterations of the config, '
@@ -252,6 +300,18 @@ class Runner(MMEngineRunner):
             f'an epoch has {length} batches, {before} in the checkpoint: continuing at iteration '
             f'{loop.iter}'
         ]
+
+    def _find_random_state(self, content: dict) -> list[str]:
+        states = content.get('random_states')
+        if not isinstance(states, list) or len(states) != get_world_size():
+            found = f'those of {len(states)}' if isinstance(states, list) else 'none'
+            return [
+                f'expected the random states of {get_world_size()} processes, found {found}; the '
+                'results will not be exactly those of an uninterrupted run'
+            ]
+        self._resumed_random_state = states[get_rank()]
+        set_random_state(self._resumed_random_state)  # raises an error if it is damaged
+        return []
 
     @master_only
     def save_checkpoint(
@@ -311,6 +371,7 @@ class Runner(MMEngineRunner):
         }
         if optimizer:
             content['optimizer'] = _on_cpu(self.optim_wrapper.state_dict())
+            content['random_states'] = self._random_states or None
         if schedulers and self.param_schedulers is not None:
             content['param_schedulers'] = _states(self.param_schedulers)
         return content

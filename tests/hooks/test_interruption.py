@@ -12,7 +12,7 @@ from mmengine.runner import BaseLoop
 
 from mmconvnext.checkpoints.read import read_checkpoint
 from mmconvnext.hooks.signals import Signals, Stopped, weightier
-from tests.toy_run import ToyData, ToyModel, toy_runner
+from tests.toy_run import ToyModel, toy_runner
 
 
 class Sender(Hook):
@@ -216,21 +216,6 @@ def test_an_evaluation_that_was_cut_off_is_made_up_for(tmp_path: Path, epochs: i
     again = toy_runner(tmp_path, resume=True, **options)
     again.train()
     assert told not in logged(again).replace(told, '', 1), 'logs of a second are in one file'
-
-
-def test_data_that_is_passed_over_holds_nothing_up(tmp_path: Path) -> None:
-    class Slow(ToyData):
-        def __getitem__(self, index: int) -> dict:
-            if index == 3:
-                os.kill(os.getpid(), signal.SIGUSR1)
-                os.kill(os.getpid(), signal.SIGTERM)
-            return super().__getitem__(index)
-
-    toy_runner(tmp_path, iters=4).train()
-    runner = toy_runner(tmp_path, iters=6, data=Slow(), resume=True)
-    with pytest.raises(Stopped):
-        runner.train()
-    assert names(tmp_path) == {f'iter_{n}.pth' for n in (1, 2, 3, 4)}
 
 
 def test_a_run_in_the_background_leaves_ctrl_c_alone() -> None:
