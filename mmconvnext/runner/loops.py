@@ -15,7 +15,7 @@ def _training_loader(runner: Any, loader: DataLoader | dict) -> DataLoader:
     """Return the loader, built if it is a config, as a :class:`.TrainingLoader` if possible."""
     apart = runner._randomness_cfg.get('diff_rank_seed', False)
     built: DataLoader = runner.build_dataloader(loader, seed=runner.seed, diff_rank_seed=apart)
-    return TrainingLoader(built, runner.seed) if TrainingLoader.suits(built) else built
+    return TrainingLoader(built, runner.seed, apart) if TrainingLoader.suits(built) else built
 
 
 @LOOPS.register_module()

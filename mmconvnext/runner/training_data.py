@@ -54,9 +54,11 @@ class TrainingLoader(DataLoader):
     draws no random numbers from the process's random states.
     """
 
-    def __init__(self, loader: DataLoader, seed: int) -> None:
+    def __init__(self, loader: DataLoader, seed: int, differs_by_rank: bool = False) -> None:
         vars(self).update(vars(loader))
-        self._samples = SeededSamples(loader.dataset, seed)
+        # With mmengine's `diff_rank_seed` the seed is the run's plus the rank; samplers share one.
+        self._added = get_rank() if differs_by_rank else 0
+        self._samples = SeededSamples(loader.dataset, seed - self._added)
         self._places = _Places(loader.batch_sampler)
         options: dict[str, Any] = {}
         if loader.num_workers:
@@ -82,10 +84,10 @@ class TrainingLoader(DataLoader):
 
     def begin(self, seed: int, epoch: int, passed: int) -> None:
         """Start an epoch after its first ``passed`` batches."""
-        self._samples.seed = seed
+        self._samples.seed = seed - self._added
         sampler: Any = self._sampler()
         if hasattr(sampler, 'seed'):
-            sampler.seed = seed
+            sampler.seed = seed - self._added
         self._set_epoch(epoch)
         self._places.passed = passed
 

@@ -224,6 +224,16 @@ def test_samples_keep_the_state_of_the_process() -> None:
     assert not torch.equal(samples[Place.of(1, (0, 7))]['inputs'], first)
 
 
+def test_processes_share_the_order_where_their_seeds_differ(monkeypatch) -> None:
+    monkeypatch.setattr('mmconvnext.runner.training_data.get_rank', lambda: 1)
+    loader = MMEngineRunner.build_dataloader(
+        dict(dataset=ToyData(5), batch_size=2, sampler=dict(type='DefaultSampler', shuffle=True))
+    )
+    for differs, wanted in ((True, 7), (False, 8)):
+        TrainingLoader(loader, 8, differs).begin(seed=8, epoch=0, passed=0)
+        assert loader.sampler.seed == wanted
+
+
 def test_the_loader_is_mmengine_s_to_whoever_asks(tmp_path: Path) -> None:
     loader = MMEngineRunner.build_dataloader(
         dict(dataset=ToyData(5), batch_size=2, sampler=dict(type='DefaultSampler', shuffle=False))
