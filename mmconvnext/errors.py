@@ -16,10 +16,11 @@ _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 class UserError(Exception):
     """The input is wrong, not the program; the one-line message says what to do.
 
-    ``everywhere`` means that all processes of the run raise it, so that it is printed once.
+    ``everywhere`` means that all processes of the run raise it, so that it is printed once;
+    ``silent``, that another process or the launcher prints it.
     """
 
-    everywhere = False
+    everywhere = silent = False
 
 
 class ArgumentError(UserError, ValueError):
@@ -72,7 +73,7 @@ def one_line_errors() -> Iterator[None]:
             f'error: {where}: could not be written: {error.strerror}; free space or write elsewhere'
         )
     except UserError as error:
-        if error.everywhere and not is_first_process():
+        if error.silent or (error.everywhere and not is_first_process()):
             sys.exit(1)
         # An error from a data loader's worker starts with the worker's traceback.
         told = re.fullmatch(

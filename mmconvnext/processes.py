@@ -1,4 +1,4 @@
-"""Find out which of a run's processes this is, before they are connected."""
+"""Find out how this process of a run was started, before processes are connected."""
 
 import os
 
@@ -14,3 +14,8 @@ def is_first_process(launcher: str = 'any') -> bool:
     """
     rank = next((os.environ[name] for name in _RANKS if name in os.environ), '0')
     return launcher == 'none' or rank == '0'
+
+
+def started_by_torchrun() -> bool:
+    """Return whether torchrun started this process; it reports processes that have failed."""
+    return 'TORCHELASTIC_RUN_ID' in os.environ

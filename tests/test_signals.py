@@ -147,7 +147,25 @@ def test_two_processes_agree_save_and_end(start, samples, tmp_path) -> None:
     saved = int(wait_for(log, r'SIGUSR1: saved \S+iter_(\d+).pth', process)[1])
     wait_for(log, rf'Iter\(train\) \[ *{saved + 1}/', process)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(PATIENCE) not in (0, None)
+    assert process.wait(PATIENCE) == 143
     assert left_over(work_dir) == []
     done = int(re.search(r'SIGTERM: saved \S+iter_(\d+).pth', log.read_text())[1])
     assert newest_whole(work_dir).path == work_dir / f'iter_{done}.pth'
+
+
+def test_one_message_tells_of_a_killed_process(start, samples, tmp_path) -> None:
+    work_dir, log = tmp_path / 'run', tmp_path / 'log'
+    process = start(
+        *('tools/dist_train.sh', SAMPLES_CONFIG, 2, '--work-dir', work_dir), *endless(samples)
+    )
+    wait_for(log, r'Iter\(train\) \[ *2/', process)
+    children = Path(f'/proc/{process.pid}/task/{process.pid}/children').read_text().split()
+    os.kill(int(children[1]), signal.SIGKILL)
+    begun = time.monotonic()
+    assert process.wait(PATIENCE) == 128 + signal.SIGKILL
+    assert time.monotonic() - begun < 60
+    assert left_over(work_dir) == []
+    _, *after = log.read_text().rpartition('Iter(train)')[2].splitlines()
+    assert [line.partition(',')[0] for line in after] == [
+        f'error: process 1 (PID {children[1]}) was killed by SIGKILL'
+    ]

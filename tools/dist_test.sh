@@ -7,7 +7,4 @@ if [ $# -lt 3 ]; then
     exit 2
 fi
 tools=$(cd "$(dirname "$0")" && pwd)
-exec "${PYTHON:-python}" -m torch.distributed.run \
-    --nnodes="${NNODES:-1}" --node-rank="${NODE_RANK:-0}" --nproc-per-node="$3" \
-    --master-addr="${MASTER_ADDR:-127.0.0.1}" --master-port="${PORT:-29500}" \
-    "$tools/test.py" "$1" "$2" --launcher pytorch "${@:4}"
+exec "$tools/dist.sh" "$3" "$tools/test.py" "$1" "$2" --launcher pytorch "${@:4}"

@@ -12,11 +12,10 @@ from types import FrameType
 import torch
 from mmengine.dist import all_gather, is_main_process
 
+from mmconvnext.processes import started_by_torchrun
+
 SAVE = signal.SIGUSR1
 STOP = (signal.SIGINT, signal.SIGTERM)
-# torchrun passes signals on to processes that may have received them already, and kills processes
-# that do not stop.
-_COPIES_FROM_TORCHRUN = 'TORCHELASTIC_RUN_ID'
 
 
 class Stopped(SystemExit):
@@ -39,6 +38,7 @@ class Signals:
         self.pending = 0  # number of the most important signal; 0 for none
         self.at_once: Callable[[], None] | None = None
         self.handling = False  # whether a signal is calling `at_once`
+        self.is_lost: Callable[[], object] = lambda: False  # whether the run cannot save any more
         self._process = os.getpid()
         self._before: dict = {}
 
@@ -62,7 +62,9 @@ class Signals:
                 os.kill(os.getpid(), number)
             return
         if number in STOP and self.pending in STOP:
-            if _COPIES_FROM_TORCHRUN not in os.environ:
+            # torchrun passes signals on to processes that may have received them already, and kills
+            # processes that do not stop.
+            if not started_by_torchrun():
                 _end(number)
             return
         self.pending = weightier(self.pending, number)
@@ -72,7 +74,7 @@ class Signals:
                 self.at_once()
             finally:
                 self.handling = False
-        elif number in STOP and is_main_process():
+        elif number in STOP and is_main_process() and not self.is_lost():
             _tell_of(number)
 
     def settle(self, number: int) -> None:
@@ -98,7 +100,7 @@ def agreed(pending: int) -> int:
 
 
 def _tell_of(number: int) -> None:
-    again = '' if _COPIES_FROM_TORCHRUN in os.environ else '; a second signal ends it at once'
+    again = '' if started_by_torchrun() else '; a second signal ends it at once'
     line = f'{signal.Signals(number).name}: the run saves and ends{again}\n'
     # print is not safe in signal handlers. Ctrl-C may have ended the reader of the pipe.
     with suppress(OSError, ValueError, AttributeError):

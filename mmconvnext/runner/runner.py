@@ -38,6 +38,7 @@ from mmconvnext.errors import CheckpointError, first_line
 from mmconvnext.hooks import InterruptionHook, StepWatchHook
 from mmconvnext.hooks.signals import Signals, leave_signals_to_the_run
 from mmconvnext.registry import RUNNERS
+from mmconvnext.runner.peers import peers_needed
 from mmconvnext.runner.random_state import (
     State,
     random_state_kept,
@@ -99,11 +100,13 @@ class Runner(MMEngineRunner):
         Raises:
             Stopped: a signal to stop was received; the state is saved.
             DivergenceError: the loss, the gradients or the weights are not finite.
+            LostProcessError: another process has ended.
         """
         self._dump_config_to(self.work_dir)
         kinds = {type(hook) for hook in self.hooks}
         follows = {StepWatchHook, InterruptionHook} <= kinds
-        with self.signals if follows else nullcontext():
+        with peers_needed() as peers, self.signals if follows else nullcontext():
+            self.signals.is_lost = peers.ended if peers else lambda: False
             return super().train()
 
     def _maybe_compile(self, target: str) -> None:
@@ -121,11 +124,13 @@ class Runner(MMEngineRunner):
 
     def val(self) -> dict:
         self._dump_config_to(self._log_dir)
-        return super().val()
+        with peers_needed():
+            return super().val()
 
     def test(self) -> dict:
         self._dump_config_to(self._log_dir)
-        return super().test()
+        with peers_needed():
+            return super().test()
 
     def register_default_hooks(self, hooks: dict | None = None) -> None:
         """Register mmengine's default hooks, with a replaced CheckpointHook, and two more hooks."""

@@ -4,10 +4,11 @@ Example:
     python -m tests.campaigns.resuming --times 30
 
 Each run trains a small UperNet or Mask R-CNN on generated samples, with dropout, stochastic depth
-and an EMA of the weights. All its processes are killed (SIGKILL) at a random moment, in half of the
-cases twice, and the run is resumed. At the end, weights, optimizer, EMA, schedulers, random states
-and logged losses must equal those of the run left alone, to the bit. The campaign prints what the
-runs were doing when they were killed.
+and an EMA of the weights. At a random moment, in half of the cases twice, all its processes are
+killed (SIGKILL), or the run is told to stop (SIGTERM), which it does in the middle of an epoch. The
+run is then resumed. At the end, weights, optimizer, EMA, schedulers, random states and logged
+losses must equal those of the run left alone, to the bit. The campaign prints what the runs were
+doing when they were killed.
 """
 
 import argparse
@@ -37,8 +38,8 @@ CONFIG = """
 _base_ = [{base!r}]
 custom_imports = dict(imports=['mmconvnext', 'tests.campaigns.resuming'])
 custom_hooks = [dict(type='EMAHook', momentum=0.01), dict(type='mmconvnext.PhaseHook')]
-data_root = {data!r}
-train_dataloader = dict(batch_size={batch}, num_workers={workers}, persistent_workers={persistent})
+workers = dict(num_workers={workers}, persistent_workers={persistent})
+train_dataloader = dict(batch_size={batch}, **workers{sampler})
 val_dataloader = dict(num_workers=0, persistent_workers=False)
 model = dict(backbone=dict(drop_path_rate=0.3))
 optim_wrapper = dict(accumulative_counts={accumulated})
@@ -70,6 +71,17 @@ CASES = [
     for others in ((0, False, 1, 1), (2, True, 2, 1), (2, False, 1, 2), (2, False, 2, 1))
     for kind in KINDS
 ]
+
+
+PHASES = ('loader', 'forward', 'backward', 'step', 'writing', 'evaluation')
+
+
+class Blow(NamedTuple):
+    """After so many seconds, as soon as the run is in a phase."""
+
+    seconds: float
+    phase: str
+    number: signal.Signals
 
 
 @HOOKS.register_module(name='PhaseHook')
@@ -110,8 +122,8 @@ def _note(phase: str) -> None:
     Path(os.environ['PHASE']).write_text(phase)
 
 
-def run(case: Case, config: Path, work_dir: Path, seconds: float | None, *more: str) -> str:
-    """Run the training, for some seconds or to its end; what it was doing then.
+def run(case: Case, config: Path, work_dir: Path, blow: Blow | None, *more: str) -> str:
+    """Run the training, to its end or until the blow; what it was doing then.
 
     Raises:
         RuntimeError: it failed.
@@ -119,6 +131,7 @@ def run(case: Case, config: Path, work_dir: Path, seconds: float | None, *more: 
     phase = work_dir.with_suffix('.phase')
     phase.write_text('start')
     options = ['--work-dir', str(work_dir), '--no-amp', '--seed', '3', *more]
+    options += ['--cfg-options', f'data_root={config.with_name(case.kind)}']
     train = [sys.executable, str(ROOT / 'tools/train.py'), str(config)]
     if case.processes > 1:
         train = [str(ROOT / 'tools/dist_train.sh'), str(config), str(case.processes)]
@@ -133,16 +146,28 @@ def run(case: Case, config: Path, work_dir: Path, seconds: float | None, *more: 
         running = subprocess.Popen(
             train + options, env=environment, stdout=log, stderr=log, start_new_session=True
         )
-        try:
-            code = running.wait(PATIENCE if seconds is None else seconds)
-        except subprocess.TimeoutExpired:
-            os.killpg(running.pid, signal.SIGKILL)
-            running.wait()
-            _kill_children(work_dir)
-            return phase.read_text()
-    if code:
-        raise RuntimeError(f'{case}: exit code {code}, see {log.name}')
-    return 'ended'
+        found = _strike(running, blow, phase, work_dir) if blow else 'ended'
+        code = running.wait(PATIENCE)
+    if code and found == 'ended':
+        last = work_dir.with_suffix('.log').read_text()[-2000:]
+        raise RuntimeError(f'{case}: exit code {code}: {last}')
+    return found
+
+
+def _strike(running: subprocess.Popen, blow: Blow, phase: Path, work_dir: Path) -> str:
+    try:
+        running.wait(blow.seconds)
+    except subprocess.TimeoutExpired:
+        while running.poll() is None and phase.read_text() != blow.phase:
+            time.sleep(0.0005)
+    if running.poll() is not None:
+        return 'ended'
+    if blow.number != signal.SIGKILL:
+        running.send_signal(blow.number)
+        return f'{blow.phase} ({blow.number.name})'
+    os.killpg(running.pid, signal.SIGKILL)
+    _kill_children(work_dir)
+    return blow.phase
 
 
 def _kill_children(work_dir: Path) -> None:
@@ -193,14 +218,17 @@ def campaign(times: int, seed: int = 0, cases: list[Case] = CASES) -> Counter[st
         AssertionError: a run did not end like the one left alone.
     """
     draw, killed = random.Random(seed), Counter[str]()
+    phases = itertools.cycle(PHASES)
     with tempfile.TemporaryDirectory() as folder:
-        data = {kind: _samples(Path(folder), kind) for kind in KINDS}
+        for kind in KINDS:
+            _make_samples(Path(folder, kind), kind)
         alone: dict[Case, tuple[float, dict]] = {}
-        for number in range(times):
-            case = cases[number % len(cases)]
+        for number, case in enumerate(itertools.cycle(cases)):
+            if killed.total() - killed['ended'] >= times:
+                break
             config = Path(folder, f'{CASES.index(case)}.py')
             if case not in alone:
-                config.write_text(_config(case, data[case.kind]))
+                config.write_text(_config(case))
                 started = time.monotonic()
                 run(case, config, config.with_suffix('.alone'), None)
                 seconds = time.monotonic() - started
@@ -209,8 +237,10 @@ def campaign(times: int, seed: int = 0, cases: list[Case] = CASES) -> Counter[st
             cut = Path(folder, f'cut_{number}')
             for _ in range(draw.choice((1, 2))):
                 # Starting takes a third of the time.
-                moment = draw.uniform(0.3, 1) * seconds
-                killed[run(case, config, cut, moment, '--resume')] += 1
+                moment = draw.uniform(0.3, 0.8) * seconds
+                phase = next(phases)
+                kind = draw.choice((signal.SIGKILL, signal.SIGKILL, signal.SIGTERM))
+                killed[run(case, config, cut, Blow(moment, phase, kind), '--resume')] += 1
             run(case, config, cut, None, '--resume')
             found = list(differences(state(case, cut), wanted))
             assert not found, f'{case}: {found[:5]} differ'
@@ -218,20 +248,18 @@ def campaign(times: int, seed: int = 0, cases: list[Case] = CASES) -> Counter[st
     return killed
 
 
-def _samples(folder: Path, kind: str) -> Path:
-    data = folder / kind
+def _make_samples(data: Path, kind: str) -> None:
     size = ('--training', '12', '--validation', '3')
     make = [sys.executable, ROOT / 'tools/make_samples.py', data, '--kind', kind, *size]
     subprocess.run(make, check=True, capture_output=True, cwd=ROOT)
-    return data
 
 
-def _config(case: Case, data: Path) -> str:
+def _config(case: Case) -> str:
     model, length, interval, _ = KINDS[case.kind]
     return CONFIG.format(
         base=str(ROOT / f'configs/{model}_convnext_atto_samples.py'),
-        data=str(data),
         batch=4 // case.processes,
+        sampler=", batch_sampler=dict(type='AspectRatioBatchSampler')" * (case.kind == 'detection'),
         workers=case.workers,
         persistent=case.persistent,
         accumulated=case.accumulated,

@@ -3,12 +3,14 @@
 import json
 import random
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
+from mmengine.optim.optimizer import amp_optimizer_wrapper
 from mmengine.runner import Runner as MMEngineRunner
 from torch import nn
 
@@ -50,9 +52,16 @@ class NoisyModel(ToyModel):
 
 
 def noisy_runner(
-    work_dir: Path, *, workers: int = 0, persistent: bool = False, accumulated=1, **options
+    work_dir: Path,
+    *,
+    workers: int = 0,
+    persistent: bool = False,
+    accumulated: int = 1,
+    scaled: bool = False,
+    **options,
 ):
     torch.manual_seed(1)
+    amp = dict(dtype='bfloat16', loss_scale=dict(init_scale=4.0, growth_interval=2))
     model = NoisyModel()
     options = dict(epochs=3) | options if 'iters' not in options else options
     runner = toy_runner(
@@ -64,9 +73,10 @@ def noisy_runner(
         custom_hooks=[dict(type='EMAHook', momentum=0.1)],
         scheduler=dict(type='PolyLR', by_epoch=False, end=13),
         optim_wrapper=dict(
-            type='OptimWrapper',
+            type='AmpOptimWrapper' if scaled else 'OptimWrapper',
             optimizer=dict(type='AdamW', lr=0.01),
             accumulative_counts=accumulated,
+            **(amp if scaled else {}),
         ),
         **options,
     )
@@ -110,9 +120,19 @@ CASES = {
     'epochs': dict(epochs=3),
     'epochs with persistent workers': dict(epochs=3, workers=2, persistent=True),
     'epochs with accumulated gradients': dict(epochs=3, accumulated=2),
+    'a loss scaler': dict(iters=12, scaled=True),
 }
 
 
+@pytest.fixture
+def scaler_on_cpu(monkeypatch) -> None:
+    """Lets the wrapper for mixed precision be built without an accelerator, with a real scaler."""
+    monkeypatch.setattr(amp_optimizer_wrapper, 'is_cuda_available', lambda: True)
+    scaler = partial(torch.amp.GradScaler, 'cpu')
+    monkeypatch.setattr(amp_optimizer_wrapper, 'GradScaler', scaler)
+
+
+@pytest.mark.usefixtures('scaler_on_cpu')
 @pytest.mark.parametrize('case', CASES)
 def test_goes_on_exactly(case: str, tmp_path: Path) -> None:
     options, alone = CASES[case], tmp_path / 'alone'
@@ -126,6 +146,7 @@ def test_goes_on_exactly(case: str, tmp_path: Path) -> None:
         random.seed(), np.random.seed(), torch.seed()
         noisy_runner(cut, resume=True, **options).train()
         if name != last:
+            assert ('loss_scaler' in content(cut / last)['optimizer']) == options.get('scaled', 0)
             same(content(cut / last), content(alone / last))
         after = losses(cut)
         assert after.items() <= losses(alone).items()
@@ -232,6 +253,33 @@ def test_processes_share_the_order_where_their_seeds_differ(monkeypatch) -> None
     for differs, wanted in ((True, 7), (False, 8)):
         TrainingLoader(loader, 8, differs).begin(seed=8, epoch=0, passed=0)
         assert loader.sampler.seed == wanted
+
+
+class WideAndTall(ToyData):
+    """Sizes for the sampler that puts wide or tall images into a batch."""
+
+    def get_data_info(self, index: int) -> dict:
+        return dict(width=1 + index * 7 % 3, height=2)
+
+
+@pytest.mark.parametrize('passed', range(5))
+def test_batches_of_wide_or_tall_images_go_on_too(passed: int) -> None:
+    def rest(passed: int) -> list[torch.Tensor]:
+        loader = MMEngineRunner.build_dataloader(
+            dict(
+                dataset=WideAndTall(11),
+                batch_size=3,
+                sampler=dict(type='DefaultSampler', shuffle=True),
+                batch_sampler=dict(type='mmdet.AspectRatioBatchSampler'),
+            )
+        )
+        ours = TrainingLoader(loader, seed=4)
+        ours.begin(seed=4, epoch=2, passed=passed)
+        return [batch['inputs'] for batch in ours]
+
+    whole = rest(0)
+    assert len(whole) == 4
+    same(rest(passed), whole[passed:])
 
 
 def test_the_loader_is_mmengine_s_to_whoever_asks(tmp_path: Path) -> None:
