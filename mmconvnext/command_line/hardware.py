@@ -33,7 +33,7 @@ def fit_to_hardware(config: Config) -> list[str]:
     replaced = [one for one in _dicts(config.get('model', {})) if one.get('type') == 'SyncBN']
     for norm in replaced:
         norm['type'] = 'BN'
-    if replaced:
+    if config.pop('sync_bn', None) or replaced:
         notices.append('No accelerator found: BN instead of SyncBN')
     return [*notices, *_gloo(config)]
 

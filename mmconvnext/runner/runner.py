@@ -20,6 +20,7 @@ from mmengine.dist import (
     get_world_size,
     master_only,
 )
+from mmengine.hooks import EMAHook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop as MMEngineEpochBasedTrainLoop
 from mmengine.runner import Runner as MMEngineRunner
@@ -38,6 +39,7 @@ from mmconvnext.errors import CheckpointError, first_line
 from mmconvnext.hooks import InterruptionHook, StepWatchHook
 from mmconvnext.hooks.signals import Signals, leave_signals_to_the_run
 from mmconvnext.registry import RUNNERS
+from mmconvnext.runner.batch_norm import require_values_to_normalise, share_statistics
 from mmconvnext.runner.peers import peers_needed
 from mmconvnext.runner.random_state import (
     State,
@@ -72,6 +74,8 @@ class Runner(MMEngineRunner):
     - Resuming uses the newest undamaged checkpoint, and the config's schedule.
     - Each step is checked before it is taken (:class:`.StepWatchHook`), and signals save the run
       (:class:`.InterruptionHook`).
+    - Before training, batch norms are checked, and all processes evaluate with the first one's
+      statistics (:mod:`~mmconvnext.runner.batch_norm`).
     - A test writes its config next to its log, and does not overwrite the training's config.
     """
 
@@ -143,13 +147,20 @@ class Runner(MMEngineRunner):
                 chosen[name] = {**own, **chosen[name]}  # options without a type are allowed
         super().register_default_hooks({name: _ours(hook) for name, hook in chosen.items()})
 
-    def build_train_loop(self, loop: object) -> object:
-        """Build the training loop, which can resume at any iteration."""
+    def build_train_loop(self, loop: object) -> Any:
+        """Build the training loop, which can resume at any iteration, and checks batch norms."""
         if isinstance(loop, dict) and 'by_epoch' in loop:
             kind = 'EpochBasedTrainLoop' if loop['by_epoch'] else 'IterBasedTrainLoop'
             loop = {**loop, 'type': kind}
             del loop['by_epoch']
-        return super().build_train_loop(_ours(loop))
+        built: Any = super().build_train_loop(_ours(loop))
+        built.run = partial(self._train_checked, built.run)
+        return built
+
+    def _train_checked(self, run: Callable[[], Any]) -> Any:
+        with random_state_kept():
+            require_values_to_normalise(self.model, self.train_dataloader, self.max_iters)
+        return run()
 
     def build_val_loop(self, loop: object) -> Any:
         """Build the evaluation loop, which leaves the random states of the training as they are."""
@@ -158,6 +169,8 @@ class Runner(MMEngineRunner):
         return built
 
     def _evaluate_apart(self, run: Callable[[], Any]) -> Any:
+        averages = [one.ema_model for one in self.hooks if isinstance(one, EMAHook)]
+        share_statistics([self.model, *averages])
         # A checkpoint that is saved meanwhile gets the states of the training.
         with self.random_states_gathered(), random_state_kept():
             return run()

@@ -31,6 +31,13 @@ def test_a_cpu_gets_float32_and_plain_bn_with_notices(config, on_cpu) -> None:
     assert 'float32' in notices[0]
 
 
+def test_a_cpu_converts_no_batch_norm_to_sync_bn(on_cpu) -> None:
+    config = Config.fromfile(CONFIGS / 'upernet_roadmap_ade20k.py')
+    assert config.sync_bn == 'torch'
+    assert 'BN instead of SyncBN' in hardware.fit_to_hardware(config)[-1]
+    assert 'sync_bn' not in config
+
+
 def test_a_gpu_changes_nothing(config, monkeypatch) -> None:
     monkeypatch.setattr(hardware, 'get_device', lambda: 'cuda')
     before = config.pretty_text

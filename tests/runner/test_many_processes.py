@@ -1,4 +1,4 @@
-"""Two processes, one of which alone meets something: both act on it."""
+"""Two processes, one of which alone meets something: both act on it, and agree."""
 
 import os
 import shutil
@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.dist import all_gather_object
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
 
 from mmconvnext.checkpoints.read import read_checkpoint
-from mmconvnext.errors import CheckpointError, DivergenceError
+from mmconvnext.errors import CheckpointError, DivergenceError, UserError
 from mmconvnext.hooks import checkpoint
 from mmconvnext.hooks.signals import Stopped
 from tests.toy_run import ToyData, toy_runner
@@ -153,6 +154,37 @@ def saved(folder: Path) -> set[str]:
     return names
 
 
+def evaluate_what_is_saved(folder: Path) -> None:
+    """Each process has batch norms of its own, but a checkpoint those of the first."""
+
+    class Compare(Hook):
+        def before_val_iter(self, runner, **_: object) -> None:
+            model = runner.model.module.state_dict()
+            everyone = all_gather_object(model['norm.running_mean'])
+            assert torch.equal(*everyone)
+            saved = read_checkpoint(str(folder / 'iter_2.pth'))['state_dict']
+            assert all(torch.equal(saved[name], value) for name, value in model.items())
+
+    ema = dict(type='EMAHook', update_buffers=True, momentum=0.5)
+    for hooks in ([Compare()], [Compare(), ema]):
+        toy_runner(folder, iters=2, val_interval=2, custom_hooks=hooks, **TWO).train()
+
+
+def have_one_value_to_normalise(folder: Path) -> None:
+    with pytest.raises(UserError, match=r'found 1 in norm \(batches of 1 image') as caught:
+        toy_runner(
+            folder,
+            train_dataloader=dict(
+                dataset=ToyData(), batch_size=1, sampler=dict(type='InfiniteSampler')
+            ),
+            **TWO,
+        ).train()
+    assert caught.value.everywhere
+    # Of 5 images, each process has 3, and the last batch has 1.
+    with pytest.raises(UserError, match=r'last batch of an epoch, 3 images by 2, of 1 image'):
+        toy_runner(folder, epochs=1, data=ToyData(5), **TWO).train()
+
+
 SCENES = (
     diverge,
     fail_to_write,
@@ -164,6 +196,8 @@ SCENES = (
     save_in_evaluation,
     stop_in_evaluation,
     stop_after_the_last_batch,
+    evaluate_what_is_saved,
+    have_one_value_to_normalise,
 )
 
 
@@ -179,4 +213,6 @@ def _play(rank: int, folder: Path, scenes: tuple[Callable[[Path], None], ...]) -
 
 
 def test_what_one_process_meets_both_act_on(tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(_play, (tmp_path, SCENES), nprocs=2)
+    torch.multiprocessing.start_processes(
+        _play, (tmp_path, SCENES), nprocs=2, start_method='forkserver'
+    )
