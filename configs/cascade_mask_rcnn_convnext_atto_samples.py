@@ -14,7 +14,7 @@ box_sizes = dict(sizes, fc_out_channels=256, num_shared_convs=1, norm_cfg=dict(t
 sampler = dict(type='RandomSampler', num=48, pos_fraction=0.25, add_gt_as_proposals=True)
 model = dict(
     backbone=dict(arch='atto', drop_path_rate=0.0),
-    neck=dict(in_channels=[40, 80, 160, 320], out_channels=64),
+    neck=dict(out_channels=64),
     rpn_head=dict(in_channels=64, feat_channels=64, anchor_generator=dict(scales=[4])),
     roi_head=dict(
         bbox_roi_extractor=dict(out_channels=64),

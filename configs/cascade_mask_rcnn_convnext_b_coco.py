@@ -24,6 +24,5 @@ model = dict(
             checkpoint='https://dl.fbaipublicfiles.com/convnext/convnext_base_1k_224.pth',
         ),
     ),
-    neck=dict(in_channels=[128, 256, 512, 1024]),
 )
 optim_wrapper = dict(paramwise_cfg=dict(decay_rate=0.8))

@@ -24,6 +24,5 @@ model = dict(
             checkpoint='https://dl.fbaipublicfiles.com/convnext/convnext_base_22k_224.pth',
         ),
     ),
-    neck=dict(in_channels=[128, 256, 512, 1024]),
 )
 optim_wrapper = dict(optimizer=dict(lr=1e-4), paramwise_cfg=dict(decay_rate=0.8))

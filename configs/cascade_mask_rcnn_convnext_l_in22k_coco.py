@@ -24,6 +24,5 @@ model = dict(
             checkpoint='https://dl.fbaipublicfiles.com/convnext/convnext_large_22k_224.pth',
         ),
     ),
-    neck=dict(in_channels=[192, 384, 768, 1536]),
 )
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(lr=1e-4))

@@ -24,6 +24,5 @@ model = dict(
             checkpoint='https://dl.fbaipublicfiles.com/convnext/convnext_xlarge_22k_224.pth',
         ),
     ),
-    neck=dict(in_channels=[256, 512, 1024, 2048]),
 )
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(lr=1e-4))

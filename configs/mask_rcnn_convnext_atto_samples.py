@@ -11,7 +11,7 @@ _base_ = [
 ]
 model = dict(
     backbone=dict(arch='atto', drop_path_rate=0.0),
-    neck=dict(in_channels=[40, 80, 160, 320], out_channels=64),
+    neck=dict(out_channels=64),
     rpn_head=dict(in_channels=64, feat_channels=64, anchor_generator=dict(scales=[4])),
     roi_head=dict(
         bbox_roi_extractor=dict(out_channels=64),

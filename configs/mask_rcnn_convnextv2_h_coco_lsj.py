@@ -26,6 +26,5 @@ model = dict(
             checkpoint='https://dl.fbaipublicfiles.com/convnext/convnextv2/pt_only/convnextv2_huge_1k_224_fcmae.pt',
         ),
     ),
-    neck=dict(in_channels=[352, 704, 1408, 2816]),
     test_cfg=dict(rcnn=dict(nms=dict(type='soft_nms'))),
 )

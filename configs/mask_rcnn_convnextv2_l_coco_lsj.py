@@ -26,6 +26,5 @@ model = dict(
             checkpoint='https://dl.fbaipublicfiles.com/convnext/convnextv2/pt_only/convnextv2_large_1k_224_fcmae.pt',
         ),
     ),
-    neck=dict(in_channels=[192, 384, 768, 1536]),
     test_cfg=dict(rcnn=dict(nms=dict(type='soft_nms'))),
 )

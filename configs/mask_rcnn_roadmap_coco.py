@@ -16,7 +16,6 @@ _base_ = [
     '_base_/detection_runtime.py',
 ]
 model = dict(
-    type='mmconvnext.MaskRCNN',
     backbone=dict(
         _delete_=True,
         type='mmconvnext.RoadmapNet',
@@ -26,7 +25,6 @@ model = dict(
         layer_scale_init_value=1.0,
         norm_eval=True,
     ),
-    neck=dict(in_channels=None),  # the backbone's, whatever the step
 )
 optim_wrapper = dict(
     optimizer=dict(lr=1e-4),

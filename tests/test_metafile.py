@@ -27,9 +27,8 @@ MODELS = {model['Name']: model for model in METAFILE['Models']}
 WITH_RESULTS = [name for name in MODELS if 'Results' in MODELS[name]]
 KINDS = {
     'mmconvnext.EncoderDecoder': 'UPerNet',
-    'MaskRCNN': 'Mask R-CNN',
     'mmconvnext.MaskRCNN': 'Mask R-CNN',
-    'CascadeRCNN': 'Cascade Mask R-CNN',
+    'mmconvnext.CascadeRCNN': 'Cascade Mask R-CNN',
     'mmconvnext.ImageClassifier': 'Linear Classifier',
 }
 # Nobody published results of these.

@@ -11,8 +11,8 @@ SCOPES = ('mmconvnext', 'mmseg', 'mmdet', 'mmengine', 'mmcv')
 
 _LIST = """
 # Of this project.
-ConvNeXt EncoderDecoder EvaluationCrop FCNHead ImageClassifier MaskRCNN MaskTTAModel PackImage
-RoadmapNet UPerHead WholePictureTTAModel
+CascadeRCNN ConvNeXt EncoderDecoder EvaluationCrop FCNHead ImageClassifier MaskRCNN MaskTTAModel
+PackImage RoadmapNet UPerHead WholePictureTTAModel
 # Segmentors.
 CascadeEncoderDecoder EncoderDecoder SegDataPreProcessor SegTTAModel
 # Detectors.

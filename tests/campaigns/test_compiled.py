@@ -145,7 +145,6 @@ def test_detector(blocks: bool) -> None:
     config = Config.fromfile(CONFIGS / 'mask_rcnn_convnext_atto_samples.py').model
     config.backbone.update(arch=SMALL, layer_scale_init_value=0.5)
     config.backbone.pop('init_cfg', None)
-    config.neck.in_channels = list(SMALL['channels'])
     plain = copy.deepcopy(config)
     plain.backbone.fast = False
     config.backbone.compile_blocks = blocks

@@ -45,7 +45,6 @@ def test_detections_match_mmcv_s(kind: str, compiled, monkeypatch) -> None:
     """A seeded detector through our operators and through the compiled ones."""
     config = Config.fromfile(CONFIGS / f'{kind}_convnext_t_coco.py').model
     config.backbone.update(arch='atto', init_cfg=None)
-    config.neck.in_channels = [40, 80, 160, 320]
     config.test_cfg.rcnn.score_thr = 0.015  # untrained, every class has about 1 / 81
     for head in [config.roi_head.bbox_head] if kind == 'mask_rcnn' else config.roi_head.bbox_head:
         head.pop('norm_cfg', None)  # SyncBN is for GPUs

@@ -6,7 +6,7 @@ Source: facebookresearch/ConvNeXt @048efce, object_detection/configs/.
 _base_ = './mask_rcnn_convnext.py'
 norm_cfg = dict(type='SyncBN', requires_grad=True)  # plain BN on one process or a CPU
 model = dict(
-    type='CascadeRCNN',
+    type='mmconvnext.CascadeRCNN',
     rpn_head=dict(
         loss_bbox=dict(_delete_=True, type='SmoothL1Loss', beta=1.0 / 9.0, loss_weight=1.0)
     ),

@@ -4,7 +4,7 @@ Source: facebookresearch/ConvNeXt @048efce, object_detection/configs/.
 """
 
 model = dict(
-    type='MaskRCNN',
+    type='mmconvnext.MaskRCNN',
     data_preprocessor=dict(
         type='DetDataPreprocessor',
         mean=[123.675, 116.28, 103.53],
@@ -20,7 +20,7 @@ model = dict(
         drop_path_rate=0.4,
         layer_scale_init_value=1.0,
     ),
-    neck=dict(type='FPN', in_channels=[96, 192, 384, 768], out_channels=256, num_outs=5),
+    neck=dict(type='FPN', out_channels=256, num_outs=5),  # the backbone's channels
     rpn_head=dict(
         type='RPNHead',
         in_channels=256,
