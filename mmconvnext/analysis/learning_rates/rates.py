@@ -92,15 +92,22 @@ def _batch_factor(config: Config, processes: int) -> float:
 
 
 def _wrapper_config(config: Config) -> ConfigDict:
-    """Return the optimizer wrapper's config without mixed precision, which needs a GPU."""
+    """Return the optimizer wrapper's config without what needs a GPU or several processes.
+
+    That is mixed precision, and ZeroRedundancyOptimizer around the optimizer.
+    """
     wrapper = config.get('optim_wrapper') or {}
     if 'optimizer' not in wrapper:
         raise UserError(
             'optim_wrapper: expected one optimizer in the config, got '
             f'{", ".join(wrapper) or "none"}'
         )
-    kept = ('optimizer', 'constructor', 'paramwise_cfg')
-    return ConfigDict(type='OptimWrapper', **{key: wrapper[key] for key in kept if key in wrapper})
+    sharding = ('optimizer_type', 'parameters_as_bucket_view')
+    optimizer = {key: wrapper.optimizer[key] for key in wrapper.optimizer if key not in sharding}
+    if 'optimizer_type' in wrapper.optimizer:
+        optimizer['type'] = wrapper.optimizer.optimizer_type
+    others = {key: wrapper[key] for key in ('constructor', 'paramwise_cfg') if key in wrapper}
+    return ConfigDict(type='OptimWrapper', optimizer=optimizer, **others)
 
 
 def _merge(
