@@ -368,9 +368,7 @@ class Runner(MMEngineRunner):
         else:
             save_whole(content, path, check=check)
 
-    def _state(
-        self, optimizer: dict | None, schedulers: bool, meta: dict, by_epoch: bool
-    ) -> dict:
+    def _state(self, optimizer: dict | None, schedulers: bool, meta: dict, by_epoch: bool) -> dict:
         meta.setdefault('epoch', self.epoch + by_epoch)
         meta.setdefault('iter', self.iter + (not by_epoch))
         meta.update(
