@@ -74,7 +74,10 @@ def require_optimizer_state(wrapper: OptimWrapper | OptimWrapperDict, source: st
         CheckpointError: a shape differs from the parameter's, or a value is NaN or infinite.
     """
     wrappers = wrapper.optim_wrappers if isinstance(wrapper, OptimWrapperDict) else {'': wrapper}
-    states = [pair for one in wrappers.values() for pair in one.optimizer.state.items()]
+    optimizers = [one.optimizer for one in wrappers.values()]
+    # A ZeroRedundancyOptimizer steps an optimizer of this process's part.
+    parts = [getattr(one, 'optim', one) for one in optimizers]
+    states = [pair for part in parts for pair in part.state.items()]
     for parameter, state in states:
         for name in _AVERAGES & state.keys():
             value, expected = state[name], list(parameter.shape)

@@ -9,7 +9,7 @@ from typing import Any
 
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
-from mmengine.optim import OptimWrapper
+from mmengine.optim import OptimWrapper, ZeroRedundancyOptimizer
 from mmengine.runner import Runner
 
 from mmconvnext.checkpoints.of_a_run import EVALUATED, LAST, OVERWRITTEN, TEMPLATES, step_of
@@ -278,6 +278,11 @@ def is_updated(runner: Runner) -> bool:
     """Whether all gradients are in the weights: none is accumulated for the next update."""
     wrapper = runner.optim_wrapper
     return wrapper.should_update() if isinstance(wrapper, OptimWrapper) else True
+
+
+def is_sharded(runner: Runner) -> bool:
+    """Whether each process has a part of the optimizer's state, so that none can save it alone."""
+    return isinstance(getattr(runner.optim_wrapper, 'optimizer', None), ZeroRedundancyOptimizer)
 
 
 def _is_of_a_best(name: str, templates: Sequence[str]) -> bool:

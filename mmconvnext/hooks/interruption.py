@@ -21,7 +21,7 @@ from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
 from mmconvnext.checkpoints.of_a_run import EVALUATED
 from mmconvnext.checkpoints.whole import write_text_whole
-from mmconvnext.hooks.checkpoint import CheckpointHook, is_updated
+from mmconvnext.hooks.checkpoint import CheckpointHook, is_sharded, is_updated
 from mmconvnext.hooks.outcome import shared_outcome
 from mmconvnext.hooks.signals import STOP, Signals, agreed
 from mmconvnext.hooks.step_watch import StepWatchHook
@@ -107,7 +107,7 @@ class InterruptionHook(Hook):
         """Handle signals in the process that got them, independently of other processes."""
         if self._saving:
             return  # the loop below handles a signal that arrives meanwhile
-        if not is_updated(runner):
+        if not is_updated(runner) or (get_world_size() > 1 and is_sharded(runner)):
             return  # the next update handles it
         self._saving = True
         try:

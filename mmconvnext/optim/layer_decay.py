@@ -148,7 +148,8 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         return {name: custom_keys[key] for name, key in matches.items() if key is not None}
 
     def _check_custom_entries(self, custom_keys: Mapping[str, Mapping[str, object]]) -> None:
-        kind = self.optimizer_cfg['type']
+        # ZeroRedundancyOptimizer names the optimizer of each process's part.
+        kind = self.optimizer_cfg.get('optimizer_type', self.optimizer_cfg['type'])
         with OPTIMIZERS.switch_scope_and_registry(None) as registry:
             optimizer = registry.get(kind) if isinstance(kind, str) else kind
         own = set(inspect.signature(optimizer).parameters) - {'params', 'lr', 'weight_decay'}

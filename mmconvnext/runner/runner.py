@@ -18,13 +18,19 @@ from mmengine.dist import (
     broadcast_object_list,
     get_rank,
     get_world_size,
+    is_main_process,
     master_only,
 )
 from mmengine.hooks import EMAHook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop as MMEngineEpochBasedTrainLoop
 from mmengine.runner import Runner as MMEngineRunner
-from mmengine.runner.checkpoint import _load_checkpoint, _load_checkpoint_to_model, weights_to_cpu
+from mmengine.runner.checkpoint import (
+    _load_checkpoint,
+    _load_checkpoint_to_model,
+    save_checkpoint,
+    weights_to_cpu,
+)
 from mmengine.utils import apply_to
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -35,8 +41,9 @@ from mmconvnext.checkpoints.read import read_checkpoint
 from mmconvnext.checkpoints.training_state import as_data
 from mmconvnext.checkpoints.whole import save_whole
 from mmconvnext.config.config_file import Config
-from mmconvnext.errors import CheckpointError, first_line
+from mmconvnext.errors import CheckpointError, UserError, first_line
 from mmconvnext.hooks import InterruptionHook, StepWatchHook
+from mmconvnext.hooks.checkpoint import is_sharded
 from mmconvnext.hooks.signals import Signals, leave_signals_to_the_run
 from mmconvnext.registry import RUNNERS
 from mmconvnext.runner.batch_norm import require_values_to_normalise, share_statistics
@@ -194,7 +201,18 @@ class Runner(MMEngineRunner):
             self._resumed_random_state = None
 
     def build_optim_wrapper(self, optim_wrapper: object) -> object:
-        """Build the optimizer wrapper, as one of this package that can be watched."""
+        """Build the optimizer wrapper, as one of this package that can be watched.
+
+        Raises:
+            UserError: the optimizer's state is to be sharded, but there is no launcher.
+        """
+        optimizer = optim_wrapper.get('optimizer') if isinstance(optim_wrapper, dict) else None
+        if isinstance(optimizer, dict) and 'optimizer_type' in optimizer and not self.distributed:
+            raise UserError(
+                'ZeroRedundancyOptimizer: expected several processes, got --launcher none; start '
+                'with tools/dist_train.sh, or set optim_wrapper.optimizer.type='
+                f'{optimizer["optimizer_type"]} and remove optimizer_type'
+            )
         return super().build_optim_wrapper(_ours(optim_wrapper))
 
     @staticmethod
@@ -276,6 +294,8 @@ class Runner(MMEngineRunner):
             saved, meta = self._loaded.get('param_schedulers'), self._loaded['meta']
             if resume_optimizer:
                 require_optimizer_state(self.optim_wrapper, filename)
+                if is_sharded(self):  # torch keeps a second copy of this process's part here
+                    self.optim_wrapper.optimizer.state.clear()
             notices = self._fit_to_epochs(meta) + self._find_random_state(self._loaded)
             if self.iter > self.max_iters or self.epoch > self.max_epochs:
                 raise CheckpointError(
@@ -331,7 +351,6 @@ class Runner(MMEngineRunner):
         set_random_state(self._resumed_random_state)  # raises an error if it is damaged
         return []
 
-    @master_only
     def save_checkpoint(
         self,
         out_dir: str,
@@ -349,15 +368,16 @@ class Runner(MMEngineRunner):
             CheckpointError: the file could not be written. Earlier files are unharmed.
             DivergenceError: the weights are not finite. Nothing is written.
         """
+        # All processes call this: each has a part of a ZeroRedundancyOptimizer's state.
+        optimizer = self.optim_wrapper.state_dict() if save_optimizer else None
+        if not is_main_process():
+            return
+        content = self._state(optimizer, save_param_scheduler, dict(meta or {}), by_epoch)
+        self.call_hook('before_save_checkpoint', checkpoint=content)
         if '://' in str(out_dir):
-            super().save_checkpoint(
-                *(out_dir, filename, file_client_args, save_optimizer, save_param_scheduler),
-                *(meta, by_epoch, backend_args),
-            )
+            save_checkpoint(content, f'{out_dir}/{filename}', file_client_args, backend_args)
             return
         path = Path(out_dir) / filename
-        content = self._state(save_optimizer, save_param_scheduler, dict(meta or {}), by_epoch)
-        self.call_hook('before_save_checkpoint', checkpoint=content)
         path.parent.mkdir(parents=True, exist_ok=True)
         check = partial(require_finite_run, content, path)
         if self.signals.handling:  # in a signal handler no thread can be started safely
@@ -366,7 +386,7 @@ class Runner(MMEngineRunner):
         else:
             save_whole(content, path, check=check)
 
-    def _state(self, optimizer: bool, schedulers: bool, meta: dict, by_epoch: bool) -> dict:
+    def _state(self, optimizer: dict | None, schedulers: bool, meta: dict, by_epoch: bool) -> dict:
         meta.setdefault('epoch', self.epoch + by_epoch)
         meta.setdefault('iter', self.iter + (not by_epoch))
         meta.update(
@@ -387,8 +407,8 @@ class Runner(MMEngineRunner):
             'state_dict': weights_to_cpu(model.state_dict()),
             'message_hub': _on_cpu(self.message_hub.state_dict()),
         }
-        if optimizer:
-            content['optimizer'] = _on_cpu(self.optim_wrapper.state_dict())
+        if optimizer is not None:
+            content['optimizer'] = _on_cpu(optimizer)
             content['random_states'] = self._random_states or None
         if schedulers and self.param_schedulers is not None:
             content['param_schedulers'] = _states(self.param_schedulers)

@@ -24,10 +24,10 @@ TWO = dict(launcher='pytorch', cfg=dict(model_wrapper_cfg=_WRAPPER))
 
 
 class SignalInEvaluation(Hook):
-    """Signals the second process in an evaluation, before a batch or after the last of them."""
+    """Signals one process in an evaluation, before a batch or after the last of them."""
 
-    def __init__(self, number: int, *, batch: int | None) -> None:
-        self.number, self.batch = number, batch
+    def __init__(self, number: int, *, batch: int | None, rank: int = 1) -> None:
+        self.number, self.batch, self.rank = number, batch, rank
 
     def before_val_iter(self, runner, batch_idx: int, data_batch: object = None) -> None:
         if batch_idx == self.batch:
@@ -38,7 +38,7 @@ class SignalInEvaluation(Hook):
             self._send()
 
     def _send(self) -> None:
-        if torch.distributed.get_rank() == 1 and self.number:
+        if torch.distributed.get_rank() == self.rank and self.number:
             os.kill(os.getpid(), self.number)
             self.number = 0
 

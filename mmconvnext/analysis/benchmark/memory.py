@@ -45,15 +45,15 @@ def _peak_of_steps(prepare: Callable[[], Timed], steps: int) -> int:
         # unnoticed. Then reset the high-water mark (proc(5), clear_refs).
         ctypes.CDLL(None).malloc_trim(0)
         Path('/proc/self/clear_refs').write_text('5')
-        before = _resident('VmRSS')
+        before = resident('VmRSS')
     except (OSError, AttributeError):  # not Linux with glibc
-        before = _resident('VmHWM')
+        before = resident('VmHWM')
     for seed in range(steps):
         step(seed)
-    return _resident('VmHWM') - before
+    return resident('VmHWM') - before
 
 
-def _resident(entry: str) -> int:
+def resident(entry: str) -> int:
     """Return bytes of resident memory by proc(5)'s name; outside Linux always the peak."""
     status = Path('/proc/self/status')
     if status.is_file():

@@ -81,26 +81,41 @@ def count_rates(config: Config, *, processes: int = 1) -> Rates:
     return Rates(groups, base_lr * factor, factor, left_out, notices)
 
 
-def _batch_factor(config: Config, processes: int) -> float:
+def base_batch_size(config: Config) -> int:
+    """Return the images of an iteration, of all GPUs, that the config's learning rate is for.
+
+    Raises UserError if the config does not say it.
+    """
     scaling: Any = config.get('auto_scale_lr') or {}
-    if not scaling.get('enable'):
-        return 1.0
     if 'base_batch_size' not in scaling:
         raise UserError('auto_scale_lr: expected base_batch_size in the config, got none')
+    return scaling.base_batch_size
+
+
+def _batch_factor(config: Config, processes: int) -> float:
+    if not (config.get('auto_scale_lr') or {}).get('enable'):
+        return 1.0
     batch = (config.get('train_dataloader') or {}).get('batch_size', 1)
-    return batch * processes / scaling.base_batch_size
+    return batch * processes / base_batch_size(config)
 
 
 def _wrapper_config(config: Config) -> ConfigDict:
-    """Return the optimizer wrapper's config without mixed precision, which needs a GPU."""
-    wrapper = config.get('optim_wrapper') or {}
+    """Return the optimizer wrapper's config without what needs a GPU or several processes.
+
+    That is mixed precision, and ZeroRedundancyOptimizer around the optimizer.
+    """
+    wrapper: Any = config.get('optim_wrapper') or {}
     if 'optimizer' not in wrapper:
         raise UserError(
             'optim_wrapper: expected one optimizer in the config, got '
             f'{", ".join(wrapper) or "none"}'
         )
-    kept = ('optimizer', 'constructor', 'paramwise_cfg')
-    return ConfigDict(type='OptimWrapper', **{key: wrapper[key] for key in kept if key in wrapper})
+    sharding = ('optimizer_type', 'parameters_as_bucket_view')
+    optimizer = {k: value for k, value in wrapper.optimizer.items() if k not in sharding}
+    if 'optimizer_type' in wrapper.optimizer:
+        optimizer['type'] = wrapper.optimizer.optimizer_type
+    others = {key: wrapper[key] for key in ('constructor', 'paramwise_cfg') if key in wrapper}
+    return ConfigDict(type='OptimWrapper', optimizer=optimizer, **others)
 
 
 def _merge(

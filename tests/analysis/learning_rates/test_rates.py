@@ -133,3 +133,11 @@ def test_several_optimizers_are_refused() -> None:
     config.optim_wrapper = dict(generator=dict(), discriminator=dict())
     with pytest.raises(UserError, match=r'expected one optimizer .* got generator, discriminator'):
         count_rates(config)
+
+
+def test_a_sharded_optimizer_has_the_rates_of_its_parts() -> None:
+    config = small()
+    expected = rates_by_name(count_rates(config))
+    sharded = dict(type='ZeroRedundancyOptimizer', optimizer_type='AdamW')
+    config.optim_wrapper.optimizer.update(sharded, parameters_as_bucket_view=True)
+    assert rates_by_name(count_rates(config)) == expected
