@@ -38,12 +38,13 @@ def _add_neck(detector: nn.Module, neck: dict | None) -> None:
     if neck is None:
         return
     if neck.get('in_channels') is None:
-        if not isinstance(getattr(detector.backbone, 'out_channels', None), tuple):
+        channels = getattr(detector.backbone, 'out_channels', None)
+        if not isinstance(channels, tuple):
             raise ArgumentError(
                 'neck: expected in_channels, got None; set them: '
                 f'{type(detector.backbone).__name__} has no out_channels'
             )
-        neck = {**neck, 'in_channels': list(detector.backbone.out_channels)}
+        neck = {**neck, 'in_channels': list(channels)}
     detector.neck = MMDET_MODELS.build(neck)
     # As in mmdet, the heads come after the neck, also in the optimizer's state.
     for name in [one for one in detector._modules if one.endswith('_head')]:
