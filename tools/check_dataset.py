@@ -31,6 +31,7 @@ def parse_arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     options.add_config_arguments(parser)
+    options.add_config_check_argument(parser)
     parser.add_argument('--json', action='store_true', help='print the report as JSON')
     parser.add_argument(
         '--out',

@@ -50,7 +50,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         '--auto-scale-lr', action='store_true', help='scale the learning rate by the batch size'
     )
-    parser.add_argument('--seed', type=int, help='seed of every random number generator')
+    parser.add_argument('--seed', type=options.seed, help='seed of every random number generator')
     return parser.parse_args()
 
 

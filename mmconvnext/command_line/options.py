@@ -4,26 +4,21 @@ Each function changes the config in place; some return notices for the log.
 """
 
 import argparse
-import difflib
-import inspect
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict, DictAction
-from mmengine.runner import Runner
 
 from mmconvnext.checkpoints.read import read_checkpoint
 from mmconvnext.command_line.hardware import disable_amp
 from mmconvnext.command_line.overrides import override
 from mmconvnext.config.config_file import read_config, unusable_config
+from mmconvnext.config_check import READ, did_you_mean, require_correct
 from mmconvnext.errors import UserError
 
 # Backbones and models that load their weights themselves, strictly.
 _OURS = ('mmconvnext.ConvNeXt', 'mmconvnext.ImageClassifier', 'mmconvnext.RoadmapNet')
-
-# Entries of a config that mmengine reads.
-_READ_BY_THE_RUNNER = ('compile', 'find_unused_parameters', 'model_wrapper_cfg', 'sync_bn')
 
 
 class _KeyValue(DictAction):
@@ -45,6 +40,13 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def seed(text: str) -> int:
+    """Return a seed that numpy takes; a ``type`` for argparse."""
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f'expected a whole number below 2**32, got {text}')
+    return int(text)
+
+
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the config and its overrides: all arguments of a tool that runs no training or test."""
     parser.add_argument('config', help='config file')
@@ -57,9 +59,20 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_config_check_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the option that turns the check of the config off."""
+    parser.add_argument(
+        '--config-check',
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help='check the keys, types and values of the config first; default: on',
+    )
+
+
 def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the shared arguments of training and testing, named as in mmdet and mmseg."""
     add_config_arguments(parser)
+    add_config_check_argument(parser)
     parser.add_argument('--work-dir', help='folder of logs and results; default: work_dirs/CONFIG')
     parser.add_argument(
         '--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none', help='who '
@@ -75,6 +88,7 @@ def load_config(arguments: argparse.Namespace) -> Config:
 
     Raises:
         UserError: the file is missing or is not a config.
+        ConfigError: the tool has ``--config-check``, and the config has mistakes.
     """
     if hasattr(arguments, 'local_rank'):
         os.environ.setdefault('LOCAL_RANK', str(arguments.local_rank))
@@ -87,6 +101,8 @@ def load_config(arguments: argparse.Namespace) -> Config:
         raise UserError(unusable_config(arguments.config, error)) from error
     if not isinstance(config.get('model'), dict):
         raise UserError(f'{arguments.config}: expected a config with a model, found none')
+    if getattr(arguments, 'config_check', False):
+        require_correct(config)
     config.launcher = getattr(arguments, 'launcher', 'none')
     default = str(Path('work_dirs') / Path(arguments.config).stem)
     config.work_dir = getattr(arguments, 'work_dir', None) or config.get('work_dir') or default
@@ -94,12 +110,11 @@ def load_config(arguments: argparse.Namespace) -> Config:
 
 
 def _check_keys(config: Config, options: dict) -> None:
-    known = {*config, *inspect.signature(Runner.__init__).parameters, *_READ_BY_THE_RUNNER}
+    known = {*config, *READ}
     for key in options:
         root = key.split('.')[0]
         if root not in known:
-            near = difflib.get_close_matches(root, known, 1)
-            hint = f'; did you mean {near[0]}?' if near else ''
+            hint = did_you_mean(root, known)
             raise UserError(f'--cfg-options {key}: expected an entry of the config{hint}')
 
 

@@ -53,6 +53,20 @@ def test_a_missing_or_broken_config_gets_an_answer(tmp_path: Path) -> None:
         options.load_config(parse(tmp_path / 'c.py'))
 
 
+def test_the_config_is_checked_unless_an_option_says_no() -> None:
+    mistake = ('--cfg-options', 'train_cfg.maxiters=5')
+    with pytest.raises(UserError, match=r'train_cfg\.maxiters: .*; did you mean max_iters\?'):
+        options.load_config(parse(T, *mistake))
+    assert options.load_config(parse(T, '--no-config-check', *mistake)).train_cfg.maxiters == 5
+
+
+@pytest.mark.parametrize('text', ['-1', 'a', str(2**32)])
+def test_a_seed_that_numpy_does_not_take_is_an_error(text: str) -> None:
+    assert options.seed(str(2**32 - 1)) == 2**32 - 1
+    with pytest.raises(argparse.ArgumentTypeError, match=rf'below 2\*\*32, got {text}'):
+        options.seed(text)
+
+
 @pytest.mark.parametrize(
     ('before', 'amp', 'after'),
     [

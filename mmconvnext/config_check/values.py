@@ -1,0 +1,112 @@
+"""Values that are impossible wherever they stand in a config."""
+
+import math
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
+
+class Possible(NamedTuple):
+    """Whether a value is possible, and the possible values in words."""
+
+    words: str
+    includes: Callable[[object], bool]
+
+
+def _numbers(
+    words: str, low: float, high: float = math.inf, *excluded: float, whole: bool = False
+) -> Possible:
+    """Return the numbers from ``low`` to ``high`` without some, and lists of them."""
+
+    def includes(value: object) -> bool:
+        if isinstance(value, list | tuple):
+            return all(map(includes, value))
+        if value is None or isinstance(value, dict):
+            return True
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not math.isfinite(value)
+        ):
+            return False
+        is_allowed = low <= value <= high and value not in excluded
+        return is_allowed and (not whole or value == int(value))
+
+    return Possible(words, includes)
+
+
+def _whole(low: int, high: float = math.inf) -> Possible:
+    to = ' or more' if high == math.inf else f' to {high:,}'
+    return _numbers(f'a whole number, {low}{to}', low, high, whole=True)
+
+
+def _one_of(*words: str) -> Possible:
+    return Possible(f'one of {", ".join(words)}', lambda value: value is None or value in words)
+
+
+def _of_type(words: str, *types: type) -> Possible:
+    """Return the values of some types, None and objects that are no plain data."""
+    plain = (bool, int, float, str, list, tuple)
+    return Possible(words, lambda value: isinstance(value, types) or not isinstance(value, plain))
+
+
+_POSITIVE = _numbers('a positive number', 0, math.inf, 0)
+_NOT_NEGATIVE = _numbers('a number, 0 or more', 0)
+_FRACTION = _numbers('a number from 0 to 1', 0, 1)
+_RATE = _numbers('a number in [0, 1)', 0, 1, 1)
+_DROPOUT = _numbers('a number in [0, 1), or -1 for none', -1, 1, 1)
+_SIZE = _whole(1, 65_536)
+_INTERVAL = _numbers('a whole number, 1 or more, or -1 for never', -1, math.inf, 0, whole=True)
+_DICT = _of_type('a dict', dict)
+
+# By the key, as a pattern. The limits are far above any use;
+# beyond them a run takes all memory, or never starts, before it fails.
+_POSSIBLE = {
+    r'(tta_)?model|\w+_dataloader|optim_wrapper|default_hooks|randomness|\w+_cfg': _DICT,
+    r'auto_scale_lr|log_processor|visualizer|default_hooks\.\w+': _DICT,
+    r'\w+_dataloader\.(dataset|sampler)|optim_wrapper\.(optimizer|clip_grad|paramwise_cfg)': _DICT,
+    r'model\.(backbone|neck|\w+_head|data_preprocessor)': _of_type('a dict', dict, list),
+    r'compile': _of_type('True, False or a dict', bool, dict),
+    r'\w+_dataloader\.batch_size': _SIZE,
+    r'\w+_dataloader\.num_workers': _whole(0, 1_024),
+    r'\w+_dataloader\.prefetch_factor': _whole(1, 1_024),
+    r'(train|val|test)_dataloader\.dataset\.(.+\.)?crop_size': _SIZE,
+    r'\w+_dataloader\.dataset\.(.+\.)?(cat_max_)?(prob|ratio)': _FRACTION,
+    r'randomness\.seed': _whole(0, 2**32 - 1),
+    r'train_cfg\.(max_iters|max_epochs|val_interval)': _whole(1),
+    r'train_cfg\.val_begin': _whole(0),
+    r'(default|custom)_hooks\.\w+\.interval': _INTERVAL,
+    r'auto_scale_lr\.base_batch_size': _SIZE,
+    r'optim_wrapper\.(.+\.)?optimizer\.lr': _POSITIVE,
+    r'optim_wrapper\.(.+\.)?(weight_decay|eps)': _NOT_NEGATIVE,
+    r'optim_wrapper\.(.+\.)?(betas|momentum)': _RATE,
+    r'optim_wrapper\.accumulative_counts': _whole(1),
+    r'optim_wrapper\.clip_grad\.(max_norm|clip_value)': _POSITIVE,
+    r'optim_wrapper\.paramwise_cfg\.decay_rate': _numbers('a number in (0, 1]', 0, 1, 0),
+    r'optim_wrapper\.paramwise_cfg\.\w+_mult': _NOT_NEGATIVE,
+    r'param_scheduler\.(.+\.)?begin': _whole(0),
+    r'param_scheduler\.(.+\.)?(start_factor|gamma)': _POSITIVE,
+    r'param_scheduler\.(.+\.)?(milestones|T_max|step_size)': _whole(1),
+    r'model\.(.+\.)?((in|out)_)?channels': _SIZE,
+    r'model\.(.+\.)?\w+_channels': _whole(0, 65_536),
+    r'model\.(.+\.)?num_classes': _whole(1, 1_000_000),
+    r'model\.(.+\.)?(drop_path_rate|drop_rate)': _RATE,
+    r'model\.(.+\.)?dropout_ratio': _DROPOUT,
+    r'model\.(.+\.)?std': _POSITIVE,
+    r'model\.test_cfg\.(crop_size|stride)': _SIZE,
+    r'model\.test_cfg\.(.+\.)?(score_thr|iou_threshold|mask_thr_binary)': _numbers(
+        'a number from -1 to 1', -1, 1
+    ),
+    r'model\.test_cfg\.mode': _one_of('slide', 'whole', 'slide_flip'),
+    r'model\.(.+\.)?(nms_pre|max_per_img|mask_size)': _whole(-1),
+    r'env_cfg\.mp_cfg\.mp_start_method': _one_of('fork', 'spawn', 'forkserver'),
+    r'env_cfg\.mp_cfg\.opencv_num_threads': _whole(0, 1_024),
+    r'log_level': _one_of('DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL', 'NOTSET'),
+}
+_PATTERNS = [(re.compile(pattern).fullmatch, possible) for pattern, possible in _POSSIBLE.items()]
+
+
+def impossible(key: str, value: object) -> str:
+    """Return what is possible at a key such as ``'randomness.seed'`` if the value is not, or ''."""
+    found = (possible for matches, possible in _PATTERNS if matches(key))
+    return next((possible.words for possible in found if not possible.includes(value)), '')
