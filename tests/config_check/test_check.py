@@ -69,6 +69,8 @@ OF_SEGMENTOR = [
     ('train_cfg.type="IterBasedTrainLop"', '', 'IterBasedTrainLoop'),
     ('runner_type="Runer"', '', 'Runner'),
     ('default_scope="mmsegg"', '', 'mmseg'),
+    ('default_scope=3', '', ''),
+    ('optim_wrapper.constructor=3', '', ''),
     # Types and values
     ('train_dataloader.batch_size="four"', '', ''),
     ('train_dataloader.batch_size=-1', '', ''),
@@ -168,6 +170,7 @@ def test_all_mistakes_are_named_at_once(configs) -> None:
         'model.backbone.init_cfg.sha256="00"',
         'train_dataloader.dataset.data_prefix.img_path2="a"',
         'compile=True',
+        'param_scheduler=dict(a=[dict(type="LinearLR", start_factor=0.1)])',
     ],
 )
 def test_no_false_alarm(configs, override: str) -> None:
@@ -176,7 +179,10 @@ def test_no_false_alarm(configs, override: str) -> None:
     value = eval(value)
     if key == 'model.backbone':
         value['_delete_'] = True
-    config.merge_from_dict({key: value})
+    if '.' in key:
+        config.merge_from_dict({key: value})
+    else:
+        config[key] = value
     assert find_mistakes(config) == []
 
 
