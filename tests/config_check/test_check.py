@@ -192,14 +192,17 @@ def test_configs_here_have_no_mistakes() -> None:
     assert {path.name: found for path in paths if (found := find_mistakes(read(path)))} == {}
 
 
-# Keys in configs of mmseg and mmdet that their classes do not take, so that building fails.
+# Mistakes in configs of mmseg and mmdet: keys that no class or run takes, and a missing class.
 REAL = {
     'bisenetv2_fcn_4xb4-ohem-160k_cityscapes-1024x1024.py': {'models'},
     'bytetrack_yolox_x_8xb4-80e_crowdhuman-mot20train_test-mot20test.py': {'test_evaluator.type'},
     'bytetrack_yolox_x_8xb4-amp-80e_crowdhuman-mot20train_test-mot20test.py': {
         'test_evaluator.type'
     },
-    'cascade-rpn_r50-caffe_fpn_1x_coco.py': {'model.rpn_head.stages.0.sampling'},
+    'cascade-rpn_r50-caffe_fpn_1x_coco.py': {
+        'model.rpn_head.stages.0.sampling',
+        'model.rpn_head.stages.1.sampling',
+    },
     'faster-rcnn_r50_fpn_1x_voc0712-cocofmt.py': {'val_evaluator.eval_mode'},
     'fcos_swinb_fpn_8x4_sample1e-3_mstrain_v3det_2x.py': {'model.neck.force_grad_on_level'},
 }
