@@ -155,6 +155,13 @@ def test_all_mistakes_are_named_at_once(configs) -> None:
     ]
 
 
+def test_a_copied_mistake_is_named_once(configs) -> None:
+    config = copy.deepcopy(configs[SEGMENTOR])
+    config.val_dataloader.batchsize = config.test_dataloader.batchsize = 1
+    (line,) = find_mistakes(config)
+    assert line.startswith('val_dataloader.batchsize: ')
+
+
 @pytest.mark.parametrize(
     'override',
     [
