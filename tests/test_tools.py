@@ -436,7 +436,10 @@ def test_shell_scripts_say_their_usage(script: str, count: int) -> None:
     [
         ('train_dataloder.batch_size=4', ['train_dataloder', 'did you mean train_dataloader?']),
         ('model.backbone.arch=tinny', ['expected one of atto, ', "got 'tinny'"]),
-        ('optim_wrapper.paramwise_cfg.decay_rate=2', ['decay_rate: expected a number in (0, 1], got 2']),
+        (
+            'optim_wrapper.paramwise_cfg.decay_rate=2',
+            ['decay_rate: expected a number in (0, 1], got 2'],
+        ),
     ],
 )
 def test_a_wrong_option_gets_one_line(option, parts, samples, run_tool, tmp_path) -> None:

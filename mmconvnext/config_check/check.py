@@ -50,7 +50,8 @@ class _Walk:
 
     def __init__(self, config: Mapping):
         self.mistakes: list[str] = []
-        self._scope = config.get('default_scope') or 'mmengine'
+        scope = config.get('default_scope') or 'mmengine'
+        self._scope = scope if isinstance(scope, str) else ''  # then no class is known
         # Those on which the keys of free entries depend.
         wrapper = config.get('optim_wrapper')
         named = wrapper.get('constructor') if isinstance(wrapper, Mapping) else None
@@ -138,10 +139,13 @@ class _Walk:
         return Arguments(named, any_other)
 
     def _find(self, key: str, kind: Any, registries: Sequence[str]) -> Callable | None:
+        if kind is None:
+            return None
         try:
             return find_class(kind, registries, self._scope)
         except UnknownTypeError as error:
             # Elsewhere it may be a name that the class around it knows, as Albu does.
+            kind = str(kind)
             if places.is_registered(key) or is_almost(kind, error.known):
                 hint = did_you_mean(kind, error.known)
                 self.mistakes.append(f'{key}: expected a registered class, got {kind!r}{hint}')

@@ -71,7 +71,7 @@ _DEFAULTS: dict[str, Any] = {
 _NEEDS_TYPE = re.compile(
     r'model|model\.(backbone|neck|decode_head|rpn_head|roi_head|data_preprocessor)'
     r'|\w+_dataloader\.(dataset|sampler|batch_sampler|dataset\.pipeline\.\d+)|\w+_evaluator(\.\d+)?'
-    r'|(default|custom)_hooks\.\w+|param_scheduler(\.\d+)?|visualizer|optim_wrapper\.optimizer'
+    r'|(default|custom)_hooks\.\w+|param_scheduler\.\d+|visualizer|optim_wrapper\.optimizer'
 )
 
 _REGISTERED = re.compile(

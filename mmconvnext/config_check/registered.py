@@ -25,8 +25,10 @@ def find_class(kind: object, registries: Sequence[str], scope: str) -> Callable 
     Raises:
         UnknownTypeError: no registry has the class.
     """
+    if callable(kind):
+        return kind
     if not isinstance(kind, str):
-        return kind if callable(kind) else None
+        raise UnknownTypeError([])
     if not is_installed(scope) or ('.' in kind and not is_installed(kind.split('.')[0])):
         return None
     known: list[str] = []

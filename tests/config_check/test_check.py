@@ -69,6 +69,8 @@ OF_SEGMENTOR = [
     ('train_cfg.type="IterBasedTrainLop"', '', 'IterBasedTrainLoop'),
     ('runner_type="Runer"', '', 'Runner'),
     ('default_scope="mmsegg"', '', 'mmseg'),
+    ('default_scope=3', '', ''),
+    ('optim_wrapper.constructor=3', '', ''),
     # Types and values
     ('train_dataloader.batch_size="four"', '', ''),
     ('train_dataloader.batch_size=-1', '', ''),
@@ -153,6 +155,13 @@ def test_all_mistakes_are_named_at_once(configs) -> None:
     ]
 
 
+def test_a_copied_mistake_is_named_once(configs) -> None:
+    config = copy.deepcopy(configs[SEGMENTOR])
+    config.val_dataloader.batchsize = config.test_dataloader.batchsize = 1
+    (line,) = find_mistakes(config)
+    assert line.startswith('val_dataloader.batchsize: ')
+
+
 @pytest.mark.parametrize(
     'override',
     [
@@ -168,6 +177,7 @@ def test_all_mistakes_are_named_at_once(configs) -> None:
         'model.backbone.init_cfg.sha256="00"',
         'train_dataloader.dataset.data_prefix.img_path2="a"',
         'compile=True',
+        'param_scheduler=dict(a=[dict(type="LinearLR", start_factor=0.1)])',
     ],
 )
 def test_no_false_alarm(configs, override: str) -> None:
@@ -176,7 +186,10 @@ def test_no_false_alarm(configs, override: str) -> None:
     value = eval(value)
     if key == 'model.backbone':
         value['_delete_'] = True
-    config.merge_from_dict({key: value})
+    if '.' in key:
+        config.merge_from_dict({key: value})
+    else:
+        config[key] = value
     assert find_mistakes(config) == []
 
 
@@ -186,14 +199,17 @@ def test_configs_here_have_no_mistakes() -> None:
     assert {path.name: found for path in paths if (found := find_mistakes(read(path)))} == {}
 
 
-# Keys in configs of mmseg and mmdet that their classes do not take, so that building fails.
+# Mistakes in configs of mmseg and mmdet: keys that no class or run takes, and a missing class.
 REAL = {
     'bisenetv2_fcn_4xb4-ohem-160k_cityscapes-1024x1024.py': {'models'},
     'bytetrack_yolox_x_8xb4-80e_crowdhuman-mot20train_test-mot20test.py': {'test_evaluator.type'},
     'bytetrack_yolox_x_8xb4-amp-80e_crowdhuman-mot20train_test-mot20test.py': {
         'test_evaluator.type'
     },
-    'cascade-rpn_r50-caffe_fpn_1x_coco.py': {'model.rpn_head.stages.0.sampling'},
+    'cascade-rpn_r50-caffe_fpn_1x_coco.py': {
+        'model.rpn_head.stages.0.sampling',
+        'model.rpn_head.stages.1.sampling',
+    },
     'faster-rcnn_r50_fpn_1x_voc0712-cocofmt.py': {'val_evaluator.eval_mode'},
     'fcos_swinb_fpn_8x4_sample1e-3_mstrain_v3det_2x.py': {'model.neck.force_grad_on_level'},
 }
