@@ -2,6 +2,7 @@
 
 import json
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -49,9 +50,10 @@ def make_folder(option: str, folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b'.')  # fails without permission, and on a full disk
     except OSError as error:
-        raise UserError(f'{option}: {folder}: expected a folder to write to ({error})') from error
-    if not os.access(folder, os.W_OK):
         raise UserError(
-            f'{option}: {folder}: expected a folder to write to, got one without write permission'
-        )
+            f'{option}: {folder}: expected a folder to write to ({error.strerror or error}); '
+            'choose another, or free space'
+        ) from error

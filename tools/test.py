@@ -6,15 +6,17 @@ Example:
 
 import argparse
 from numbers import Real
+from pathlib import Path
 
 from mmengine.dist import is_main_process
 
 import mmconvnext  # noqa: F401  (makes the stack work on this torch before it is used)
 from mmconvnext.command_line import options, resuming, testing
 from mmconvnext.command_line.hardware import fit_to_hardware, leave_process_group
+from mmconvnext.command_line.unusable_files import name_unusable_files
 from mmconvnext.data.checks import require_data
-from mmconvnext.data.images import name_unreadable_images
 from mmconvnext.errors import one_line_errors
+from mmconvnext.files import make_folder
 from mmconvnext.runner.runner import Runner
 
 
@@ -53,7 +55,8 @@ def main() -> None:
     if arguments.deploy:
         testing.set_deploy(config)
     notices = fit_to_hardware(config)
-    name_unreadable_images()
+    name_unusable_files(config)
+    make_folder('--work-dir', Path(config.work_dir))
     runner = Runner.from_cfg(config)
     for notice in notices:
         runner.logger.warning(notice)

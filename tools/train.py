@@ -12,9 +12,9 @@ from mmengine.config import Config
 import mmconvnext  # noqa: F401  (makes the stack work on this torch before it is used)
 from mmconvnext.command_line import options, resuming
 from mmconvnext.command_line.hardware import fit_to_hardware, leave_process_group
+from mmconvnext.command_line.unusable_files import name_unusable_files
 from mmconvnext.command_line.work_dir import hold
 from mmconvnext.data.checks import require_data
-from mmconvnext.data.images import name_unreadable_images
 from mmconvnext.errors import one_line_errors
 from mmconvnext.hooks.signals import Stopped
 from mmconvnext.runner.runner import Runner
@@ -75,11 +75,7 @@ def _train(config: Config, arguments: argparse.Namespace) -> int:
     elif arguments.pretrained:
         notices.append('--pretrained is ignored: the checkpoint has all weights')
     notices += fit_to_hardware(config)
-    name_unreadable_images()
-    if config.get('default_scope') == 'mmdet':
-        from mmconvnext.detection.anchors import name_images_without_anchors
-
-        name_images_without_anchors()
+    name_unusable_files(config)
     runner = Runner.from_cfg(config)
     for notice in notices:
         runner.logger.warning(notice)

@@ -69,6 +69,7 @@ class ConvNeXt(Backbone):
             weights, σ = .02.
         gap_before_final_norm: Accepted because mmdet's and mmseg's configs set it; must be False,
             because a backbone for dense prediction has no pooled output.
+        linear_pw_conv: Accepted because mmpretrain's configs set it; must be True.
 
     Raises:
         ArgumentError: (a ValueError) an argument is not one of the above, or an input is too
@@ -97,8 +98,14 @@ class ConvNeXt(Backbone):
         cuda_graph: bool = False,
         init_cfg: dict | list[dict] | None = None,
         gap_before_final_norm: bool = False,
+        linear_pw_conv: bool = True,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
+        if not linear_pw_conv:
+            raise ArgumentError(
+                'linear_pw_conv: expected True, got False, which computes linear layers as 1×1 '
+                'convolutions: the same numbers; leave the argument out'
+            )
         if gap_before_final_norm:
             raise ArgumentError(
                 'gap_before_final_norm: expected False, got True: a backbone for dense '

@@ -8,6 +8,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from mmconvnext.errors import UserError
+from mmconvnext.files import make_folder
 from mmconvnext.processes import is_first_process
 
 # Workers of a killed training keep its lock for some seconds.
@@ -24,14 +25,13 @@ def hold(work_dir: str, launcher: str = 'none') -> Iterator[None]:
     without files is removed at the end.
 
     Raises:
-        UserError: another training holds the lock.
-        OSError: the folder cannot be written to.
+        UserError: the folder cannot be made or written to, or another training holds the lock.
     """
     if not is_first_process(launcher):
         yield
         return
     folder = Path(work_dir)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder('--work-dir', folder)
     lock = _locked(folder / _LOCK)
     try:
         yield

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from mmconvnext.data.coco_file import CocoFile, quoted, read_coco, repeated
 from mmconvnext.errors import UserError
-from mmconvnext.preflight.coco_file import CocoFile, quoted, read_coco, repeated
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mmconvnext.data.coco_file import repeated
 from mmconvnext.errors import UserError, first_line
-from mmconvnext.preflight.coco_file import repeated
 from mmconvnext.preflight.read_files import Pair, read_pairs
 from mmconvnext.preflight.segmentation import IGNORED, listed
 

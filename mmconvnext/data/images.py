@@ -2,17 +2,20 @@
 
 import functools
 
-import cv2
+import numpy as np
 from mmcv.transforms import LoadImageFromFile
 
+from mmconvnext.data.orientation import turned_to
 from mmconvnext.errors import UserError, first_line
 
 
 def name_unreadable_images() -> None:
-    """Make mmcv's ``LoadImageFromFile``, also mmdet's and mmseg's, name an unreadable file.
+    """Make mmcv's ``LoadImageFromFile``, also mmdet's and mmseg's, name an unusable file.
 
-    It then raises :class:`UserError` instead of mmcv's AssertionError, or cv2.error for an empty
-    file. This applies to the current process and processes forked from it; safe to call again.
+    It then raises :class:`UserError` for an unreadable file, and for another size than the
+    annotations give (``height`` and ``width``). If that is the size before or after EXIF turns the
+    image, the image is turned like the annotations. This applies to the current process and
+    processes forked from it; safe to call again.
     """
     transform = LoadImageFromFile.transform
     if hasattr(transform, '__wrapped__'):
@@ -21,11 +24,31 @@ def name_unreadable_images() -> None:
     @functools.wraps(transform)
     def naming(self: LoadImageFromFile, results: dict) -> dict | None:
         try:
-            return transform(self, results)
-        except (AssertionError, OSError, ValueError, cv2.error) as error:
+            loaded = transform(self, results)
+            if loaded is not None and {'height', 'width'} <= loaded.keys():
+                image = _as_annotated(loaded)
+                loaded.update(img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2])
+        except UserError:
+            raise
+        except Exception as error:  # decoders may raise anything
             raise UserError(
                 f'{results["img_path"]}: expected a readable image ({first_line(error)}); '
                 'replace the file, or remove it from the dataset'
             ) from error
+        return loaded
 
     LoadImageFromFile.transform = naming
+
+
+def _as_annotated(results: dict) -> np.ndarray:
+    image, size = results['img'], (results['height'], results['width'])
+    if image.shape[:2] == size:
+        return image
+    turned = turned_to(size, image, results['img_path'])
+    if turned is None:
+        raise UserError(
+            f'{results["img_path"]}: expected {size[1]} × {size[0]} pixels, as in the annotations, '
+            f'got {image.shape[1]} × {image.shape[0]}; correct width and height there, or replace '
+            'the image'
+        )
+    return turned

@@ -9,9 +9,9 @@ import numpy as np
 from mmengine.config import Config
 
 from mmconvnext.data.checks import evaluators
+from mmconvnext.data.coco_file import CocoFile, quoted, read_coco, repeated, require_usable
 from mmconvnext.errors import UserError
 from mmconvnext.preflight.annotations import check_boxes, check_masks
-from mmconvnext.preflight.coco_file import CocoFile, quoted, read_coco, repeated
 from mmconvnext.preflight.configured import ConfiguredDataset
 from mmconvnext.preflight.findings import Findings, Summary
 from mmconvnext.preflight.pictures import check_images, check_sizes
@@ -38,6 +38,7 @@ def check_coco(
     _check_left(dataset, file, labels, used, findings)
     annotations = [file.annotations[place] for place in np.flatnonzero(used)]
     found = Counter(labels[annotation['category_id']] for annotation in annotations)
+    _check_loading(file, findings)
     summary.images = len(file.images)
     summary.annotated = len({annotation['image_id'] for annotation in annotations})
     summary.counts = [found[label] for label in range(len(dataset.classes))]
@@ -48,8 +49,18 @@ def check_coco(
     how = loader.get('imdecode_backend', 'cv2'), loader.get('color_type', 'color')
     facts = read([Pair(path, None, *how) for path in paths])
     check_images(facts, findings)
-    check_sizes(facts, file.images, findings)
+    check_sizes(facts, file.images, how[1], findings)
     return summary, facts
+
+
+def _check_loading(file: CocoFile, findings: Findings) -> None:
+    """Report what loading refuses, if no other check has found it."""
+    if any(finding.split == findings.split for finding in findings.of('error')):
+        return
+    try:
+        require_usable(file)
+    except UserError as error:
+        findings.error('annotation file', str(error))
 
 
 def _check_evaluators(config: Config, dataset: ConfiguredDataset, findings: Findings) -> None:

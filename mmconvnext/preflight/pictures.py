@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
+from mmconvnext.data.orientation import SWAPPING
 from mmconvnext.preflight.findings import Findings
 from mmconvnext.preflight.read_files import Facts
 
@@ -24,27 +25,52 @@ def check_images(facts: Sequence[Facts], findings: Findings) -> None:
         findings.error('unreadable images', message, files)
 
 
-def check_sizes(facts: Sequence[Facts], images: Sequence[dict], findings: Findings) -> None:
+def check_sizes(
+    facts: Sequence[Facts], images: Sequence[dict], color_type: str, findings: Findings
+) -> None:
     """Compare image sizes with those in ``images``, the records of the json."""
-    other: list[str] = []
-    turned: list[str] = []
-    for fact, image in zip(facts, images):
-        stated = image['width'], image['height']
-        if fact.size is None or fact.size == stated:
-            continue
-        text = f'{fact.image} {size_text(fact.size)}, json {size_text(stated)}'
-        (turned if fact.turned and fact.size == stated[::-1] else other).append(text)
-    findings.error(
-        'turned images',
-        'images that are rotated on loading by EXIF, so that boxes and masks do not match: '
-        'save the pixels as annotated, without the tag',
-        turned,
-    )
+    sizes = [(image['width'], image['height']) for image in images]
+    check_turned(facts, sizes, color_type, findings)
     findings.error(
         'sizes of images',
         'images with another size than in the json, so that boxes and masks do not match: '
         'annotate these files, or correct width and height',
-        other,
+        [
+            f'{fact.image} {size_text(fact.size)}, json {size_text(size)}'
+            for fact, size in zip(facts, sizes)
+            if fact.size and not fits(fact, size)
+        ],
+    )
+
+
+def fits(fact: Facts, annotated: tuple[int, int] | None) -> bool:
+    """Return whether an image has the annotated (width, height), before or after EXIF turns it.
+
+    In both cases the annotations fit: one of the two is turned when they are loaded.
+    """
+    turned = fact.turned in SWAPPING and fact.size is not None and fact.size[::-1] == annotated
+    return fact.size == annotated or turned
+
+
+def check_turned(
+    facts: Sequence[Facts],
+    annotated: Sequence[tuple[int, int] | None],
+    color_type: str,
+    findings: Findings,
+) -> None:
+    """Report images that EXIF turns without changing the annotated (width, height)."""
+    turned = [
+        fact.image
+        for fact, size in zip(facts, annotated)
+        if size and fact.turned and fact.size == size
+        if fact.turned not in SWAPPING or size[0] == size[1]
+    ]
+    findings.warning(
+        'turned images',
+        'images that EXIF rotates or mirrors on loading, and whose annotations fit before and '
+        'after that; if they were made without it, set color_type="color_ignore_orientation" in '
+        'LoadImageFromFile',
+        [] if color_type.endswith('ignore_orientation') else turned,
     )
 
 

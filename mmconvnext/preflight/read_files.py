@@ -16,12 +16,12 @@ import mmcv
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from mmconvnext.data.orientation import ORIENTATION
 from mmconvnext.errors import UserError, first_line
 
 # The end of a complete file; a file without it may be incomplete.
 _ENDS = {b'\xff\xd8\xff': b'\xff\xd9', b'\x89PNG': b'IEND\xaeB`\x82'}
 _TAIL = 64  # bytes at the end to search for it, because some programs append a few
-_ORIENTATION = 0x0112  # EXIF's tag
 _CHUNK = 32  # files per task
 # For fewer files, starting processes would take longer than reading.
 _FEW = 400
@@ -43,14 +43,14 @@ class Facts:
     """The contents of a pair. Sizes are (width, height) in decoded pixels; None if unreadable.
 
     ``counts`` has the number of pixels of each id in the label map, as on disk. A problem is '' or
-    a few words. ``turned`` means that EXIF rotates or mirrors the image.
+    a few words. ``turned`` is EXIF's orientation if it rotates or mirrors the image, else 0.
     """
 
     image: str
     size: tuple[int, int] | None = None
     digest: bytes = b''
     problem: str = ''
-    turned: bool = False
+    turned: int = 0
     labels: str | None = None
     labels_size: tuple[int, int] | None = None
     labels_problem: str = ''
@@ -127,16 +127,17 @@ def _decoded(content: bytes, flag: str, backend: str) -> np.ndarray:
     return pixels
 
 
-def _examine(content: bytes) -> bool:
-    """Return whether EXIF rotates an image; raise if it is incomplete (OpenCV fills with grey)."""
+def _examine(content: bytes) -> int:
+    """Return :attr:`Facts.turned`; raise if an image is incomplete (OpenCV fills it with grey)."""
     try:
         with Image.open(io.BytesIO(content)) as image:
             ends = [end for start, end in _ENDS.items() if content.startswith(start)]
             if not ends or ends[0] not in content[-_TAIL:]:
                 image.load()
-            return image.getexif().get(_ORIENTATION, 1) not in (0, 1)
+            orientation = image.getexif().get(ORIENTATION, 1)
+            return orientation if orientation in range(2, 9) else 0
     except (UnidentifiedImageError, Image.DecompressionBombError):
-        return False  # OpenCV may know the format, or allow its size
+        return 0  # OpenCV may know the format, or allow its size
 
 
 def _problem(error: Exception) -> str:

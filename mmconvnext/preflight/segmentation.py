@@ -11,7 +11,7 @@ from mmconvnext.data.checks import evaluators
 from mmconvnext.preflight.configured import ConfiguredDataset
 from mmconvnext.preflight.findings import Findings, Summary
 from mmconvnext.preflight.heads import class_heads, dotted
-from mmconvnext.preflight.pictures import check_images, size_text
+from mmconvnext.preflight.pictures import check_images, check_turned, fits, size_text
 from mmconvnext.preflight.read_files import Facts, Pair, Reader
 
 IGNORED = 255  # mmseg's label of id 0 with reduce_zero_label, ignored by default
@@ -26,6 +26,8 @@ def check_segmentation(
     facts = read(pairs)
     check_images(facts, findings)
     _check_files(facts, findings)
+    color_type = dataset.step('LoadImageFromFile').get('color_type', 'color')
+    check_turned(facts, [fact.labels_size for fact in facts], color_type, findings)
     ids: Counter[int] = Counter()
     for fact in facts:
         ids.update(fact.counts)
@@ -129,14 +131,8 @@ def _check_files(facts: Sequence[Facts], findings: Findings) -> None:
         [
             f'{f.labels} {size_text(f.labels_size)}, image {size_text(f.size)}'
             for f in facts
-            if f.size and f.labels_size and f.size != f.labels_size
+            if f.size and f.labels_size and not fits(f, f.labels_size)
         ],
-    )
-    findings.error(
-        'turned images',
-        'images that EXIF rotates or mirrors on loading, but not their labels: save the pixels '
-        'upright, without the tag',
-        [f.image for f in facts if f.turned and f.labels and f.labels_size],
     )
 
 

@@ -9,10 +9,11 @@ import torch
 from mmengine.structures import PixelData
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.models.segmentors import EncoderDecoder as PlainEncoderDecoder
+from mmseg.structures import SegDataSample
 from mmseg.utils import SampleList
 from torch import Tensor
 
-from mmconvnext.errors import ArgumentError
+from mmconvnext.errors import ArgumentError, UserError
 from mmconvnext.registry import MODELS
 from mmconvnext.segmentation.label_map import View, view_of
 from mmconvnext.segmentation.row_bands import full_precision
@@ -20,6 +21,29 @@ from mmconvnext.segmentation.whole_labels import WholeView, Windows
 
 # Methods that mmseg's ``predict`` calls. A subclass that overrides one expects it to be called.
 _STEPS = ('inference', 'slide_inference', 'whole_inference', 'encode_decode', 'postprocess_result')
+
+
+class MissingLogitsError(UserError, AttributeError):
+    """A prediction was asked for logits that it does not keep."""
+
+
+class SampleWithoutLogits(SegDataSample):
+    """A prediction without logits, which says so if mmseg's SegTTAModel asks for them.
+
+    Raises:
+        MissingLogitsError: (an AttributeError) ``seg_logits`` is read, but not set.
+    """
+
+    @SegDataSample.seg_logits.getter
+    def seg_logits(self) -> PixelData:
+        try:
+            return self._seg_logits
+        except AttributeError as error:
+            raise MissingLogitsError(
+                "seg_logits: expected the logits of all classes, as mmseg's SegTTAModel needs, got "
+                'a prediction in tiles; set test_cfg.seg_logits=True of the model, or use '
+                'mmconvnext.WholePictureTTAModel'
+            ) from error
 
 
 @MODELS.register_module()
@@ -121,6 +145,9 @@ class EncoderDecoder(PlainEncoderDecoder):
                     view.decide(number, strip, self.decode_head.threshold)
         for sample, view in zip(data_samples, views):
             sample.set_data({'pred_sem_seg': PixelData(data=view.labels)})
+            if type(sample) is SegDataSample:
+                # Not by assignment, which would set a field of the sample.
+                object.__setattr__(sample, '__class__', SampleWithoutLogits)
         return data_samples
 
     @torch.no_grad()

@@ -213,6 +213,7 @@ def test_init_weights_draws_truncated_normal(small_backbone) -> None:
         (dict(drop_path_rate=1.0), r'expected \[0, 1\), got 1'),
         (dict(in_channels=0), 'in_channels: expected'),
         (dict(gap_before_final_norm=True), 'expected False, got True'),
+        (dict(linear_pw_conv=False), '1×1 convolutions: the same numbers; leave the argument out'),
     ],
 )
 def test_bad_arguments_get_an_answer(options: dict, message: str) -> None:

@@ -11,11 +11,11 @@ from mmengine.config import Config
 from pycocotools import mask
 
 from mmconvnext.command_line.overrides import override
+from mmconvnext.data.coco_file import read_coco
 from mmconvnext.data.detection_samples import write_detection_samples
 from mmconvnext.errors import UserError
 from mmconvnext.preflight import preflight
 from mmconvnext.preflight.annotations import mask_fault
-from mmconvnext.preflight.coco_file import read_coco
 from mmconvnext.preflight.findings import Finding
 from tests.conftest import CONFIGS
 
@@ -117,6 +117,17 @@ def test_polygons_without_a_pixel_are_empty(polygon: list[int]) -> None:
     assert mask_fault([polygon], (64, 64)) == 'empty masks'
     assert mask_fault([polygon, [1, 1, 9, 1, 9, 9]], (64, 64)) == ''
     assert mask_fault([[float('nan'), *polygon[1:]]], (64, 64)) == 'broken masks'
+
+
+def test_polygons_that_cross_themselves_are_warned_of(check) -> None:
+    crossing = [[1, 1, 9, 9, 9, 1, 1, 9]]
+    found = kinds(check(lambda c: [a.update(segmentation=crossing) for a in c['annotations']]))
+    assert found['crossing polygons'].level == 'warning'
+    assert mask_fault([[1, 1, 9, 1, 9, 9, 1, 9, 1, 1]], (64, 64)) == ''  # closed by its last point
+
+
+def test_reports_what_loading_refuses(check) -> None:
+    assert 'annotation file' in errors(check(edit('annotations', area=float('inf'))))
 
 
 def test_crowds_are_no_objects(check) -> None:

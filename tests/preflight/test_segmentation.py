@@ -104,8 +104,33 @@ DEFECTS = {
     sixteen_bits: ('ids beyond 255', 'modulo 256'),
     beyond: ('ids without class', 'expected 1…6 or 255 (reduce_zero_label=True)'),
     broken_picture: ('unreadable images', 'incomplete'),
-    turned: ('turned images', 'EXIF'),
 }
+
+
+def test_images_that_exif_turns_without_a_trace(root: Path, check) -> None:
+    turned(root)
+    finding = check()['turned images']
+    assert (finding.level, finding.count) == ('warning', 1)
+    assert 'set color_type="color_ignore_orientation"' in finding.message
+
+    def as_stored(config: Config) -> None:
+        config.train_dataloader.dataset.pipeline[0].color_type = 'color_ignore_orientation'
+
+    assert check(as_stored) == {}
+
+
+def test_sizes_decide_whether_exif_applies(root: Path, check) -> None:
+    """Labels of the stored pixels, or of the turned ones, agree with their image on loading."""
+    for path, side in ((root / PICTURE, 6), (root / LABELS, 1)):
+        image = Image.open(path).crop((0, 0, 64, 32))
+        exif = image.getexif()
+        exif[0x0112] = side
+        image.save(path, exif=exif)
+    assert check() == {}
+    write(root / LABELS, labels(root).T)
+    assert check() == {}
+    write(root / LABELS, labels(root)[:, :20])
+    assert 'another size' in check()['sizes of labels'].message
 
 
 @pytest.mark.parametrize('defect', DEFECTS)

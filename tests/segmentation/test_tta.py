@@ -9,6 +9,7 @@ from mmseg.models.segmentors import SegTTAModel
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 
+from mmconvnext.errors import UserError
 from mmconvnext.segmentation import WholePictureTTAModel
 
 MODEL = dict(
@@ -45,6 +46,18 @@ def test_averages_whole_picture_probabilities_over_scales_and_flips() -> None:
             expected += logits[0].softmax(0)
     result = tta.test_step(batch(views))[0]
     assert torch.equal(result.pred_sem_seg.data[0], expected.argmax(0))
+
+
+def test_mmsegs_own_model_names_the_option_it_needs() -> None:
+    module = {**MODEL, 'type': 'mmconvnext.EncoderDecoder'}
+    config = ConfigDict(type='mmseg.SegTTAModel', module=module)
+    views = [(torch.zeros(3, 64, 80), False), (torch.zeros(3, 64, 80), True)]
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        with pytest.raises(UserError, match=r'set test_cfg\.seg_logits=True'):
+            MODELS.build(config).eval().test_step(batch(views))
+        config.module.test_cfg.seg_logits = True
+        result = MODELS.build(config).eval().test_step(batch(views))[0]
+    assert result.pred_sem_seg.shape == (64, 80)
 
 
 def batch(views: list[tuple[torch.Tensor, bool]]) -> dict:

@@ -1,0 +1,181 @@
+"""Read a COCO annotation file, and refuse one that mmdet would misread."""
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmconvnext.errors import UserError
+
+# Keys that mmdet's CocoDataset reads from each record without a check.
+NEEDED = {
+    'images': ('id', 'file_name', 'width', 'height'),
+    'annotations': ('id', 'image_id', 'category_id', 'bbox', 'area'),
+    'categories': ('id', 'name'),
+}
+
+
+@dataclass(frozen=True)
+class CocoFile:
+    """Complete images, annotations and categories; incomplete ones by their missing keys.
+
+    ``is_finite`` is False if the file has a NaN or an infinite number, which JSON does not have.
+    """
+
+    path: str
+    images: list[dict]
+    annotations: list[dict]
+    categories: list[dict]
+    # Missing keys, by the name of the list, then by the record's id or position.
+    incomplete: dict[str, dict[str, list[str]]]
+    is_finite: bool
+
+
+def read_coco(path: str | Path, *, annotated: bool = True) -> CocoFile:
+    """Read an annotation file; raise UserError if it is missing, not JSON, or not COCO's.
+
+    Without ``annotated`` the annotations may be missing, as in COCO's files for test-dev.
+    """
+    try:
+        text = Path(path).read_bytes()
+        content = json.loads(text)
+    except OSError as error:
+        raise UserError(
+            f'{path}: expected a COCO annotation file, could not read it ({error.strerror}); '
+            'correct the path'
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(
+            f'{path}: expected JSON, got something else ({error}); give the annotation file of '
+            'the dataset'
+        ) from error
+    lists, there = {}, type(content).__name__
+    if isinstance(content, dict):
+        lists = {name: records for name, records in content.items() if isinstance(records, list)}
+        there = ', '.join(map(str, sorted(content))) or 'nothing'
+        if not annotated and 'annotations' not in content:
+            lists['annotations'] = []
+    for name in NEEDED:
+        if name not in lists:
+            raise UserError(
+                f'{path}: expected COCO annotations with lists named images, annotations and '
+                f'categories, found no {name} (only {shortened(there)}); export the '
+                'annotations as COCO instances'
+            )
+    complete, incomplete = {}, {}
+    for name, keys in NEEDED.items():
+        complete[name], incomplete[name] = _sorted_out(lists[name], keys)
+    is_finite = not any(word in text for word in (b'NaN', b'Infinity'))
+    return CocoFile(str(path), **complete, incomplete=incomplete, is_finite=is_finite)
+
+
+def require_usable(file: CocoFile) -> None:
+    """Refuse a file with records that mmdet cannot read, or would silently drop or misread.
+
+    Boxes without width or height, of which COCO 2017 has two, are no such records, and neither are
+    boxes beyond their image.
+
+    Raises:
+        UserError: a record lacks a key that mmdet needs, has the id of another, an unknown
+            category, or numbers that are not finite, or negative sizes; the message names the file
+            and the record.
+    """
+    for name in NEEDED:
+        for record, missing in file.incomplete[name].items():
+            raise _refusal(file, name, record, ', '.join(missing), 'none')
+        records = getattr(file, name)
+        for value in repeated(record['id'] for record in records):
+            raise _refusal(file, name, f'id {value}', 'this id once', 'it several times')
+    known = {category['id'] for category in file.categories}
+    used = [annotation['category_id'] for annotation in file.annotations]
+    for value in {*used} - known:
+        where = f'id {file.annotations[used.index(value)]["id"]}'
+        given = f'{value!r}, and mmdet would drop it silently'
+        raise _refusal(file, 'annotations', where, 'category_id in categories', given)
+    _require_numbers(file, 'images', 'width', 'a finite number from 1', 1)
+    _require_numbers(file, 'images', 'height', 'a finite number from 1', 1)
+    _require_numbers(file, 'annotations', 'area', 'a finite number', -math.inf)
+    expected = 'finite x, y, width, height, the last two not negative'
+    _require_numbers(file, 'annotations', 'bbox', expected, [-math.inf, -math.inf, 0, 0])
+    for annotation in () if file.is_finite else file.annotations:
+        if not _is_finite(annotation.get('segmentation')):
+            # pycocotools would draw its endless outline point by point.
+            where = f'id {annotation["id"]}'
+            raise _refusal(file, 'annotations', where, 'a finite segmentation', 'NaN or infinity')
+
+
+def _refusal(file: CocoFile, name: str, record: str, expected: str, got: str) -> UserError:
+    return UserError(
+        f'{file.path}: {name}, {record}: expected {expected}, got {got}; correct the file '
+        '(tools/check_dataset.py lists all such records)'
+    )
+
+
+def _require_numbers(
+    file: CocoFile, name: str, key: str, expected: str, least: float | list[float]
+) -> None:
+    """Require a finite number of at least ``least`` in each record, or a list of such numbers."""
+    records = getattr(file, name)
+    values = [record[key] for record in records]
+    if not _are_numbers(values, least):
+        place = next(i for i, value in enumerate(values) if not _are_numbers([value], least))
+        where = f'id {records[place]["id"]}'
+        raise _refusal(file, name, where, f'{key}: {expected}', shortened(str(values[place])))
+
+
+def _are_numbers(values: list, least: float | list[float]) -> bool:
+    if not values:
+        return True
+    try:
+        array = np.array(values)
+    except ValueError:  # lists of several lengths
+        return False
+    if array.dtype.kind not in 'iuf' or array.shape != (len(values), *np.shape(least)):
+        return False
+    return bool((np.isfinite(array) & (array >= np.array(least))).all())
+
+
+def _is_finite(value: object) -> bool:
+    if isinstance(value, list):
+        return all(map(_is_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+def shortened(text: str, length: int = 100) -> str:
+    """Return a text, cut to at most ``length`` characters."""
+    return text if len(text) <= length else f'{text[:length]}…'
+
+
+def quoted(names: Iterable[str], length: int = 100) -> str:
+    """Return quoted names, cut by :func:`shortened`."""
+    return shortened(', '.join(map(repr, names)), length)
+
+
+def repeated(values: Iterable[Any]) -> list[Any]:
+    """Return the values that occur more than once."""
+    return [value for value, count in Counter(values).items() if count > 1]
+
+
+def _sorted_out(records: list, keys: tuple[str, ...]) -> tuple[list[dict], dict[str, list[str]]]:
+    """Return the records that have all keys, and the others' missing keys by id or position."""
+    complete, incomplete = [], {}
+    for place, record in enumerate(records):
+        known = record if isinstance(record, dict) else {}
+        missing = [key for key in keys if not _usable(key, known.get(key))]
+        if not missing:
+            complete.append(record)
+        elif known.get('id') is None:
+            incomplete[f'place {place}'] = missing
+        else:
+            incomplete[f'id {known["id"]}'] = missing
+    return complete, incomplete
+
+
+def _usable(key: str, value: object) -> bool:
+    # A list cannot be an id or name; boxes are checked elsewhere.
+    return value is not None and (key == 'bbox' or not isinstance(value, (list, dict)))
