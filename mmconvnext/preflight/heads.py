@@ -108,7 +108,7 @@ def check_outputs(config: Config, findings: Findings) -> None:
                 findings.error(
                     'segm',
                     f"{split}_evaluator.metric: expected 'bbox' for a model without a mask head, "
-                    f'got {evaluator.metric}; set it to bbox',
+                    f'got {evaluator["metric"]}; set it to bbox',
                 )
 
 

@@ -9,7 +9,7 @@ from mmconvnext.data.class_folders import ENDINGS
 from mmconvnext.errors import UserError
 from mmconvnext.preflight.configured import ConfiguredDataset, configured_datasets
 from mmconvnext.preflight.findings import Findings
-from mmconvnext.preflight.heads import check_outputs
+from mmconvnext.preflight.heads import check_outputs, class_heads
 from mmconvnext.preflight.pictures import check_pixel_formats
 from mmconvnext.preflight.read_files import Pair, glance
 from mmconvnext.preflight.segmentation import list_pairs
@@ -24,7 +24,9 @@ def require_ready(config: Config) -> list[str]:
     """
     findings = Findings()
     check_outputs(config, findings)
-    for dataset in configured_datasets(config, Findings()):
+    # A classifier's folders are checked elsewhere, and may take minutes to list.
+    known = any(class_heads(config.get('model') or {}))
+    for dataset in configured_datasets(config, Findings()) if known else ():
         if dataset.kind and dataset.split != 'test':
             told = findings.of_split(dataset.name)
             try:

@@ -50,6 +50,7 @@ from mmconvnext.runner.random_state import (
     set_random_state,
 )
 from mmconvnext.runner.resumed_schedule import PlannedSchedule
+from mmconvnext.runner.training_data import require_batches
 
 # mmengine's classes that are replaced by this package's classes of the same name.
 _REPLACED = (
@@ -162,6 +163,7 @@ class Runner(MMEngineRunner):
 
     def _train_checked(self, run: Callable[[], Any]) -> Any:
         with random_state_kept():
+            require_batches(self.train_dataloader)
             require_values_to_normalise(self.model, self.train_dataloader, self.max_iters)
         return run()
 
