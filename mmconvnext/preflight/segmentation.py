@@ -55,9 +55,9 @@ def check_segmentation(
 
 def list_pairs(dataset: ConfiguredDataset) -> list[Pair]:
     """Return the dataset's images and label maps; raise OSError or AssertionError without data."""
-    backend = dataset.step('LoadAnnotations').get('imdecode_backend', 'pillow')
+    how = *dataset.decoding(), dataset.step('LoadAnnotations').get('imdecode_backend', 'pillow')
     return [
-        Pair(entry['img_path'], entry.get('seg_map_path'), *dataset.decoding(), backend)
+        Pair(entry['img_path'], entry.get('seg_map_path'), *how)
         for entry in dataset.built.load_data_list()
     ]
 

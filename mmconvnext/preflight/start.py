@@ -47,6 +47,7 @@ def _pairs(dataset: ConfiguredDataset) -> list[Pair]:
         return list_pairs(dataset)
     # COCO's json may take minutes to read.
     folder = (dataset.built.data_prefix or {}).get('img') or '.'
+    how = dataset.decoding()
     with os.scandir(folder) as entries:
         images = (e.path for e in entries if e.name.lower().endswith(ENDINGS))
-        return [Pair(path, None, *dataset.decoding()) for path in islice(images, 1000)]
+        return [Pair(path, None, *how) for path in islice(images, 1000)]
