@@ -27,3 +27,13 @@ def pipeline_steps(pipeline: Sequence | Mapping) -> Iterator[Any]:
             yield from pipeline_steps(step.get('transforms') or [])
         elif isinstance(step, list | tuple):
             yield from pipeline_steps(step)
+
+
+def nested_dicts(value: object) -> Iterator[dict]:
+    """Yield a dict and all dicts in it, also in lists."""
+    if isinstance(value, dict):
+        yield value
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield from nested_dicts(item)

@@ -17,6 +17,7 @@ from mmconvnext.command_line.work_dir import hold
 from mmconvnext.data.checks import require_data
 from mmconvnext.errors import one_line_errors
 from mmconvnext.hooks.signals import Stopped
+from mmconvnext.preflight import require_ready
 from mmconvnext.runner.runner import Runner
 
 
@@ -60,16 +61,17 @@ def main() -> int:
     options.force_safe_loading()
     config = options.load_config(arguments)
     require_data(config, 'train', 'val')
+    found = require_ready(config)
     options.set_seed(config, arguments.seed)
     options.set_precision(config, arguments.amp)
     if arguments.auto_scale_lr:
         options.set_learning_rate_scaling(config)
     with hold(config.work_dir, config.launcher):
-        return _train(config, arguments)
+        return _train(config, arguments, found)
 
 
-def _train(config: Config, arguments: argparse.Namespace) -> int:
-    notices = resuming.set_resume(config, arguments.resume, overwrite=arguments.overwrite)
+def _train(config: Config, arguments: argparse.Namespace, notices: list[str]) -> int:
+    notices += resuming.set_resume(config, arguments.resume, overwrite=arguments.overwrite)
     if not config.get('resume'):
         notices += options.set_pretrained(config, arguments.pretrained)
     elif arguments.pretrained:

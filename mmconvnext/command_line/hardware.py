@@ -2,12 +2,12 @@
 
 import gc
 import os
-from collections.abc import Iterator
 
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
 
+from mmconvnext.config_types import nested_dicts
 from mmconvnext.errors import UserError
 
 
@@ -30,7 +30,7 @@ def fit_to_hardware(config: Config) -> list[str]:
         disable_amp(config)
         notices = ['No accelerator found: training in float32 instead of mixed precision']
     # SyncBatchNorm refuses CPU tensors if there is more than one process.
-    replaced = [one for one in _dicts(config.get('model', {})) if one.get('type') == 'SyncBN']
+    replaced = [one for one in nested_dicts(config.get('model', {})) if one.get('type') == 'SyncBN']
     for norm in replaced:
         norm['type'] = 'BN'
     if config.pop('sync_bn', None) or replaced:
@@ -43,15 +43,6 @@ def disable_amp(config: Config) -> None:
     config.optim_wrapper.type = 'OptimWrapper'
     for option in ('loss_scale', 'dtype', 'use_fsdp'):
         config.optim_wrapper.pop(option, None)
-
-
-def _dicts(value: object) -> Iterator[dict]:
-    if isinstance(value, dict):
-        yield value
-        value = list(value.values())
-    if isinstance(value, list | tuple):
-        for item in value:
-            yield from _dicts(item)
 
 
 def _gloo(config: Config) -> list[str]:

@@ -16,7 +16,7 @@ from mmconvnext.custom_dataset.coco import OwnCoco
 from mmconvnext.custom_dataset.labels import LabelledFolder, Meaning
 from mmconvnext.custom_dataset.schedule import Schedule
 from mmconvnext.errors import UserError
-from mmconvnext.preflight.heads import class_heads, dotted
+from mmconvnext.preflight.heads import class_heads, dotted, predicts_masks
 from mmconvnext.preflight.segmentation import IGNORED
 
 Entries = dict[str, Any]
@@ -109,10 +109,26 @@ def common_root(paths: Sequence[str]) -> tuple[str, list[str]]:
     return root, [os.path.relpath(path, root) for path in paths]
 
 
+def needed_crop(base: Config, sizes: set[tuple[int, int]]) -> tuple[int, int] | None:
+    """Return height and width to crop to if the base cannot stack images of these sizes, or None.
+
+    Its preprocessor pads images to a size, but does not cut larger ones.
+    """
+    size = (base.model.get('data_preprocessor') or {}).get('size')
+    steps = {type_name(one) for one in pipeline_steps(base.train_dataloader.dataset.pipeline)}
+    if not size or any('Resize' in step or 'Crop' in step for step in steps) or len(sizes) < 2:
+        return None
+    larger = any(width > size[1] or height > size[0] for width, height in sizes)
+    return tuple(size) if larger else None
+
+
 def for_labels(
-    base: Config, folders: tuple[LabelledFolder, LabelledFolder], meaning: Meaning
+    base: Config,
+    folders: tuple[LabelledFolder, LabelledFolder],
+    meaning: Meaning,
+    crop: tuple[int, int] | None = None,
 ) -> Entries:
-    """Return a segmentor config's entries for folders of label maps."""
+    """Return a segmentor config's entries for folders of label maps, cropped if ``crop`` is set."""
     root, places = common_root([p for f in folders for p in (f.images, f.labels)])
     reduced, ignored = meaning.reduce_zero_label, {}
     if meaning.ignore_index != IGNORED:
@@ -135,7 +151,7 @@ def for_labels(
             step.update(ignored)
 
     dataset = dict(type='BaseSegDataset', **_NAMED, reduce_zero_label=reduced, **ignored)
-    entries = _data_entries(base, root, meaning.classes, dataset, splits, change)
+    entries = _data_entries(base, root, meaning.classes, dataset, splits, change, crop)
     model = _heads_with(base, dict(num_classes=len(meaning.classes), **ignored))
     if ignored:
         entries |= _evaluators(base, ignored)
@@ -155,7 +171,8 @@ def for_coco(base: Config, paths: tuple[str, str, str, str], data: OwnCoco) -> E
     }
     model = _heads_with(base, dict(num_classes=len(data.classes)))
     evaluator: Entries = dict(ann_file=Code(f'data_root + {literal(f"/{places[2]}")}'))
-    if not data.has_masks:
+    boxes_only = not data.has_masks or not predicts_masks(base.model)
+    if boxes_only:
         evaluator['metric'] = 'bbox'
         if 'mask_head' in base.model.get('roi_head', ()):
             model['roi_head'] |= {'mask_head': None, 'mask_roi_extractor': None}
@@ -163,7 +180,7 @@ def for_coco(base: Config, paths: tuple[str, str, str, str], data: OwnCoco) -> E
             model['data_preprocessor'] = dict(pad_mask=False)
 
     def change(step: dict) -> None:
-        if type_name(step) == 'LoadAnnotations' and not data.has_masks:
+        if type_name(step) == 'LoadAnnotations' and boxes_only:
             step['with_mask'] = False
 
     dataset = dict(type='CocoDataset', **_NAMED)
@@ -178,8 +195,9 @@ def _data_entries(
     dataset: Entries,
     splits: dict[str, dict],
     change: Callable[[dict], None],
+    crop: tuple[int, int] | None = None,
 ) -> Entries:
-    """Return classes, pipelines with changed steps, and data loaders."""
+    """Return classes, pipelines with changed steps and, if set, a crop, and data loaders."""
     entries: Entries = {
         'data_root': root,
         'data_hint': 'put the data there that tools/custom_dataset.py was given',
@@ -195,6 +213,8 @@ def _data_entries(
     }
     for name, pipeline in pipelines.items():
         before = repr(pipeline)
+        if crop and name == 'train_pipeline':
+            pipeline.insert(-1, dict(type='RandomCrop', crop_size=crop))
         for step in pipeline_steps(pipeline):
             change(step)
         if repr(pipeline) != before:

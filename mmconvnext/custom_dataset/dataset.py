@@ -16,13 +16,21 @@ from mmconvnext.custom_dataset.config import (
     for_coco,
     for_labels,
     is_detector,
+    needed_crop,
     read_base,
     source,
 )
-from mmconvnext.custom_dataset.labels import count_ids, decide, find_labelled, read_classes
+from mmconvnext.custom_dataset.labels import (
+    decide,
+    find_labelled,
+    read_classes,
+    read_labelled,
+    require_two_classes,
+)
 from mmconvnext.custom_dataset.schedule import Length, plan
 from mmconvnext.errors import UserError
 from mmconvnext.files import whole_file
+from mmconvnext.preflight.heads import predicts_masks
 
 
 @dataclass(frozen=True)
@@ -138,9 +146,12 @@ def _adapt_coco(config: Config, data: OwnData) -> _Adapted:
     own = read_own_coco(*paths)
     filtered = (config.train_dataloader.dataset.get('filter_cfg') or {}).get('filter_empty_gt')
     training = own.annotated if filtered else own.training
-    told = 'no annotation has a segmentation: only boxes are trained, without the mask head'
-    entries = for_coco(config, paths, own)
-    return _Adapted(entries, training, own.validation, '' if own.has_masks else told)
+    told = ''
+    if not own.has_masks:
+        told = 'no annotation has a segmentation: only boxes are trained, without the mask head'
+    elif not predicts_masks(config.model):
+        told = 'the model has no mask head: only boxes are trained and evaluated'
+    return _Adapted(for_coco(config, paths, own), training, own.validation, told)
 
 
 def _adapt_labels(config: Config, data: OwnData) -> _Adapted:
@@ -149,10 +160,15 @@ def _adapt_labels(config: Config, data: OwnData) -> _Adapted:
         find_labelled(data.train_images, data.train_labels),
         find_labelled(data.val_images, data.val_labels),
     )
-    ids = count_ids(folders[0]) + count_ids(folders[1])
-    meaning = decide(ids, classes, data.reduce_zero_label, data.ignore_index)
-    entries = for_labels(config, folders, meaning)
-    return _Adapted(entries, len(folders[0].names), len(folders[1].names), meaning.why)
+    (ids, sizes), (other_ids, _) = map(read_labelled, folders)
+    meaning = decide(ids + other_ids, classes, data.reduce_zero_label, data.ignore_index)
+    require_two_classes(ids, meaning)
+    crop = needed_crop(config, sizes)
+    entries = for_labels(config, folders, meaning, crop)
+    told = meaning.why
+    if crop:
+        told += f'; a crop to {crop[1]} × {crop[0]} was added, for images of several sizes'
+    return _Adapted(entries, len(folders[0].names), len(folders[1].names), told)
 
 
 def _record(base: Path, out: Path, adapted: _Adapted, devices: int) -> list[str]:

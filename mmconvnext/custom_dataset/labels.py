@@ -9,7 +9,7 @@ from pathlib import Path
 from mmconvnext.data.coco_file import repeated
 from mmconvnext.errors import UserError, first_line
 from mmconvnext.preflight.read_files import Pair, read_pairs
-from mmconvnext.preflight.segmentation import IGNORED, listed
+from mmconvnext.preflight.segmentation import IGNORED, RENUMBERING, gaps, listed
 
 # Image formats that OpenCV decodes.
 PICTURES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
@@ -85,9 +85,13 @@ def _files(folder: str, suffixes: tuple[str, ...], what: str) -> list[str]:
     return found
 
 
-def count_ids(folder: LabelledFolder) -> Counter[int]:
-    """Count the pixels of each id in all label maps; raise UserError for ids beyond 0 to 255."""
+def read_labelled(folder: LabelledFolder) -> tuple[Counter[int], set[tuple[int, int]]]:
+    """Return the pixels of each id in all label maps, and the sizes of all images.
+
+    Raises UserError for ids beyond 0 to 255.
+    """
     ids: Counter[int] = Counter()
+    sizes = set()
     pictures = (f'{folder.images}/{name}{folder.image_suffix}' for name in folder.names)
     labels = (f'{folder.labels}/{name}{folder.labels_suffix}' for name in folder.names)
     for facts in read_pairs([*map(Pair, pictures, labels)]):
@@ -100,7 +104,8 @@ def count_ids(folder: LabelledFolder) -> Counter[int]:
                 "write the ids as grey values (mode 'L') or with a palette (mode 'P')"
             )
         ids.update(facts.counts)
-    return ids
+        sizes |= {facts.size} if facts.size else set()
+    return ids, sizes
 
 
 def read_classes(given: Sequence[str] | None) -> tuple[str, ...] | None:
@@ -147,20 +152,28 @@ def decide(
     values = sorted({*ids} - {ignored})
     _require_possible(ids, values, classes, reduce_zero_label, ignored)
     reduced = reduce_zero_label
+    named = classes is not None and len(classes) == 1 and values == [0, 1] and not reduced
+    if named and classes:
+        classes, reduced = ('background', *classes), False
     if reduced is None:
         beyond = classes is not None and values[-1] == len(classes)
         reduced = ignored == IGNORED and (beyond or (classes is None and values[0] > 0))
     first = int(reduced)
     if classes is None:
+        _require_few_gaps(ids, values)
         classes = tuple(f'class_{value}' for value in range(first, values[-1] + 1))
     last = len(classes) - 1 + first
     if values[-1] > last:
+        changes = gaps(ids, len(classes))
         raise UserError(
             f'labels: expected ids from {first} to {last} for {len(classes)} classes, got '
-            f'{listed(values)}; name all classes with --classes'
+            f'{listed(values)}; '
+            + (f'write {changes}{RENUMBERING}' if changes else 'name all classes with --classes')
             + ('' if reduced else ', or give the ignored id with --ignore-index')
         )
     why = _why(ids, values, reduced, ignored, reduce_zero_label)
+    if named:
+        why = f'ids found: {listed(values)}; 0 is the class background, 1 is {classes[1]}'
     return Meaning(classes, reduced, ignored, why)
 
 
@@ -176,10 +189,10 @@ def _require_possible(
             f'labels: expected ids of classes, got only {ignored}, which is ignored; write the '
             'ids of the classes into the files'
         )
-    if values == [0] and IGNORED in ids and (classes is None or len(classes) > 1):
+    if values == [0] and IGNORED in ids:
         raise UserError(
             'labels: expected the ids 0 and 1, got 0 and 255, and 255 is ignored; write 1 instead '
-            'of 255'
+            f'of 255{RENUMBERING}'
         )
     if ignored != IGNORED and reduce_zero_label:
         raise UserError(
@@ -195,6 +208,27 @@ def _require_possible(
         raise UserError(
             f'--ignore-index {ignored}: expected one ignored id, found 255 in the label maps too; '
             f'write {ignored} instead of 255'
+        )
+
+
+def _require_few_gaps(ids: Counter[int], values: list[int]) -> None:
+    """Raise if more classes would be missing than there are."""
+    if values[-1] - values[0] + 1 > 2 * len(values):
+        raise UserError(
+            f'labels: expected ids without gaps, got {listed(ids)}; write {gaps(ids)}'
+            f'{RENUMBERING}, or name all classes with --classes'
+        )
+
+
+def require_two_classes(ids: Counter[int], meaning: Meaning) -> None:
+    """Raise UserError if the label maps for training, with these ids, have a single class."""
+    labels = {*ids} - {meaning.ignore_index, 0 if meaning.reduce_zero_label else None}
+    if len(labels) < 2:
+        raise UserError(
+            f'labels: expected 2 classes or more to train on, got only id {listed(labels)}'
+            f'{" apart from 0, which is ignored" if meaning.reduce_zero_label else ""}: there is '
+            'nothing to tell apart; add label maps with other classes, or correct the ids'
+            + ('; if 0 is a class, give --no-reduce-zero-label' if 0 in ids and labels else '')
         )
 
 

@@ -97,7 +97,8 @@ class SegmentationPictureHook(PictureHook):
     def picture(self, image: np.ndarray, sample: BaseDataElement, dataset: Any) -> np.ndarray:
         meta = dataset.metainfo
         labels = {
-            title: getattr(sample, field).data.squeeze(0).cpu().numpy()
+            # A head of one channel predicts floats.
+            title: getattr(sample, field).data.squeeze(0).cpu().numpy().astype(np.int64, copy=False)
             for field, title in _PANELS.items()
             if field in sample
         }

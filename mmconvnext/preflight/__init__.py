@@ -2,5 +2,6 @@
 
 from mmconvnext.preflight.findings import Summary
 from mmconvnext.preflight.run import Preflight, preflight
+from mmconvnext.preflight.start import require_ready
 
-__all__ = ['Preflight', 'Summary', 'preflight']
+__all__ = ['Preflight', 'Summary', 'preflight', 'require_ready']

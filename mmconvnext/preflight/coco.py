@@ -14,7 +14,7 @@ from mmconvnext.errors import UserError
 from mmconvnext.preflight.annotations import check_boxes, check_masks
 from mmconvnext.preflight.configured import ConfiguredDataset
 from mmconvnext.preflight.findings import Findings, Summary
-from mmconvnext.preflight.pictures import check_images, check_sizes
+from mmconvnext.preflight.pictures import check_images, check_pixel_formats, check_sizes
 from mmconvnext.preflight.read_files import Facts, Pair, Reader
 
 
@@ -45,11 +45,10 @@ def check_coco(
     summary.object_sizes = np.sqrt(boxes[used, 2:].prod(axis=1))
     folder = (dataset.built.data_prefix or {}).get('img') or ''
     paths = [str(Path(folder, str(image['file_name']))) for image in file.images]
-    loader = dataset.step('LoadImageFromFile')
-    how = loader.get('imdecode_backend', 'cv2'), loader.get('color_type', 'color')
-    facts = read([Pair(path, None, *how) for path in paths])
+    facts = read([Pair(path, None, *dataset.decoding()) for path in paths])
     check_images(facts, findings)
-    check_sizes(facts, file.images, how[1], findings)
+    check_pixel_formats(facts, findings)
+    check_sizes(facts, file.images, dataset.decoding()[1], findings)
     return summary, facts
 
 

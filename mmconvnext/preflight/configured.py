@@ -42,6 +42,11 @@ class ConfiguredDataset:
                 return 'segmentation'
         return ''
 
+    def decoding(self) -> tuple[str, str]:
+        """Return backend and colour type with which its images are read, mmcv's names."""
+        loader = self.step('LoadImageFromFile')
+        return loader.get('imdecode_backend', 'cv2'), loader.get('color_type', 'color')
+
     def step(self, name: str) -> ConfigDict:
         """Return the options of the pipeline's first transform of this name, or an empty dict."""
         found = pipeline_steps(self.config.get('pipeline') or [])

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
+from mmconvnext.config_types import nested_dicts, type_name
+from mmconvnext.data.checks import evaluators
 from mmconvnext.preflight.configured import ConfiguredDataset
 from mmconvnext.preflight.findings import Findings
 
@@ -72,6 +74,52 @@ def _check_class_weights(path: Path, head: dict, expected: int, findings: Findin
                 f'{dotted(path)}.loss_decode.class_weight: expected {expected} weights, one per '
                 f'class, got {len(weights)}',
             )
+
+
+def check_outputs(config: Config, findings: Findings) -> None:
+    """Check that the heads of a segmentor can learn, and that masks are predicted if evaluated."""
+    findings = findings.of_split('model')
+    model = config.get('model') or {}
+    for path, head in class_heads(model):
+        if not {'decode_head', 'auxiliary_head'} & {*path}:
+            continue
+        classes = head.get('num_classes', _default(head, config.get('default_scope')))
+        losses = head.get('loss_decode') or [dict(type='CrossEntropyLoss')]
+        losses = losses if isinstance(losses, list | tuple) else [losses]
+        if classes == 1:
+            findings.error(
+                'one class',
+                f'{dotted(path)}.num_classes: expected 2 or more, got 1, for which the loss is 0 '
+                'and every pixel the same; name the background too, as the class of label 0, with '
+                'reduce_zero_label=False',
+            )
+        elif head.get('out_channels') == 1 and any(
+            type_name(loss) == 'CrossEntropyLoss' and not loss.get('use_sigmoid') for loss in losses
+        ):
+            findings.error(
+                'one channel',
+                f'{dotted(path)}.loss_decode: expected use_sigmoid=True for out_channels=1, got a '
+                'softmax, whose loss over one channel is 0; set it, or out_channels to '
+                f'{classes}',
+            )
+    for split in ('val', 'test'):
+        for evaluator in evaluators(config, split):
+            if 'segm' in (evaluator.get('metric') or ()) and not predicts_masks(model):
+                findings.error(
+                    'segm',
+                    f"{split}_evaluator.metric: expected 'bbox' for a model without a mask head, "
+                    f'got {evaluator["metric"]}; set it to bbox',
+                )
+
+
+def predicts_masks(model: object) -> bool:
+    """Return whether a model may predict masks: it has a head for them, or no known head."""
+    names, types = set(), set()
+    for config in nested_dicts(model):
+        names |= {name for name, value in config.items() if value}
+        types |= {type_name(config)} if config.get('type') else set()
+    known = 'bbox_head' in names
+    return not known or 'mask_head' in names or any('Ins' in kind for kind in types)
 
 
 def _default(head: dict, scope: str | None) -> int | None:

@@ -7,6 +7,8 @@ from mmconvnext.data.orientation import SWAPPING
 from mmconvnext.preflight.findings import Findings
 from mmconvnext.preflight.read_files import Facts
 
+_DARK = 64  # of 255: 16-bit files hold 14 bits or fewer
+
 
 def check_images(facts: Sequence[Facts], findings: Findings) -> None:
     """Report unreadable images, by problem."""
@@ -23,6 +25,25 @@ def check_images(facts: Sequence[Facts], findings: Findings) -> None:
             )
         files = [fact.image for fact in facts if fact.problem == problem]
         findings.error('unreadable images', message, files)
+
+
+def check_pixel_formats(facts: Sequence[Facts], findings: Findings) -> None:
+    """Report images of more than 8 bits, or with channels that the pipeline drops."""
+    deep = [fact for fact in facts if fact.bits > 8 and fact.size]
+    brightest = max((fact.brightest for fact in deep), default=0)
+    findings.add(
+        # 16 bits that are used in full are read well.
+        *('warning' if brightest > _DARK else 'error', 'bits of images'),
+        f'images of more than 8 bits, of which the pipeline keeps the upper 8: values are '
+        f'0…{brightest} of 255; save them with 8 bits, with a command of docs/own_project.md',
+        [f'{fact.image} ({fact.bits} bits)' for fact in deep],
+    )
+    findings.warning(
+        'channels of images',
+        'images with a channel beyond colour (transparency or another band), which is dropped: '
+        'the model gets 3 channels; save them with 3 to end this warning',
+        [f'{fact.image} ({fact.channels} channels)' for fact in facts if fact.channels in (2, 4)],
+    )
 
 
 def check_sizes(

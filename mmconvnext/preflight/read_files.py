@@ -18,11 +18,13 @@ from PIL import Image, UnidentifiedImageError
 
 from mmconvnext.data.orientation import ORIENTATION
 from mmconvnext.errors import UserError, first_line
+from mmconvnext.preflight.pixel_format import pixel_format
 
 # The end of a complete file; a file without it may be incomplete.
 _ENDS = {b'\xff\xd8\xff': b'\xff\xd9', b'\x89PNG': b'IEND\xaeB`\x82'}
 _TAIL = 64  # bytes at the end to search for it, because some programs append a few
 _CHUNK = 32  # files per task
+_GLANCES = 32  # files, of which mostly the headers are read
 # For fewer files, starting processes would take longer than reading.
 _FEW = 400
 
@@ -44,6 +46,8 @@ class Facts:
 
     ``counts`` has the number of pixels of each id in the label map, as on disk. A problem is '' or
     a few words. ``turned`` is EXIF's orientation if it rotates or mirrors the image, else 0.
+    ``bits`` of a value and ``channels`` are the file's, unless the pipeline keeps them;
+    ``brightest`` is the largest value that the pipeline reads from a file of more than 8 bits.
     """
 
     image: str
@@ -51,6 +55,9 @@ class Facts:
     digest: bytes = b''
     problem: str = ''
     turned: int = 0
+    bits: int = 8
+    channels: int = 3
+    brightest: int = 255
     labels: str | None = None
     labels_size: tuple[int, int] | None = None
     labels_problem: str = ''
@@ -102,6 +109,9 @@ def read_pair(pair: Pair) -> Facts:
         facts['turned'] = _examine(content)
         image = _decoded(content, pair.flag, pair.backend)
         facts['size'] = image.shape[1], image.shape[0]
+        if pair.flag.startswith('color'):
+            facts['bits'], facts['channels'] = pixel_format(io.BytesIO(content))
+            facts['brightest'] = int(image.max()) if facts['bits'] > 8 else 255
     except Exception as error:  # decoders may raise anything
         facts['problem'] = _problem(error)
     try:
@@ -110,6 +120,38 @@ def read_pair(pair: Pair) -> Facts:
             facts |= _count(labels)
     except Exception as error:  # as above
         facts['labels_problem'] = _problem(error)
+    return Facts(**facts)
+
+
+def glance(pairs: Sequence[Pair]) -> list[Facts]:
+    """Read a few of the images, evenly spaced, for size and pixel format; mostly the headers.
+
+    Returns facts of all pairs; those that were not opened have only the name. Unreadable files are
+    not a problem here, except missing ones.
+    """
+    places = np.linspace(0, len(pairs) - 1, min(len(pairs), _GLANCES)).round().astype(int)
+    facts = [Facts(pair.image, labels=pair.labels) for pair in pairs]
+    for place in places.tolist():
+        facts[place] = _glance(pairs[place])
+    return facts
+
+
+def _glance(pair: Pair) -> Facts:
+    facts: dict = {'image': pair.image, 'labels': pair.labels}
+    try:
+        with open(pair.image, 'rb') as file:
+            if pair.flag.startswith('color'):
+                facts['bits'], facts['channels'] = pixel_format(file)
+        with Image.open(pair.image) as image:
+            upright = image.getexif().get(ORIENTATION, 1) < 5
+            facts['size'] = image.size if upright else image.size[::-1]
+        if facts.get('bits', 8) > 8:
+            pixels = _decoded(_content(pair.image), pair.flag, pair.backend)
+            facts['brightest'] = int(pixels.max())
+    except FileNotFoundError as error:
+        facts['problem'] = _problem(error)
+    except Exception:  # a reader of the whole file names the problem
+        facts['size'] = None
     return Facts(**facts)
 
 

@@ -11,10 +11,11 @@ from mmconvnext.errors import UserError, first_line
 from mmconvnext.preflight.coco import check_coco
 from mmconvnext.preflight.configured import configured_datasets
 from mmconvnext.preflight.findings import Findings, Summary
-from mmconvnext.preflight.heads import check_heads
+from mmconvnext.preflight.heads import check_heads, check_outputs
 from mmconvnext.preflight.pictures import check_copies
-from mmconvnext.preflight.read_files import Facts, Pair, read_pairs
+from mmconvnext.preflight.read_files import Facts, Pair, glance, read_pairs
 from mmconvnext.preflight.segmentation import check_segmentation
+from mmconvnext.preflight.trial import check_run
 
 # Called with (name of the dataset, images read, total images).
 Report = Callable[[str, int, int], None]
@@ -33,9 +34,9 @@ def preflight(
 ) -> Preflight:
     """Check the datasets of all splits, the heads and the evaluators of a config.
 
-    ``jobs`` processes read the images. Without ``open_files`` only the config and the json are
-    checked, in seconds. ``report`` is called with the progress of reading. Raises UserError if a
-    process that reads images died, or no dataset has a known format.
+    ``jobs`` processes read the images. Without ``open_files`` only the config, the json and a few
+    images are checked, in seconds. ``report`` is called with the progress of reading. Raises
+    UserError if a process that reads images died, or no dataset has a known format.
     """
     findings = Findings()
     datasets = configured_datasets(config, findings)
@@ -46,6 +47,7 @@ def preflight(
             'which cannot be checked here; tools/train.py checks class folders'
         )
     check_heads(config, datasets, findings)
+    check_outputs(config, findings)
     read, summaries = {}, []
     for dataset in datasets:
         told = findings.of_split(dataset.name)
@@ -67,13 +69,17 @@ def preflight(
         read[dataset.name] = facts
     check_copies(read, {dataset.name: dataset.split for dataset in datasets}, findings)
     _check_training_classes(summaries, findings.of_split('train'))
+    if not findings.of('error'):
+        check_run(config, findings)
     return Preflight(findings, summaries)
 
 
 def _read(name: str, jobs: int, report: Report | None, pairs: Sequence[Pair]) -> list[Facts]:
-    """Return the contents of a dataset's files; empty without jobs."""
+    """Return the contents of a dataset's files, without jobs only of a few headers."""
+    if not jobs:
+        return glance(pairs)
     facts = []
-    for fact in read_pairs(pairs, jobs) if jobs else ():
+    for fact in read_pairs(pairs, jobs):
         facts.append(fact)
         if report:
             report(name, len(facts), len(pairs))

@@ -11,10 +11,18 @@ from mmconvnext.data.checks import evaluators
 from mmconvnext.preflight.configured import ConfiguredDataset
 from mmconvnext.preflight.findings import Findings, Summary
 from mmconvnext.preflight.heads import class_heads, dotted
-from mmconvnext.preflight.pictures import check_images, check_turned, fits, size_text
+from mmconvnext.preflight.pictures import (
+    check_images,
+    check_pixel_formats,
+    check_turned,
+    fits,
+    size_text,
+)
 from mmconvnext.preflight.read_files import Facts, Pair, Reader
+from mmconvnext.preflight.trial import check_batches
 
 IGNORED = 255  # mmseg's label of id 0 with reduce_zero_label, ignored by default
+RENUMBERING = ', with the command of docs/own_project.md'
 
 
 def check_segmentation(
@@ -22,12 +30,14 @@ def check_segmentation(
 ) -> tuple[Summary, list[Facts]]:
     """Check the config's entries about label maps, the label maps and their images."""
     _check_reading(config, dataset, findings)
-    pairs = _list_pairs(dataset, findings)
+    pairs = list_pairs(dataset)
+    _check_names(dataset, pairs, findings)
     facts = read(pairs)
     check_images(facts, findings)
+    check_pixel_formats(facts, findings)
     _check_files(facts, findings)
-    color_type = dataset.step('LoadImageFromFile').get('color_type', 'color')
-    check_turned(facts, [fact.labels_size for fact in facts], color_type, findings)
+    check_turned(facts, [fact.labels_size for fact in facts], dataset.decoding()[1], findings)
+    check_batches(config, dataset, facts, findings)
     ids: Counter[int] = Counter()
     for fact in facts:
         ids.update(fact.counts)
@@ -40,22 +50,27 @@ def check_segmentation(
     summary = Summary(dataset.name, 'pixels', dataset.classes, len(pairs))
     summary.annotated = sum(bool(fact.counts) for fact in facts)
     summary.counts = [pixels[label] for label in range(len(dataset.classes))]
+    occurring = [name for name, count in zip(dataset.classes, summary.counts) if count]
+    if dataset.split == 'train' and len(occurring) == 1 < len(dataset.classes):
+        findings.error(
+            'only one class occurs',
+            f'expected labels of 2 classes or more to train on, found only {occurring[0]}: there '
+            'is nothing to tell apart; add label maps with other classes, or correct the ids',
+        )
     return summary, facts
 
 
-def _list_pairs(dataset: ConfiguredDataset, findings: Findings) -> list[Pair]:
-    """Return the dataset's images and label maps; label maps without image are a finding."""
-    image, labels = dataset.step('LoadImageFromFile'), dataset.step('LoadAnnotations')
-    pairs = [
-        Pair(
-            entry['img_path'],
-            entry.get('seg_map_path'),
-            image.get('imdecode_backend', 'cv2'),
-            image.get('color_type', 'color'),
-            labels.get('imdecode_backend', 'pillow'),
-        )
+def list_pairs(dataset: ConfiguredDataset) -> list[Pair]:
+    """Return the dataset's images and label maps; raise OSError or AssertionError without data."""
+    how = *dataset.decoding(), dataset.step('LoadAnnotations').get('imdecode_backend', 'pillow')
+    return [
+        Pair(entry['img_path'], entry.get('seg_map_path'), *how)
         for entry in dataset.built.load_data_list()
     ]
+
+
+def _check_names(dataset: ConfiguredDataset, pairs: Sequence[Pair], findings: Findings) -> None:
+    """Report that there are no images, and label maps without image."""
     folders, suffix = dataset.built.data_prefix or {}, dataset.built.img_suffix
     if not pairs:
         findings.error(
@@ -70,7 +85,6 @@ def _list_pairs(dataset: ConfiguredDataset, findings: Findings) -> list[Pair]:
             f'label maps without a matching *{suffix}: they are not used',
             [path for path in sorted(map(str, files)) if path not in named],
         )
-    return pairs
 
 
 def _to_label(dataset: ConfiguredDataset, value: int) -> int:
@@ -195,8 +209,10 @@ def _advice(dataset: ConfiguredDataset, ids: Counter[int]) -> str:
     if {*ids} <= {0, 255}:
         return (
             'the labels are 0 and 255, and 255 means ignored: only one class is left to learn; '
-            'write 1 instead of 255'
+            f'write 1 instead of 255{RENUMBERING}'
         )
+    if changes := gaps(ids, classes):
+        return f'the ids have gaps; write {changes}{RENUMBERING}'
     if not reduced and values and max(values) == classes:
         return (
             f'expected 0…{classes - 1}; if 0 means unlabelled, set reduce_zero_label=True in '
@@ -212,6 +228,20 @@ def _advice(dataset: ConfiguredDataset, ids: Counter[int]) -> str:
         f'expected {first}…{classes - 1 + first} or 255 (reduce_zero_label={reduced}); name all '
         'classes in metainfo and num_classes, or correct the files'
     )
+
+
+def gaps(ids: Iterable[int], classes: int | None = None) -> str:
+    """Return how to renumber ids with gaps, such as ``1 instead of 128``, or ''.
+
+    With ``classes`` only if there are as many ids, with or without 0; 255 counts if it is needed.
+    """
+    every = sorted({*ids})
+    known = every if len(every) == classes else [value for value in every if value != IGNORED]
+    if classes is not None and len(known) not in (classes, classes + (known[:1] == [0])):
+        return ''
+    first = int(known[:1] == [1])  # ids from 1 are as usual as ids from 0
+    changes = [f'{new} instead of {old}' for new, old in enumerate(known, first) if new != old]
+    return ', '.join(changes[:5]) + (', …' if len(changes) > 5 else '')
 
 
 def listed(ids: Iterable[int]) -> str:

@@ -2,6 +2,7 @@
 
 import copy
 import importlib
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from mmengine.dist import (
     master_only,
 )
 from mmengine.hooks import EMAHook
+from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop as MMEngineEpochBasedTrainLoop
 from mmengine.runner import Runner as MMEngineRunner
@@ -55,6 +57,7 @@ from mmconvnext.runner.random_state import (
     set_random_state,
 )
 from mmconvnext.runner.resumed_schedule import PlannedSchedule
+from mmconvnext.runner.training_data import require_batches
 
 # mmengine's classes that are replaced by this package's classes of the same name.
 _REPLACED = (
@@ -65,6 +68,7 @@ _OWN_HOOKS: dict[str, Any] = {
     'step_watch': dict(type='mmconvnext.StepWatchHook'),
     'interruption': dict(type='mmconvnext.InterruptionHook'),
 }
+_OF_WORKERS = ('persistent_workers', 'prefetch_factor')
 # Errors that mmengine raises for a checkpoint that does not fit the run.
 _MISFITS = (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
@@ -166,6 +170,7 @@ class Runner(MMEngineRunner):
 
     def _train_checked(self, run: Callable[[], Any]) -> Any:
         with random_state_kept():
+            require_batches(self.train_dataloader)
             require_values_to_normalise(self.model, self.train_dataloader, self.max_iters)
         return run()
 
@@ -216,9 +221,15 @@ class Runner(MMEngineRunner):
         return super().build_optim_wrapper(_ours(optim_wrapper))
 
     @staticmethod
-    def build_dataloader(*args: object, **kwargs: object) -> DataLoader:
-        """Build a data loader whose workers ignore signals."""
-        loader = MMEngineRunner.build_dataloader(*args, **kwargs)
+    def build_dataloader(dataloader: Any, *args: object, **kwargs: object) -> DataLoader:
+        """Build a data loader whose workers ignore signals; without workers, drop their options."""
+        if isinstance(dataloader, dict) and not dataloader.get('num_workers'):
+            unused = [name for name in _OF_WORKERS if dataloader.get(name)]
+            if unused:  # PyTorch refuses them
+                dataloader = {k: v for k, v in dataloader.items() if k not in unused}
+                told = f'num_workers is 0: {" and ".join(unused)} not used'
+                print_log(told, 'current', logging.WARNING)
+        loader = MMEngineRunner.build_dataloader(dataloader, *args, **kwargs)
         if loader.num_workers:
             loader.worker_init_fn = partial(_begin_worker, loader.worker_init_fn)
         return loader

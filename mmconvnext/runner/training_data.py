@@ -1,14 +1,16 @@
 """Training data that depends only on the position in the run, and can start at any position."""
 
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import Any, Self
 
 import numpy as np
 import torch
+from mmengine.dataset import InfiniteSampler
 from mmengine.dist import get_rank, get_world_size
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
+from mmconvnext.errors import UserError
 from mmconvnext.runner.random_state import random_state_kept
 
 
@@ -134,3 +136,15 @@ class _Places(Iterable):
                 continue
             positions = range(first * processes + rank, number * processes, processes)
             yield [Place.of(i, (self.epoch, one)) for i, one in zip(batch, positions)]
+
+
+def require_batches(loader: DataLoader) -> None:
+    """Raise a UserError if an epoch has no batch: ``drop_last`` drops the only one."""
+    batches: Any = loader.batch_sampler
+    sampler: Any = getattr(batches, 'sampler', None)
+    if isinstance(sampler, Sized) and not isinstance(sampler, InfiniteSampler) and not len(batches):
+        raise UserError(
+            f'train_dataloader: expected {batches.batch_size} images per process or more, a batch '
+            f'with drop_last=True, found {len(sampler)}; set a smaller batch_size, or '
+            'drop_last=False'
+        )

@@ -1,6 +1,7 @@
 """Configs written for a person's own data, read again and built."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -140,6 +141,41 @@ def test_label_folders(samples: Path, tmp_path: Path) -> None:
     assert config.train_cfg.max_iters == 10
     assert preflight(config).findings.of('error') == []
     assert 'train_pipeline' not in out.read_text(), 'the base reads them so already'
+
+
+def test_one_class_and_images_that_cannot_be_stacked(samples: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(samples, tmp_path / 'set'))
+    for place, file in enumerate(sorted((root / 'annotations').rglob('*.png'))):
+        image = root / 'images' / file.parent.name / f'{file.stem}.jpg'
+        for path in (file, image):
+            pixels = np.array(Image.open(path))
+            pixels = (pixels > 1).astype(np.uint8) if path == file else pixels
+            pixels = pixels.repeat(2, 0) if place % 2 else pixels
+            Image.fromarray(pixels).save(path)
+    out = tmp_path / 'mine.py'
+    (notice, *_) = write_custom_config(
+        ATTO['upernet'], out, own_labels(root, classes=['trail']), Length(iterations=10)
+    )
+    assert '0 is the class background, 1 is trail; a crop to 96 × 96 was added' in notice
+    config = Config.fromfile(out)
+    dataset = config.train_dataloader.dataset
+    assert config.classes == ('background', 'trail')
+    assert dataset.reduce_zero_label is False
+    assert dataset.pipeline[-2] == dict(type='RandomCrop', crop_size=(96, 96))
+    assert all(step.type != 'RandomCrop' for step in config.val_dataloader.dataset.pipeline)
+    assert preflight(config).findings.of('error') == []
+
+
+def test_masks_for_a_detector_of_boxes(detection: Path, tmp_path: Path) -> None:
+    base, out = tmp_path / 'base.py', tmp_path / 'mine.py'
+    base.write_text(
+        f'_base_ = {ATTO["mask_rcnn"]!r}\nmodel = dict(roi_head=dict(mask_head=None))\n'
+    )
+    (notice, *_) = write_custom_config(str(base), out, own_coco(detection), Length())
+    assert notice == 'the model has no mask head: only boxes are trained and evaluated'
+    config = Config.fromfile(out)
+    assert config.val_evaluator.metric == 'bbox'
+    assert preflight(config).findings.of('error') == []
 
 
 def test_label_folders_in_another_way_than_the_base(samples: Path, tmp_path: Path) -> None:

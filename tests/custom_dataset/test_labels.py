@@ -5,7 +5,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmconvnext.custom_dataset.labels import count_ids, decide, find_labelled, read_classes
+from mmconvnext.custom_dataset.labels import (
+    Meaning,
+    decide,
+    find_labelled,
+    read_classes,
+    read_labelled,
+    require_two_classes,
+)
 from mmconvnext.errors import UserError
 
 
@@ -23,7 +30,7 @@ def ids(*values: int) -> Counter[int]:
         ((0, 1, 2), ('a', 'b'), True, ('a', 'b')),
         ((1, 2, 255), ('a', 'b'), True, ('a', 'b')),
         ((0, 1), ('a', 'b', 'c'), False, ('a', 'b', 'c')),
-        ((0, 255), ('a',), False, ('a',)),
+        ((0, 1, 255), ('a',), False, ('background', 'a')),
     ],
 )
 def test_tells_what_ids_mean(found, classes, reduced: bool, names) -> None:
@@ -49,6 +56,11 @@ def test_what_is_asked_for_counts_more() -> None:
     [
         ((255,), None, None, None, 'got only 255'),
         ((0, 255), None, None, None, 'write 1 instead of 255'),
+        ((0, 255), ('a',), None, None, 'write 1 instead of 255'),
+        ((0, 128), ('a', 'b'), None, None, 'write 1 instead of 128, with the command of docs/'),
+        ((0, 128), None, None, None, 'write 1 instead of 128'),
+        ((0, 127, 255), ('a', 'b', 'c'), None, None, '1 instead of 127, 2 instead of 255'),
+        ((10, 20), ('a', 'b'), None, None, '0 instead of 10, 1 instead of 20'),
         ((0, 1, 7), ('a', 'b'), None, None, 'expected ids from 0 to 1 for 2 classes, got 0, 1, 7'),
         ((0, 1, 2), ('a', 'b'), False, None, 'got 0…2'),
         ((0, 1), None, True, 1, 'leave out one of the two'),
@@ -61,6 +73,20 @@ def test_what_cannot_be_is_one_line(found, classes, reduce, ignored, part: str) 
         decide(ids(*found), classes, reduce, ignored)
     assert part in str(caught.value)
     assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ('found', 'reduced', 'part'),
+    [
+        ((0,), False, 'got only id 0:'),
+        ((1, 255), False, 'got only id 1:'),
+        ((0, 1), True, 'apart from 0, which is ignored: .* give --no-reduce-zero-label'),
+    ],
+)
+def test_a_single_class_cannot_be_learnt(found, reduced: bool, part: str) -> None:
+    with pytest.raises(UserError, match=part):
+        require_two_classes(ids(*found), Meaning(('a',), reduced, 255, ''))
+    require_two_classes(ids(0, 1, 2), Meaning(('a', 'b', 'c'), False, 255, ''))
 
 
 def test_classes_come_from_words_or_a_file(tmp_path: Path) -> None:
@@ -92,7 +118,7 @@ def test_finds_out_how_files_are_named(folders: tuple[str, str]) -> None:
     found = find_labelled(*folders)
     assert (found.image_suffix, found.labels_suffix) == ('.jpeg', '_mask.png')
     assert found.names == ['a/one', 'a/one_more']
-    assert count_ids(found) == {1: 24}
+    assert read_labelled(found) == ({1: 24}, {(4, 3)})
 
 
 def test_folders_that_do_not_go_together(folders: tuple[str, str], tmp_path: Path) -> None:
@@ -116,10 +142,10 @@ def test_colours_are_no_ids(folders: tuple[str, str], tmp_path: Path) -> None:
     found = find_labelled(*folders)
     Image.new('RGB', (4, 3)).save(tmp_path / 'labels/a/one_mask.png')
     with pytest.raises(UserError, match=r'one_mask\.png: expected one channel .* got 3 channels'):
-        count_ids(found)
+        read_labelled(found)
     Image.fromarray(np.full((3, 4), 300, np.uint16)).save(tmp_path / 'labels/a/one_mask.png')
     with pytest.raises(UserError, match='got ids up to 300'):
-        count_ids(found)
+        read_labelled(found)
 
 
 def test_a_file_of_classes_in_another_encoding_is_told_in_one_line(tmp_path: Path) -> None:

@@ -181,11 +181,12 @@ def test_detections_at_the_threshold_are_kept() -> None:
     assert found.masks.shape == (1, 300, 400)
 
 
-def test_a_segmentor_s_pictures_are_written_one_a_sample(tmp_path) -> None:
+@pytest.mark.parametrize('dtype', [torch.long, torch.float32])  # one channel gives floats
+def test_a_segmentor_s_pictures_are_written_one_a_sample(tmp_path, dtype: torch.dtype) -> None:
     path = tmp_path / 'street.jpg'
     cv2.imwrite(str(path), np.zeros((256, 300, 3), np.uint8))
     sample = SegDataSample(metainfo=dict(img_path=str(path)))
-    sample.pred_sem_seg = PixelData(data=torch.zeros(1, 256, 300, dtype=torch.long))
+    sample.pred_sem_seg = PixelData(data=torch.zeros(1, 256, 300, dtype=dtype))
     runner = runner_of(tmp_path)
     SegmentationPictureHook().after_test_iter(runner, 0, outputs=[sample])
     assert not (tmp_path / 'pictures').exists(), 'draw is off by default'

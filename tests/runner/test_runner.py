@@ -13,7 +13,7 @@ from mmengine.runner import Runner as MMEngineRunner
 from torch import _inductor as inductor
 
 from mmconvnext.checkpoints.read import read_checkpoint
-from mmconvnext.errors import CheckpointError
+from mmconvnext.errors import CheckpointError, UserError
 from mmconvnext.hooks import CheckpointHook, InterruptionHook, StepWatchHook
 from mmconvnext.optim import OptimWrapper
 from mmconvnext.runner.loops import EpochBasedTrainLoop
@@ -221,3 +221,18 @@ def test_epochs_of_another_length_are_trained_in_full(tmp_path: Path, batch_size
     assert runner.iter == 3 * 8 // batch_size
     assert f'an epoch has {8 // batch_size} batches, 4 in the checkpoint' in logged(runner)
     assert f'Epoch(train) [3][1/{8 // batch_size}]' in logged(runner)
+
+
+def test_options_of_workers_are_left_out_without_workers(tmp_path: Path) -> None:
+    sampler = dict(type='InfiniteSampler', shuffle=False)
+    loader = dict(dataset=ToyData(), batch_size=2, sampler=sampler, num_workers=0)
+    runner = toy_runner(tmp_path, train_dataloader={**loader, 'persistent_workers': True}, iters=1)
+    runner.train()
+    assert 'num_workers is 0: persistent_workers not used' in logged(runner)
+
+
+def test_an_epoch_without_a_batch_is_one_line(tmp_path: Path) -> None:
+    sampler = dict(type='DefaultSampler', shuffle=False)
+    loader = dict(dataset=ToyData(), batch_size=9, num_workers=0, sampler=sampler, drop_last=True)
+    with pytest.raises(UserError, match=r'expected 9 images per process .* found 8; set a smaller'):
+        toy_runner(tmp_path, epochs=1, train_dataloader=loader).train()
