@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from tests.campaigns.resuming import CASES, ROOT, differences, state
@@ -46,7 +47,8 @@ def play(job: Path, events: Iterator[str], grace: float, draw: random.Random) ->
     """Start the job until it ends by itself; ``events`` stop it. Returns those that did.
 
     Raises:
-        RuntimeError: the job failed by itself, or did not ask for a requeue at its time limit.
+        RuntimeError: the job failed by itself, did not end, or asked for no requeue at its time
+            limit.
     """
     met: list[str] = []
     work_dir, log, requeued = (job.with_suffix(end) for end in ('', '.log', '.requeued'))
@@ -63,27 +65,26 @@ def play(job: Path, events: Iterator[str], grace: float, draw: random.Random) ->
                 ['bash', str(job)], env=environment, stdout=out, stderr=out, start_new_session=True
             )
         event = next(events, None)
-        _wait_for_training(running, log, seen if event else None)
+        _wait(partial(_trains_or_ended, running, log, seen if event else None), PATIENCE)
         time.sleep(draw.uniform(0, 3) if event else 0)
         if running.poll() is not None:
             if running.returncode:
                 raise RuntimeError(f'exit code {running.returncode}: {log.read_text()[-2000:]}')
             return met
-        met.append(event or '')
-        _stop(running, EVENTS[event or ''], work_dir, requeued, grace)
+        if event is None:
+            _stop(running, signal.SIGKILL, work_dir, requeued, grace)
+            raise RuntimeError(f'not done after {PATIENCE} seconds: {log.read_text()[-2000:]}')
+        met.append(event)
+        _stop(running, EVENTS[event], work_dir, requeued, grace)
         if event == 'time limit' and not requeued.exists():
             raise RuntimeError(f'the script asked for no requeue: {log.read_text()[-2000:]}')
         requeued.unlink(missing_ok=True)
 
 
-def _wait_for_training(running: subprocess.Popen, log: Path, seen: int | None) -> None:
-    """Wait for the first iteration after that position of the log; for the end if it is None."""
-
-    def reached() -> bool:
-        trains = seen is not None and 'Iter(train)' in log.read_text()[seen:]
-        return trains or running.poll() is not None
-
-    _wait(reached, PATIENCE)
+def _trains_or_ended(running: subprocess.Popen, log: Path, seen: int | None) -> bool:
+    """Whether a start has trained an iteration, if ``seen`` of the log are before it, or ended."""
+    trains = seen is not None and b'Iter(train)' in log.read_bytes()[seen:]
+    return trains or running.poll() is not None
 
 
 def _stop(
