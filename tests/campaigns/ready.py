@@ -16,6 +16,7 @@ import shutil
 import sys
 import tempfile
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -517,6 +518,7 @@ _loaded: dict[str, ModuleType] = {}
 
 def _in_child(place: int) -> Outcome:
     torch.set_num_threads(1)
+    warnings.simplefilter('default')  # as for a user, not pytest's errors
     with tempfile.TemporaryDirectory() as folder:
         return run_case(CASES[place], _loaded, Path(folder))
 
