@@ -136,6 +136,7 @@ def test_nothing_found(detector: torch.nn.Module) -> None:
 def test_a_detector_without_masks() -> None:
     config = Config.fromfile(CONFIGS / 'mask_rcnn_convnext_atto_samples.py').model
     config.type = 'FasterRCNN'
+    config.neck.in_channels = [40, 80, 160, 320]
     config.roi_head.mask_head = config.roi_head.mask_roi_extractor = None
     config.test_cfg.rcnn.score_thr = 0.1
     found = augmented(build(config).eval(), [view(picture(), direction='horizontal')])
