@@ -165,7 +165,8 @@ def detector() -> tuple[Config, list]:
     config = Config.fromfile(CONFIGS / DETECTOR)
     train = config.model.train_cfg
     train.rpn.sampler.num = train.rcnn.sampler.num = 10**6
-    train.rpn_proposal.update(nms_pre=200, max_per_img=30)
+    # Without suppression each image has as many regions.
+    train.rpn_proposal.update(nms_pre=200, max_per_img=30, nms=dict(type='nms', iou_threshold=1.0))
     train.rcnn.assigner.update(pos_iou_thr=0.99, neg_iou_thr=0.99, match_low_quality=False)
     boxes = torch.tensor([[4.0, 4.0, 24.0, 24.0], [20.0, 30.0, 60.0, 50.0]])
     masks = torch.zeros(2, SIDE, SIDE, dtype=torch.uint8)
@@ -184,7 +185,6 @@ def detector() -> tuple[Config, list]:
 
 def gradients(build: Callable[[], tuple[Config, list]]) -> dict[str, Tensor]:
     """Return the gradients of a step with :data:`TOTAL` images, divided among the processes."""
-    # A seed with which rounding changes no choice of the detector, such as one of nms.
     torch.manual_seed(1)
     config, samples = build()
     with DefaultScope.overwrite_default_scope(config.default_scope):
