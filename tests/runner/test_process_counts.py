@@ -157,19 +157,18 @@ def detector() -> tuple[Config, list]:
 
     The gradients are equal where each image has as many of them, and none is sampled at random: all
     images have the same objects, all anchors and regions are taken, and only the objects' own boxes
-    are positive regions.
+    are positive regions. float64: in float32, the rounding of an image alone and of the same image
+    in a batch differ, and may turn a choice, as of nms.
     """
     from mmdet.structures import DetDataSample
     from mmdet.structures.mask import BitmapMasks
 
     config = Config.fromfile(CONFIGS / DETECTOR)
-    # mmdet's order of initial weights: with others a choice, as of nms, may turn by rounding.
-    config.model.type, config.model.neck.in_channels = 'MaskRCNN', [40, 80, 160, 320]
     train = config.model.train_cfg
     train.rpn.sampler.num = train.rcnn.sampler.num = 10**6
     train.rpn_proposal.update(nms_pre=200, max_per_img=30)
     train.rcnn.assigner.update(pos_iou_thr=0.99, neg_iou_thr=0.99, match_low_quality=False)
-    boxes = torch.tensor([[4.0, 4.0, 24.0, 24.0], [20.0, 30.0, 60.0, 50.0]])
+    boxes = torch.tensor([[4, 4, 24, 24], [20, 30, 60, 50]], dtype=torch.float64)
     masks = torch.zeros(2, SIDE, SIDE, dtype=torch.uint8)
     for mask, (left, top, right, bottom) in zip(masks, boxes.int().tolist()):
         mask[top:bottom, left:right] = 1
@@ -191,6 +190,8 @@ def gradients(build: Callable[[], tuple[Config, list]]) -> dict[str, Tensor]:
     with DefaultScope.overwrite_default_scope(config.default_scope):
         model = MODELS.build(config.model)
     images = torch.randn(TOTAL, 3, SIDE, SIDE)
+    if build is detector:
+        model, images = model.double(), images.double()
     share = TOTAL // get_world_size()
     mine = slice(get_rank() * share, (get_rank() + 1) * share)
     wrapper = MMDistributedDataParallel(model, device_ids=None, broadcast_buffers=False)
