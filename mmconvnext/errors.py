@@ -66,7 +66,7 @@ def one_line_errors() -> Iterator[None]:
     except OSError as error:
         if error.errno not in _OF_THE_DISK or (error.errno == errno.EACCES and not error.filename):
             raise
-        where = error.filename or 'a file'
+        where = error.filename or 'an output file'
         if error.errno == errno.EACCES:
             sys.exit(f'error: {where}: {error.strerror}; change its permissions or choose another')
         sys.exit(

@@ -3,7 +3,7 @@
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,8 @@ NEEDED = {
 class CocoFile:
     """Complete images, annotations and categories; incomplete ones by their missing keys.
 
-    ``is_finite`` is False if the file has a NaN or an infinite number, which JSON does not have.
+    ``is_finite`` is False if the file has a NaN or an infinite number, which JSON does not have;
+    ``is_annotated`` is False if it has no list of annotations.
     """
 
     path: str
@@ -34,6 +35,7 @@ class CocoFile:
     # Missing keys, by the name of the list, then by the record's id or position.
     incomplete: dict[str, dict[str, list[str]]]
     is_finite: bool
+    is_annotated: bool
 
 
 def read_coco(path: str | Path, *, annotated: bool = True) -> CocoFile:
@@ -58,8 +60,8 @@ def read_coco(path: str | Path, *, annotated: bool = True) -> CocoFile:
     if isinstance(content, dict):
         lists = {name: records for name, records in content.items() if isinstance(records, list)}
         there = ', '.join(map(str, sorted(content))) or 'nothing'
-        if not annotated and 'annotations' not in content:
-            lists['annotations'] = []
+        if not annotated:
+            lists.setdefault('annotations', [])
     for name in NEEDED:
         if name not in lists:
             raise UserError(
@@ -71,10 +73,13 @@ def read_coco(path: str | Path, *, annotated: bool = True) -> CocoFile:
     for name, keys in NEEDED.items():
         complete[name], incomplete[name] = _sorted_out(lists[name], keys)
     is_finite = not any(word in text for word in (b'NaN', b'Infinity'))
-    return CocoFile(str(path), **complete, incomplete=incomplete, is_finite=is_finite)
+    is_annotated = 'annotations' in content
+    return CocoFile(
+        str(path), **complete, incomplete=incomplete, is_finite=is_finite, is_annotated=is_annotated
+    )
 
 
-def require_usable(file: CocoFile) -> None:
+def require_usable(file: CocoFile, *, with_masks: bool = False) -> None:
     """Refuse a file with records that mmdet cannot read, or would silently drop or misread.
 
     Boxes without width or height, of which COCO 2017 has two, are no such records, and neither are
@@ -82,8 +87,9 @@ def require_usable(file: CocoFile) -> None:
 
     Raises:
         UserError: a record lacks a key that mmdet needs, has the id of another, an unknown
-            category, or numbers that are not finite, or negative sizes; the message names the file
-            and the record.
+            category, or numbers that are not finite, or negative sizes; a category has the name of
+            another; ``with_masks``, an annotation has no polygons or run lengths. The message
+            names the file and the record.
     """
     for name in NEEDED:
         for record, missing in file.incomplete[name].items():
@@ -91,6 +97,8 @@ def require_usable(file: CocoFile) -> None:
         records = getattr(file, name)
         for value in repeated(record['id'] for record in records):
             raise _refusal(file, name, f'id {value}', 'this id once', 'it several times')
+    for value in repeated(category['name'] for category in file.categories):
+        raise _refusal(file, 'categories', repr(value), 'this name once', 'it several times')
     known = {category['id'] for category in file.categories}
     used = [annotation['category_id'] for annotation in file.annotations]
     for value in {*used} - known:
@@ -102,11 +110,42 @@ def require_usable(file: CocoFile) -> None:
     _require_numbers(file, 'annotations', 'area', 'a finite number', -math.inf)
     expected = 'finite x, y, width, height, the last two not negative'
     _require_numbers(file, 'annotations', 'bbox', expected, [-math.inf, -math.inf, 0, 0])
-    for annotation in () if file.is_finite else file.annotations:
-        if not _is_finite(annotation.get('segmentation')):
-            # pycocotools would draw its endless outline point by point.
-            where = f'id {annotation["id"]}'
-            raise _refusal(file, 'annotations', where, 'a finite segmentation', 'NaN or infinity')
+    sizes = {image['id']: [image['height'], image['width']] for image in file.images}
+    for annotation in file.annotations if with_masks or not file.is_finite else ():
+        segmentation, size = annotation.get('segmentation'), sizes.get(annotation['image_id'])
+        if (segmentation or with_masks) and not _is_mask(segmentation, size):
+            expected = 'a segmentation of finite polygons, or run lengths of the size of the image'
+            given = shortened(str(segmentation)) if segmentation else 'none'
+            raise _refusal(file, 'annotations', f'id {annotation["id"]}', expected, given)
+
+
+def _is_mask(segmentation: object, size: list[int] | None) -> bool:
+    """Return whether mmdet and pycocotools can read a segmentation; ``size`` None: unknown."""
+    if isinstance(segmentation, dict):
+        is_coded = isinstance(segmentation.get('counts'), list | str)
+        return is_coded and size in (None, segmentation.get('size'))
+    try:
+        # A NaN or an infinity, of which pycocotools would draw an endless outline, stays in a sum.
+        return bool(segmentation) and all(map(math.isfinite, map(sum, segmentation)))
+    except TypeError:
+        return False
+
+
+def require_classes(file: CocoFile, classes: Sequence[str]) -> None:
+    """Require that mmdet's labels, in the order of the file's categories, mean these classes.
+
+    Raises UserError otherwise; the message names the file.
+    """
+    names = [category['name'] for category in file.categories]
+    order = [name for name in names if name in classes]
+    if order != list(classes):
+        absent = [name for name in classes if name not in names]
+        got = f'no category {quoted(absent)}' if absent else f'the order {quoted(order)}'
+        raise UserError(
+            f'{file.path}: expected categories in the order of the classes of the dataset, '
+            f'{quoted(classes)}, which are the labels to mmdet, got {got}; correct '
+            'metainfo.classes of the dataset'
+        )
 
 
 def _refusal(file: CocoFile, name: str, record: str, expected: str, got: str) -> UserError:
@@ -138,12 +177,6 @@ def _are_numbers(values: list, least: float | list[float]) -> bool:
     if array.dtype.kind not in 'iuf' or array.shape != (len(values), *np.shape(least)):
         return False
     return bool((np.isfinite(array) & (array >= np.array(least))).all())
-
-
-def _is_finite(value: object) -> bool:
-    if isinstance(value, list):
-        return all(map(_is_finite, value))
-    return not isinstance(value, float) or math.isfinite(value)
 
 
 def shortened(text: str, length: int = 100) -> str:

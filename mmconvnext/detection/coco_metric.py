@@ -127,6 +127,11 @@ class CocoMetric(MMDetCocoMetric):
         super().__init__(*args, **kwargs)
         self.iou_thrs: np.ndarray = np.atleast_1d(np.asarray(self.iou_thrs, dtype=float))
         self._check_arguments()
+        if self._coco_api and 'annotations' not in self._coco_api.dataset and not self.format_only:
+            raise ArgumentError(
+                'ann_file of the evaluator: expected annotations to evaluate against, found none; '
+                'give another file, or set format_only=True and outfile_prefix'
+            )
         # The ground truth in faster-coco-eval's form, made once for all epochs.
         self._truth: Any = None
 

@@ -1,12 +1,14 @@
 """Name annotation files that mmdet cannot read, or would misread."""
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 from mmdet.datasets import CocoDataset
 from mmdet.datasets.api_wrappers import COCO
+from mmdet.evaluation.metrics import coco_metric
 
-from mmconvnext.data.coco_file import read_coco, require_usable
+from mmconvnext.data.coco_file import read_coco, require_classes, require_usable
 from mmconvnext.detection.anchors import name_images_without_anchors
 
 
@@ -14,26 +16,38 @@ class CheckedCOCO(COCO):
     """mmdet's COCO, which refuses a file by :func:`~mmconvnext.data.coco_file.require_usable`.
 
     Without ``annotated`` the annotations may be missing, as in COCO's files for test-dev.
+    ``classes`` are those of the dataset, if labels are read.
     """
 
-    def __init__(self, annotation_file: str, *, annotated: bool = True) -> None:
+    def __init__(
+        self,
+        annotation_file: str,
+        *,
+        annotated: bool = True,
+        with_masks: bool = False,
+        classes: Sequence[str] = (),
+    ) -> None:
         super().__init__()
         file = read_coco(annotation_file, annotated=annotated)
-        require_usable(file)
-        self.dataset: dict[str, Any] = {
-            name: getattr(file, name) for name in ('images', 'annotations', 'categories')
-        }
+        require_usable(file, with_masks=with_masks)
+        if classes:
+            require_classes(file, classes)
+        self.dataset: dict[str, Any] = dict(images=file.images, categories=file.categories)
+        if file.is_annotated:
+            self.dataset['annotations'] = file.annotations
         self.createIndex()
         self.img_ann_map, self.cat_img_map = self.imgToAnns, self.catToImgs
 
 
 def name_unusable_files() -> None:
-    """Make mmdet's ``CocoDataset`` name unusable annotations, and anchor heads unusable images.
+    """Make mmdet name unusable annotations and images.
 
-    They then raise :class:`UserError`. This applies to the current process and processes forked
-    from it; safe to call again.
+    ``CocoDataset`` and ``CocoMetric`` then raise :class:`UserError` for annotations, and anchor
+    heads for images. This applies to the current process and processes forked from it; safe to
+    call again.
     """
     name_images_without_anchors()
+    coco_metric.COCO = functools.partial(CheckedCOCO, annotated=False)
     load = CocoDataset.load_data_list
     if hasattr(load, '__wrapped__'):
         return
@@ -41,7 +55,12 @@ def name_unusable_files() -> None:
     @functools.wraps(load)
     def naming(self: CocoDataset) -> list[dict]:
         if self.COCOAPI is COCO:  # not a subclass's own
-            self.COCOAPI = functools.partial(CheckedCOCO, annotated=not self.test_mode)
+            self.COCOAPI = functools.partial(
+                CheckedCOCO,
+                annotated=not self.test_mode,
+                with_masks=any(getattr(t, 'with_mask', False) for t in self.pipeline.transforms),
+                classes=self.metainfo['classes'],
+            )
         return load(self)
 
     CocoDataset.load_data_list = naming

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from mmcv.transforms import LoadImageFromFile
 from mmdet.datasets import CocoDataset
+from mmdet.evaluation.metrics import coco_metric
 from mmdet.models.dense_heads import AnchorHead
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
-from mmengine.registry import DATASETS, DefaultScope
+from mmengine.registry import DATASETS, METRICS, DefaultScope
 from mmseg.datasets.transforms import LoadAnnotations
 from PIL import Image
 
@@ -32,6 +33,7 @@ PATCHED = (
     (BaseDataset, '_serialize_data'),
     (LoadAnnotations, '_load_seg_map'),
     (CocoDataset, 'load_data_list'),
+    (coco_metric, 'COCO'),
     (AnchorHead, '_get_targets_single'),
 )
 IMAGE = 'images/training/training_0000.jpg'
@@ -193,7 +195,25 @@ BROKEN_JSON: dict[str, tuple[Callable[[dict], object], str]] = {
     'texts': (first_annotation(bbox=['1', '2', '3', '4']), 'id 1: expected bbox: '),
     'nan in a polygon': (
         first_annotation(segmentation=[[1, 1, np.nan, 9, 9, 9]]),
-        'id 1: expected a finite segmentation',
+        'id 1: expected a segmentation of finite',
+    ),
+    'no mask': (first_annotation(segmentation=None), 'id 1: expected a segmentation .* got none'),
+    'text as mask': (first_annotation(segmentation='x'), 'id 1: expected a segmentation .* got x'),
+    'run lengths of another size': (
+        first_annotation(segmentation=dict(size=[3, 3], counts=[9])),
+        'id 1: expected a segmentation .* size of the image, got',
+    ),
+    'same name': (
+        lambda c: c['categories'][0].update(name='square'),
+        "categories, 'square': expected this name once",
+    ),
+    'other name': (
+        lambda c: c['categories'][0].update(name='disc'),
+        r"expected categories .*'circle', 'square'.* got no category 'circle'; correct",
+    ),
+    'other order': (
+        lambda c: c['categories'].reverse(),
+        r"expected categories .* got the order 'ring', 'triangle', .*; correct",
     ),
     'no images': (lambda c: c['images'].clear(), 'expected images, found none'),
 }
@@ -212,6 +232,37 @@ def test_files_that_are_not_json(content: bytes, detection: Path) -> None:
     (detection / JSON).write_bytes(content)
     with pytest.raises(UserError, match=f'^{detection / JSON}: expected '):
         first_item(detection)
+
+
+def test_boxes_without_masks_are_enough_for_boxes(detection: Path) -> None:
+    change(detection, lambda content: [one.pop('segmentation') for one in content['annotations']])
+    config = copy.deepcopy(read_config('mask_rcnn'))
+    override(config, {'data_root': str(detection)})
+    name_unusable_files(config)
+    dataset = config.train_dataloader.dataset
+    dataset.pipeline[1].with_mask = False
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        assert DATASETS.build(dataset)[0]['data_samples'].gt_instances
+
+
+@pytest.mark.parametrize('metric', ['mmconvnext.CocoMetric', 'CocoMetric'])
+def test_the_file_of_an_evaluator(metric: str, detection: Path) -> None:
+    name_unusable_files(read_config('mask_rcnn'))
+    options = dict(type=metric, ann_file=str(detection / JSON))
+
+    def build(**others: object) -> object:
+        with DefaultScope.overwrite_default_scope('mmdet'):
+            return METRICS.build({**options, **others})
+
+    assert build()
+    change(detection, lambda content: content.pop('annotations'))
+    assert build(format_only=True, outfile_prefix='found')
+    if metric == 'mmconvnext.CocoMetric':
+        with pytest.raises(UserError, match=r'ann_file .*: expected annotations .* found none; '):
+            build()
+    cut(detection / JSON)
+    with pytest.raises(UserError, match=f'{detection / JSON}: expected JSON'):
+        build()
 
 
 def test_json_as_it_occurs(detection: Path) -> None:
@@ -248,6 +299,8 @@ def test_boxes_of_images_that_exif_turns(
     expected = pixels if as_stored else cv2.imread(str(path))[..., 0]
     height, width = expected.shape
     change(detection, lambda c: c['images'][0].update(width=width, height=height))
+    corners = [[1, 1, 9, 1, 9, 9]]  # run lengths would have the other size
+    change(detection, lambda c: [one.update(segmentation=corners) for one in c['annotations']])
     for options in ({}, {'color_type': 'color_ignore_orientation'}):
         item = first_item(detection, **options)
         assert np.array_equal(item['inputs'][0].numpy(), expected)

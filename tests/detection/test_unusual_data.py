@@ -145,6 +145,7 @@ def test_a_picture_without_room_for_an_anchor_is_named(unusual: Path, run_tool, 
         f'train_dataloader.dataset.data_prefix.img={unusual / "pictures"}',
         "train_dataloader.dataset.metainfo.classes=('a','b','c')",
         'train_cfg.val_interval=9',
+        "val_dataloader.dataset.metainfo.classes=('a','b','c')",
         f'val_dataloader.dataset.ann_file={file}',
         f'val_dataloader.dataset.data_prefix.img={unusual / "pictures"}',
     ]
