@@ -77,8 +77,10 @@ def main() -> int:
     # Checks all but the images, which check_dataset.py opens.
     checked = preflight(read_config(out), open_files=False)
     report.print_findings(checked, Console(width=None if sys.stdout.isatty() else 120))
-    print(f'next:\n  python tools/check_dataset.py {out}\n  {train_command(out, devices)}')
-    return int(bool(checked.findings.of('error')))
+    failing = bool(checked.findings.of('error'))
+    print('after correcting the errors:' if failing else 'next:')
+    print(f'  python tools/check_dataset.py {out}\n  {train_command(out, devices)}')
+    return int(failing)
 
 
 if __name__ == '__main__':
