@@ -3,13 +3,14 @@
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mmconvnext.data.coco_masks import FAR, mask_fault
 from mmconvnext.errors import UserError
 
 # Keys that mmdet's CocoDataset reads from each record without a check.
@@ -72,11 +73,23 @@ def read_coco(path: str | Path, *, annotated: bool = True) -> CocoFile:
     complete, incomplete = {}, {}
     for name, keys in NEEDED.items():
         complete[name], incomplete[name] = _sorted_out(lists[name], keys)
+    _harmonise(complete['images'], complete['annotations'])
     is_finite = not any(word in text for word in (b'NaN', b'Infinity'))
     is_annotated = 'annotations' in content
     return CocoFile(
         str(path), **complete, incomplete=incomplete, is_finite=is_finite, is_annotated=is_annotated
     )
+
+
+def _harmonise(images: list[dict], annotations: list[dict]) -> None:
+    """Make integers of sizes such as 64.0, and of crowds that are null or booleans."""
+    for image in images:
+        for key in ('width', 'height'):
+            if isinstance(image[key], float) and image[key].is_integer():
+                image[key] = int(image[key])
+    for annotation in annotations:
+        if annotation.get('iscrowd') in (None, False, True):
+            annotation['iscrowd'] = int(bool(annotation.get('iscrowd')))
 
 
 def require_usable(file: CocoFile, *, with_masks: bool = False) -> None:
@@ -86,10 +99,10 @@ def require_usable(file: CocoFile, *, with_masks: bool = False) -> None:
     boxes beyond their image.
 
     Raises:
-        UserError: a record lacks a key that mmdet needs, has the id of another, an unknown
-            category, or numbers that are not finite, or negative sizes; a category has the name of
-            another; ``with_masks``, an annotation has no polygons or run lengths. The message
-            names the file and the record.
+        UserError: a record lacks a key that mmdet needs, has the id of another, or a value of
+            another type or range; a category has the name of another; an annotation has an unknown
+            category or, ``with_masks``, no mask that can be read. The message names the file and
+            the record.
     """
     for name in NEEDED:
         for record, missing in file.incomplete[name].items():
@@ -97,38 +110,26 @@ def require_usable(file: CocoFile, *, with_masks: bool = False) -> None:
         records = getattr(file, name)
         for value in repeated(record['id'] for record in records):
             raise _refusal(file, name, f'id {value}', 'this id once', 'it several times')
+        if name != 'images':  # whose ids may be texts
+            _require(file, name, 'id', 'an integer', lambda value: type(value) is int)
     for value in repeated(category['name'] for category in file.categories):
         raise _refusal(file, 'categories', repr(value), 'this name once', 'it several times')
     known = {category['id'] for category in file.categories}
-    used = [annotation['category_id'] for annotation in file.annotations]
-    for value in {*used} - known:
-        where = f'id {file.annotations[used.index(value)]["id"]}'
-        given = f'{value!r}, and mmdet would drop it silently'
-        raise _refusal(file, 'annotations', where, 'category_id in categories', given)
-    _require_numbers(file, 'images', 'width', 'a finite number from 1', 1)
-    _require_numbers(file, 'images', 'height', 'a finite number from 1', 1)
-    _require_numbers(file, 'annotations', 'area', 'a finite number', -math.inf)
-    expected = 'finite x, y, width, height, the last two not negative'
-    _require_numbers(file, 'annotations', 'bbox', expected, [-math.inf, -math.inf, 0, 0])
-    sizes = {image['id']: [image['height'], image['width']] for image in file.images}
+    _require(file, 'annotations', 'category_id', 'one of categories', known.__contains__)
+    for key in ('width', 'height'):
+        _require(file, 'images', key, 'a whole number from 1', lambda v: type(v) is int and v > 0)
+    _require(file, 'images', 'file_name', 'the name of a file', _is_name)
+    _require(file, 'annotations', 'iscrowd', '0 or 1', lambda value: value in (0, 1))
+    _require_numbers(file, 'area', 'a finite number', -math.inf)
+    expected = 'x, y, width, height in pixels, the last two not negative'
+    _require_numbers(file, 'bbox', expected, [-FAR, -FAR, 0, 0], FAR)
+    sizes = {image['id']: (image['height'], image['width']) for image in file.images}
     for annotation in file.annotations if with_masks or not file.is_finite else ():
         segmentation, size = annotation.get('segmentation'), sizes.get(annotation['image_id'])
-        if (segmentation or with_masks) and not _is_mask(segmentation, size):
-            expected = 'a segmentation of finite polygons, or run lengths of the size of the image'
+        if (segmentation or with_masks) and mask_fault(segmentation, size):
+            expected = 'segmentation: polygons in pixels, or run lengths of the size of the image'
             given = shortened(str(segmentation)) if segmentation else 'none'
             raise _refusal(file, 'annotations', f'id {annotation["id"]}', expected, given)
-
-
-def _is_mask(segmentation: object, size: list[int] | None) -> bool:
-    """Return whether mmdet and pycocotools can read a segmentation; ``size`` None: unknown."""
-    if isinstance(segmentation, dict):
-        is_coded = isinstance(segmentation.get('counts'), list | str)
-        return is_coded and size in (None, segmentation.get('size'))
-    try:
-        # A NaN or an infinity, of which pycocotools would draw an endless outline, stays in a sum.
-        return bool(segmentation) and all(map(math.isfinite, map(sum, segmentation)))
-    except TypeError:
-        return False
 
 
 def require_classes(file: CocoFile, classes: Sequence[str]) -> None:
@@ -136,6 +137,11 @@ def require_classes(file: CocoFile, classes: Sequence[str]) -> None:
 
     Raises UserError otherwise; the message names the file.
     """
+    if isinstance(classes, str):
+        raise UserError(
+            f'metainfo.classes: expected a tuple of names, got the text {classes!r}; a single '
+            "class is ('name',), with a comma"
+        )
     names = [category['name'] for category in file.categories]
     order = [name for name in names if name in classes]
     if order != list(classes):
@@ -155,19 +161,31 @@ def _refusal(file: CocoFile, name: str, record: str, expected: str, got: str) ->
     )
 
 
-def _require_numbers(
-    file: CocoFile, name: str, key: str, expected: str, least: float | list[float]
+def _require(
+    file: CocoFile, name: str, key: str, expected: str, is_right: Callable[[Any], bool]
 ) -> None:
-    """Require a finite number of at least ``least`` in each record, or a list of such numbers."""
-    records = getattr(file, name)
-    values = [record[key] for record in records]
-    if not _are_numbers(values, least):
-        place = next(i for i, value in enumerate(values) if not _are_numbers([value], least))
-        where = f'id {records[place]["id"]}'
-        raise _refusal(file, name, where, f'{key}: {expected}', shortened(str(values[place])))
+    for record in getattr(file, name):
+        if not is_right(record[key]):
+            where, given = f'id {record["id"]}', repr(record[key])
+            raise _refusal(file, name, where, f'{key}: {expected}', shortened(given))
 
 
-def _are_numbers(values: list, least: float | list[float]) -> bool:
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and value.strip('./') != ''
+
+
+def _require_numbers(
+    file: CocoFile, key: str, expected: str, least: float | list[float], most: float = math.inf
+) -> None:
+    """Require a finite number from ``least`` to ``most`` in each annotation, or a list of them."""
+    if not _are_numbers([record[key] for record in file.annotations], least, most):
+        _require(
+            *(file, 'annotations', key, expected),
+            lambda value: _are_numbers([value], least, most),
+        )
+
+
+def _are_numbers(values: list, least: float | list[float], most: float) -> bool:
     if not values:
         return True
     try:
@@ -176,7 +194,7 @@ def _are_numbers(values: list, least: float | list[float]) -> bool:
         return False
     if array.dtype.kind not in 'iuf' or array.shape != (len(values), *np.shape(least)):
         return False
-    return bool((np.isfinite(array) & (array >= np.array(least))).all())
+    return bool((np.isfinite(array) & (array >= np.array(least)) & (array <= most)).all())
 
 
 def shortened(text: str, length: int = 100) -> str:

@@ -104,6 +104,7 @@ class CocoMetric(MMDetCocoMetric):
       pycocotools, and nan for a single class, as in mmdet.
     - ``classwise`` names each class correctly even if the json's categories are not sorted by id
       (mmdet assumes the json's order, but pycocotools sorts by id).
+    - An annotation may have the id 0, for which pycocotools counts a match as none.
     - ``iou_thrs`` may be a number or a list; AP50 and AP75 are -1 only if it does not contain them.
     - ``mAP`` is at 100 detections per image, as in pycocotools, or at the third of
       ``proposal_nums`` if they do not include 100 (-1 in pycocotools).
@@ -127,11 +128,13 @@ class CocoMetric(MMDetCocoMetric):
         super().__init__(*args, **kwargs)
         self.iou_thrs: np.ndarray = np.atleast_1d(np.asarray(self.iou_thrs, dtype=float))
         self._check_arguments()
-        if self._coco_api and 'annotations' not in self._coco_api.dataset and not self.format_only:
-            raise ArgumentError(
-                'ann_file of the evaluator: expected annotations to evaluate against, found none; '
-                'give another file, or set format_only=True and outfile_prefix'
-            )
+        if self._coco_api and not self._coco_api.anns and not self.format_only:
+            if 'annotations' not in self._coco_api.dataset:
+                raise ArgumentError(
+                    'ann_file of the evaluator: expected annotations to evaluate against, found '
+                    'none; give another file, or set format_only=True and outfile_prefix'
+                )
+            MMLogger.get_current_instance().warning('ann_file has no annotations: metrics are -1')
         # The ground truth in faster-coco-eval's form, made once for all epochs.
         self._truth: Any = None
 
@@ -218,19 +221,20 @@ class CocoMetric(MMDetCocoMetric):
 
     def _ground_truth(self, metric: str) -> 'faster_coco_eval.COCO':
         """Return the annotations for faster-coco-eval, as copies, because it changes them."""
+        _check_annotations(self._coco_api.dataset.get('annotations', []), self.cat_ids, metric)
         if self._truth is None:
             # Image ids must be integers; the order is kept: it decides between equal scores.
             self._numbers = {name: n for n, name in enumerate(sorted(self.img_ids), 1)}
             given = self._coco_api.dataset
             images = [{**image, 'id': self._numbers[image['id']]} for image in given['images']]
             annotations = [
-                {**annotation, 'image_id': self._numbers[annotation['image_id']]}
-                for annotation in given.get('annotations', [])
+                {**annotation, 'id': n, 'image_id': self._numbers[annotation['image_id']]}
+                # An id of 0 would mean "not matched".
+                for n, annotation in enumerate(given.get('annotations', []), 1)
                 if annotation['image_id'] in self._numbers
             ]
             dataset = dict(images=images, categories=given['categories'], annotations=annotations)
             self._truth = faster_coco_eval.COCO(dataset)
-        _check_annotations(self._truth, self.cat_ids, metric)
         return self._truth
 
     def _detections(self, kind: str, rows: list[dict]) -> 'faster_coco_eval.COCO':
@@ -343,9 +347,9 @@ def _add_masks(rows: list[dict], masks: Sequence[dict]) -> None:
         row['segmentation'] = {**mask, 'counts': counts}
 
 
-def _check_annotations(truth: 'faster_coco_eval.COCO', cat_ids: list[int], metric: str) -> None:
+def _check_annotations(annotations: list[dict], cat_ids: list[int], metric: str) -> None:
     """Raise if pycocotools would raise KeyError; faster-coco-eval would use a zero instead."""
-    for annotation in truth.dataset['annotations']:
+    for annotation in annotations:
         if annotation['category_id'] not in cat_ids:
             continue
         if 'area' not in annotation or (metric == 'segm' and not annotation.get('segmentation')):

@@ -6,10 +6,12 @@ from typing import Any
 
 from mmdet.datasets import CocoDataset
 from mmdet.datasets.api_wrappers import COCO
+from mmdet.datasets.transforms import LoadAnnotations
 from mmdet.evaluation.metrics import coco_metric
 
 from mmconvnext.data.coco_file import read_coco, require_classes, require_usable
 from mmconvnext.detection.anchors import name_images_without_anchors
+from mmconvnext.errors import UserError, first_line
 
 
 class CheckedCOCO(COCO):
@@ -42,15 +44,19 @@ class CheckedCOCO(COCO):
 def name_unusable_files() -> None:
     """Make mmdet name unusable annotations and images.
 
-    ``CocoDataset`` and ``CocoMetric`` then raise :class:`UserError` for annotations, and anchor
-    heads for images. This applies to the current process and processes forked from it; safe to
-    call again.
+    ``CocoDataset``, ``CocoMetric`` and ``LoadAnnotations`` then raise :class:`UserError` for
+    annotations, and anchor heads for images. This applies to the current process and processes
+    forked from it; safe to call again.
     """
     name_images_without_anchors()
-    coco_metric.COCO = functools.partial(CheckedCOCO, annotated=False)
+    if not hasattr(CocoDataset.load_data_list, '__wrapped__'):
+        coco_metric.COCO = functools.partial(CheckedCOCO, annotated=False)
+        _check_files()
+        _name_images()
+
+
+def _check_files() -> None:
     load = CocoDataset.load_data_list
-    if hasattr(load, '__wrapped__'):
-        return
 
     @functools.wraps(load)
     def naming(self: CocoDataset) -> list[dict]:
@@ -64,3 +70,19 @@ def name_unusable_files() -> None:
         return load(self)
 
     CocoDataset.load_data_list = naming
+
+
+def _name_images() -> None:
+    transform = LoadAnnotations.transform
+
+    @functools.wraps(transform)
+    def naming(self: LoadAnnotations, results: dict) -> dict:
+        try:
+            return transform(self, results)
+        except Exception as error:  # pycocotools may raise anything for broken run lengths
+            raise UserError(
+                f'{results["img_path"]}: expected annotations that can be read '
+                f'({first_line(error)}); tools/check_dataset.py lists them'
+            ) from error
+
+    LoadAnnotations.transform = naming

@@ -1,6 +1,5 @@
 """Check the boxes and masks of a COCO annotation file."""
 
-import math
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from mmconvnext.data.coco_file import CocoFile
+from mmconvnext.data.coco_masks import mask_fault
 from mmconvnext.preflight.findings import Findings
 
 _TOLERANCE = 1.0  # pixels by which a box may exceed its image, because of rounding
@@ -51,6 +51,10 @@ _FAULTS = {
         'warning',
         'segmentations with a polygon that crosses or touches itself, as a few of COCO 2017 do: '
         'what it surrounds twice is not in the mask; correct those that are not meant so',
+    ),
+    'masks beside their boxes': (
+        'warning',
+        'polygons that do not overlap the box of their annotation; both need pixels of the image',
     ),
     'empty masks': (
         'warning',
@@ -142,7 +146,7 @@ def check_masks(file: CocoFile, used: np.ndarray, findings: Findings) -> None:
     ids = defaultdict(list)
     for place in np.flatnonzero(used):
         annotation = file.annotations[place]
-        fault = mask_fault(annotation.get('segmentation'), sizes[annotation['image_id']])
+        fault = fault_of_mask(annotation, sizes[annotation['image_id']])
         ids[fault].append(annotation['id'])
     for kind in _FAULTS:
         # No number of crossings makes a training fail.
@@ -150,27 +154,21 @@ def check_masks(file: CocoFile, used: np.ndarray, findings: Findings) -> None:
         _add_fault(kind, ids[kind], total, findings)
 
 
-def mask_fault(segmentation: object, size: tuple[int, int]) -> str:
+def fault_of_mask(annotation: dict, size: tuple[int, int]) -> str:
     """Return the kind of fault of a segmentation in an image of (height, width), or ''."""
-    if not segmentation:
-        return 'no masks'
+    segmentation = annotation.get('segmentation')
+    if fault := mask_fault(segmentation, size):
+        return fault
     if isinstance(segmentation, dict):
-        return _fault_of_run_lengths(segmentation, size)
-    if not isinstance(segmentation, list):
-        return 'broken masks'
-    good = []
-    for polygon in segmentation:
-        if not isinstance(polygon, list) or not all(
-            isinstance(value, int | float) and math.isfinite(value) for value in polygon
-        ):
-            return 'broken masks'
-        if len(polygon) >= 6 and len(polygon) % 2 == 0:
-            good.append(polygon)
+        return _fault_of_decoded(segmentation, size)
+    good = [one for one in segmentation or () if len(one) >= 6 and len(one) % 2 == 0]
     if not good:
         return 'short polygons'
-    drawn = [polygon for polygon in good if _covers(polygon, size)]
+    drawn = [polygon for polygon in good if _covers(polygon, (0, 0, size[1], size[0]))]
     if not drawn:
         return 'empty masks'
+    if not any(_covers(polygon, annotation['bbox']) for polygon in drawn):
+        return 'masks beside their boxes'
     return '' if all(map(_is_simple, drawn)) else 'crossing polygons'
 
 
@@ -181,25 +179,17 @@ def _is_simple(polygon: list[float]) -> bool:
     return LinearRing(list(zip(polygon[::2], polygon[1::2]))).is_simple
 
 
-def _covers(polygon: list[float], size: tuple[int, int]) -> bool:
-    """Return whether a polygon's bounding box covers a part of the image, (height, width)."""
+def _covers(polygon: list[float], box: Sequence[float]) -> bool:
+    """Return whether a polygon's bounding box covers a part of a box x, y, width, height."""
     return all(
-        min(max(places), limit) > max(min(places), 0)
-        for places, limit in ((polygon[1::2], size[0]), (polygon[::2], size[1]))
+        min(max(places), start + length) > max(min(places), start)
+        for places, start, length in zip((polygon[::2], polygon[1::2]), box[:2], box[2:])
     )
 
 
-def _fault_of_run_lengths(segmentation: dict, size: tuple[int, int]) -> str:
-    counts, given = segmentation.get('counts'), segmentation.get('size')
-    if not isinstance(counts, list | str) or not given:
-        return 'broken masks'
-    if list(given) != list(size):
-        return 'run lengths of another size'
+def _fault_of_decoded(segmentation: dict, size: tuple[int, int]) -> str:
+    counts = segmentation['counts']
     if isinstance(counts, list):
-        if not all(isinstance(count, int) and count >= 0 for count in counts):
-            return 'broken masks'
-        if sum(counts) != size[0] * size[1]:
-            return 'run lengths of another size'
         return '' if sum(counts[1::2]) else 'empty masks'
     # A dependency of mmdet; this module is also imported without mmdet.
     from pycocotools import mask

@@ -223,7 +223,8 @@ def _check_left(
     elif not used.any():
         findings.error(
             'no boxes',
-            f'no box of {len(file.annotations)} is left: there is nothing to train on',
+            f'no box of {len(file.annotations)} is left: there is nothing to '
+            + ('evaluate' if unfiltered else 'train on'),
         )
 
 

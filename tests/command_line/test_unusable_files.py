@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from mmcv.transforms import LoadImageFromFile
 from mmdet.datasets import CocoDataset
+from mmdet.datasets.transforms import LoadAnnotations as LoadCocoAnnotations
 from mmdet.evaluation.metrics import coco_metric
 from mmdet.models.dense_heads import AnchorHead
 from mmengine.config import Config
@@ -23,6 +24,7 @@ from PIL import Image
 
 from mmconvnext.command_line.overrides import override
 from mmconvnext.command_line.unusable_files import name_unusable_files
+from mmconvnext.data.coco_file import read_coco, require_classes
 from mmconvnext.data.detection_samples import write_detection_samples
 from mmconvnext.errors import UserError
 from tests.conftest import CONFIGS
@@ -33,6 +35,7 @@ PATCHED = (
     (BaseDataset, '_serialize_data'),
     (LoadAnnotations, '_load_seg_map'),
     (CocoDataset, 'load_data_list'),
+    (LoadCocoAnnotations, 'transform'),
     (coco_metric, 'COCO'),
     (AnchorHead, '_get_targets_single'),
 )
@@ -180,13 +183,13 @@ BROKEN_JSON: dict[str, tuple[Callable[[dict], object], str]] = {
     'no bbox': (lambda c: c['annotations'][0].pop('bbox'), 'annotations, id 1: expected bbox'),
     'no area': (lambda c: c['annotations'][0].pop('area'), 'annotations, id 1: expected area'),
     'no width': (lambda c: c['images'][0].pop('width'), r'images, id \d+: expected width, got'),
-    'text as width': (lambda c: c['images'][0].update(width='160'), 'expected width: a finite'),
+    'text as width': (lambda c: c['images'][0].update(width='160'), 'expected width: a whole'),
     'same image': (twice('images'), r'images, id \d+: expected this id once'),
     'same annotation': (twice('annotations'), 'annotations, id 1: expected this id once'),
     'same category': (twice('categories'), 'categories, id 1: expected this id once'),
     'unknown category': (
         first_annotation(category_id=99),
-        'id 1: expected category_id in categories, got 99',
+        'id 1: expected category_id: one of categories, got 99',
     ),
     'nan': (first_annotation(bbox=[1, 2, 3, np.nan]), 'id 1: expected bbox: .*nan'),
     'inf': (first_annotation(bbox=[1, np.inf, 3, 4]), 'id 1: expected bbox: .*inf'),
@@ -195,14 +198,40 @@ BROKEN_JSON: dict[str, tuple[Callable[[dict], object], str]] = {
     'texts': (first_annotation(bbox=['1', '2', '3', '4']), 'id 1: expected bbox: '),
     'nan in a polygon': (
         first_annotation(segmentation=[[1, 1, np.nan, 9, 9, 9]]),
-        'id 1: expected a segmentation of finite',
+        'id 1: expected segmentation: ',
     ),
-    'no mask': (first_annotation(segmentation=None), 'id 1: expected a segmentation .* got none'),
-    'text as mask': (first_annotation(segmentation='x'), 'id 1: expected a segmentation .* got x'),
+    'no mask': (first_annotation(segmentation=None), 'id 1: expected segmentation: .* got none'),
+    'text as mask': (first_annotation(segmentation='x'), 'id 1: expected segmentation: .* got x'),
     'run lengths of another size': (
         first_annotation(segmentation=dict(size=[3, 3], counts=[9])),
-        'id 1: expected a segmentation .* size of the image, got',
+        'id 1: expected segmentation: .* size of the image, got',
     ),
+    'too few run lengths': (
+        first_annotation(segmentation=dict(size=[160, 160], counts=[9])),
+        'id 1: expected segmentation: .*',
+    ),
+    'negative run length': (
+        first_annotation(segmentation=dict(size=[160, 160], counts=[-1, 25601])),
+        'id 1: expected segmentation: .*',
+    ),
+    'far point': (
+        first_annotation(segmentation=[[1, 1, 1e9, 1, 9, 9]]),
+        'id 1: expected segmentation: polygons in pixels',
+    ),
+    'far box': (first_annotation(bbox=[1, 1, 1e300, 5]), 'id 1: expected bbox: .* in pixels'),
+    'text as id': (first_annotation(id='7'), "id 7: expected id: an integer, got '7'"),
+    'boolean as id': (first_annotation(id=True), 'id True: expected id: an integer, got True'),
+    'text as category': (
+        lambda c: c['categories'][0].update(id='1'),
+        "categories, id 1: expected id: an integer, got '1'",
+    ),
+    'text as crowd': (first_annotation(iscrowd='0'), "id 1: expected iscrowd: 0 or 1, got '0'"),
+    'number as file': (
+        lambda c: c['images'][0].update(file_name=7),
+        'expected file_name: the name',
+    ),
+    'folder as file': (lambda c: c['images'][0].update(file_name='.'), 'file_name: the name of a'),
+    'half a pixel': (lambda c: c['images'][0].update(width=160.5), 'width: a whole number from 1'),
     'same name': (
         lambda c: c['categories'][0].update(name='square'),
         "categories, 'square': expected this name once",
@@ -265,15 +294,30 @@ def test_the_file_of_an_evaluator(metric: str, detection: Path) -> None:
         build()
 
 
+def test_a_text_as_classes(detection: Path) -> None:
+    with pytest.raises(UserError, match=r"metainfo.classes: expected a tuple .* \('name',\)"):
+        require_classes(read_coco(detection / JSON), 'circle')
+
+
+def test_run_lengths_that_only_drawing_refuses(detection: Path) -> None:
+    broken = dict(size=[160, 160], counts='not rle')
+    change(detection, lambda c: [one.update(segmentation=broken) for one in c['annotations']])
+    with pytest.raises(UserError, match=r'\.jpg: expected annotations that can be read \(Invalid'):
+        first_item(detection)
+
+
 def test_json_as_it_occurs(detection: Path) -> None:
     """Boxes of no size and beyond the image, as in COCO, ids of text, and no list of a test set."""
 
     def edit(content: dict) -> None:
+        content['images'][0].update(width=160.0, height=160.0)
+        for crowd, annotation in zip((None, True, False), content['annotations']):
+            annotation['iscrowd'] = crowd
         content['annotations'][0]['bbox'] = [5, 5, 1.03, 0.0]
         content['annotations'][1]['bbox'][0] = -3.5
         content['annotations'][1]['score'] = np.nan
         for record in (*content['images'], *content['annotations']):
-            key = 'image_id' if 'image_id' in record else 'id'
+            key = 'image_id' if 'image_id' in record else 'id'  # of an image
             record[key] = str(record[key])
 
     change(detection, edit)

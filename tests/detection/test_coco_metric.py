@@ -295,6 +295,17 @@ def test_no_ground_truth_at_all_is_minus_one(tmp_path: Path, ann_file: Path) -> 
     assert found == {f'coco/bbox_{key}': -1 for key in AP_KEYS}
 
 
+def test_an_annotation_may_have_the_id_0(tmp_path: Path, ann_file: Path) -> None:
+    """pycocotools, and so mmdet, would count a match with it as none."""
+    content = json.loads(ann_file.read_text())
+    expected = evaluate(CocoMetric, predictions(ann_file), ann_file=str(ann_file), metric='bbox')
+    for number, annotation in enumerate(content['annotations']):
+        annotation['id'] = number
+    (tmp_path / 'zero.json').write_text(json.dumps(content))
+    options = dict(ann_file=str(tmp_path / 'zero.json'), metric='bbox')
+    assert evaluate(CocoMetric, predictions(ann_file), **options) == expected
+
+
 def test_no_picture_at_all_is_minus_one() -> None:
     metric = CocoMetric(metric='bbox')
     metric.dataset_meta = dict(classes=CLASSES)

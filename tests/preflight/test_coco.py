@@ -15,7 +15,7 @@ from mmconvnext.data.coco_file import read_coco
 from mmconvnext.data.detection_samples import write_detection_samples
 from mmconvnext.errors import UserError
 from mmconvnext.preflight import preflight
-from mmconvnext.preflight.annotations import mask_fault
+from mmconvnext.preflight.annotations import fault_of_mask
 from mmconvnext.preflight.findings import Finding
 from tests.conftest import CONFIGS
 
@@ -103,11 +103,18 @@ CHANGES = {
         'annotations', segmentation=dict(size=[32, 64], counts=[32 * 64])
     ),
     'empty masks': edit('annotations', segmentation=dict(size=[64, 64], counts=[64 * 64])),
+    'masks beside their boxes': edit('annotations', segmentation=[[0, 0, 0.5, 0, 0.5, 0.9]]),
     'classes not in json': edit('categories', name='disc'),
     'categories not in classes': edit('categories', name='disc'),
     'order of classes': lambda c: c['categories'].reverse(),
     'nothing left': lambda c: c['annotations'].clear(),
 }
+
+
+def mask_fault(segmentation: object, size: tuple[int, int]) -> str:
+    """The fault in an annotation whose box is the whole image."""
+    box = [0, 0, size[1], size[0]]
+    return fault_of_mask(dict(segmentation=segmentation, bbox=box), size)
 
 
 @pytest.mark.parametrize(
@@ -117,6 +124,7 @@ def test_polygons_without_a_pixel_are_empty(polygon: list[int]) -> None:
     assert mask_fault([polygon], (64, 64)) == 'empty masks'
     assert mask_fault([polygon, [1, 1, 9, 1, 9, 9]], (64, 64)) == ''
     assert mask_fault([[float('nan'), *polygon[1:]]], (64, 64)) == 'broken masks'
+    assert mask_fault([[1e9, *polygon[1:]]], (64, 64)) == 'broken masks'
 
 
 def test_polygons_that_cross_themselves_are_warned_of(check) -> None:
