@@ -86,7 +86,7 @@ def _check_instances(
     """Return (N, 4) boxes, and (N,) bool: whether training uses the annotation."""
     boxes, used = check_boxes(file, findings)
     known = np.array([a['category_id'] in labels for a in file.annotations], bool)
-    crowds = np.array([bool(a.get('iscrowd')) for a in file.annotations], bool)
+    crowds = np.array([a['iscrowd'] == 1 for a in file.annotations], bool)
     if crowds.any():
         findings.note(
             'crowds',
