@@ -110,10 +110,14 @@ def metrics_figure(runs: Sequence[Run], names: Sequence[str]) -> Figure:
     figure = new_figure(6.4 if columns == 1 else 10, 0.8 + 3.4 * rows)
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True).flatten()
     for axes, name in zip(panels, names):
+        values = set()
         for number, run in enumerate(runs):
             x, y = _curve(run, name, runs)
             dots = {'marker': 'o', 'markersize': 4} if len(x) <= _DOTS else {}
             axes.plot(x, y, label=run.name, linewidth=1.8, **line_style(number), **dots)
+            values.update(y)
+        if values == {0}:  # matplotlib would show -0.05 to 0.05
+            axes.set_ylim(-0.02, 1)
         axes.set_title(name, loc='left', fontsize=10)
     for axes in panels[len(names) :]:
         axes.set_axis_off()

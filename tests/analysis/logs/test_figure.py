@@ -82,6 +82,12 @@ def test_classes_are_sorted_and_the_missing_come_last() -> None:
     ]  # fmt: skip
 
 
+def test_a_metric_of_zero_has_an_axis_of_possible_values() -> None:
+    for value, lowest in ((0.0, -0.02), (50.0, 40)):
+        (axes,) = metrics_figure([run('a', evaluations=[Point(1, {'mIoU': value})])], ['mIoU']).axes
+        assert axes.get_ylim()[0] >= lowest
+
+
 def test_main_metrics_are_the_papers() -> None:
     coco = {'coco/bbox_mAP_50': 0.5, 'coco/segm_mAP': 0.3, 'coco/bbox_mAP': 0.4}
     assert main_metrics([run('a'), run('b', evaluations=[Point(1, coco)])]) == [
