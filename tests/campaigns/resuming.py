@@ -180,9 +180,9 @@ def _kill_children(work_dir: Path) -> None:
             pass  # it has just ended
 
 
-def state(case: Case, work_dir: Path) -> dict:
-    """What has to be the same at the end of a run."""
-    content = read_checkpoint(str(work_dir / KINDS[case.kind][3]))
+def state(work_dir: Path, last: str) -> dict:
+    """What has to be the same at the end of a run, by its last checkpoint's name."""
+    content = read_checkpoint(str(work_dir / last))
     keys = ('state_dict', 'optimizer', 'ema_state_dict', 'param_schedulers', 'random_states')
     kept = {key: content[key] for key in keys}
     files = sorted(work_dir.glob('*/vis_data/scalars.json'))
@@ -232,7 +232,7 @@ def campaign(times: int, seed: int = 0, cases: list[Case] = CASES) -> Counter[st
                 started = time.monotonic()
                 run(case, config, config.with_suffix('.alone'), None)
                 seconds = time.monotonic() - started
-                alone[case] = seconds, state(case, config.with_suffix('.alone'))
+                alone[case] = seconds, state(config.with_suffix('.alone'), KINDS[case.kind][3])
             seconds, wanted = alone[case]
             cut = Path(folder, f'cut_{number}')
             for _ in range(draw.choice((1, 2))):
@@ -242,7 +242,7 @@ def campaign(times: int, seed: int = 0, cases: list[Case] = CASES) -> Counter[st
                 kind = draw.choice((signal.SIGKILL, signal.SIGKILL, signal.SIGTERM))
                 killed[run(case, config, cut, Blow(moment, phase, kind), '--resume')] += 1
             run(case, config, cut, None, '--resume')
-            found = list(differences(state(case, cut), wanted))
+            found = list(differences(state(cut, KINDS[case.kind][3]), wanted))
             assert not found, f'{case}: {found[:5]} differ'
             print(f'{number + 1}: {case}: the same; {dict(killed)}', flush=True)
     return killed
