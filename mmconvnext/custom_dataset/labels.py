@@ -237,12 +237,17 @@ def _require_few_gaps(ids: Counter[int], values: list[int]) -> None:
 def require_two_classes(ids: Counter[int], meaning: Meaning) -> None:
     """Raise UserError if the label maps for training, with these ids, have a single class."""
     labels = {*ids} - {meaning.ignore_index, 0 if meaning.reduce_zero_label else None}
+    if not labels:
+        raise UserError(
+            'labels: expected 2 classes or more to train on, got only ignored pixels in the label '
+            'maps for training; label them, or correct the ids'
+        )
     if len(labels) < 2:
         raise UserError(
             f'labels: expected 2 classes or more to train on, got only id {listed(labels)}'
             f'{" apart from 0, which is ignored" if meaning.reduce_zero_label else ""}: there is '
             'nothing to tell apart; add label maps with other classes, or correct the ids'
-            + ('; if 0 is a class, give --no-reduce-zero-label' if 0 in ids and labels else '')
+            + ('; if 0 is a class, give --no-reduce-zero-label' if 0 in ids else '')
         )
 
 

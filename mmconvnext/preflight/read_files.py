@@ -10,6 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import cv2
 import mmcv
@@ -116,8 +117,7 @@ def read_pair(pair: Pair) -> Facts:
         content = _content(pair.image)
         facts['digest'] = hashlib.blake2b(content, digest_size=16).digest()
         facts['turned'] = _examine(content)
-        if pair.flag.startswith('color'):
-            facts |= pixel_format(io.BytesIO(content))._asdict()
+        _add_format(facts, io.BytesIO(content), pair)
         image = _decoded(content, pair.flag, pair.backend)
         facts['size'] = image.shape[1], image.shape[0]
         facts['brightest'] = int(image.max()) if facts.get('bits', 8) > 8 else 255
@@ -149,8 +149,7 @@ def _glance(pair: Pair) -> Facts:
     facts: dict = {'image': pair.image, 'labels': pair.labels}
     try:
         with open(pair.image, 'rb') as file:
-            if pair.flag.startswith('color'):
-                facts |= pixel_format(file)._asdict()
+            _add_format(facts, file, pair)
         if facts.get('bits', 8) > 8:  # Pillow does not know all of these
             pixels = _decoded(_content(pair.image), pair.flag, pair.backend)
             facts['size'], facts['brightest'] = pixels.shape[1::-1], int(pixels.max())
@@ -163,6 +162,14 @@ def _glance(pair: Pair) -> Facts:
     except Exception:  # a reader of the whole file names the problem
         facts['size'] = None
     return Facts(**facts)
+
+
+def _add_format(facts: dict, file: BinaryIO, pair: Pair) -> None:
+    """Add the file's format; raise if OpenCV cannot read it, which would also warn of each file."""
+    if pair.flag.startswith('color'):
+        facts.update(pixel_format(file)._asdict())
+        if pair.backend == 'cv2' and (facts['floats'] or facts['bits'] > 16):
+            raise ValueError('values beyond 16 bits')
 
 
 def _content(path: str) -> bytes:

@@ -78,6 +78,7 @@ def test_what_cannot_be_is_one_line(found, classes, reduce, ignored, part: str) 
 @pytest.mark.parametrize(
     ('found', 'reduced', 'part'),
     [
+        ((255,), False, 'got only ignored pixels'),
         ((0,), False, 'got only id 0:'),
         ((1, 255), False, 'got only id 1:'),
         ((0, 1), True, 'apart from 0, which is ignored: .* give --no-reduce-zero-label'),
