@@ -39,7 +39,8 @@ class Meaning:
 def find_labelled(images: str, labels: str) -> LabelledFolder:
     """Find out how images and label maps are named.
 
-    Raises UserError if a folder is missing or empty, endings are mixed, or names do not match.
+    Raises UserError if a folder is missing or empty, endings are mixed, names do not match, a link
+    is broken, or an image is in a hidden folder.
     """
     pictures = _files(images, PICTURES, 'images')
     suffixes = Counter(Path(name).suffix for name in pictures)
@@ -51,6 +52,11 @@ def find_labelled(images: str, labels: str) -> LabelledFolder:
         )
     (image_suffix,) = suffixes
     names = [name.removesuffix(image_suffix) for name in pictures]
+    if hidden := next((name for name in pictures if name.startswith('.') or '/.' in name), None):
+        raise UserError(
+            f'{images}: expected no hidden folders, got {hidden}, which mmseg would read too; '
+            'remove such folders'
+        )
     files = _files(labels, ('.png', '.bmp', '.tif', '.tiff'), 'label maps')
     first = next((n for n in names if any(f.startswith(n) for f in files)), None)
     if first is None:
@@ -74,15 +80,21 @@ def _files(folder: str, suffixes: tuple[str, ...], what: str) -> list[str]:
     if not root.is_dir():
         raise UserError(f'{folder}: expected a folder of {what}, found none; correct the path')
     found = sorted(
-        path.relative_to(root).as_posix()
+        path
         for path in root.rglob('*')
-        if path.suffix.lower() in suffixes
+        # Hidden files, as macOS writes them, are skipped by mmseg too.
+        if path.suffix.lower() in suffixes and not path.name.startswith('.')
     )
+    if broken := next((path for path in found if not path.exists()), None):
+        raise UserError(
+            f'{broken}: expected a file, got a link to {os.readlink(broken)}, which does not '
+            'exist; correct or remove the link'
+        )
     if not found:
         raise UserError(
             f'{folder}: expected {what} ({", ".join(suffixes)}), found none; correct the path'
         )
-    return found
+    return [path.relative_to(root).as_posix() for path in found]
 
 
 def read_labelled(folder: LabelledFolder) -> tuple[Counter[int], set[tuple[int, int]]]:
@@ -97,7 +109,7 @@ def read_labelled(folder: LabelledFolder) -> tuple[Counter[int], set[tuple[int, 
     for facts in read_pairs([*map(Pair, pictures, labels)]):
         problem = facts.labels_problem
         if not problem and not all(0 <= value <= 255 for value in facts.counts):
-            problem = f'ids up to {max(facts.counts)}'
+            problem = f'ids {listed(value for value in facts.counts if not 0 <= value <= 255)}'
         if problem:
             raise UserError(
                 f'{facts.labels}: expected one channel with ids from 0 to 255, got {problem}; '
@@ -111,7 +123,7 @@ def read_labelled(folder: LabelledFolder) -> tuple[Counter[int], set[tuple[int, 
 def read_classes(given: Sequence[str] | None) -> tuple[str, ...] | None:
     """Return the given class names, or the lines of the given file; None for None.
 
-    Raises UserError if a name occurs twice, or the file has no name.
+    Raises UserError if a name is empty or occurs twice, or the file has no name.
     """
     if not given:
         return None
@@ -129,6 +141,8 @@ def read_classes(given: Sequence[str] | None) -> tuple[str, ...] | None:
         raise UserError(
             f'--classes {file}: expected a name on each line, got an empty file; add the names'
         )
+    if not all(name.strip() for name in names):
+        raise UserError(f'--classes: expected names, got an empty one among {names}; name it')
     if twice := repeated(names):
         raise UserError(
             f'--classes: expected different names, got {twice[0]!r} twice; correct them'
@@ -223,12 +237,17 @@ def _require_few_gaps(ids: Counter[int], values: list[int]) -> None:
 def require_two_classes(ids: Counter[int], meaning: Meaning) -> None:
     """Raise UserError if the label maps for training, with these ids, have a single class."""
     labels = {*ids} - {meaning.ignore_index, 0 if meaning.reduce_zero_label else None}
+    if not labels:
+        raise UserError(
+            'labels: expected 2 classes or more to train on, got only ignored pixels in the label '
+            'maps for training; label them, or correct the ids'
+        )
     if len(labels) < 2:
         raise UserError(
             f'labels: expected 2 classes or more to train on, got only id {listed(labels)}'
             f'{" apart from 0, which is ignored" if meaning.reduce_zero_label else ""}: there is '
             'nothing to tell apart; add label maps with other classes, or correct the ids'
-            + ('; if 0 is a class, give --no-reduce-zero-label' if 0 in ids and labels else '')
+            + ('; if 0 is a class, give --no-reduce-zero-label' if 0 in ids else '')
         )
 
 

@@ -2,10 +2,9 @@
 
 import functools
 
-import numpy as np
 from mmcv.transforms import LoadImageFromFile
 
-from mmconvnext.data.orientation import turned_to
+from mmconvnext.data.orientation import fitted
 from mmconvnext.errors import UserError, first_line
 
 
@@ -26,7 +25,14 @@ def name_unreadable_images() -> None:
         try:
             loaded = transform(self, results)
             if loaded is not None and {'height', 'width'} <= loaded.keys():
-                image = _as_annotated(loaded)
+                image = fitted(
+                    (loaded['height'], loaded['width']),
+                    loaded['img'],
+                    loaded['img_path'],
+                    name=loaded['img_path'],
+                    like='as in the annotations',
+                    remedy='correct width and height there, or replace the image',
+                )
                 loaded.update(img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2])
         except UserError:
             raise
@@ -38,17 +44,3 @@ def name_unreadable_images() -> None:
         return loaded
 
     LoadImageFromFile.transform = naming
-
-
-def _as_annotated(results: dict) -> np.ndarray:
-    image, size = results['img'], (results['height'], results['width'])
-    if image.shape[:2] == size:
-        return image
-    turned = turned_to(size, image, results['img_path'])
-    if turned is None:
-        raise UserError(
-            f'{results["img_path"]}: expected {size[1]} × {size[0]} pixels, as in the annotations, '
-            f'got {image.shape[1]} × {image.shape[0]}; correct width and height there, or replace '
-            'the image'
-        )
-    return turned

@@ -8,6 +8,8 @@ import numpy as np
 from mmengine import fileio
 from PIL import Image
 
+from mmconvnext.errors import UserError
+
 ORIENTATION = 0x0112  # EXIF's tag
 # Whether to transpose, and the quarter turns to the left after that.
 _TURNS = {5: (True, 0), 6: (False, 3), 7: (True, 2), 8: (False, 1)}
@@ -29,3 +31,20 @@ def turned_to(size: tuple[int, int], pixels: np.ndarray, image: str) -> np.ndarr
         return None
     transposed, quarters = _TURNS[orientation if stored != size else _BACK[orientation]]
     return np.ascontiguousarray(np.rot90(pixels.swapaxes(0, 1) if transposed else pixels, quarters))
+
+
+def fitted(
+    size: tuple[int, int], pixels: np.ndarray, image: str, *, name: str, like: str, remedy: str
+) -> np.ndarray:
+    """Return pixels of ``size``, turned by :func:`turned_to` if needed.
+
+    Raises UserError about the file ``name`` if they do not fit; ``like`` says where the size comes
+    from, and ``remedy`` what to do.
+    """
+    turned = pixels if pixels.shape[:2] == size else turned_to(size, pixels, image)
+    if turned is None:
+        raise UserError(
+            f'{name}: expected {size[1]} × {size[0]} pixels, {like}, got {pixels.shape[1]} × '
+            f'{pixels.shape[0]}; {remedy}'
+        )
+    return turned

@@ -1,4 +1,7 @@
-"""Check that every head of a model has as many classes as the data."""
+"""Check a model's heads: the classes of the data, losses that can learn, and masks if evaluated.
+
+:func:`check_heads` compares with the classes; :func:`check_outputs` needs only the config.
+"""
 
 import inspect
 from collections.abc import Iterator, Sequence
@@ -20,8 +23,8 @@ def class_heads(model: object, path: Path = ()) -> Iterator[tuple[Path, dict]]:
     """Yield the model's heads with classes, also those in lists, with their paths in the config."""
     for name, value in model.items() if isinstance(model, dict) else ():
         if name in CLASS_HEADS:
-            for place, head in enumerate(value) if isinstance(value, list | tuple) else ():
-                yield (*path, name, place), head
+            for index, head in enumerate(value) if isinstance(value, list | tuple) else ():
+                yield (*path, name, index), head
             if isinstance(value, dict):
                 yield (*path, name), value
         elif isinstance(value, dict):
@@ -59,21 +62,33 @@ def check_heads(config: Config, datasets: Sequence[ConfiguredDataset], findings:
                 + ('' if 'num_classes' in head else ' (the default of its type)')
                 + f"; set it to {expected}, or set the dataset's metainfo",
             )
-        _check_class_weights(path, head, expected, findings)
+        _check_class_weights(path, head, head.get('out_channels') or expected, findings)
 
 
 def _check_class_weights(path: Path, head: dict, expected: int, findings: Findings) -> None:
     if not {'decode_head', 'auxiliary_head'} & {*path}:
         return  # whether a detector's weights include the background depends on its loss
-    losses = head.get('loss_decode') or []
-    for loss in losses if isinstance(losses, list | tuple) else [losses]:
-        weights = loss.get('class_weight')
-        if isinstance(weights, list | tuple) and len(weights) != expected:
+    for loss in _losses(head):
+        weights, name = loss.get('class_weight'), f'{dotted(path)}.loss_decode.class_weight'
+        if not isinstance(weights, list | tuple):
+            continue
+        if len(weights) != expected:
             findings.error(
                 'class_weight',
-                f'{dotted(path)}.loss_decode.class_weight: expected {expected} weights, one per '
-                f'class, got {len(weights)}',
+                f'{name}: expected {expected} weights, one per output channel, got {len(weights)}; '
+                'add or remove weights',
             )
+        elif loss.get('use_sigmoid') and type_name(loss) == 'CrossEntropyLoss' and expected > 1:
+            findings.error(
+                'class_weight',
+                f'{name}: expected none with use_sigmoid=True, got {len(weights)} weights, which '
+                "mmseg applies to an image's columns; remove one of the two",
+            )
+
+
+def _losses(head: dict) -> Sequence[dict]:
+    losses = head.get('loss_decode') or [dict(type='CrossEntropyLoss')]
+    return losses if isinstance(losses, list | tuple) else [losses]
 
 
 def check_outputs(config: Config, findings: Findings) -> None:
@@ -84,8 +99,6 @@ def check_outputs(config: Config, findings: Findings) -> None:
         if not {'decode_head', 'auxiliary_head'} & {*path}:
             continue
         classes = head.get('num_classes', _default(head, config.get('default_scope')))
-        losses = head.get('loss_decode') or [dict(type='CrossEntropyLoss')]
-        losses = losses if isinstance(losses, list | tuple) else [losses]
         if classes == 1:
             findings.error(
                 'one class',
@@ -94,7 +107,8 @@ def check_outputs(config: Config, findings: Findings) -> None:
                 'reduce_zero_label=False',
             )
         elif head.get('out_channels') == 1 and any(
-            type_name(loss) == 'CrossEntropyLoss' and not loss.get('use_sigmoid') for loss in losses
+            type_name(loss) == 'CrossEntropyLoss' and not loss.get('use_sigmoid')
+            for loss in _losses(head)
         ):
             findings.error(
                 'one channel',

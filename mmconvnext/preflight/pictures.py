@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from mmconvnext.data.orientation import SWAPPING
 from mmconvnext.preflight.findings import Findings
-from mmconvnext.preflight.read_files import Facts
+from mmconvnext.preflight.read_files import MISSING, Facts
 
 _DARK = 64  # of 255: 16-bit files hold 14 bits or fewer
 
@@ -14,7 +14,7 @@ def check_images(facts: Sequence[Facts], findings: Findings) -> None:
     """Report unreadable images, by problem."""
     for problem in sorted({fact.problem for fact in facts} - {''}):
         message = f'unreadable images ({problem}): training fails on them; replace them'
-        if problem == 'does not exist':
+        if problem == MISSING:
             message = (
                 'missing images: training fails on them; add them, or remove their '
                 'entries from the annotations'
@@ -23,26 +23,42 @@ def check_images(facts: Sequence[Facts], findings: Findings) -> None:
             message = (
                 f'incomplete images ({problem}), which would be filled with grey; replace them'
             )
-        files = [fact.image for fact in facts if fact.problem == problem]
+        files = [f.image for f in facts if f.problem == problem and not f.has_unread_values]
         findings.error('unreadable images', message, files)
 
 
 def check_pixel_formats(facts: Sequence[Facts], findings: Findings) -> None:
-    """Report images of more than 8 bits, or with channels that the pipeline drops."""
+    """Report images of more than 8 bits, or with channels or pages that the pipeline drops."""
+    findings.error(
+        'values of images',
+        'images of 32-bit floats or other values beyond 16 bits, which OpenCV cannot reduce to 8: '
+        'training fails on them; save them with 8 bits, with the command of docs/own_project.md',
+        [
+            f'{fact.image} ({fact.bits}-bit {"floats" if fact.floats else "integers"})'
+            for fact in facts
+            if fact.has_unread_values
+        ],
+    )
     deep = [fact for fact in facts if fact.bits > 8 and fact.size]
     brightest = max((fact.brightest for fact in deep), default=0)
     findings.add(
         # 16 bits that are used in full are read well.
         *('warning' if brightest > _DARK else 'error', 'bits of images'),
         f'images of more than 8 bits, of which the pipeline keeps the upper 8: values are '
-        f'0…{brightest} of 255; save them with 8 bits, with a command of docs/own_project.md',
+        f'0…{brightest} of 255; save them with 8 bits, with the command of docs/own_project.md',
         [f'{fact.image} ({fact.bits} bits)' for fact in deep],
     )
     findings.warning(
         'channels of images',
-        'images with a channel beyond colour (transparency or another band), which is dropped: '
+        'images with channels beyond colour (transparency or other bands), which are dropped: '
         'the model gets 3 channels; save them with 3 to end this warning',
-        [f'{fact.image} ({fact.channels} channels)' for fact in facts if fact.channels in (2, 4)],
+        [f'{f.image} ({f.channels} channels)' for f in facts if f.channels not in (1, 3)],
+    )
+    findings.warning(
+        'pages of images',
+        'image files with several pages or frames, of which only the first is read; save it as an '
+        'image of its own to end this warning',
+        [fact.image for fact in facts if fact.more_pages],
     )
 
 

@@ -10,6 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import cv2
 import mmcv
@@ -25,6 +26,8 @@ _ENDS = {b'\xff\xd8\xff': b'\xff\xd9', b'\x89PNG': b'IEND\xaeB`\x82'}
 _TAIL = 64  # bytes at the end to search for it, because some programs append a few
 _CHUNK = 32  # files per task
 _GLANCES = 32  # files, of which mostly the headers are read
+# Problems that others ask for.
+MISSING = 'does not exist'
 # For fewer files, starting processes would take longer than reading.
 _FEW = 400
 
@@ -46,8 +49,8 @@ class Facts:
 
     ``counts`` has the number of pixels of each id in the label map, as on disk. A problem is '' or
     a few words. ``turned`` is EXIF's orientation if it rotates or mirrors the image, else 0.
-    ``bits`` of a value and ``channels`` are the file's, unless the pipeline keeps them;
-    ``brightest`` is the largest value that the pipeline reads from a file of more than 8 bits.
+    ``bits`` to ``more_pages`` are a :class:`.PixelFormat`, the default if the pipeline keeps all
+    values; ``brightest`` is the largest value that it reads from a file of more than 8 bits.
     """
 
     image: str
@@ -57,11 +60,18 @@ class Facts:
     turned: int = 0
     bits: int = 8
     channels: int = 3
+    floats: bool = False
+    more_pages: bool = False
     brightest: int = 255
     labels: str | None = None
     labels_size: tuple[int, int] | None = None
     labels_problem: str = ''
     counts: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def has_unread_values(self) -> bool:
+        """Return whether OpenCV does not read the image because of its format."""
+        return self.size is None and (self.floats or self.bits > 16)
 
 
 Reader = Callable[[Sequence[Pair]], list[Facts]]
@@ -107,11 +117,10 @@ def read_pair(pair: Pair) -> Facts:
         content = _content(pair.image)
         facts['digest'] = hashlib.blake2b(content, digest_size=16).digest()
         facts['turned'] = _examine(content)
+        _add_format(facts, io.BytesIO(content), pair)
         image = _decoded(content, pair.flag, pair.backend)
         facts['size'] = image.shape[1], image.shape[0]
-        if pair.flag.startswith('color'):
-            facts['bits'], facts['channels'] = pixel_format(io.BytesIO(content))
-            facts['brightest'] = int(image.max()) if facts['bits'] > 8 else 255
+        facts['brightest'] = int(image.max()) if facts.get('bits', 8) > 8 else 255
     except Exception as error:  # decoders may raise anything
         facts['problem'] = _problem(error)
     try:
@@ -140,19 +149,27 @@ def _glance(pair: Pair) -> Facts:
     facts: dict = {'image': pair.image, 'labels': pair.labels}
     try:
         with open(pair.image, 'rb') as file:
-            if pair.flag.startswith('color'):
-                facts['bits'], facts['channels'] = pixel_format(file)
-        with Image.open(pair.image) as image:
-            upright = image.getexif().get(ORIENTATION, 1) < 5
-            facts['size'] = image.size if upright else image.size[::-1]
-        if facts.get('bits', 8) > 8:
+            _add_format(facts, file, pair)
+        if facts.get('bits', 8) > 8:  # Pillow does not know all of these
             pixels = _decoded(_content(pair.image), pair.flag, pair.backend)
-            facts['brightest'] = int(pixels.max())
+            facts['size'], facts['brightest'] = pixels.shape[1::-1], int(pixels.max())
+        else:
+            with Image.open(pair.image) as image:
+                upright = image.getexif().get(ORIENTATION, 1) < 5
+                facts['size'] = image.size if upright else image.size[::-1]
     except FileNotFoundError as error:
         facts['problem'] = _problem(error)
     except Exception:  # a reader of the whole file names the problem
         facts['size'] = None
     return Facts(**facts)
+
+
+def _add_format(facts: dict, file: BinaryIO, pair: Pair) -> None:
+    """Add the file's format; raise if OpenCV cannot read it, which would also warn of each file."""
+    if pair.flag.startswith('color'):
+        facts.update(pixel_format(file)._asdict())
+        if pair.backend == 'cv2' and (facts['floats'] or facts['bits'] > 16):
+            raise ValueError('values beyond 16 bits')
 
 
 def _content(path: str) -> bytes:
@@ -184,7 +201,7 @@ def _examine(content: bytes) -> int:
 
 def _problem(error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
-        return 'does not exist'
+        return MISSING
     if isinstance(error, UnidentifiedImageError):
         return 'not an image'
     number = getattr(error, 'errno', None)

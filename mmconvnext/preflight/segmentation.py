@@ -18,7 +18,7 @@ from mmconvnext.preflight.pictures import (
     fits,
     size_text,
 )
-from mmconvnext.preflight.read_files import Facts, Pair, Reader
+from mmconvnext.preflight.read_files import MISSING, Facts, Pair, Reader
 from mmconvnext.preflight.trial import check_batches
 
 IGNORED = 255  # mmseg's label of id 0 with reduce_zero_label, ignored by default
@@ -78,12 +78,28 @@ def _check_names(dataset: ConfiguredDataset, pairs: Sequence[Pair], findings: Fi
             f'no *{suffix} in {folders.get("img_path")}; correct data_prefix or img_suffix',
         )
     elif folders.get('seg_map_path') and not dataset.built.ann_file:
-        named = {pair.labels for pair in pairs}
-        files = Path(folders['seg_map_path']).rglob(f'*{dataset.built.seg_map_suffix}')
+        named, root = {pair.labels for pair in pairs}, Path(folders['seg_map_path'])
+        unused = [
+            path
+            for path in sorted(root.rglob(f'*{dataset.built.seg_map_suffix}'))
+            if str(path) not in named and not path.name.startswith('.')  # mmseg skips hidden files
+        ]
+        images = {
+            path: Path(
+                folders['img_path'],
+                str(path.relative_to(root)).removesuffix(dataset.built.seg_map_suffix) + suffix,
+            )
+            for path in unused
+        }
         findings.warning(
             'labels without image',
             f'label maps without a matching *{suffix}: they are not used',
-            [path for path in sorted(map(str, files)) if path not in named],
+            [path for path in unused if not images[path].is_symlink()],
+        )
+        findings.error(
+            'broken links',
+            'links to images that do not exist, which mmseg skips; correct or remove the links',
+            [images[path] for path in unused if images[path].is_symlink()],
         )
 
 
@@ -128,7 +144,7 @@ def _check_files(facts: Sequence[Facts], findings: Findings) -> None:
     """Report label maps that cannot be used, by problem, or do not match their images."""
     for problem in sorted({f.labels_problem for f in facts} - {''}):
         message = {
-            'does not exist': 'images without label map: training fails on them; add it, or '
+            MISSING: 'images without label map: training fails on them; add it, or '
             'remove the image',
             'fractions': 'label maps with fractions: expected integers from 0 to 255',
         }.get(problem, f'label maps that cannot be used ({problem}): training fails on them')
@@ -172,15 +188,16 @@ def _check_ids(
         f'label maps with ids {listed(wrong)} that belong to no class: {advice}',
         [f.labels for f in facts if wrong & f.counts.keys()],
     )
-    findings.warning(
+    unlabelled = [
+        f.labels
+        for f in facts
+        if f.counts and not any(_to_label(dataset, v) < classes for v in f.counts)
+    ]
+    findings.add(
+        'error' if len(unlabelled) == sum(bool(f.counts) for f in facts) else 'warning',
         'nothing labelled',
-        'label maps in which every pixel is ignored: they do not contribute to training',
-        [
-            f.labels
-            for f in facts
-            if f.counts and not any(_to_label(dataset, v) < classes for v in f.counts)
-        ],
-        len(facts),
+        'label maps in which every pixel is ignored: they do not contribute to training and score',
+        unlabelled,
     )
     if not wrong and {*ids} <= {0, 255} and 255 in ids:
         findings.error('0 and 255', advice)

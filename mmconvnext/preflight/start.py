@@ -9,7 +9,7 @@ from mmconvnext.data.class_folders import ENDINGS
 from mmconvnext.errors import UserError
 from mmconvnext.preflight.configured import ConfiguredDataset, configured_datasets
 from mmconvnext.preflight.findings import Findings
-from mmconvnext.preflight.heads import check_outputs, class_heads
+from mmconvnext.preflight.heads import check_heads, check_outputs, class_heads
 from mmconvnext.preflight.pictures import check_pixel_formats
 from mmconvnext.preflight.read_files import Pair, glance
 from mmconvnext.preflight.segmentation import list_pairs
@@ -26,20 +26,21 @@ def require_ready(config: Config) -> list[str]:
     check_outputs(config, findings)
     # A classifier's folders are checked elsewhere, and may take minutes to list.
     known = any(class_heads(config.get('model') or {}))
-    for dataset in configured_datasets(config, Findings()) if known else ():
-        if dataset.kind and dataset.split != 'test':
-            told = findings.of_split(dataset.name)
-            try:
-                facts = glance(_pairs(dataset))
-            except (OSError, AssertionError):  # the run names what is missing
-                continue
-            check_pixel_formats(facts, told)
-            if dataset.kind == 'segmentation':
-                check_batches(config, dataset, facts, told)
-    failing = [one for one in findings.of('error') if one.kind != 'bits of images']
-    if failing:
+    datasets = configured_datasets(config, Findings()) if known else []
+    datasets = [one for one in datasets if one.kind and one.split != 'test']
+    check_heads(config, datasets, findings)
+    for dataset in datasets:
+        told = findings.of_split(dataset.name)
+        try:
+            facts = glance(_pairs(dataset))
+        except (OSError, AssertionError):  # the run names what is missing
+            continue
+        check_pixel_formats(facts, told)
+        if dataset.kind == 'segmentation':
+            check_batches(config, dataset, facts, told)
+    if failing := findings.of('error'):
         raise UserError(failing[0].message)
-    return [f'{one.split}: {one.message} ({one.offenders[0]})' for one in findings.everywhere]
+    return [f'{one.split}: {one.message} ({one.offenders[0]})' for one in findings.of('warning')]
 
 
 def _pairs(dataset: ConfiguredDataset) -> list[Pair]:

@@ -24,30 +24,32 @@ _SMALLEST = 32  # pixels: the stride of ConvNeXt's last stage
 def check_batches(
     config: Config, dataset: ConfiguredDataset, facts: Sequence[Facts], findings: Findings
 ) -> None:
-    """Stack the smallest and the largest images, as a data loader and a segmentor do.
+    """Report images of several sizes that cannot be stacked, or are too small for the backbone.
 
-    A stack may be impossible, or too small for the backbone.
+    The narrowest, widest, lowest and highest image go through the pipeline and are stacked, as a
+    data loader and a segmentor do. ConvNeXt needs 32 × 32 pixels after that. With a batch of one
+    image, or one size, only the latter is tried, where an image is smaller.
 
-    mmdet's preprocessors pad images of any size.
+    For mmseg only: mmdet's preprocessors pad images of any size.
     """
     loader = f'{dataset.split}_dataloader'
     number = config[loader].get('batch_size', 1)
-    places = _extremes(facts)
-    if number < 2 or len(places) < 2:  # nothing to stack
-        places = [place for place in places if min(facts[place].size or (0,)) < _SMALLEST][:1]
-    if not places:
+    tried = _extremes(facts)
+    if number < 2 or len(tried) < 2:  # nothing to stack
+        tried = [fact for fact in tried if min(fact.size or (0,)) < _SMALLEST][:1]
+    if not tried:
         return
     with _quiet(config):
         try:
             load = Compose(dataset.config.pipeline)
-            batch = pseudo_collate([load(_entry(dataset, facts[place])) for place in places])
+            batch = pseudo_collate([load(_entry(dataset, fact)) for fact in tried])
             preprocessor = MODELS.build(config.model.data_preprocessor)
         except Exception:  # other findings name bad files
             return
         try:
             stacked = preprocessor(batch, dataset.split == 'train')['inputs']
         except (AssertionError, RuntimeError):
-            sizes = ' and '.join(size_text(facts[place].size or ()) for place in places[:2])
+            sizes = ' and '.join(size_text(fact.size or ()) for fact in tried[:2])
             remedy = 'a Resize'
             if dataset.split == 'train':
                 remedy = 'a RandomCrop of model.data_preprocessor.size'
@@ -63,7 +65,7 @@ def check_batches(
             'small images',
             f'{loader}: expected {_SMALLEST} × {_SMALLEST} pixels or more after the pipeline, got '
             f'{size_text(got[::-1])}; add a Resize to its pipeline, or remove such images',
-            [facts[places[0]].image],
+            [tried[0].image],
         )
 
 
@@ -89,9 +91,9 @@ def _quiet(config: Config) -> Iterator[None]:
         yield
 
 
-def _extremes(facts: Sequence[Facts]) -> list[int]:
-    """Return where the narrowest, widest, lowest and highest images are."""
-    sizes = {fact.size: place for place, fact in enumerate(facts) if fact.size}
+def _extremes(facts: Sequence[Facts]) -> list[Facts]:
+    """Return the narrowest, widest, lowest and highest images, each once."""
+    sizes = {fact.size: fact for fact in facts if fact.size}
     if not sizes:
         return []
     ends = [some(sizes, key=lambda size: size[axis]) for axis in (0, 1) for some in (min, max)]

@@ -8,8 +8,9 @@ from mmengine import fileio
 from mmseg.datasets.transforms import LoadAnnotations
 from PIL import Image
 
-from mmconvnext.data.orientation import turned_to
+from mmconvnext.data.orientation import fitted
 from mmconvnext.errors import UserError, first_line
+from mmconvnext.segmentation.class_weights import ignore_pixels_in_class_weights
 
 _EIGHT_BITS = ('1', 'L', 'P')  # pillow's modes with one channel, of ids from 0 to 255
 
@@ -22,6 +23,7 @@ def name_unusable_files() -> None:
     the size before or after EXIF turns the image, the label map is turned like the image. This
     applies to the current process and processes forked from it; safe to call again.
     """
+    ignore_pixels_in_class_weights()  # for mmseg's own heads
     load = LoadAnnotations._load_seg_map
     if hasattr(load, '__wrapped__'):
         return
@@ -32,7 +34,16 @@ def name_unusable_files() -> None:
         try:
             _require_ids(path, self)
             load(self, results)
-            results['gt_seg_map'] = _like_the_image(path, results)
+            if 'ori_shape' in results:
+                image = results['img_path']
+                results['gt_seg_map'] = fitted(
+                    tuple(results['ori_shape'][:2]),
+                    results['gt_seg_map'],
+                    image,
+                    name=path,
+                    like=f'like {image}',
+                    remedy='label this image again, or remove both',
+                )
         except UserError:
             raise
         except Exception as error:  # decoders may raise anything
@@ -67,16 +78,3 @@ def _require_ids(path: str, options: LoadAnnotations) -> None:
             f'{path}: expected ids from 0 to 255, got {wrong[0]}, which mmseg takes modulo 256; '
             'write other ids, and 255 for ignored pixels'
         )
-
-
-def _like_the_image(path: str, results: dict) -> np.ndarray:
-    labels, size = results['gt_seg_map'], results.get('ori_shape')
-    if size is None or labels.shape == (size := tuple(size[:2])):
-        return labels
-    turned = turned_to(size, labels, results['img_path'])
-    if turned is None:
-        raise UserError(
-            f'{path}: expected {size[1]} × {size[0]} pixels, like {results["img_path"]}, got '
-            f'{labels.shape[1]} × {labels.shape[0]}; label this image again, or remove both'
-        )
-    return turned

@@ -13,6 +13,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from mmconvnext.errors import ArgumentError
+from mmconvnext.segmentation.class_weights import ignore_pixels_in_class_weights
 from mmconvnext.segmentation.row_bands import Tile, full_precision, interpolation
 from mmconvnext.segmentation.whole_loss import whole_loss
 
@@ -227,10 +228,12 @@ class FastPixelLoss(BaseDecodeHead):
     It must be the first base class. It applies to one averaged softmax cross entropy without class
     weights and pixel sampler; other heads compute like mmseg. Keys, shapes and, up to rounding,
     values are the same, but in the accuracy every one of several largest logits counts as the
-    predicted class. ``fast=False`` computes like mmseg.
+    predicted class, and class weights work where pixels are ignored. ``fast=False`` computes
+    like mmseg.
     """
 
     def __init__(self, fast: bool = True, **kwargs: object) -> None:
+        ignore_pixels_in_class_weights()
         super().__init__(**kwargs)
         self.fast = fast
 

@@ -110,6 +110,10 @@ def write_image(stem: Path, rgb: np.ndarray, kind: str) -> None:
     """Write an image, as ``MODE ENDING`` or ``ENDING`` says."""
     *modes, ending = kind.split()
     path = f'{stem}.{ending}'
+    if 'F' in modes or 'I' in modes or 'pages' in modes:
+        pages = [rgb[..., 0] / np.float32(255)] if 'F' in modes else [rgb[..., 0].astype(np.int16)]
+        cv2.imwritemulti(path, [*rgb.transpose(2, 0, 1)] if 'pages' in modes else pages)
+        return
     bits = next((int(mode) for mode in modes if mode.isdigit()), 8)
     if bits > 8:
         pixels = rgb[..., ::-1].astype(np.uint16) << (bits - 8)
@@ -143,6 +147,24 @@ def rewrite(pattern: str, change: Callable[[np.ndarray], np.ndarray]) -> Callabl
 
 def remove(pattern: str) -> Callable[[Path], None]:
     return lambda root: [path.unlink() for path in sorted(root.glob(pattern))]
+
+
+def ignore(labels: np.ndarray) -> np.ndarray:
+    return np.full_like(labels, 255)
+
+
+def copy_first(place: str) -> Callable[[Path], None]:
+    def spoil(root: Path) -> None:
+        (root / place).parent.mkdir(exist_ok=True)
+        shutil.copy(root / 'train/images/train0.jpg', root / place)
+
+    return spoil
+
+
+def break_link(root: Path) -> None:
+    path = root / 'train/images/train3.jpg'
+    path.unlink()
+    path.symlink_to('nowhere.jpg')
 
 
 def copy_to_validation(root: Path) -> None:
@@ -293,6 +315,10 @@ def det(
 THREE = ('--classes', 'a', 'b', 'c')
 TWO = ('--classes', 'ground', 'thing')
 ONE = ('--classes', 'trail')
+WEIGHTS = (
+    'model.decode_head.loss_decode.class_weight=[1,2,3]',
+    'model.decode_head.loss_decode.avg_non_ignore=True',
+)
 MIXED = ((48, 48), (120, 150), (64, 200))
 CASES = [
     seg('2 classes 0/1', True),
@@ -327,7 +353,7 @@ CASES = [
     ),
     seg(
         'nothing labelled in validation', False, *TWO,
-        spoil=rewrite('val/labels/*', lambda ids: ids * 0 + np.uint8(255)),
+        spoil=rewrite('val/labels/*', ignore),
     ),
     seg('palette', True, ids=(0, 1, 2), labels='P'),
     seg('coloured labels', False, labels='RGB'),
@@ -347,6 +373,9 @@ CASES = [
     seg('12-bit png', False, image='12 png'),
     seg('12-bit grey tif', False, image='L 12 tif'),
     seg('10-bit tif', False, image='10 tif'),
+    seg('16-bit tif with signs', False, image='I tif'),
+    seg('tif of floats', False, image='F tif'),
+    seg('tif of 3 pages', True, image='pages tif'),
     seg('mixed sizes', True, sizes=MIXED),
     seg('mixed sizes, validation in batches', False, sizes=MIXED, counts=(6, 4),
         train=('val_dataloader.batch_size=2', 'test_dataloader.batch_size=2')),
@@ -364,6 +393,14 @@ CASES = [
     seg('an image missing', True, spoil=remove('train/images/train3.jpg')),
     seg('an image in two splits', False, spoil=copy_to_validation),
     seg('labels of another size', False, spoil=rewrite('train/labels/*', lambda ids: ids[:40])),
+    seg('one label map ignored', True, spoil=rewrite('train/labels/train3.png', ignore)),
+    seg('training labels ignored', False, spoil=rewrite('train/labels/*', ignore)),
+    seg('class weights, 255 ignored', True, *THREE, ids=(0, 1, 2, 255), train=WEIGHTS),
+    seg('class weights of another number', False, *TWO, train=WEIGHTS),
+    seg('hidden files', True, spoil=copy_first('train/images/._train0.jpg')),
+    seg('a hidden folder', False, spoil=copy_first('train/images/.copies/train0.jpg')),
+    seg('a broken link', False, spoil=break_link),
+    seg('an empty name', False, '--classes', '', 'thing'),
     seg('workers without workers', True, train=('train_dataloader.persistent_workers=True',)),
     det('4 categories', True),
     det('1 category', True, change=only(0)),

@@ -78,6 +78,7 @@ def test_what_cannot_be_is_one_line(found, classes, reduce, ignored, part: str) 
 @pytest.mark.parametrize(
     ('found', 'reduced', 'part'),
     [
+        ((255,), False, 'got only ignored pixels'),
         ((0,), False, 'got only id 0:'),
         ((1, 255), False, 'got only id 1:'),
         ((0, 1), True, 'apart from 0, which is ignored: .* give --no-reduce-zero-label'),
@@ -99,6 +100,9 @@ def test_classes_come_from_words_or_a_file(tmp_path: Path) -> None:
     assert read_classes(None) is None
     with pytest.raises(UserError, match="got 'a' twice"):
         read_classes(['a', 'a'])
+    for empty in ('', ' '):
+        with pytest.raises(UserError, match='got an empty one'):
+            read_classes([empty, 'b'])
     file.write_text('\n')
     with pytest.raises(UserError, match='got an empty file'):
         read_classes([str(file)])
@@ -144,7 +148,11 @@ def test_colours_are_no_ids(folders: tuple[str, str], tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r'one_mask\.png: expected one channel .* got 3 channels'):
         read_labelled(found)
     Image.fromarray(np.full((3, 4), 300, np.uint16)).save(tmp_path / 'labels/a/one_mask.png')
-    with pytest.raises(UserError, match='got ids up to 300'):
+    with pytest.raises(UserError, match='got ids 300'):
+        read_labelled(found)
+    Image.fromarray(np.full((3, 4), -1, np.int32)).save(tmp_path / 'labels/a/one_mask.tif')
+    (tmp_path / 'labels/a/one_mask.tif').rename(tmp_path / 'labels/a/one_mask.png')
+    with pytest.raises(UserError, match='got ids -1;'):
         read_labelled(found)
 
 
@@ -153,3 +161,16 @@ def test_a_file_of_classes_in_another_encoding_is_told_in_one_line(tmp_path: Pat
     with pytest.raises(UserError, match='expected a file of names in UTF-8') as caught:
         read_classes([str(tmp_path / 'a.txt')])
     assert '\n' not in str(caught.value)
+
+
+def test_hidden_files_and_broken_links(folders: tuple[str, str], tmp_path: Path) -> None:
+    (tmp_path / 'images/a/._one.jpeg').touch()
+    assert find_labelled(*folders).names == ['a/one', 'a/one_more']
+    (tmp_path / 'images/two.jpeg').symlink_to('nowhere')
+    with pytest.raises(UserError, match=r'two\.jpeg: expected a file, got a link to nowhere'):
+        find_labelled(*folders)
+    (tmp_path / 'images/two.jpeg').unlink()
+    (tmp_path / 'images/.ipynb_checkpoints').mkdir()
+    (tmp_path / 'images/.ipynb_checkpoints/one.jpeg').touch()
+    with pytest.raises(UserError, match=r'no hidden folders, got \.ipynb_checkpoints/one\.jpeg'):
+        find_labelled(*folders)

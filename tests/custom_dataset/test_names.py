@@ -74,7 +74,7 @@ def test_categories_are_read_as_they_were_written(
 
 
 @settings(max_examples=10, deadline=None)
-@given(st.lists(TEXT, min_size=2, max_size=6, unique=True))
+@given(st.lists(TEXT.filter(str.strip), min_size=2, max_size=6, unique=True))
 @example(list(NAMES[:6]))
 @example(list(NAMES[6:]))
 def test_classes_are_read_as_they_were_written(

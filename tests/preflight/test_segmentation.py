@@ -206,3 +206,20 @@ def test_an_ending_that_no_picture_has(check) -> None:
         config.train_dataloader.dataset.img_suffix = '.tif'
 
     assert 'no *.tif in ' in check(configure)['no images'].message
+
+
+def test_nothing_labelled_is_an_error_if_it_is_everything(root: Path, check) -> None:
+    write(root / LABELS, np.zeros((64, 64), np.uint8))
+    assert check()['nothing labelled'].level == 'warning'
+    for path in (root / LABELS).parent.iterdir():
+        write(path, np.zeros((64, 64), np.uint8))
+    assert check()['nothing labelled'].level == 'error'
+
+
+def test_a_broken_link_is_named_and_a_hidden_file_is_not(root: Path, check) -> None:
+    (root / PICTURE).unlink()
+    (root / PICTURE).symlink_to('nowhere.jpg')
+    (root / LABELS).with_name('._a.png').touch()
+    found = check()
+    assert found['broken links'].offenders == [str(root / PICTURE)]
+    assert 'labels without image' not in found

@@ -14,6 +14,9 @@ from mmconvnext.command_line.overrides import override
 from mmconvnext.data.detection_samples import write_detection_samples
 from mmconvnext.errors import UserError
 from mmconvnext.preflight import preflight, require_ready
+from mmconvnext.preflight.findings import Findings
+from mmconvnext.preflight.pictures import check_pixel_formats
+from mmconvnext.preflight.read_files import Facts
 from tests.conftest import CONFIGS
 
 
@@ -30,15 +33,20 @@ def config(root: Path) -> Config:
 
 
 def rewrite(root: Path, change: Callable[[np.ndarray], np.ndarray], folder: str = 'images') -> None:
+    rewrite_as('.png', root, change, folder)
+
+
+def rewrite_as(
+    ending: str, root: Path, change: Callable[[np.ndarray], np.ndarray], folder: str = 'images'
+) -> None:
     for path in root.glob(f'{folder}/*/*'):
-        path.with_suffix('.png').write_bytes(
-            cv2.imencode('.png', change(cv2.imread(str(path), cv2.IMREAD_UNCHANGED)))[1]
-        )
+        pixels = change(cv2.imread(str(path), cv2.IMREAD_UNCHANGED))
+        path.with_suffix(ending).write_bytes(cv2.imencode(ending, pixels)[1])
 
 
-def read_png(config: Config) -> None:
+def read_png(config: Config, ending: str = '.png') -> None:
     for split in ('train', 'val', 'test'):
-        config[f'{split}_dataloader'].dataset.img_suffix = '.png'
+        config[f'{split}_dataloader'].dataset.img_suffix = ending
 
 
 def test_good_data_are_ready(config: Config) -> None:
@@ -62,10 +70,23 @@ def softmax_of_one_channel(config: Config) -> None:
     config.model.decode_head.update(num_classes=2, out_channels=1, threshold=0.5)
 
 
+def weigh(config: Config, classes: int, **options: object) -> None:
+    weights = [1.0] * classes
+    config.model.decode_head.loss_decode = dict(
+        type='CrossEntropyLoss', class_weight=weights, **options
+    )
+
+
 DEFECTS = {
     'sizes in a batch': (enlarge_first, None, r'of one size in a batch of 8, .* add a RandomCrop'),
     'small images': (reduce_first, None, r'expected 32 × 32 pixels or more .* got 64 × 20; add'),
     'one class': (None, lambda c: c.model.decode_head.update(num_classes=1), 'name the background'),
+    'num_classes': (None, lambda c: c.model.decode_head.update(num_classes=9), 'got 9; set it'),
+    'class_weight': (
+        None,
+        lambda c: weigh(c, 3),
+        r'loss_decode\.class_weight: expected 6 .* got 3',
+    ),
     'one channel': (None, softmax_of_one_channel, 'expected use_sigmoid=True for out_channels=1'),
 }
 
@@ -87,22 +108,42 @@ def test_what_would_fail_is_one_line_before_the_run(kind: str, root: Path, confi
 def test_sigmoid_of_one_channel_is_fine(config: Config) -> None:
     softmax_of_one_channel(config)
     config.model.decode_head.loss_decode = dict(type='CrossEntropyLoss', use_sigmoid=True)
+    config.train_dataloader.dataset.metainfo = config.val_dataloader.dataset.metainfo = dict(
+        classes=('ground', 'thing')
+    )
+    config.model.auxiliary_head = None
+    assert require_ready(config) == []
+    weigh(config, 1, use_sigmoid=True)
     assert require_ready(config) == []
 
 
+def test_weights_of_a_sigmoid_are_refused(config: Config) -> None:
+    weigh(config, 6, use_sigmoid=True)
+    with pytest.raises(UserError, match='expected none with use_sigmoid=True, got 6 weights'):
+        require_ready(config)
+
+
 @pytest.mark.parametrize(
-    ('change', 'part', 'level'),
+    ('ending', 'change', 'part', 'level'),
     [
-        (lambda rgb: rgb.astype(np.uint16) << 4, 'values are 0…15 of 255', 'error'),
-        (lambda rgb: rgb.astype(np.uint16) << 8, 'values are 0…2', 'warning'),
-        (lambda rgb: np.dstack([rgb, rgb[..., 0]]), 'the model gets 3 channels', 'warning'),
+        ('.png', lambda rgb: rgb.astype(np.uint16) << 4, 'values are 0…15 of 255', 'error'),
+        ('.tif', lambda rgb: rgb[..., 0].astype(np.int16) << 4, 'values are 0…15 of', 'error'),
+        ('.tif', lambda rgb: np.float32(rgb[..., 0]), '32-bit floats or other', 'error'),
+        ('.png', lambda rgb: rgb.astype(np.uint16) << 8, 'values are 0…2', 'warning'),
+        ('.png', lambda rgb: np.dstack([rgb, rgb[..., 0]]), 'the model gets 3', 'warning'),
     ],
 )
-def test_pixel_formats_are_told(change, part: str, level: str, root: Path, config: Config) -> None:
-    rewrite(root, change)
-    read_png(config)
-    notices = require_ready(config)
-    assert [part in notice for notice in notices] == [True, True], notices
+def test_pixel_formats_are_told(
+    ending: str, change, part: str, level: str, root: Path, config: Config
+) -> None:
+    rewrite_as(ending, root, change)
+    read_png(config, ending)
+    if level == 'error':
+        with pytest.raises(UserError, match=part):
+            require_ready(config)
+    else:
+        notices = require_ready(config)
+        assert [part in notice for notice in notices] == [True, True], notices
     for opened in (True, False):
         found = preflight(config, open_files=opened).findings
         assert [(f.level, f.split) for f in found.everywhere if part in f.message] == [
@@ -161,3 +202,12 @@ def test_masks_are_not_evaluated_without_a_mask_head(tmp_path: Path) -> None:
     config.model.roi_head.mask_head = None
     with pytest.raises(UserError, match="expected 'bbox' for a model without a mask head"):
         require_ready(config)
+
+
+@pytest.mark.parametrize('channels', range(1, 7))
+def test_bands_beyond_colour_are_told(channels: int) -> None:
+    findings = Findings()
+    check_pixel_formats([Facts('a.tif', (4, 4), channels=channels)], findings)
+    assert [f.offenders for f in findings.everywhere] == (
+        [] if channels in (1, 3) else [[f'a.tif ({channels} channels)']]
+    )
