@@ -3,6 +3,7 @@
 import difflib
 import re
 from collections.abc import Iterable
+from itertools import chain
 
 # difflib's ratio of similarity. An unknown name that may be right is a mistake only if it is
 # almost a known one: 'optim_wraper', but not 'train_dataset', which resembles 'train_dataloader'.
@@ -13,7 +14,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ``'; did you mean NAME?'`` with the nearest known name, or ''."""
     known = list(known)
     initials = ''.join(word[:1] for word in name.split('_'))  # learning_rate: lr
-    meant = [*difflib.get_close_matches(name, known, 1, _SIMILAR), *({initials} & {*known})]
+    close = (difflib.get_close_matches(n, known, 1, _SIMILAR) for n in (name, name.lower()))
+    meant = [*chain(*close), *({initials} & {*known})]
     return f'; did you mean {meant[0]}?' if meant else ''
 
 
@@ -22,5 +24,5 @@ def is_almost(name: str, known: Iterable[str]) -> bool:
 
     Names such as ``val_evaluator_coco`` and ``img_path2`` are made from a known one on purpose.
     """
-    near = difflib.get_close_matches(name, [*known], 1, _ALMOST_EQUAL)
+    near = difflib.get_close_matches(name.lower(), [*known], 1, _ALMOST_EQUAL)
     return bool(near) and not re.fullmatch(re.escape(near[0]) + r'(_\w+|\d+)', name)
