@@ -6,10 +6,9 @@ import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from mmengine.runner.priority import get_priority
+from mmengine.runner.priority import Priority
 
 _HIGH = sys.float_info.max  # infinity is not possible
-_PLAIN = (bool, int, float, str, list, tuple, dict)
 # Other packages may give a name another meaning.
 _JUDGED = ('builtins', 'mmcv', 'mmconvnext', 'mmdet', 'mmengine', 'mmpretrain', 'mmseg', 'torch')
 
@@ -21,22 +20,26 @@ class Possible(NamedTuple):
     includes: Callable[[object], bool]
 
 
-def _numbers(
-    words: str, low: float, high: float = _HIGH, *excluded: float, whole: bool = False
-) -> Possible:
-    """Return the numbers from ``low`` to ``high`` without some, and lists of them."""
+def _each(words: str, is_possible: Callable[[Any], bool]) -> Possible:
+    """Return the scalars that pass a test, lists of them, and anything else."""
 
     def includes(value: object) -> bool:
         if isinstance(value, list | tuple):
             return all(map(includes, value))
-        if value is None or isinstance(value, dict):
-            return True
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return False
-        is_allowed = low <= value <= high and value not in excluded
-        return is_allowed and (not whole or value == int(value))
+        return not isinstance(value, bool | int | float | str) or is_possible(value)
 
     return Possible(words, includes)
+
+
+def _numbers(
+    words: str, low: float, high: float = _HIGH, *excluded: float, whole: bool = False
+) -> Possible:
+    def is_possible(value: Any) -> bool:
+        if isinstance(value, bool | str) or not low <= value <= high or value in excluded:
+            return False
+        return not whole or value == int(value)
+
+    return _each(words, is_possible)
 
 
 def _whole(low: int, high: float = _HIGH) -> Possible:
@@ -45,36 +48,23 @@ def _whole(low: int, high: float = _HIGH) -> Possible:
 
 
 def _one_of(*words: str) -> Possible:
-    def includes(value: object) -> bool:
-        if isinstance(value, list | tuple):
-            return all(map(includes, value))
-        return value in words or not isinstance(value, _PLAIN)
-
-    return Possible(f'one of {", ".join(words)}', includes)
+    return _each(f'one of {", ".join(words)}', lambda value: value in words)
 
 
 def _of_type(words: str, *types: type) -> Possible:
     """Return the values of some types, None and objects that are no plain data."""
-    return Possible(words, lambda value: isinstance(value, types) or not isinstance(value, _PLAIN))
-
-
-def _is_pair_of_rates(value: Any) -> bool:
-    return value is None or (
-        isinstance(value, list | tuple) and len(value) == 2 and _RATE[1](value)
-    )
-
-
-def _is_priority(value: Any) -> bool:
-    try:
-        return value is None or get_priority(value) >= 0
-    except (LookupError, TypeError, ValueError):
-        return False
+    plain = (bool, int, float, str, list, tuple, dict)
+    return Possible(words, lambda value: isinstance(value, types) or not isinstance(value, plain))
 
 
 _POSITIVE = _numbers('a positive number', 0, _HIGH, 0)
 _NOT_NEGATIVE = _numbers('a number, 0 or more', 0)
 _FRACTION = _numbers('a number from 0 to 1', 0, 1)
 _RATE = _numbers('a number in [0, 1)', 0, 1, 1)
+_PRIORITY = _each(
+    'a number from 0 to 100, LOW, NORMAL, HIGH, …',
+    lambda value: value in range(101) or str(value).upper() in Priority.__members__,
+)
 _DROPOUT = _numbers('a number in [0, 1), or -1 for none', -1, 1, 1)
 _SIZE = _whole(1, 65_536)
 _INTERVAL = _numbers('a whole number, 1 or more, or -1 for never', -1, _HIGH, 0, whole=True)
@@ -108,9 +98,7 @@ _POSSIBLE = {
     r'train_cfg\.(max_iters|max_epochs|val_interval)': _whole(1),
     r'train_cfg\.val_begin': _whole(0),
     r'(default|custom)_hooks\.\w+\.interval': _INTERVAL,
-    r'(default|custom)_hooks\.\w+\.priority': Possible(
-        "0 to 100, or one such as 'LOW' or 'HIGH'", _is_priority
-    ),
+    r'(default|custom)_hooks\.\w+\.priority': _PRIORITY,
     r'(default|custom)_hooks\.\w+\.rule': _one_of('greater', 'less'),
     r'custom_hooks\.\d+\.momentum': _numbers('a number between 0 and 1', 0, 1, 0, 1),
     r'log_processor\.window_size': _whole(1),
@@ -118,7 +106,9 @@ _POSSIBLE = {
     r'optim_wrapper\.(.+\.)?optimizer\.lr': _POSITIVE,
     r'optim_wrapper\.(.+\.)?(weight_decay|eps)': _NOT_NEGATIVE,
     r'optim_wrapper\.(.+\.)?momentum': _RATE,
-    r'optim_wrapper\.(.+\.)?betas': Possible('two numbers in [0, 1)', _is_pair_of_rates),
+    r'optim_wrapper\.(.+\.)?betas': Possible(
+        'two numbers in [0, 1)', lambda v: isinstance(v, list | tuple) and _RATE.includes(v)
+    ),
     r'optim_wrapper\.dtype': _one_of('float16', 'bfloat16', 'float32', 'float64'),
     r'optim_wrapper\.loss_scale': Possible(
         "a positive number, 'dynamic' or a dict", lambda v: v == 'dynamic' or _POSITIVE.includes(v)
