@@ -3,7 +3,6 @@
 import difflib
 import re
 from collections.abc import Iterable
-from itertools import chain
 
 # difflib's ratio of similarity. An unknown name that may be right is a mistake only if it is
 # almost a known one: 'optim_wraper', but not 'train_dataset', which resembles 'train_dataloader'.
@@ -14,8 +13,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ``'; did you mean NAME?'`` with the nearest known name, or ''."""
     known = list(known)
     initials = ''.join(word[:1] for word in name.split('_'))  # learning_rate: lr
-    close = (difflib.get_close_matches(n, known, 1, _SIMILAR) for n in (name, name.lower()))
-    meant = [*chain(*close), *({initials} & {*known})]
+    meant = [*_near(name, known, _SIMILAR), *({initials} & {*known})]
     return f'; did you mean {meant[0]}?' if meant else ''
 
 
@@ -24,5 +22,10 @@ def is_almost(name: str, known: Iterable[str]) -> bool:
 
     Names such as ``val_evaluator_coco`` and ``img_path2`` are made from a known one on purpose.
     """
-    near = difflib.get_close_matches(name.lower(), [*known], 1, _ALMOST_EQUAL)
+    near = _near(name, [*known], _ALMOST_EQUAL)
     return bool(near) and not re.fullmatch(re.escape(near[0]) + r'(_\w+|\d+)', name)
+
+
+def _near(name: str, known: list[str], ratio: float) -> list[str]:
+    one, other = (difflib.get_close_matches(n, known, 1, ratio) for n in (name, name.lower()))
+    return one or other

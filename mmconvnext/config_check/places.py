@@ -93,7 +93,7 @@ _NEEDS_TYPE = re.compile(
 )
 
 _REGISTERED = re.compile(
-    r'model\..*\b(\w+_head|mask_head|backbone|neck|loss_\w+|\w+_(coder|generator|extractor))(\.\d+)?'
+    r'model\..*\b(\w+_head|backbone|neck|loss_\w+|\w+_(coder|generator|extractor))(\.\d+)?'
     r'|model\..*\b(assigner|sampler|norm_cfg|init_cfg)(\.\d+)?|visualizer\.vis_backends\.\d+'
     r'|optim_wrapper|(train|val|test)_cfg|log_processor'
 )

@@ -135,7 +135,9 @@ _POSSIBLE = {
     r'model\.test_cfg\.mode': _one_of('slide', 'whole', 'slide_flip'),
     r'model\.(.+\.)?(nms_pre|max_per_img|mask_size)': _whole(-1),
     r'model\.(.+\.)?nms\.type': _one_of('nms', 'soft_nms', 'nms_rotated', 'nms_quadri'),
-    r'env_cfg\.cudnn_benchmark': _of_type('True or False', bool),
+    r'env_cfg\.cudnn_benchmark|auto_scale_lr\.enable|train_cfg\.by_epoch': _of_type(
+        'True or False', bool
+    ),
     r'env_cfg\.mp_cfg\.mp_start_method': _one_of('fork', 'spawn', 'forkserver'),
     r'env_cfg\.mp_cfg\.opencv_num_threads': _whole(0, 1_024),
     r'launcher': _one_of('none', 'pytorch', 'slurm', 'mpi'),

@@ -17,6 +17,6 @@ def is_used(config: Mapping, variable: str) -> bool:
     value = config[variable]
     others = {name: entry for name, entry in config.items() if name != variable}
     return any(
-        found == value and (isinstance(value, dict) or key.endswith(f'.{variable}'))
+        found == value != {} and (isinstance(value, dict) or key.endswith(f'.{variable}'))
         for key, found in entries(others)
     )

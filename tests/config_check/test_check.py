@@ -80,6 +80,8 @@ OF_SEGMENTOR = [
     ('param_scheduler.0.type="LinarLR"', '', 'LinearLR'),
     ('visualizer.vis_backends.0.type="TensorboardBackend"', '', 'TensorboardVisBackend'),
     ('train_cfg.type="IterBasedTrainLop"', '', 'IterBasedTrainLoop'),
+    ('tta_model.type="SegTTAmodel"', '', 'SegTTAModel'),
+    ('model.decode_head.act_cfg.type="RELU"', '', 'ELU'),
     ('runner_type="Runer"', '', 'Runner'),
     ('default_scope="mmsegg"', '', 'mmseg'),
     ('default_scope=3', '', ''),
@@ -137,6 +139,7 @@ OF_SEGMENTOR = [
     ('param_scheduler.0.begin=2000', 'param_scheduler.0.end', ''),
     ('val_evaluator.iou_metrics=["mIou"]', '', ''),
     ('env_cfg.cudnn_benchmark="maybe"', '', ''),
+    ('train_cfg.by_epoch="no"', '', ''),
     ('log_processor.window_size=0', '', ''),
     ('launcher="pytorc"', '', ''),
 ]
