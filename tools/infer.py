@@ -35,12 +35,16 @@ from mmconvnext.inference.results import open_results
 from mmconvnext.inference.run import Unreadable, run
 from mmconvnext.inference.summary import summary, table
 
+# The entries of a config that are used here.
+_READ = ('model', 'test_dataloader', 'default_scope')
+
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     options.add_config_arguments(parser)
+    options.add_config_check_argument(parser)
     parser.add_argument('checkpoint', help='checkpoint file, URL or hf://OWNER/REPOSITORY/FILE')
     parser.add_argument(
         'inputs', nargs='+', metavar='images', help='images, folders, globs, videos'
@@ -92,7 +96,7 @@ def list_unreadable(unreadable: Sequence[Unreadable], number: int) -> None:
 def main() -> None:
     arguments = parse_arguments()
     options.force_safe_loading()
-    config = options.load_config(arguments)
+    config = options.load_config(arguments, _READ)
     inputs = find_inputs(arguments.inputs, leave_out=arguments.out)
     predictor = load_predictor(config, arguments.checkpoint, arguments.device, arguments.score_thr)
     make_folder('--out', arguments.out)

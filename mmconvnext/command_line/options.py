@@ -5,7 +5,7 @@ Each function changes the config in place; some return notices for the log.
 
 import argparse
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict, DictAction
@@ -14,7 +14,9 @@ from mmconvnext.checkpoints.read import read_checkpoint
 from mmconvnext.command_line.hardware import disable_amp
 from mmconvnext.command_line.overrides import override
 from mmconvnext.config.config_file import read_config, unusable_config
-from mmconvnext.config_check import READ, did_you_mean, require_correct
+from mmconvnext.config_check import did_you_mean, require_correct
+from mmconvnext.config_check.places import FORMER, READ
+from mmconvnext.config_check.variables import entries
 from mmconvnext.errors import UserError
 
 # Backbones and models that load their weights themselves, strictly.
@@ -83,8 +85,10 @@ def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
                         'launcher')  # fmt: skip
 
 
-def load_config(arguments: argparse.Namespace) -> Config:
+def load_config(arguments: argparse.Namespace, parts: Sequence[str] = ()) -> Config:
     """Read the config file and apply those shared arguments that the tool has.
+
+    ``parts`` are the entries that the tool reads; default: all.
 
     Raises:
         UserError: the file is missing or is not a config.
@@ -94,7 +98,8 @@ def load_config(arguments: argparse.Namespace) -> Config:
         os.environ.setdefault('LOCAL_RANK', str(arguments.local_rank))
     config = read_config(arguments.config)
     given = getattr(arguments, 'cfg_options', None) or {}
-    _check_keys(config, given)
+    checked = getattr(arguments, 'config_check', True)
+    _check_keys(config, given, variables=not checked)
     try:
         override(config, given)
     except Exception as error:  # a config is Python and may raise anything
@@ -102,20 +107,33 @@ def load_config(arguments: argparse.Namespace) -> Config:
     if not isinstance(config.get('model'), dict):
         raise UserError(f'{arguments.config}: expected a config with a model, found none')
     if getattr(arguments, 'config_check', False):
-        require_correct(config)
+        require_correct(config, parts)
     config.launcher = getattr(arguments, 'launcher', 'none')
     default = str(Path('work_dirs') / Path(arguments.config).stem)
     config.work_dir = getattr(arguments, 'work_dir', None) or config.get('work_dir') or default
     return config
 
 
-def _check_keys(config: Config, options: dict) -> None:
-    known = {*config, *READ}
+def _check_keys(config: Config, options: dict, *, variables: bool) -> None:
+    """Raise a UserError for an option without effect; ``variables`` allows those on a variable."""
+    known = {*READ, 'data_root', 'data_hint', *(config if variables else ())}
     for key in options:
         root = key.split('.')[0]
         if root not in known:
-            hint = did_you_mean(root, known)
-            raise UserError(f'--cfg-options {key}: expected an entry of the config{hint}')
+            meant = FORMER.get(root) or ' or '.join(_replacements(config, key))
+            hint = f'; did you mean {meant}?' if meant else did_you_mean(root, known)
+            got = ', got a variable of the file, which was already used' if root in config else ''
+            raise UserError(f'--cfg-options {key}: expected an entry that a run reads{got}{hint}')
+
+
+def _replacements(config: Config, key: str) -> list[str]:
+    """Return the keys of some entries that are copies of a variable, or have its name."""
+    root, dot, rest = key.partition('.')
+    value = config.get(root)
+    places = [*entries({name: value for name, value in config.items() if name in READ})]
+    copies = [at for at, entry in places if value and isinstance(value, list) and entry == value]
+    found = copies or [at for at, _ in places if at.endswith(f'.{root}')]
+    return [f'{at}{dot}{rest}' for at in found[:3]]
 
 
 def force_safe_loading() -> None:

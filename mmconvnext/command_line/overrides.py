@@ -5,6 +5,8 @@ from collections.abc import Mapping
 
 from mmengine.config import Config, ConfigDict
 
+from mmconvnext.data.checks import evaluators
+
 _SPLITS = ('train', 'val', 'test')
 
 
@@ -27,12 +29,6 @@ def override(config: Config, options: Mapping[str, object]) -> None:
         for evaluator in evaluators(config, split):
             if 'ann_file' in evaluator and f'{split}_evaluator.ann_file' not in options:
                 evaluator.ann_file = annotation_file(_dataset(config, split))
-
-
-def evaluators(config: Config, split: str) -> list[ConfigDict]:
-    """Return the metrics of a split; an empty list if there are none."""
-    given = config.get(f'{split}_evaluator') or []
-    return given if isinstance(given, list) else [given]
 
 
 def _dataset(config: Config, split: str) -> ConfigDict:

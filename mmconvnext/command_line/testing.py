@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 
-from mmconvnext.command_line.overrides import evaluators
+from mmconvnext.data.checks import evaluators
 from mmconvnext.errors import UserError
 from mmconvnext.files import make_folder
 

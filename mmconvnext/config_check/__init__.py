@@ -2,6 +2,5 @@
 
 from mmconvnext.config_check.check import ConfigError, find_mistakes, require_correct
 from mmconvnext.config_check.names import did_you_mean
-from mmconvnext.config_check.places import READ
 
-__all__ = ['READ', 'ConfigError', 'did_you_mean', 'find_mistakes', 'require_correct']
+__all__ = ['ConfigError', 'did_you_mean', 'find_mistakes', 'require_correct']

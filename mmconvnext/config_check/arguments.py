@@ -19,8 +19,8 @@ _WORDS = {
     list: 'a list',
 }
 _NAMED = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
-# Their annotations contradict the values that their code takes.
-_WRONG = ('loss_scale', 'eta_min_ratio', 'scale_factor')
+# Their annotations or defaults contradict the values that their code takes.
+_WRONG = ('loss_scale', 'eta_min_ratio', 'scale_factor', 'patch_pad')
 _SEQUENCES = (list, tuple, set, collections.abc.Sequence, collections.abc.Iterable)
 
 
@@ -91,12 +91,16 @@ def unfit(parameter: Parameter, value: object) -> str:
     Many annotations of OpenMMLab are too narrow, so that some values that contradict them pass:
     None, and values like the default.
     """
-    taken = None if parameter.name in _WRONG else _types(parameter.annotation)
-    default = parameter.default
+    taken, default = _types(parameter.annotation), parameter.default
+    if parameter.name in _WRONG or value is None or type(value) is type(default):
+        return ''
     if taken is None and type(default) in (int, float):
         # Without an annotation only a string is certainly wrong.
         return _WORDS[float] if isinstance(value, str) else ''
-    if taken is None or value is None or type(value) is type(default):
+    if taken is None and type(default) in (bool, str):
+        wrong = str if isinstance(default, bool) else bool | int | float
+        return _WORDS[type(default)] if isinstance(value, wrong) else ''
+    if taken is None:
         return ''
     kinds = {next((kind for kind in _WORDS if isinstance(value, kind)), object)}
     if isinstance(value, tuple | list):
@@ -112,6 +116,8 @@ def unfit(parameter: Parameter, value: object) -> str:
 
 def _types(annotation: Any) -> set[type] | None:
     """Return the types among those of ``_WORDS`` that an annotation allows; None: any."""
+    if isinstance(annotation, str):  # in a file with postponed evaluation of annotations
+        annotation = next((kind for kind in _WORDS if kind.__name__ == annotation), annotation)
     if inspect.isclass(annotation) and annotation in _WORDS:
         return {annotation}
     if annotation in (None, type(None)):

@@ -1,6 +1,7 @@
 """Compare a config with what would be built from it."""
 
 import inspect
+import re
 import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -14,7 +15,10 @@ from mmconvnext.config_check.free_entries import free_entry
 from mmconvnext.config_check.names import did_you_mean, is_almost
 from mmconvnext.config_check.registered import UnknownTypeError, find_class, is_installed
 from mmconvnext.config_check.values import impossible
+from mmconvnext.config_check.variables import is_used
 from mmconvnext.errors import UserError
+
+_SHOWN = 8  # names in a line
 
 
 class ConfigError(UserError):
@@ -23,26 +27,28 @@ class ConfigError(UserError):
     everywhere = True  # all processes read the same config
 
 
-def require_correct(config: Mapping) -> None:
-    """Check a config without building anything.
+def require_correct(config: Mapping, parts: Sequence[str] = ()) -> None:
+    """Check a config, or only some of its entries, without building anything.
 
     Raises:
         ConfigError: there are mistakes; the message names them all.
     """
-    if mistakes := find_mistakes(config):
+    if mistakes := find_mistakes(config, parts):
         raise ConfigError('\nerror: '.join(mistakes))
 
 
-def find_mistakes(config: Mapping) -> list[str]:
+def find_mistakes(config: Mapping, parts: Sequence[str] = ()) -> list[str]:
     """Return a line for each mistake in a config: the key, what is taken there, the nearest name.
 
-    Nothing is built. Modules in ``custom_imports`` must have been imported before. Classes of
-    packages that are not installed are not checked.
+    ``parts`` are the entries to check; default: all. Nothing is built. Modules in
+    ``custom_imports`` must have been imported before. Classes of packages that are not installed
+    are not checked.
     """
-    found = dict.fromkeys(_Walk(config).mistakes)
+    lines = _Walk(config).mistakes
+    found = [line for line in lines if not parts or re.split('[.:]', line)[0] in parts]
     # test_dataloader is usually a copy of val_dataloader.
     copies = {f'test_{line[4:]}' for line in found if line.startswith('val_')}
-    return [line for line in found if line not in copies]
+    return [line for line in dict.fromkeys(found) if line not in copies]
 
 
 class _Walk:
@@ -61,28 +67,38 @@ class _Walk:
             hint = did_you_mean(self._scope, MODULE2PACKAGE)
             self.mistakes.append(f'default_scope: expected a package, got {self._scope!r}{hint}')
         for key, value in config.items():
-            if key not in places.READ:
-                if key not in places.VARIABLES and is_almost(key, places.READ):
-                    self._unknown(key, places.READ, told='an entry that a run reads')
-            else:
+            if key in places.READ:
                 self._value(key, value, read.get(key), None)
+            elif key in places.FORMER and not is_used(config, key):
+                hint = f'; did you mean {places.FORMER[key]}?'
+                self.mistakes.append(f'{key}: expected an entry that a run reads{hint}')
+            elif key not in places.VARIABLES and is_almost(key, places.READ):
+                hint = did_you_mean(key, places.READ)
+                self.mistakes.append(f'{key}: expected an entry that a run reads{hint}')
+        for trio in places.TOGETHER:
+            given = [key for key in trio if config.get(key) is not None]
+            for key in [key for key in trio if key not in given][:1] if given else ():
+                also = ' and '.join(given)
+                self.mistakes.append(f'{key}: expected a value next to {also}, got none')
 
     def _value(
         self, key: str, value: object, argument: inspect.Parameter | None, owner: Any
     ) -> None:
-        words = impossible(key, value) or (unfit(argument, value) if argument else '')
+        words = impossible(key, value, owner) or (unfit(argument, value) if argument else '')
+        if not words and places.needs_type(key) and isinstance(value, int | float | str):
+            words = 'a dict with type'
         if words:
             self.mistakes.append(f'{key}: expected {words}, got {reprlib.repr(value)}')
             return
         if key in places.NAMED_CLASSES:
-            self._find(key, value, (places.NAMED_CLASSES[key],))
+            self._find(key, value, places.registries_at(key))
         self._visit(key, value, owner)
 
     def _visit(self, key: str, value: object, owner: Any) -> None:
         """Visit what is below a key; ``owner`` is the class that gets it."""
         if isinstance(value, list | tuple):
             for place, item in enumerate(value):
-                self._visit(f'{key}.{place}', item, owner)
+                self._value(f'{key}.{place}', item, None, owner)
         elif isinstance(value, Mapping):
             before, self._scope = self._scope, value.get('_scope_') or self._scope
             self._entry(key, value, owner)
@@ -92,19 +108,22 @@ class _Walk:
         target = self._target(key, entry)
         if key == 'model' and inspect.isclass(target):
             self._classes |= {base.__name__ for base in target.__mro__}
-        arguments = self._arguments(key, entry, target) if target else Arguments({}, True)
-        free = None if target else free_entry(key, self._classes)
-        names, takes_others = free or arguments
+        names, takes_others = (
+            self._arguments(key, entry, target) if target else free_entry(key, self._classes)
+        )
         if names or not takes_others:
             before = [*places.taken_before(key), *getattr(owner, 'LOADING_OPTIONS', ())]
             known = [*names, *before]
             for name in map(str, entry):
                 if name not in known and (not takes_others or is_almost(name, known)):
                     self._unknown(f'{key}.{name}', known)
+        match entry.get('begin', 0), entry.get('end'):
+            case int(begin), int(end) if key.startswith('param_scheduler') and begin >= end:
+                self.mistakes.append(f'{key}.end: expected more than begin, {begin}, got {end}')
         if getattr(target, '__name__', '') in places.UNVISITED:
             return
         for name, value in entry.items():
-            self._value(f'{key}.{name}', value, arguments.named.get(name), target or owner)
+            self._value(f'{key}.{name}', value, names.get(name), target or owner)
 
     def _target(self, key: str, entry: Mapping) -> Callable | None:
         """Return the class or function that gets an entry; None if it is free or not known."""
@@ -151,9 +170,10 @@ class _Walk:
                 self.mistakes.append(f'{key}: expected a registered class, got {kind!r}{hint}')
             return None
 
-    def _unknown(self, key: str, known: Iterable[str], told: str = '') -> None:
+    def _unknown(self, key: str, known: Iterable[str]) -> None:
         known = [name for name in known if name not in places.GIVEN]
-        name = key.rpartition('.')[2]
-        self.mistakes.append(
-            f'{key}: expected {told or ", ".join(known) or "no option"}{did_you_mean(name, known)}'
-        )
+        taken = ', '.join(known[:_SHOWN]) + ', …' * (len(known) > _SHOWN) or 'no option'
+        if hint := did_you_mean(key.rpartition('.')[2], known):
+            self.mistakes.append(f'{key}: expected another name{hint} Taken: {taken}')
+        else:
+            self.mistakes.append(f'{key}: expected {taken}')

@@ -1,15 +1,9 @@
 """Entries of a config that no class's arguments describe: their keys, by hand."""
 
 import re
-from typing import NamedTuple
+from inspect import Parameter
 
-
-class FreeEntry(NamedTuple):
-    """The keys of an entry. If it takes others too, a slip of a known key is still a mistake."""
-
-    keys: tuple[str, ...]
-    takes_others: bool
-
+from mmconvnext.config_check.arguments import Arguments
 
 _MULTIPLES = (
     'custom_keys bias_lr_mult bias_decay_mult norm_decay_mult flat_decay_mult dwconv_decay_mult '
@@ -30,7 +24,7 @@ _TABLE = {
     r'env_cfg\.dist_cfg': 'backend timeout init_method world_size rank ...',
     r'auto_scale_lr': 'enable base_batch_size',
     r'custom_imports': 'imports allow_failed_imports',
-    r'optim_wrapper\.paramwise_cfg\.custom_keys\.[^.]+': 'lr_mult decay_mult ...',
+    r'optim_wrapper\.paramwise_cfg\.custom_keys\..+': 'lr_mult decay_mult ...',
     r'(\w+_dataloader|model)\.(.+\.)?metainfo': 'classes palette ...',
     r'\w+_dataloader\.(.+\.)?data_prefix': 'img img_path seg seg_map_path ...',
     r'\w+_dataloader\.(.+\.)?filter_cfg': 'filter_empty_gt min_size ...',
@@ -61,14 +55,14 @@ _TABLE = {
 }
 
 
-def free_entry(key: str, classes: set[str]) -> FreeEntry | None:
-    """Return what the entry at a key such as ``'model.test_cfg'`` takes; None: anything.
+def free_entry(key: str, classes: set[str]) -> Arguments:
+    """Return what the entry at a key such as ``'model.test_cfg'`` takes.
 
-    ``classes`` are the optimizer wrapper's constructor, the model's class and its ancestors.
+    If it takes other keys too, a slip of a known key is still a mistake. ``classes`` are the
+    optimizer wrapper's constructor, the model's class and its ancestors.
     """
     places = [key, *(f'{name} {key}' for name in classes)]
-    for pattern, names in _TABLE.items():
-        if any(re.fullmatch(pattern, place) for place in places):
-            keys = tuple(name for name in names.split() if name != '...')
-            return FreeEntry(keys, names.endswith('...'))
-    return None
+    found = (t for p, t in _TABLE.items() if any(re.fullmatch(p, place) for place in places))
+    names = next(found, '...').split()
+    named = {name: Parameter(name, Parameter.KEYWORD_ONLY) for name in names if name != '...'}
+    return Arguments(named, '...' in names)

@@ -13,7 +13,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ``'; did you mean NAME?'`` with the nearest known name, or ''."""
     known = list(known)
     initials = ''.join(word[:1] for word in name.split('_'))  # learning_rate: lr
-    meant = [*difflib.get_close_matches(name, known, 1, _SIMILAR), *({initials} & {*known})]
+    meant = [*_near(name, known, _SIMILAR), *({initials} & {*known})]
     return f'; did you mean {meant[0]}?' if meant else ''
 
 
@@ -22,5 +22,10 @@ def is_almost(name: str, known: Iterable[str]) -> bool:
 
     Names such as ``val_evaluator_coco`` and ``img_path2`` are made from a known one on purpose.
     """
-    near = difflib.get_close_matches(name, [*known], 1, _ALMOST_EQUAL)
+    near = _near(name, [*known], _ALMOST_EQUAL)
     return bool(near) and not re.fullmatch(re.escape(near[0]) + r'(_\w+|\d+)', name)
+
+
+def _near(name: str, known: list[str], ratio: float) -> list[str]:
+    one, other = (difflib.get_close_matches(n, known, 1, ratio) for n in (name, name.lower()))
+    return one or other

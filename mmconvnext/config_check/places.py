@@ -13,10 +13,29 @@ from torch.utils.data import DataLoader
 READ = {
     *inspect.signature(Runner.__init__).parameters,
     *('compile', 'find_unused_parameters', 'model_wrapper_cfg', 'sync_bn', 'runner_type'),
-    *('custom_imports', 'tta_model', 'tta_pipeline'),
+    *('custom_imports', 'tta_model', 'tta_pipeline', 'strategy'),
+    *('activation_checkpointing', 'efficient_conv_bn_eval'),
 } - {'self', 'cfg'}
 #: Variables that resemble one of these.
 VARIABLES = ('train_pipeline', 'val_pipeline', 'test_pipeline')
+#: Entries that mmengine 0 read, and what replaced them. Many files still have an unused
+#: 'optimizer' or 'cudnn_benchmark'.
+FORMER = {
+    'checkpoint_config': 'default_hooks.checkpoint',
+    'data': 'train_dataloader',
+    'evaluation': 'train_cfg.val_interval',
+    'log_config': 'default_hooks.logger',
+    'lr_config': 'param_scheduler',
+    'optimizer_config': 'optim_wrapper.clip_grad',
+    'runner': 'train_cfg',
+    'workflow': 'train_cfg.val_interval',
+}
+#: Entries that a run needs together.
+TOGETHER = (
+    ('train_dataloader', 'train_cfg', 'optim_wrapper'),
+    ('val_dataloader', 'val_cfg', 'val_evaluator'),
+    ('test_dataloader', 'test_cfg', 'test_evaluator'),
+)
 #: Hooks that a config need not have.
 DEFAULT_HOOKS = (
     *('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint'),
@@ -34,6 +53,8 @@ _REGISTRIES = {
     r'tta_pipeline\b.*': ('TRANSFORMS',),
     r'\w+_dataloader\b.*': _DATA,
     r'\w+_evaluator\b.*': ('METRICS', 'EVALUATOR'),
+    r'optim_wrapper\.constructor': ('OPTIM_WRAPPER_CONSTRUCTORS',),
+    r'runner_type': ('RUNNERS',),
     r'optim_wrapper\b.*': ('OPTIM_WRAPPERS', 'OPTIMIZERS'),
     r'param_scheduler\b.*': ('PARAM_SCHEDULERS',),
     r'(default|custom)_hooks\b.*': _HOOKS,
@@ -41,11 +62,8 @@ _REGISTRIES = {
     r'log_processor': ('LOG_PROCESSORS',),
     r'(train|val|test)_cfg': ('LOOPS',),
 }
-#: Values that name a class, and those of mmengine's registries that have it.
-NAMED_CLASSES = {
-    'optim_wrapper.constructor': 'OPTIM_WRAPPER_CONSTRUCTORS',
-    'runner_type': 'RUNNERS',
-}
+#: Values that name a class.
+NAMED_CLASSES = ('optim_wrapper.constructor', 'runner_type')
 #: Arguments that name the class which gets the ``**kwargs``.
 FORWARDING = {'resize_type': 'TRANSFORMS', 'ema_type': 'MODELS'}
 
@@ -75,7 +93,7 @@ _NEEDS_TYPE = re.compile(
 )
 
 _REGISTERED = re.compile(
-    r'model\..*\b(\w+_head|mask_head|backbone|neck|loss_\w+|\w+_(coder|generator|extractor))(\.\d+)?'
+    r'model\..*\b(\w+_head|backbone|neck|loss_\w+|\w+_(coder|generator|extractor))(\.\d+)?'
     r'|model\..*\b(assigner|sampler|norm_cfg|init_cfg)(\.\d+)?|visualizer\.vis_backends\.\d+'
     r'|optim_wrapper|(train|val|test)_cfg|log_processor'
 )

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TypeGuard
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 
 from mmconvnext.data.class_folders import require_a_batch, require_classes
 from mmconvnext.errors import UserError
@@ -37,7 +37,7 @@ def require_data(config: Config, *splits: str) -> None:
         require_a_batch(config)
 
 
-def evaluators(config: Config, split: str) -> list[Mapping]:
+def evaluators(config: Config, split: str) -> list[ConfigDict]:
     """Return the evaluators of a split; a config may have one, several or none."""
     given = config.get(f'{split}_evaluator') or []
     return given if isinstance(given, list) else [given]

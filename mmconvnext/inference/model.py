@@ -22,6 +22,7 @@ from mmconvnext.drawing.classes import Classes
 from mmconvnext.errors import UserError, first_line
 from mmconvnext.inference.classes import find_classes, zero_is_reduced
 from mmconvnext.inference.pipeline import Pipeline
+from mmconvnext.runner.building import building
 
 _SMALLEST = 32  # pixels a side, reduced to one by the backbone's strides
 _KINDS = {'mmseg': 'segmentation', 'mmdet': 'detection'}
@@ -85,12 +86,15 @@ def load_predictor(
     with DefaultScope.overwrite_default_scope(scope), warnings.catch_warnings():
         # Warnings of mmseg's losses, which are not used here.
         warnings.filterwarnings('ignore', '``build_loss``|Default ``avg_non_ignore``')
-        model = MODELS.build(config.model)
+        with building('model'):
+            model = MODELS.build(config.model)
     load_strictly(model, content, checkpoint)
     classes = find_classes(config, described(find_meta(content)), model, checkpoint)
     first_id = int(_KINDS[scope] == 'segmentation' and zero_is_reduced(config))
     model = model.to(place).eval()
-    return Predictor(model, Pipeline(config), classes, _KINDS[scope], first_id)
+    with building('test_dataloader'):
+        pipeline = Pipeline(config)
+    return Predictor(model, pipeline, classes, _KINDS[scope], first_id)
 
 
 def _spare_low_scores(model: ConfigDict, score_thr: float) -> None:

@@ -49,6 +49,7 @@ from mmconvnext.hooks.checkpoint import is_sharded
 from mmconvnext.hooks.signals import Signals, leave_signals_to_the_run
 from mmconvnext.registry import RUNNERS
 from mmconvnext.runner.batch_norm import require_values_to_normalise, share_statistics
+from mmconvnext.runner.building import building
 from mmconvnext.runner.peers import peers_needed
 from mmconvnext.runner.random_state import (
     State,
@@ -99,7 +100,8 @@ class Runner(MMEngineRunner):
             cfg = MMEngineConfig(cfg)
         if cfg is not None:
             cfg = Config.of(cfg)  # so that the written config is read with the same values
-        super().__init__(*args, cfg=cfg, **kwargs)
+        with building('the run'):
+            super().__init__(*args, cfg=cfg, **kwargs)
 
     def dump_config(self) -> None:
         """Do nothing: the folder of the config is known only when training or testing starts."""
@@ -164,7 +166,8 @@ class Runner(MMEngineRunner):
             kind = 'EpochBasedTrainLoop' if loop['by_epoch'] else 'IterBasedTrainLoop'
             loop = {**loop, 'type': kind}
             del loop['by_epoch']
-        built: Any = super().build_train_loop(_ours(loop))
+        with building('train_cfg'):
+            built: Any = super().build_train_loop(_ours(loop))
         built.run = partial(self._train_checked, built.run)
         return built
 
@@ -176,7 +179,8 @@ class Runner(MMEngineRunner):
 
     def build_val_loop(self, loop: object) -> Any:
         """Build the evaluation loop, which leaves the random states of the training as they are."""
-        built: Any = super().build_val_loop(loop)
+        with building('val_cfg'):
+            built: Any = super().build_val_loop(loop)
         built.run = partial(self._evaluate_apart, built.run)
         return built
 
@@ -218,7 +222,16 @@ class Runner(MMEngineRunner):
                 'with tools/dist_train.sh, or set optim_wrapper.optimizer.type='
                 f'{optimizer["optimizer_type"]} and remove optimizer_type'
             )
-        return super().build_optim_wrapper(_ours(optim_wrapper))
+        with building('optim_wrapper'):
+            return super().build_optim_wrapper(_ours(optim_wrapper))
+
+    def build_param_scheduler(self, scheduler: Any) -> Any:
+        with building('param_scheduler'):
+            return super().build_param_scheduler(scheduler)
+
+    def build_test_loop(self, loop: Any) -> Any:
+        with building('test_cfg'):
+            return super().build_test_loop(loop)
 
     @staticmethod
     def build_dataloader(dataloader: Any, *args: object, **kwargs: object) -> DataLoader:

@@ -60,6 +60,31 @@ def test_the_config_is_checked_unless_an_option_says_no() -> None:
     assert options.load_config(parse(T, '--no-config-check', *mistake)).train_cfg.maxiters == 5
 
 
+@pytest.mark.parametrize(
+    ('option', 'meant'),
+    [
+        ('max_iters=1', 'train_cfg.max_iters'),
+        ('train_pipeline.2.prob=0.1', 'train_dataloader.dataset.pipeline.2.prob'),
+    ],
+)
+def test_an_option_on_a_variable_is_an_error(tmp_path: Path, option: str, meant: str) -> None:
+    file = tmp_path / 'a.py'
+    file.write_text(
+        'max_iters = 5\ntrain_pipeline = [dict(type="A")] * 3\nmodel = dict(type="B")\n'
+        'train_cfg = dict(max_iters=max_iters)\n'
+        'train_dataloader = dict(dataset=dict(pipeline=train_pipeline))\n'
+    )
+    key = option.split('=')[0]
+    with pytest.raises(UserError) as caught:
+        options.load_config(parse(file, '--cfg-options', option))
+    assert str(caught.value) == (
+        f'--cfg-options {key}: expected an entry that a run reads, got a variable of the file, '
+        f'which was already used; did you mean {meant}?'
+    )
+    allowed = ('--no-config-check', '--cfg-options', option)
+    assert options.load_config(parse(file, *allowed)).model.type == 'B'
+
+
 @pytest.mark.parametrize('text', ['-1', 'a', str(2**32)])
 def test_a_seed_that_numpy_does_not_take_is_an_error(text: str) -> None:
     assert options.seed(str(2**32 - 1)) == 2**32 - 1

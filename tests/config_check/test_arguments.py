@@ -67,7 +67,9 @@ def test_kwargs_go_to_the_next_class(target, named: set[str], takes_others: bool
         (Base, None, 'a', ''),
         (int, 'auto', 'all', ''),  # the annotation contradicts the default
         (Parameter.empty, 0.1, 'a', 'a number'),
-        (Parameter.empty, False, 'on_input', ''),
+        (Parameter.empty, False, 'no', 'True or False'),
+        (Parameter.empty, 'a', 3, 'a string'),
+        ('bool', False, 'no', 'True or False'),
     ],
 )
 def test_types(annotation, default, value, words: str) -> None:

@@ -75,6 +75,12 @@ def test_mistakes_get_one_line_before_anything_is_written(checkpoint, run_tool, 
     assert line.startswith(f'error: {checkpoint} does not fit the model: ')
     assert result.stdout == ''
     assert not (tmp_path / 'found').exists()
+    result = run_tool(
+        *('tools/infer.py', DETECTION, checkpoint, tmp_path / 'a.png'),
+        *('--cfg-options', 'model.test_cfg.rpm=1', 'optim_wrapper.optimiser=1'),  # not used here
+    )
+    (line,) = result.stderr.splitlines()
+    assert line.startswith('error: model.test_cfg.rpm: expected another name; did you mean rpn?')
     result = run_tool('tools/infer.py', DETECTION, checkpoint, 'a.png', '--opacity', 70)
     assert result.returncode == 2
     assert 'argument --opacity: expected a number from 0 to 1, got 70' in result.stderr
