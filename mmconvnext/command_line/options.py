@@ -77,8 +77,8 @@ def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
     add_config_check_argument(parser)
     parser.add_argument('--work-dir', help='folder of logs and results; default: work_dirs/CONFIG')
     parser.add_argument(
-        '--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none', help='who '
-        'how processes are started; pytorch means torchrun',
+        '--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none',
+        help='how processes are started; pytorch means torchrun',
     )  # fmt: skip
     # The spelling depends on the version of torch.distributed.launch.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by the '

@@ -15,7 +15,7 @@ from mmconvnext.preflight.heads import check_heads, check_outputs
 from mmconvnext.preflight.pictures import check_copies
 from mmconvnext.preflight.read_files import Facts, Pair, glance, read_pairs
 from mmconvnext.preflight.segmentation import check_segmentation
-from mmconvnext.preflight.trial import check_run
+from mmconvnext.preflight.trial import check_parts, check_run
 
 # Called with (name of the dataset, images read, total images).
 Report = Callable[[str, int, int], None]
@@ -69,6 +69,8 @@ def preflight(
         read[dataset.name] = facts
     check_copies(read, {dataset.name: dataset.split for dataset in datasets}, findings)
     _check_training_classes(summaries, findings.of_split('train'))
+    if not findings.of('error'):
+        check_parts(config, findings)
     if not findings.of('error'):
         check_run(config, findings)
     return Preflight(findings, summaries)

@@ -3,19 +3,21 @@
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
 
-from mmconvnext.config_types import nested_dicts
+from mmconvnext.config_types import nested_dicts, wrapped_datasets
 from mmconvnext.errors import UserError, first_line
 from mmconvnext.preflight.configured import ConfiguredDataset
 from mmconvnext.preflight.findings import Findings
 from mmconvnext.preflight.pictures import size_text
 from mmconvnext.preflight.read_files import Facts
 from mmconvnext.runner.batch_norm import require_values_to_normalise
+from mmconvnext.runner.building import building
 from mmconvnext.runner.training_data import require_batches
 
 _SMALLEST = 32  # pixels: the stride of ConvNeXt's last stage
@@ -98,6 +100,22 @@ def _extremes(facts: Sequence[Facts]) -> list[Facts]:
         return []
     ends = [some(sizes, key=lambda size: size[axis]) for axis in (0, 1) for some in (min, max)]
     return [sizes[size] for size in dict.fromkeys(ends)]
+
+
+def check_parts(config: Config, findings: Findings) -> None:
+    """Check that the model and the steps of the pipelines can be built."""
+    parts = [('model', partial(MODELS.build, config.model))]
+    for split in ('train', 'val', 'test'):
+        given = (config.get(f'{split}_dataloader') or {}).get('dataset') or {}
+        for dataset in wrapped_datasets(given):
+            build = partial(Compose, dataset.get('pipeline') or [])
+            parts.append((f'{split}_dataloader.dataset.pipeline', build))
+    for key, build in parts:
+        try:
+            with _quiet(config), building(key):
+                build()
+        except UserError as error:
+            findings.of_split(key.split('_')[0]).error('not built', f'{key}: {error}')
 
 
 def check_run(config: Config, findings: Findings) -> None:

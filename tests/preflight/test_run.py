@@ -38,6 +38,21 @@ def test_counts_what_is_there(samples: Path) -> None:
     assert as_json(checked)['errors'] == 0
 
 
+@pytest.mark.parametrize(
+    ('key', 'value', 'split', 'message'),
+    [
+        ('model.decode_head.pool_scales', 3, 'model', 'model: config: UPerHead could not be built'),
+        ('val_dataloader.dataset.pipeline.1.type', 'Compose', 'val', 'val_dataloader.dataset.pipe'),
+    ],
+)
+def test_what_cannot_be_built(samples: Path, key: str, value, split: str, message: str) -> None:
+    config = load(samples)
+    config.merge_from_dict({key: value})
+    (found,) = preflight(config).findings.of('error')
+    assert (found.kind, found.split) == ('not built', split)
+    assert found.message.startswith(message)
+
+
 def test_copies_and_leaks(samples: Path, tmp_path: Path) -> None:
     root = Path(shutil.copytree(samples, tmp_path / 'set'))
     for kind, ending in (('images', 'jpg'), ('annotations', 'png')):
