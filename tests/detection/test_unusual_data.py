@@ -139,13 +139,15 @@ def test_a_picture_without_room_for_an_anchor_is_named(unusual: Path, run_tool, 
     tiny = [image for image in content['images'] if image['file_name'] == 'tiny.png']
     truth = [a for a in content['annotations'] if a['image_id'] == tiny[0]['id']]
     file = tmp_path / 'tiny.json'
-    file.write_text(json.dumps({**content, 'images': tiny, 'annotations': truth}))
+    categories = [*content['categories'], dict(id=91, name='d')]  # as many as the config's heads
+    parts = dict(images=tiny, annotations=truth, categories=categories)
+    file.write_text(json.dumps(parts))
     options = [
         f'train_dataloader.dataset.ann_file={file}',
         f'train_dataloader.dataset.data_prefix.img={unusual / "pictures"}',
-        "train_dataloader.dataset.metainfo.classes=('a','b','c')",
+        "train_dataloader.dataset.metainfo.classes=('a','b','c','d')",
         'train_cfg.val_interval=9',
-        "val_dataloader.dataset.metainfo.classes=('a','b','c')",
+        "val_dataloader.dataset.metainfo.classes=('a','b','c','d')",
         f'val_dataloader.dataset.ann_file={file}',
         f'val_dataloader.dataset.data_prefix.img={unusual / "pictures"}',
     ]
